@@ -1,0 +1,44 @@
+# make demo   train and test the whole recipe on a generated data set
+# make test   the tests
+# Both create .venv and install requirements.lock in it, once.
+# Another environment is used with PYTHON=...: make PYTHON=python test
+
+BOOTSTRAP ?= python3
+
+ifeq ($(origin PYTHON),undefined)
+PYTHON := .venv/bin/python
+ENVIRONMENT := .venv/installed-$(shell cksum < requirements.lock | cut -d' ' -f1)
+endif
+
+DEMO_DATA ?= demo_data
+DEMO_SEED ?= 1
+
+.PHONY: demo test lint coverage
+
+demo: $(ENVIRONMENT) $(DEMO_DATA)
+	$(PYTHON) train_sed.py --conf_file confs/demo.yaml --log_dir exp/demo
+
+$(DEMO_DATA): | $(ENVIRONMENT)
+	$(PYTHON) -m desed_task.dataio.generate --out $(DEMO_DATA) --seed $(DEMO_SEED) --size demo
+
+test: $(ENVIRONMENT)
+	$(PYTHON) -m pytest -n 2 --dist loadfile
+
+coverage: $(ENVIRONMENT)
+	$(PYTHON) -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+
+lint: $(ENVIRONMENT)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	if command -v shellcheck >/dev/null; then shellcheck conda_create_environment.sh .ci/run; fi
+
+ifdef ENVIRONMENT
+$(ENVIRONMENT): requirements.lock
+	@$(BOOTSTRAP) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(BOOTSTRAP) is older than Python 3.11: make BOOTSTRAP=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(BOOTSTRAP) -m venv .venv
+	.venv/bin/python -m pip install --quiet --no-compile --requirement requirements.lock
+	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+endif
