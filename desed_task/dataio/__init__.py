@@ -1,0 +1,1 @@
+"""Audio, annotations, batches, and the generated data set."""

@@ -1,0 +1,99 @@
+"""A batch whose parts are found by name, and the kinds of clips it mixes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+
+class ClipKind(IntEnum):
+    """Which labels a clip brings: frames, tags, or none (docs/recipe.md, "One training step")."""
+
+    SYNTHETIC = 0
+    WEAK = 1
+    UNLABELLED = 2
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip as a data set delivers it.
+
+    Attributes:
+        audio: `(samples,)`, float32 in [-1, 1], padded or cropped to the common length.
+        targets: `(classes, frames)`, float32 in {0, 1}: frame labels of a strongly labelled clip;
+            the tags repeated over all frames for a weakly labelled one; zeros for an unlabelled one.
+        kind: which of the three the targets are.
+        name: the file name, with extension, as annotations spell it.
+        seconds: the clip's length before padding or cropping, in seconds.
+    """
+
+    audio: Tensor
+    targets: Tensor
+    kind: ClipKind
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips stacked; clip b is row b of every tensor.
+
+    Attributes:
+        audio: `(batch, samples)`, float32 in [-1, 1].
+        targets: `(batch, classes, frames)`, float32 in {0, 1}; see `Clip.targets`.
+        kind: `(batch,)`, int64, a `ClipKind` each.
+        names: file names, length batch.
+        seconds: `(batch,)`, float32, lengths before padding or cropping.
+    """
+
+    audio: Tensor
+    targets: Tensor
+    kind: Tensor
+    names: tuple[str, ...]
+    seconds: Tensor
+
+    @property
+    def tags(self) -> Tensor:
+        """`(batch, classes)`: classes active in any frame."""
+        return self.targets.amax(dim=-1)
+
+    def of_kind(self, kind: ClipKind) -> Tensor:
+        """`(batch,)` boolean mask of one kind."""
+        return self.kind == kind
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """The same batch on another device."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
+        return replace(
+            self,
+            audio=move(self.audio),
+            targets=move(self.targets),
+            kind=move(self.kind),
+            seconds=move(self.seconds),
+        )
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory (called by PyTorch's loader)."""
+        return replace(
+            self,
+            audio=self.audio.pin_memory(),
+            targets=self.targets.pin_memory(),
+            kind=self.kind.pin_memory(),
+            seconds=self.seconds.pin_memory(),
+        )
+
+
+def collate(clips: Sequence[Clip]) -> Batch:
+    """Stack clips of equal length into a batch."""
+    return Batch(
+        audio=torch.stack([clip.audio for clip in clips]),
+        targets=torch.stack([clip.targets for clip in clips]),
+        kind=torch.tensor([int(clip.kind) for clip in clips]),
+        names=tuple(clip.name for clip in clips),
+        seconds=torch.tensor([clip.seconds for clip in clips]),
+    )

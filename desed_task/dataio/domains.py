@@ -1,0 +1,111 @@
+"""The two domains of the generated data set and the draws that tell them apart.
+
+Every parameter of a sound has one range with two ends. Synthetic clips draw from the part of
+the range next to its first end, recorded clips from the part next to its last end; the parts
+overlap. Moving `timbre_range` of the two domains apart or together, and raising or lowering
+reverberation, colouration and noise, sets how much a detector has to bridge.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Everything in which a kind of clip differs from another kind; ranges are (low, high)."""
+
+    name: str
+    timbre_range: Range
+    """Part of every timbre parameter's range that occurs, within 0..1."""
+    event_to_background_db: Range
+    non_target_to_background_db: Range
+    non_targets_per_clip: float
+    """Mean number of unlabelled sounds in a clip."""
+    reverberation_s: Range
+    """Time to decay by 60 dB; (0, 0) is dry."""
+    direct_to_reverberant_db: Range
+    colouration_db: float
+    """Standard deviation of the microphone's gain from octave to octave."""
+    bandwidth_hz: Range
+    """Upper cut-off frequency of the recording."""
+    peak_db: Range
+    """Peak level of a clip relative to full scale."""
+    short_share: float
+    """Share of clips that last 2..10 s instead of 10 s."""
+    stereo_share: float
+    empty_share: float
+    """Share of clips without any event."""
+    overrun_share: float
+    """Share of the events reaching the end of the clip that are annotated past it."""
+
+
+SYNTHETIC = Domain(
+    name="synthetic",
+    timbre_range=(0.0, 0.6),
+    event_to_background_db=(6.0, 25.0),
+    non_target_to_background_db=(0.0, 12.0),
+    non_targets_per_clip=0.4,
+    reverberation_s=(0.0, 0.0),
+    direct_to_reverberant_db=(0.0, 0.0),
+    colouration_db=0.0,
+    bandwidth_hz=(22050.0, 22050.0),
+    peak_db=(-15.0, -1.0),
+    short_share=0.0,
+    stereo_share=0.0,
+    empty_share=0.0,
+    overrun_share=0.0,
+)
+
+RECORDED = Domain(
+    name="recorded",
+    timbre_range=(0.45, 1.0),
+    event_to_background_db=(6.0, 25.0),
+    non_target_to_background_db=(0.0, 15.0),
+    non_targets_per_clip=0.6,
+    reverberation_s=(0.1, 0.4),
+    direct_to_reverberant_db=(6.0, 14.0),
+    colouration_db=4.0,
+    bandwidth_hz=(6000.0, 18000.0),
+    peak_db=(-26.0, -0.5),
+    short_share=0.12,
+    stereo_share=0.3,
+    empty_share=0.013,
+    overrun_share=0.02,
+)
+
+
+class Draw:
+    """Random draws for one domain: the first value is the synthetic end, the last the recorded."""
+
+    def __init__(self, rng: np.random.Generator, domain: Domain) -> None:
+        self.rng = rng
+        self.domain = domain
+
+    def _position(self) -> float:
+        return float(self.rng.uniform(*self.domain.timbre_range))
+
+    def linear(self, synthetic_end: float, recorded_end: float) -> float:
+        """Draw between the two ends, evenly on a linear scale."""
+        return synthetic_end + (recorded_end - synthetic_end) * self._position()
+
+    def log(self, synthetic_end: float, recorded_end: float) -> float:
+        """Draw between the two ends (both positive), evenly on a logarithmic scale."""
+        return float(synthetic_end * (recorded_end / synthetic_end) ** self._position())
+
+    def pick(self, kinds: Sequence[T]) -> T:
+        """Draw one of the kinds, which are ordered from the synthetic to the recorded end."""
+        return kinds[min(int(self._position() * len(kinds)), len(kinds) - 1)]
+
+    def within(self, low: float, high: float) -> float:
+        """Draw evenly between two values in the same way for all domains."""
+        return float(self.rng.uniform(low, high))
+
+    def chance(self, probability: float) -> bool:
+        """Return true with the given probability, in the same way for all domains."""
+        return bool(self.rng.random() < probability)

@@ -1,0 +1,42 @@
+"""The teacher of a mean teacher (Tarvainen and Valpola 2017; docs/recipe.md, "One training step")."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class MeanTeacher:
+    """Keeps a teacher's parameters an exponential moving average of a student's.
+
+    Buffers (batch-norm statistics) are not averaged: the teacher runs in training mode and keeps
+    its own.
+
+    Args:
+        student, teacher: two networks of one shape.
+        factor: upper bound of the average's α.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, factor: float) -> None:
+        self._student = [parameter.detach() for parameter in student.parameters()]
+        self._teacher = [parameter.detach() for parameter in teacher.parameters()]
+        self._factor = factor
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Teacher ← α·teacher + (1-α)·student after optimiser step `step` = 1, 2, …"""
+        weight = 1 - ema_decay(step, self._factor)
+        torch._foreach_lerp_(self._teacher, self._student, weight)
+
+
+def ema_decay(step: int, factor: float) -> float:
+    """α of optimiser step n = 1, 2, …: min(1 - 1/(n + 1), factor); 0.5 in the first."""
+    return min(1 - 1 / (step + 1), factor)
+
+
+def make_teacher(student: nn.Module) -> nn.Module:
+    """A copy of the student that receives no gradients."""
+    teacher = copy.deepcopy(student)
+    for parameter in teacher.parameters():
+        parameter.requires_grad_(False)
+    return teacher

@@ -1,0 +1,86 @@
+"""Scores -> events at many thresholds, vectorised over clips, classes and thresholds."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from desed_task.evaluation.events import EventTable, Ints, expand_ranges
+from desed_task.frames import FrameGrid
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def detect(scores: NDArray[np.floating], threshold: float, grid: FrameGrid) -> EventTable:
+    """Events of `(clips, classes, frames)` scores at one threshold (see `detect_many`)."""
+    return detect_many(scores, [threshold], grid)
+
+
+def detect_many(
+    scores: NDArray[np.floating], thresholds: Sequence[float], grid: FrameGrid
+) -> EventTable:
+    """Runs of frames with `score > threshold`, for every threshold.
+
+    Scores and thresholds are compared as float64. An event lasts from the start of its first
+    frame to the end of its last one, at most to the clip's length.
+
+    Args:
+        scores: post-processed scores `(clips, classes, frames)`.
+        thresholds: ascending; an event's `level` is its threshold's index here.
+        grid: time axis of the frames.
+
+    Raises:
+        ValueError: no thresholds, thresholds that do not ascend, or scores of another shape.
+    """
+    if scores.ndim != 3:
+        raise ValueError(f"scores must be (clips, classes, frames), got shape {scores.shape}")
+    bounds = np.asarray(thresholds, dtype=np.float64)
+    if not len(bounds) or np.any(np.diff(bounds) <= 0):
+        raise ValueError(f"one or more ascending thresholds are right, got {list(thresholds)}")
+    passed = np.searchsorted(bounds, scores.reshape(-1)).reshape(scores.shape).astype(np.int32)
+    edges = np.zeros((*scores.shape[:2], scores.shape[2] + 2), dtype=np.int32)
+    edges[..., 1:-1] = passed
+    steps = np.diff(edges, axis=2)
+    # A step up from a to b passed thresholds begins an event at each of the levels a ... b-1,
+    # a step down ends one; sorted by level, clip, class and time both lists go together.
+    level, row, onset = _crossings(steps, edges[..., :-1], rising=True)
+    _, _, offset = _crossings(steps, edges[..., 1:], rising=False)
+    times = frame_times(grid, scores.shape[2])
+    clip, label = np.divmod(row, max(scores.shape[1], 1))
+    return EventTable(level, clip, label, times[onset], times[offset])
+
+
+def frame_times(grid: FrameGrid, n_frames: int) -> NDArray[np.float64]:
+    """Starts of the frames and the end of the last one, seconds, `(n_frames + 1,)`."""
+    times = np.arange(n_frames + 1) * grid.samples_per_frame / grid.sample_rate
+    return np.minimum(times, grid.clip_seconds)
+
+
+def to_frame(table: EventTable, names: Sequence[str], classes: Sequence[str]) -> "pd.DataFrame":
+    """Events as the data frame the metric libraries read: filename, onset, offset, event_label."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "filename": np.asarray(names, dtype=object)[table.clip],
+            "onset": table.onset,
+            "offset": table.offset,
+            "event_label": np.asarray(classes, dtype=object)[table.label],
+        }
+    )
+
+
+def _crossings(
+    steps: NDArray[np.int32], lower: NDArray[np.int32], *, rising: bool
+) -> tuple[Ints, Ints, Ints]:
+    """Level, row (clip and class) and frame of every threshold crossed in one direction."""
+    flat = steps.reshape(-1)
+    where = np.flatnonzero(flat > 0 if rising else flat < 0)
+    count = np.abs(flat[where]).astype(np.int64)
+    level = expand_ranges(lower.reshape(-1)[where].astype(np.int64), count)
+    place = np.repeat(where, count)
+    order = np.argsort(level, kind="stable")
+    row, frame = np.divmod(place[order], steps.shape[2])
+    return level[order], row, frame

@@ -1,0 +1,106 @@
+"""Events of many clips as columns, and the overlaps between two such tables."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class EventTable:
+    """Events as columns of equal length, ordered by level, clip, class and onset.
+
+    Args:
+        level: which operating point (threshold) an event belongs to; zeros for ground truth.
+        clip: index into a list of clip names.
+        label: index into a list of classes.
+        onset, offset: seconds from the clip's start.
+    """
+
+    level: Ints
+    clip: Ints
+    label: Ints
+    onset: Floats
+    offset: Floats
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    def select(self, chosen: NDArray[np.bool_] | Ints | slice) -> "EventTable":
+        """The rows of a mask, of indices or of a slice."""
+        return EventTable(
+            self.level[chosen],
+            self.clip[chosen],
+            self.label[chosen],
+            self.onset[chosen],
+            self.offset[chosen],
+        )
+
+    def at_level(self, level: int) -> "EventTable":
+        """The events of one operating point, as level 0."""
+        rows = self.select(slice(*np.searchsorted(self.level, [level, level + 1])))
+        return replace(rows, level=np.zeros(len(rows), dtype=np.int64))
+
+    def ordered(self) -> "EventTable":
+        """The same rows in the order a table must have."""
+        return self.select(np.lexsort((self.onset, self.label, self.clip, self.level)))
+
+
+class Overlaps(NamedTuple):
+    """Pairs of a detected and a true event of one clip that share time, in the tables' order.
+
+    `detection` and `truth` are row numbers, `seconds` the shared time; `same_class` says
+    whether both events are of one class.
+    """
+
+    detection: Ints
+    truth: Ints
+    seconds: Floats
+    same_class: NDArray[np.bool_]
+
+    def of(self, chosen: NDArray[np.bool_]) -> tuple[Ints, Ints, Floats]:
+        """Detections, true events and shared seconds of the chosen pairs."""
+        return self.detection[chosen], self.truth[chosen], self.seconds[chosen]
+
+
+def find_overlaps(detections: EventTable, truth: EventTable) -> Overlaps:
+    """All pairs of a detection (any level) and a true event that share more than no time."""
+    detection, true = pairs_per_clip(detections.clip, truth.clip)
+    seconds = np.minimum(detections.offset[detection], truth.offset[true])
+    seconds -= np.maximum(detections.onset[detection], truth.onset[true])
+    shared = seconds > 0
+    detection, true, seconds = detection[shared], true[shared], seconds[shared]
+    return Overlaps(detection, true, seconds, detections.label[detection] == truth.label[true])
+
+
+def pairs_per_clip(left: Ints, right: Ints) -> tuple[Ints, Ints]:
+    """Rows (i, j) of all pairs with `left[i] == right[j]`, by i, then j; `right` is ascending."""
+    first = np.searchsorted(right, left, side="left")
+    count = np.searchsorted(right, left, side="right") - first
+    return np.repeat(np.arange(len(left)), count), expand_ranges(first, count)
+
+
+def expand_ranges(first: Ints, count: Ints) -> Ints:
+    """The numbers `first[k] ... first[k] + count[k] - 1`, one range after the other."""
+    ends = np.cumsum(count)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total) + np.repeat(first - (ends - count), count)
+
+
+def sums(group: Ints, values: Floats, n_groups: int) -> Floats:
+    """Sum of the values of each group, `(n_groups,)`."""
+    return np.bincount(group, weights=values, minlength=n_groups).astype(np.float64)
+
+
+def trim_events(table: EventTable, durations: Floats) -> EventTable:
+    """Events cut at the end of their clip, those beginning after it dropped.
+
+    `durations` is `(clips,)`, seconds.
+    """
+    inside = table.onset < durations[table.clip]
+    kept = table.select(inside)
+    return replace(kept, offset=np.minimum(kept.offset, durations[kept.clip]))

@@ -1,0 +1,279 @@
+"""One run: its folder, its trainer, fitting and testing."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from desed_task.errors import InputError
+from local.checkpoints import checkpoint_weights, is_ours, read_checkpoint
+from local.config import Config
+from local.data import DesedDataModule
+from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
+from local.testing import metrics_table, score_test_set, write_metrics
+
+CHECKPOINTS = "checkpoints"
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What to run on.
+
+    Attributes:
+        gpus: number of GPUs; 0: the CPU.
+        fast: two batches of everything instead of all.
+    """
+
+    gpus: int
+    fast: bool
+
+    def precision(self, config: Config) -> Any:
+        """Lightning's name of the precision. Raises InputError where the device has none such."""
+        wanted = config.training.precision
+        if wanted == "auto":
+            wanted = "16-mixed" if self.gpus else "32"
+        if wanted == "16-mixed" and not self.gpus:
+            raise InputError(
+                "training.precision: 16-mixed needs a GPU; on a CPU use 32 or bf16-mixed"
+            )
+        return "32-true" if wanted == "32" else wanted
+
+
+def choose_gpus(wanted: int) -> int:
+    """GPUs to use: as many as wanted, or the CPU (0) where there is none, which it says.
+
+    Raises InputError for more than one: a run uses one device.
+    """
+    if wanted > 1:
+        raise InputError(f"--gpus {wanted}: a run uses one device; allowed: 0 (CPU) and 1")
+    if wanted == 1 and not torch.cuda.is_available():
+        print("No GPU found: using the CPU.")
+        return 0
+    return wanted
+
+
+def new_run_folder(log_dir: Path) -> Path:
+    """The next `version_N` under `log_dir`, made."""
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        taken = [
+            int(path.name.removeprefix("version_"))
+            for path in log_dir.glob("version_*")
+            if path.name.removeprefix("version_").isdigit()
+        ]
+        folder = log_dir / f"version_{max(taken, default=-1) + 1}"
+        folder.mkdir()
+    except OSError as error:
+        raise InputError(f"--log_dir {log_dir}: cannot be written: {error.strerror}") from None
+    return folder
+
+
+def run_folder_of(checkpoint: Path) -> Path | None:
+    """The run a checkpoint belongs to, None where it lies elsewhere."""
+    folder = checkpoint.resolve().parent.parent
+    return folder if (folder / CONFIG_FILE).is_file() else None
+
+
+class Progress(TQDMProgressBar):
+    """A progress bar without the run's number."""
+
+    def get_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Loss, latest and best selection metric."""
+        metrics = super().get_metrics(*args, **kwargs)
+        metrics.pop("v_num", None)
+        trainer = args[0]
+        for callback in trainer.checkpoint_callbacks:
+            best = getattr(callback, "best_model_score", None)
+            if best is not None:
+                metrics["best"] = float(best)
+        return metrics
+
+
+def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
+    """Lightning's trainer with the run's loggers, checkpoints and progress bar."""
+    training = config.training
+    limit = 2 if machine.fast else 1.0
+    tensorboard = TensorBoardLogger(str(run.parent), name="", version=run.name)
+    callbacks: list[Callback] = [
+        Progress(refresh_rate=1),
+        ModelCheckpoint(
+            dirpath=run / CHECKPOINTS,
+            filename="best",
+            monitor=SELECTION_METRIC,
+            mode="max",
+            save_last=True,
+            enable_version_counter=False,
+        ),
+        EarlyStopping(SELECTION_METRIC, mode="max", patience=training.early_stop_patience),
+    ]
+    return pl.Trainer(
+        accelerator="gpu" if machine.gpus else "cpu",
+        devices=1,
+        precision=machine.precision(config),
+        max_epochs=1 if machine.fast else training.n_epochs,
+        limit_train_batches=limit,
+        limit_val_batches=limit,
+        limit_test_batches=limit,
+        check_val_every_n_epoch=1 if machine.fast else training.validation_interval,
+        accumulate_grad_batches=training.accumulate_batches,
+        gradient_clip_val=training.gradient_clip or None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        log_every_n_steps=1 if machine.fast else 10,
+        logger=[tensorboard, CSVLogger(str(run), name="csv")],
+        callbacks=callbacks,
+        enable_model_summary=False,
+    )
+
+
+def fit(config: Config, machine: Machine, run: Path, resume: Path | None) -> Path:
+    """Train, then test the best checkpoint. Returns the path of `metrics.json`.
+
+    Args:
+        config: the experiment.
+        machine: what to run on.
+        run: the run's folder.
+        resume: a checkpoint of ours to go on from.
+    """
+    if resume is not None and not is_ours(read_checkpoint(resume)):
+        raise InputError(
+            f"--resume_from_checkpoint {resume}: the published layout holds no state that "
+            "training could go on from; test it with --test_from_checkpoint"
+        )
+    trainer = make_trainer(config, machine, run)
+    save_config(config, run)
+    data = DesedDataModule(config, config.grid, run / "missing_clips.txt")
+    data.prepare_data()
+    data.setup("fit")
+    loader = data.train_dataloader()
+    steps = -(-len(loader) // config.training.accumulate_batches)
+    pl.seed_everything(config.training.seed, workers=True, verbose=False)
+    module = CrossTaskSED(config, steps)
+    if config.scaler.statistic == "dataset" and resume is None:
+        fit_scaler(module, loader)
+    print(describe(module, machine, len(loader)))
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
+    print(f"Testing {best}")
+    trainer.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
+    return report(module, data, config, run)
+
+
+def test(config: Config, machine: Machine, run: Path, checkpoint: Path) -> Path:
+    """Test a checkpoint, ours or published. Returns the path of `metrics.json`."""
+    content = read_checkpoint(checkpoint)
+    weights = checkpoint_weights(content, str(checkpoint))
+    has_teacher = any(name.startswith("networks.teacher.") for name in weights)
+    if config.training.mean_teacher != has_teacher:
+        training = config.training.model_copy(update={"mean_teacher": has_teacher})
+        config = config.model_copy(update={"training": training})
+    module = CrossTaskSED(config)
+    load_weights(module, weights, str(checkpoint))
+    trainer = make_trainer(config, machine, run)
+    save_config(config, run)
+    data = DesedDataModule(config, config.grid, run / "missing_clips.txt")
+    trainer.test(module, datamodule=data, verbose=False)
+    return report(module, data, config, run)
+
+
+def load_weights(module: CrossTaskSED, weights: dict[str, torch.Tensor], source: str) -> None:
+    """Load weights by our names. Raises InputError naming what does not fit."""
+    own = module.state_dict()
+    # The front end follows from the configuration; the published layout names it otherwise.
+    wanted = {name for name in own if name.startswith(("networks.", "scaler."))}
+    missing = sorted(wanted - weights.keys())
+    misfits = [
+        f"{name}: {tuple(weights[name].shape)} in the file, {tuple(own[name].shape)} in the network"
+        for name in sorted(wanted & weights.keys())
+        if weights[name].shape != own[name].shape
+    ]
+    if missing or misfits:
+        problem = misfits[0] if misfits else f"{missing[0]} is missing"
+        raise InputError(
+            f"{source}: does not fit the network of the configuration "
+            f"({len(missing)} tensors missing, {len(misfits)} of another shape): {problem}"
+        )
+    module.load_state_dict({name: weights[name] for name in wanted}, strict=False)
+
+
+def fit_scaler(module: CrossTaskSED, loader: Any) -> None:
+    """Take the scaler's statistics from one epoch of training clips."""
+    batches = tqdm(loader, desc="Statistics of the training set", unit="batch")
+    module.scaler.fit(module.log_mel(batch.audio) for batch in batches)
+
+
+def save_config(config: Config, run: Path) -> None:
+    """Write the resolved configuration into the run's folder."""
+    (run / CONFIG_FILE).write_text(config.to_yaml(), encoding="utf-8")
+
+
+def report(module: CrossTaskSED, data: DesedDataModule, config: Config, run: Path) -> Path:
+    """Score every test set, write everything, print the tables; returns `metrics.json`."""
+    figures: dict[str, Any] = {}
+    tables = []
+    for number, part in enumerate(data.test_sets):
+        folder = run / f"metrics_{part.name}"
+        shutil.rmtree(folder, ignore_errors=True)
+        predictions = module.test_predictions[number]
+        of_set = score_test_set(predictions, part, config, folder)
+        figures |= {f"{part.name}/{key}": value for key, value in of_set.items()}
+        tables.append(metrics_table(figures, list(predictions), part.name))
+    path = run / "metrics_test" / "metrics.json"
+    write_metrics(figures, config, path)
+    print("\n\n".join(tables))
+    return path
+
+
+def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
+    """What is about to be trained, and on what."""
+    config = module.config
+    student = module.networks["student"]
+    parameters = sum(parameter.numel() for parameter in student.parameters())
+    sizes = config.training.clips_per_set
+    shares = " + ".join(f"{size} {name}" for name, size in sizes.items() if size)
+    device = torch.cuda.get_device_name() if machine.gpus else "CPU"
+    lines = [
+        f"Parameters      {parameters:,} ({', '.join(module.networks)})",
+        f"Multiply-adds   {count_multiply_adds(module) / 1e6:,.1f} million per clip",
+        f"Batch           {shares} clips",
+        f"Steps per epoch {steps} (of {config.training.n_epochs} epochs)",
+        f"Device          {device}, precision {machine.precision(config)}",
+    ]
+    if not config.net.sod_branch:
+        lines.append("SOD task        off, and with it: " + ", ".join(WITHOUT_SOD))
+    return "\n".join(lines)
+
+
+WITHOUT_SOD = (
+    "SOD loss and consistency",
+    "cross-task consistency",
+    "pseudo-label selection",
+    "score correction",
+)
+
+
+@torch.no_grad()
+def count_multiply_adds(module: CrossTaskSED) -> int:
+    """Multiply-adds of the student for one clip (convolutions, matrix products)."""
+    grid, network = module.config.grid, module.networks["student"]
+    features = torch.zeros(1, module.config.feats.n_mels, grid.n_hops)
+    was_training = network.training
+    network.eval()
+    with FlopCounterMode(display=False) as counter:
+        network(features)
+    network.train(was_training)
+    return counter.get_total_flops() // 2
+
+
+def quiet_lightning() -> None:
+    """Leave out Lightning's hints that do not concern this recipe's users."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)

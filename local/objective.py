@@ -1,0 +1,268 @@
+"""The training objective: the table of docs/recipe.md, "One training step", term by term.
+
+Every function takes named tensors, averages over all their elements (masked ones included) and
+returns a scalar. Losses are computed in float32.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from desed_task.augment import Copy, DistortedBatch, Record
+from desed_task.dataio.batch import ClipKind
+from desed_task.nnet.crnn import SEDOutput
+from local.config import Config
+from local.cross_task import active_count, agreement, expected_count, state_score
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+# Binary cross-entropy of probabilities, and two distances of any numbers.
+DISTANCES: Mapping[str, Distance] = {
+    "bce": F.binary_cross_entropy,
+    "mse": F.mse_loss,
+    "mae": F.l1_loss,
+}
+LABEL_THRESHOLD = 0.5  # targets are 0 or 1
+
+
+def sed_strong_loss(strong: Tensor, targets: Tensor) -> Tensor:
+    """BCE of frame predictions and frame labels, both `(clips, classes, frames)`."""
+    return F.binary_cross_entropy(strong, targets)
+
+
+def sed_weak_loss(weak: Tensor, tags: Tensor) -> Tensor:
+    """BCE of clip predictions and tags, both `(clips, classes)`."""
+    return F.binary_cross_entropy(weak, tags)
+
+
+def sod_loss(sod_logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
+    """Cross-entropy of SOD logits `(clips, frames, 3)` and the number of active classes.
+
+    `targets` `(clips, classes, frames)` are frame labels; see `sod_labels`.
+    """
+    return F.cross_entropy(sod_logits.flatten(0, 1), sod_labels(targets, counted).flatten())
+
+
+def sod_labels(targets: Tensor, counted: Tensor) -> Tensor:
+    """min(2, number of active counted classes) of frame labels: `(clips, frames)`, int64."""
+    return active_count(targets, counted, LABEL_THRESHOLD)
+
+
+def sed_consistency_loss(
+    student: Tensor,
+    teacher: Tensor,
+    synthetic: Tensor,
+    selected: Tensor | None,
+    disagreement_weight: float,
+    distance: Distance,
+) -> Tensor:
+    """Student's and teacher's `strong` `(clips, classes, frames)` agree.
+
+    On synthetic clips (`synthetic` `(clips,)`, boolean) everywhere; on the others frames that are
+    not `selected` `(clips, frames)` weigh `disagreement_weight` (None: all frames count whole).
+    """
+    total = student.new_zeros(())
+    if bool(synthetic.any()):
+        total = total + distance(student[synthetic], teacher[synthetic])
+    real = ~synthetic
+    if not bool(real.any()):
+        return total
+    if selected is None:
+        return total + distance(student[real], teacher[real])
+    trusted = selected[real].unsqueeze(1).to(student.dtype)
+    doubted = 1 - trusted
+    return (
+        total
+        + distance(trusted * student[real], trusted * teacher[real])
+        + disagreement_weight * distance(doubted * student[real], doubted * teacher[real])
+    )
+
+
+def weak_consistency_loss(student: Tensor, teacher: Tensor, distance: Distance) -> Tensor:
+    """Student's and teacher's `weak` `(clips, classes)` agree."""
+    return distance(student, teacher)
+
+
+def sod_consistency_loss(
+    student: Tensor, teacher: Tensor, selected: Tensor | None, name: str
+) -> Tensor:
+    """Student's and teacher's SOD `(clips, frames, 3)` agree.
+
+    `name` mse: of the logits; bce: of the probabilities of the three states. Frames that are not
+    `selected` `(clips, frames)` count as equal (None: all frames are compared).
+    """
+    if name == "bce":
+        student, teacher = student.softmax(dim=-1), teacher.softmax(dim=-1)
+    if selected is not None:
+        chosen = selected.unsqueeze(-1).to(student.dtype)
+        student, teacher = chosen * student, chosen * teacher
+    return DISTANCES[name](student, teacher)
+
+
+def cross_task_loss(
+    strong: Tensor, sod_logits: Tensor, counted: Tensor, distance: Distance
+) -> Tensor:
+    """The student's two tasks count the same number of sounds; gradients flow through both."""
+    return distance(expected_count(strong, counted), state_score(sod_logits))
+
+
+def mixup_self_consistency(
+    mixed: Tensor,
+    original: Tensor,
+    permutations: Tensor,
+    active: float,
+    inactive: float,
+    distance: Distance,
+) -> Tensor:
+    """Prediction of a mixture = OR of the confident predictions of its parts, where they tell.
+
+    `mixed`, `original` `(clips, …)`; `permutations` `(permutations, clips)` that were added.
+    """
+    parts = torch.stack([original, *(original[row] for row in permutations)])
+    high = (parts > active).any(dim=0)
+    low = (parts < inactive).all(dim=0)
+    return distance(mixed * (high | low), high.to(mixed.dtype))
+
+
+def self_consistency_loss(
+    student: SEDOutput,
+    distorted: DistortedBatch,
+    kind: ClipKind,
+    *,
+    active: float,
+    inactive: float,
+    distance: Distance,
+) -> Tensor:
+    """Self-consistency (RCT, Shao et al. 2022) of one kind of clip.
+
+    Half the mixup term plus half the augmentation term, each summed over `weak` and `strong`.
+    """
+    record = distorted.records[kind]
+    rows = {copy: distorted.rows(kind, copy) for copy in Copy}
+    total = student.weak.new_zeros(())
+    for name, prediction in (("weak", student.weak), ("strong", student.strong)):
+        original = prediction[rows[Copy.ORIGINAL]]
+        if record.permutations is not None:
+            mixed = prediction[rows[Copy.MIXED]]
+            total = total + 0.5 * mixup_self_consistency(
+                mixed, original, record.permutations, active, inactive, distance
+            )
+        if record.augmentation is not None:
+            moved = _moved(original, record) if name == "strong" else original
+            total = total + 0.5 * distance(prediction[rows[Copy.AUGMENTED]], moved)
+    return total
+
+
+def _moved(strong: Tensor, record: Record) -> Tensor:
+    return strong.roll(record.shift_frames, dims=-1) if record.shift_frames else strong
+
+
+@dataclass(frozen=True)
+class Objective:
+    """All terms of a configuration; a term of weight 0, or without what it rests on, is left out.
+
+    Attributes:
+        config: the whole configuration.
+        counted: `(classes,)` boolean, classes that count towards SOD, on the losses' device.
+    """
+
+    config: Config
+    counted: Tensor
+
+    def terms(
+        self, student: SEDOutput, teacher: SEDOutput | None, distorted: DistortedBatch
+    ) -> dict[str, Tensor]:
+        """Each term before its weight, by its name in `losses`; scalars."""
+        weights = self.config.losses
+        synthetic = distorted.kind == ClipKind.SYNTHETIC
+        weak = distorted.kind == ClipKind.WEAK
+        targets = distorted.targets
+        has_synthetic, has_weak = (
+            kind in distorted.records for kind in (ClipKind.SYNTHETIC, ClipKind.WEAK)
+        )
+        terms: dict[str, Tensor] = {}
+        if weights.sed_strong and has_synthetic:
+            terms["sed_strong"] = sed_strong_loss(student.strong[synthetic], targets[synthetic])
+        if weights.sed_weak and has_weak:
+            terms["sed_weak"] = sed_weak_loss(student.weak[weak], targets[weak].amax(dim=-1))
+        if weights.sod and has_synthetic and student.sod_logits is not None:
+            terms["sod"] = sod_loss(student.sod_logits[synthetic], targets[synthetic], self.counted)
+        if teacher is not None:
+            terms |= self._teacher_terms(student, teacher, synthetic)
+        if weights.cross_task and student.sod_logits is not None:
+            terms["cross_task"] = cross_task_loss(
+                student.strong,
+                student.sod_logits,
+                self.counted,
+                DISTANCES[weights.cross_task_loss],
+            )
+        if weights.self_consistency:
+            terms["self_consistency"] = self._self_consistency(student, distorted)
+        return terms
+
+    def total(self, terms: Mapping[str, Tensor], consistency_weight: float) -> Tensor:
+        """The weighted sum; `consistency_weight` is w of the step."""
+        supervised = {"sed_strong", "sed_weak", "sod"}
+        return sum(  # type: ignore[return-value]
+            getattr(self.config.losses, name)
+            * (1.0 if name in supervised else consistency_weight)
+            * term
+            for name, term in terms.items()
+        )
+
+    def selected(self, teacher: SEDOutput) -> Tensor | None:
+        """`(clips, frames)`: where the teacher's two tasks agree; None without a SOD branch."""
+        if teacher.sod_logits is None:
+            return None
+        threshold = self.config.cross_task.active_threshold
+        return agreement(teacher.strong, teacher.sod_logits, self.counted, threshold)
+
+    def _teacher_terms(
+        self, student: SEDOutput, teacher: SEDOutput, synthetic: Tensor
+    ) -> dict[str, Tensor]:
+        weights, cross_task = self.config.losses, self.config.cross_task
+        loss_name = self.config.training.self_sup_loss
+        selected = self.selected(teacher)
+        terms: dict[str, Tensor] = {}
+        if weights.sed_consistency:
+            terms["sed_consistency"] = sed_consistency_loss(
+                student.strong,
+                teacher.strong,
+                synthetic,
+                selected if cross_task.pseudo_label_selection else None,
+                cross_task.disagreement_weight,
+                DISTANCES[weights.sed_consistency_loss],
+            )
+        if weights.weak_consistency:
+            terms["weak_consistency"] = weak_consistency_loss(
+                student.weak, teacher.weak, DISTANCES[loss_name]
+            )
+        if weights.sod_consistency and student.sod_logits is not None:
+            assert teacher.sod_logits is not None  # both networks have one shape
+            terms["sod_consistency"] = sod_consistency_loss(
+                student.sod_logits,
+                teacher.sod_logits,
+                selected if cross_task.select_sod_consistency else None,
+                loss_name,
+            )
+        return terms
+
+    def _self_consistency(self, student: SEDOutput, distorted: DistortedBatch) -> Tensor:
+        weights = self.config.losses
+        shares = weights.self_consistency_share
+        total = student.weak.new_zeros(())
+        for kind in distorted.records:
+            share = getattr(shares, kind.name.lower())
+            if share:
+                total = total + share * self_consistency_loss(
+                    student,
+                    distorted,
+                    kind,
+                    active=weights.self_consistency_active,
+                    inactive=weights.self_consistency_inactive,
+                    distance=DISTANCES[self.config.augs.consis_loss],
+                )
+        return total

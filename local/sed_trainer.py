@@ -1,0 +1,241 @@
+"""The LightningModule: student and teacher go through the same code, step by step.
+
+Orchestration only; what happens in a step is in `desed_task.augment`, `local.objective` and
+`desed_task.ema`, what is measured in `local.validation` and `local.testing`.
+Source: docs/recipe.md, "One training step".
+"""
+
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from desed_task.augment import AugmentContext, DistortedBatch, distort
+from desed_task.dataio.batch import Batch, ClipKind
+from desed_task.ema import MeanTeacher, make_teacher
+from desed_task.nnet.crnn import SEDOutput
+from desed_task.schedules import warmup_factor
+from local.build import build_augment_settings, build_log_mel, build_network, build_scaler
+from local.classes import CLASSES
+from local.config import Config
+from local.cross_task import counted_classes
+from local.objective import Objective, sod_labels
+from local.pictures import ClipPicture
+from local.random_state import random_state, restore_random_state
+from local.testing import TestPredictions
+from local.validation import ValidationPredictions, selection_metric
+
+SELECTION_METRIC = "val/obj_metric"
+
+
+class CrossTaskSED(pl.LightningModule):
+    """Cross-task collaborative training of a CRNN with a mean teacher.
+
+    Args:
+        config: the experiment.
+        steps_per_epoch: optimiser steps of an epoch, for the length of the warm-up.
+
+    `networks` holds `student` and, with `training.mean_teacher`, `teacher`.
+    """
+
+    counted: Tensor
+
+    def __init__(self, config: Config, steps_per_epoch: int = 1) -> None:
+        super().__init__()
+        self.config = config
+        self.ramp_length = config.training.n_epochs_warmup * steps_per_epoch
+        self.log_mel = build_log_mel(config)
+        self.scaler = build_scaler(config)
+        student = build_network(config)
+        self.networks = nn.ModuleDict({"student": student})
+        self.mean_teacher: MeanTeacher | None = None
+        if config.training.mean_teacher:
+            self.networks["teacher"] = make_teacher(student)
+        counted = counted_classes(CLASSES, config.cross_task.excluded_classes)
+        self.register_buffer("counted", counted, persistent=False)
+        self.generator = torch.Generator().manual_seed(config.training.seed)
+        self._restored: dict[str, Any] | None = None
+        self._validation: dict[str, ValidationPredictions] = {}
+        self._picture: ClipPicture | None = None
+        self.test_predictions: dict[int, dict[str, TestPredictions]] = {}
+
+    # ---- shared ------------------------------------------------------------------------------
+
+    def features(self, audio: Tensor, mel_gain: Tensor | None = None) -> Tensor:
+        """Audio `(batch, samples)` -> scaled log-mel `(batch, bands, frames)`, float32."""
+        with torch.no_grad():
+            return self.scaler(self.log_mel(audio, mel_gain))
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """A `Batch` knows how to move itself."""
+        return batch.to(device, non_blocking=True)
+
+    @property
+    def objective(self) -> Objective:
+        """The weighted loss terms, with their constants on this module's device."""
+        return Objective(self.config, self.counted)
+
+    # ---- training ----------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam; the learning rate of step n is scaled by the warm-up factor r(n)."""
+        first, second = self.config.opt.betas
+        optimizer = torch.optim.Adam(
+            self.networks["student"].parameters(), lr=self.config.opt.lr, betas=(first, second)
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda done: warmup_factor(done + 1, self.ramp_length)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def on_train_start(self) -> None:
+        """Bind the teacher to the student's weights on their device; go on with drawn numbers."""
+        if "teacher" in self.networks:
+            self.mean_teacher = MeanTeacher(
+                self.networks["student"],
+                self.networks["teacher"],
+                self.config.training.ema_factor,
+            )
+        if self._restored is not None:
+            restore_random_state(self._restored, self.generator)
+            self._restored = None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step on originals and distorted copies; returns the total loss."""
+        distorted = distort(batch, self._augment_context())
+        features = self.features(distorted.audio, distorted.mel_gain)
+        student: SEDOutput = self.networks["student"](features)
+        teacher: SEDOutput | None = None
+        if "teacher" in self.networks:
+            with torch.no_grad():
+                teacher = self.networks["teacher"](features)
+        consistency_weight = self.config.training.const_max * warmup_factor(
+            self.global_step + 1, self.ramp_length
+        )
+        with torch.autocast(features.device.type, enabled=False):
+            terms = self.objective.terms(student, teacher, distorted)
+            loss = self.objective.total(terms, consistency_weight)
+        self._log_step(loss, terms, consistency_weight, student, teacher, distorted)
+        return loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """After optimiser step n the teacher takes its share of the student."""
+        super().optimizer_step(*args, **kwargs)
+        if self.mean_teacher is not None:
+            self.mean_teacher.update(self.global_step)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the norm of all gradients together (unscaled, before clipping)."""
+        gradients = [p.grad for p in self.networks["student"].parameters() if p.grad is not None]
+        self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
+
+    def _augment_context(self) -> AugmentContext:
+        return AugmentContext(
+            settings=build_augment_settings(self.config),
+            sample_rate=self.config.data.fs,
+            n_frames=self.config.grid.n_frames,
+            n_mels=self.config.feats.n_mels,
+            generator=self.generator,
+        )
+
+    def _log_step(
+        self,
+        loss: Tensor,
+        terms: dict[str, Tensor],
+        consistency_weight: float,
+        student: SEDOutput,
+        teacher: SEDOutput | None,
+        distorted: DistortedBatch,
+    ) -> None:
+        clips = len(distorted.audio)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=clips)
+        figures: dict[str, Any] = {f"train/{name}": t.detach() for name, t in terms.items()}
+        figures["train/consistency_weight"] = consistency_weight
+        figures["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        synthetic = distorted.kind == ClipKind.SYNTHETIC
+        if student.sod_logits is not None and ClipKind.SYNTHETIC in distorted.records:
+            states = student.sod_logits[synthetic].argmax(dim=-1)
+            labels = sod_labels(distorted.targets[synthetic], self.counted)
+            figures["train/sod_accuracy"] = (states == labels).float().mean()
+        agreement = self.objective.selected(teacher) if teacher is not None else None
+        if agreement is not None:
+            figures["train/teacher_agreement"] = agreement.float().mean()
+        self.log_dict(figures, batch_size=clips)
+
+    # ---- validation --------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin with empty predictions."""
+        self._validation = {
+            name: ValidationPredictions(self.config, self.datamodule.validation_truth)
+            for name in self.networks
+        }
+        interval = self.config.training.picture_interval
+        due = interval > 0 and self.current_epoch // self._validation_interval % interval == 0
+        self._picture = ClipPicture(self.config) if due else None
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Collect the predictions of student and teacher, in evaluation mode."""
+        features = self.features(batch.audio)
+        outputs: dict[str, SEDOutput] = {}
+        for name, network in self.networks.items():
+            outputs[name] = network(features)
+            self._validation[name].add(batch, outputs[name])
+        if self._picture is not None:
+            self._picture.offer(batch, features, outputs)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of both networks and the one that selects the best checkpoint."""
+        for name, predictions in self._validation.items():
+            figures = predictions.figures()
+            self.log_dict({f"val/{name}/{key}": value for key, value in figures.items()})
+            if name == "student":
+                selection = selection_metric(figures, self.config)
+                self.log(SELECTION_METRIC, selection, prog_bar=True)
+        self._validation = {}
+        if self._picture is not None:
+            self._picture.write(self)
+            self._picture = None
+
+    @property
+    def datamodule(self) -> Any:
+        """The trainer's data module."""
+        return cast(Any, self.trainer).datamodule
+
+    @property
+    def _validation_interval(self) -> int:
+        return self.config.training.validation_interval
+
+    # ---- test --------------------------------------------------------------------------------
+
+    def on_test_epoch_start(self) -> None:
+        """Begin with empty predictions."""
+        self.test_predictions = {}
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Collect raw and corrected scores of student and teacher; `local.testing` scores them."""
+        features = self.features(batch.audio)
+        of_set = self.test_predictions.setdefault(
+            dataloader_idx,
+            {name: TestPredictions(self.config, self.counted) for name in self.networks},
+        )
+        for name, network in self.networks.items():
+            of_set[name].add(batch, network(features))
+
+    # ---- checkpoints -------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the configuration and the state of all generators, as plain values and tensors."""
+        checkpoint["hyper_parameters"] = self.config.model_dump()
+        checkpoint["random_state"] = random_state(self.generator)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the state of the generators until training starts."""
+        self._restored = checkpoint["random_state"]

@@ -1,0 +1,103 @@
+"""What a validation epoch measures of one network (docs/recipe.md, "One training step").
+
+Scores are decoded with the class-wise median windows, without score correction.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from desed_task.dataio.batch import Batch, ClipKind
+from desed_task.evaluation import selection_metrics
+from desed_task.evaluation.truth import GroundTruth
+from desed_task.nnet.crnn import SEDOutput
+from desed_task.postprocess import median_filter
+from local.config import Config
+
+WEAK_THRESHOLD = 0.5
+
+
+class ValidationPredictions:
+    """Gathers one network's predictions of a validation epoch.
+
+    Args:
+        config: the experiment.
+        truth: events of the synthetic validation set.
+    """
+
+    def __init__(self, config: Config, truth: GroundTruth) -> None:
+        self._config = config
+        self._truth = truth
+        self._scores: list[NDArray[np.float32]] = []
+        self._names: list[str] = []
+        self._weak: list[NDArray[np.float32]] = []
+        self._tags: list[NDArray[np.float32]] = []
+        self._losses: dict[str, list[float]] = {"strong": [], "weak": []}
+        self._clips: dict[str, list[int]] = {"strong": [], "weak": []}
+
+    def add(self, batch: Batch, output: SEDOutput) -> None:
+        """Add a batch of strongly and weakly labelled clips."""
+        strong, weak = batch.of_kind(ClipKind.SYNTHETIC), batch.of_kind(ClipKind.WEAK)
+        if strong.any():
+            scores = output.strong[strong].float()
+            loss = F.binary_cross_entropy(scores, batch.targets[strong])
+            self._add_loss("strong", float(loss), int(strong.sum()))
+            self._scores.append(scores.cpu().numpy())
+            self._names += [
+                name for name, chosen in zip(batch.names, strong, strict=True) if chosen
+            ]
+        if weak.any():
+            probabilities, tags = output.weak[weak].float(), batch.tags[weak]
+            loss = F.binary_cross_entropy(probabilities, tags)
+            self._add_loss("weak", float(loss), int(weak.sum()))
+            self._weak.append(probabilities.cpu().numpy())
+            self._tags.append(tags.cpu().numpy())
+
+    def figures(self) -> dict[str, float]:
+        """Weak F1, intersection F1, event F1 and losses; what has no clips is left out."""
+        figures = {
+            f"loss_{name}": float(np.average(losses, weights=self._clips[name]))
+            for name, losses in self._losses.items()
+            if losses
+        }
+        if self._weak:
+            predicted = np.concatenate(self._weak) > WEAK_THRESHOLD
+            figures["weak_f1_macro"] = tag_f1_macro(predicted, np.concatenate(self._tags) > 0)
+        if self._scores:
+            figures |= self._event_figures()
+        return figures
+
+    def _event_figures(self) -> dict[str, float]:
+        scores = median_filter(np.concatenate(self._scores), self._config.postprocess.windows)
+        truth = self._truth.restricted(self._names)
+        of_threshold: list[Any] = [
+            selection_metrics(scores, self._names, truth, self._config.grid, threshold=threshold)
+            for threshold in self._config.training.val_thresholds
+        ]
+        return {
+            name: float(np.mean([getattr(metrics, name) or 0.0 for metrics in of_threshold]))
+            for name in ("intersection_f1_macro", "event_f1_macro")
+        }
+
+    def _add_loss(self, name: str, loss: float, clips: int) -> None:
+        self._losses[name].append(loss)
+        self._clips[name].append(clips)
+
+
+def tag_f1_macro(predicted: NDArray[np.bool_], tags: NDArray[np.bool_]) -> float:
+    """Macro-F1 of clip tags, both `(clips, classes)`.
+
+    Classes with no true or false positive and no false negative are left out; 0 if all are.
+    """
+    right = (predicted & tags).sum(axis=0)
+    total = predicted.sum(axis=0) + tags.sum(axis=0)
+    occurring = total > 0
+    return float((2 * right[occurring] / total[occurring]).mean()) if occurring.any() else 0.0
+
+
+def selection_metric(figures: dict[str, float], config: Config) -> float:
+    """What selects the best checkpoint: weak F1 plus the synthetic validation metric."""
+    synthetic = f"{config.training.obj_metric_synth_type}_f1_macro"
+    return figures.get("weak_f1_macro", 0.0) + figures.get(synthetic, 0.0)

@@ -1,0 +1,100 @@
+import itertools
+from collections import Counter
+
+import pytest
+
+from desed_task.dataio.sampler import MixtureBatchSampler
+from desed_task.errors import InputError
+
+SIZES = {"synthetic": 30, "weak": 14, "unlabelled": 40}
+SHARES = {"synthetic": 3, "weak": 2, "unlabelled": 4}
+SPANS = {"synthetic": range(30), "weak": range(30, 44), "unlabelled": range(44, 84)}
+
+
+def indices(sampler: MixtureBatchSampler) -> list[list[int]]:
+    return [[request.index for request in batch] for batch in sampler]
+
+
+def test_an_epoch_of_desed_has_236_steps() -> None:
+    sizes = {"synthetic": 10000, "weak": 1420, "unlabelled": 14412}
+    sampler = MixtureBatchSampler(sizes, {"synthetic": 6, "weak": 6, "unlabelled": 12}, seed=2021)
+    assert len(sampler) == 236
+    batches = indices(sampler)
+    assert len(batches) == 236
+    for batch in batches:
+        assert len(batch) == 24
+        assert all(index < 10000 for index in batch[:6])
+        assert all(10000 <= index < 11420 for index in batch[6:12])
+        assert all(11420 <= index < 25832 for index in batch[12:])
+
+
+def test_no_clip_comes_twice_in_an_epoch_and_the_smallest_set_is_used_up() -> None:
+    sampler = MixtureBatchSampler(SIZES, SHARES, seed=0)
+    assert len(sampler) == 7
+    drawn = Counter(itertools.chain.from_iterable(indices(sampler)))
+    assert set(drawn.values()) == {1}
+    assert {index for index in drawn if index in SPANS["weak"]} == set(SPANS["weak"])
+    assert len(drawn) == 7 * 9
+
+
+def test_an_incomplete_last_batch_is_dropped() -> None:
+    sampler = MixtureBatchSampler({"a": 7, "b": 100}, {"a": 2, "b": 1}, seed=0)
+    assert len(sampler) == len(indices(sampler)) == 3
+
+
+def test_every_epoch_draws_anew_from_all_of_the_larger_sets() -> None:
+    sampler = MixtureBatchSampler(SIZES, SHARES, seed=0)
+    epochs = []
+    for epoch in range(30):
+        sampler.set_epoch(epoch)
+        epochs.append(indices(sampler))
+    assert len({str(batches) for batches in epochs}) == 30
+    seen = set(itertools.chain.from_iterable(itertools.chain.from_iterable(epochs)))
+    assert seen == set(range(84))
+
+
+def test_the_sets_are_shuffled_independently() -> None:
+    sampler = MixtureBatchSampler({"a": 50, "b": 50}, {"a": 1, "b": 1}, seed=0)
+    assert sum(second - 50 == first for first, second in indices(sampler)) < 10
+
+
+def test_an_epoch_depends_on_seed_and_number_alone() -> None:
+    sampler = MixtureBatchSampler(SIZES, SHARES, seed=5)
+    sampler.set_epoch(3)
+    third = list(sampler)
+    assert third == list(sampler)
+    assert third == list(MixtureBatchSampler(SIZES, SHARES, seed=5, epoch=3))
+    assert indices(MixtureBatchSampler(SIZES, SHARES, seed=6, epoch=3)) != indices(sampler)
+    # Neighbouring seeds and epochs must not be one another's.
+    assert indices(MixtureBatchSampler(SIZES, SHARES, seed=6, epoch=2)) != indices(sampler)
+
+
+def test_each_draw_has_its_own_seed() -> None:
+    sampler = MixtureBatchSampler(SIZES, SHARES, seed=0)
+    seeds = [request.seed for batch in sampler for request in batch]
+    sampler.set_epoch(1)
+    seeds += [request.seed for batch in sampler for request in batch]
+    assert len(set(seeds)) == len(seeds) == 2 * 63
+    assert min(seeds) >= 0
+
+
+def test_a_share_of_zero_leaves_a_set_out() -> None:
+    sampler = MixtureBatchSampler(
+        {"synthetic": 9, "weak": 0, "unlabelled": 5},
+        {"synthetic": 3, "weak": 0, "unlabelled": 1},
+        seed=0,
+    )
+    batches = indices(sampler)
+    assert len(batches) == len(sampler) == 3
+    assert all(max(batch[:3]) < 9 <= batch[3] < 14 for batch in batches)
+
+
+def test_a_set_smaller_than_its_share_is_an_error() -> None:
+    with pytest.raises(InputError, match="the weak set has 1 clips, fewer than the 2"):
+        MixtureBatchSampler(SIZES | {"weak": 1}, SHARES, seed=0)
+
+
+@pytest.mark.parametrize("shares", [{"a": 1}, {"a": 0, "b": 0}, {"a": -1, "b": 2}])
+def test_shares_that_make_no_sense_are_refused(shares: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        MixtureBatchSampler({"a": 5, "b": 5}, shares, seed=0)
