@@ -1,4 +1,4 @@
-"""The teacher of a mean teacher (Tarvainen and Valpola 2017; docs/recipe.md, "One training step")."""
+"""The mean teacher (Tarvainen and Valpola 2017; docs/recipe.md, "One training step")."""
 
 import copy
 
@@ -24,7 +24,7 @@ class MeanTeacher:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Teacher ← α·teacher + (1-α)·student after optimiser step `step` = 1, 2, …"""
+        """Set teacher ← α·teacher + (1-α)·student; `step` = 1, 2, … optimiser steps are done."""
         weight = 1 - ema_decay(step, self._factor)
         torch._foreach_lerp_(self._teacher, self._student, weight)
 

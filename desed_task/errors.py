@@ -8,7 +8,7 @@ USAGE_ERROR = 2
 
 
 class InputError(Exception):
-    """Something the user can mend: a file, a key or a value; the message says what would be right."""
+    """Something the user can mend: a file, a key, a value; the message says what is right."""
 
 
 def run_cli(main: Callable[[], int | None]) -> NoReturn:

@@ -25,7 +25,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Pool = Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
-OddInt = Annotated[int, Field(ge=1, multiple_of=1)]
 Path44k = str | None
 ClipKindName = Literal["synthetic", "weak", "unlabelled"]
 AugmentationName = Literal["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
@@ -38,6 +37,8 @@ class Section(BaseModel):
 
 
 class Training(Section):
+    """Batches, schedules, selection, devices."""
+
     train_sets: Annotated[list[ClipKindName], Field(min_length=1)]
     batch_size: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)]
     batch_size_val: PositiveInt
@@ -69,6 +70,8 @@ class Training(Section):
 
 
 class Scaler(Section):
+    """How features are normalised."""
+
     statistic: Literal["instance", "dataset"]
     normtype: Literal["minmax", "standard", "mean"]
     dims: Annotated[list[Literal[1, 2]], Field(min_length=1, max_length=2)]
@@ -83,6 +86,8 @@ class Scaler(Section):
 
 
 class Data(Section):
+    """Where the sets lie, and the clips' rate and length."""
+
     synth_folder: str
     synth_folder_44k: Path44k
     synth_tsv: str
@@ -115,11 +120,15 @@ class Data(Section):
 
 
 class Opt(Section):
+    """Adam."""
+
     lr: Positive
     betas: Annotated[list[OpenShare], Field(min_length=2, max_length=2)]
 
 
 class Feats(Section):
+    """The log-mel spectrogram."""
+
     n_mels: PositiveInt
     n_window: PositiveInt
     hop_length: PositiveInt
@@ -138,6 +147,8 @@ class Feats(Section):
 
 
 class Net(Section):
+    """The two-branch CRNN."""
+
     nb_filters: Annotated[list[PositiveInt], Field(min_length=3)]
     kernel_size: list[PositiveInt]
     pooling: list[Pool]
@@ -187,6 +198,8 @@ class Net(Section):
 
 
 class Augs(Section):
+    """Mixup and augmentation."""
+
     mixup: Literal["hard", "none"]
     mixup_scale: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
     aug_methods: list[AugmentationName]
@@ -219,12 +232,16 @@ class Augs(Section):
 
 
 class KindShares(Section):
+    """What each kind of clip contributes to self-consistency."""
+
     synthetic: Weight
     weak: Weight
     unlabelled: Weight
 
 
 class Losses(Section):
+    """Weights and kinds of the loss terms."""
+
     sed_strong: Weight
     sed_weak: Weight
     sod: Weight
@@ -241,6 +258,8 @@ class Losses(Section):
 
 
 class CrossTask(Section):
+    """What SED and SOD are held against each other by."""
+
     excluded_classes: list[Literal[CLASSES]]  # type: ignore[valid-type]
     active_threshold: OpenShare
     pseudo_label_selection: bool
@@ -249,6 +268,8 @@ class CrossTask(Section):
 
 
 class Postprocess(Section):
+    """From the network's probabilities to scores, and what the test counts."""
+
     score_correction: bool
     correction_gain: Share
     correction_floor: Share

@@ -13,7 +13,6 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from desed_task.dataio.annotations import (
-    merge_overlaps,
     read_durations,
     read_strong,
     read_weak,
@@ -184,13 +183,7 @@ class DesedDataModule(pl.LightningDataModule):
                 f"{part.durations}: lacks {len(lacking)} of {len(events)} clips, the first is "
                 f"{lacking[0]}; delete the file, and it is generated from {part.folder}"
             )
-        merged = {clip: merge_overlaps(of_clip) for clip, of_clip in events.items()}
-        overlaps = sum(len(events[clip]) - len(merged[clip]) for clip in events)
-        if overlaps:
-            logger.warning(
-                "%s: %d events overlap another of their class; merged into it", part.tsv, overlaps
-            )
-        truth = GroundTruth(CLASSES, merged, {clip: durations[clip] for clip in events})
+        truth = GroundTruth.merged(CLASSES, events, durations, source=str(part.tsv))
         return LabelledSet(name, clips, truth, self.coverage[name])
 
     def _cover(self, name: str, part: AudioSet, expected: Mapping[str, Any] | None) -> Coverage:
@@ -207,9 +200,7 @@ class DesedDataModule(pl.LightningDataModule):
     def _only_tests(self) -> bool:
         return self.trainer is not None and self.trainer.state.fn == TrainerFn.TESTING
 
-    def _evaluation_loader(
-        self, clips: ClipDataset, persistent: bool
-    ) -> DataLoader[Clip]:
+    def _evaluation_loader(self, clips: ClipDataset, persistent: bool) -> DataLoader[Clip]:
         size = self.config.training.batch_size_val
         return DataLoader(clips, batch_size=size, **self._loading(persistent))
 

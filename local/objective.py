@@ -206,7 +206,7 @@ class Objective:
     def total(self, terms: Mapping[str, Tensor], consistency_weight: float) -> Tensor:
         """The weighted sum; `consistency_weight` is w of the step."""
         supervised = {"sed_strong", "sed_weak", "sod"}
-        return sum(  # type: ignore[return-value]
+        return sum(
             getattr(self.config.losses, name)
             * (1.0 if name in supervised else consistency_weight)
             * term

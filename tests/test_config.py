@@ -166,7 +166,7 @@ def test_published_values_take_effect(tmp_path: Path) -> None:
 def test_unknown_published_key_is_refused(tmp_path: Path) -> None:
     published = _published()
     published["training"]["mixup_type"] = "soft"
-    with pytest.raises(InputError, match="training.mixup_type: unknown key"):
+    with pytest.raises(InputError, match=r"training\.mixup_type: unknown key"):
         load_config(_written(tmp_path, yaml.safe_dump(published)))
     published = _published()
     published["training"]["backend"] = "ddp"

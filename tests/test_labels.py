@@ -29,10 +29,10 @@ def test_golden(golden: Any) -> None:
     targets = encode_strong(events, CLASSES, GRID)
     assert targets.shape == (10, golden["n_frames"])
     assert [np.flatnonzero(row).tolist() for row in targets] == golden["active_frames"]
-    decoded = [[label, onset, offset] for onset, offset, label in _decoded(targets)]
-    assert [row[0] for row in decoded] == [row[0] for row in golden["decoded"]]
+    decoded = _decoded(targets)
+    assert [event.event_label for event in decoded] == [row[0] for row in golden["decoded"]]
     np.testing.assert_allclose(
-        [row[1:] for row in decoded], [row[1:] for row in golden["decoded"]], rtol=1e-5
+        [event[:2] for event in decoded], [row[1:] for row in golden["decoded"]], rtol=1e-5
     )
 
 
@@ -66,7 +66,7 @@ def test_decoding_inverts_encoding() -> None:
 
 
 def test_unknown_class() -> None:
-    with pytest.raises(ValueError, match="Horse.*Alarm_bell_ringing"):
+    with pytest.raises(ValueError, match=r"Horse.*Alarm_bell_ringing"):
         encode_strong([Event(0, 1, "Horse")], CLASSES, GRID)
     with pytest.raises(ValueError, match="Horse"):
         encode_weak(["Horse"], CLASSES)

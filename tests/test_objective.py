@@ -95,10 +95,12 @@ def test_term(name: str, golden: dict[str, Tensor], expected: Any, config: Confi
 def _check_gradients(leaves: SEDOutput, norms: dict[str, float | None]) -> None:
     names = ("student_strong", "student_weak", "student_sod")
     for name, leaf in zip(names, leaves, strict=True):
+        assert leaf is not None
         norm = norms[name]
         if norm is None:
             assert leaf.grad is None or leaf.grad.abs().max() == 0, name
         else:
+            assert leaf.grad is not None, name
             assert leaf.grad.norm().item() == pytest.approx(norm, rel=GRADIENT), name
 
 

@@ -23,7 +23,7 @@ class Clip:
     Attributes:
         audio: `(samples,)`, float32 in [-1, 1], padded or cropped to the common length.
         targets: `(classes, frames)`, float32 in {0, 1}: frame labels of a strongly labelled clip;
-            the tags repeated over all frames for a weakly labelled one; zeros for an unlabelled one.
+            the tags repeated over all frames of a weakly labelled one; zeros for an unlabelled one.
         kind: which of the three the targets are.
         name: the file name, with extension, as annotations spell it.
         seconds: the clip's length before padding or cropping, in seconds.

@@ -47,10 +47,10 @@ class Domain:
 
 SYNTHETIC = Domain(
     name="synthetic",
-    timbre_range=(0.0, 0.6),
-    event_to_background_db=(6.0, 25.0),
+    timbre_range=(0.05, 0.45),
+    event_to_background_db=(12.0, 30.0),
     non_target_to_background_db=(0.0, 12.0),
-    non_targets_per_clip=0.4,
+    non_targets_per_clip=0.3,
     reverberation_s=(0.0, 0.0),
     direct_to_reverberant_db=(0.0, 0.0),
     colouration_db=0.0,
@@ -64,12 +64,12 @@ SYNTHETIC = Domain(
 
 RECORDED = Domain(
     name="recorded",
-    timbre_range=(0.45, 1.0),
-    event_to_background_db=(6.0, 25.0),
+    timbre_range=(0.5, 0.9),
+    event_to_background_db=(12.0, 30.0),
     non_target_to_background_db=(0.0, 15.0),
-    non_targets_per_clip=0.6,
-    reverberation_s=(0.1, 0.4),
-    direct_to_reverberant_db=(6.0, 14.0),
+    non_targets_per_clip=0.4,
+    reverberation_s=(0.1, 0.35),
+    direct_to_reverberant_db=(8.0, 16.0),
     colouration_db=4.0,
     bandwidth_hz=(6000.0, 18000.0),
     peak_db=(-26.0, -0.5),

@@ -43,29 +43,23 @@ def _gate(samples: int, rate_hz: float, duty: float) -> Signal:
 
 
 def _beeps(draw: Draw, samples: int) -> Signal:
-    tone = oscillator(draw.rng, draw.log(700.0, 3200.0), samples, falling(5, draw.linear(2.2, 0.6)))
+    tone = oscillator(
+        draw.rng, draw.log(1100.0, 3400.0), samples, falling(5, draw.linear(2.2, 0.6))
+    )
     return tone * _gate(samples, draw.log(9.0, 2.6), draw.linear(0.5, 0.8))
 
 
 def _two_tone(draw: Draw, samples: int) -> Signal:
-    low = draw.log(500.0, 1500.0)
+    low = draw.log(1000.0, 2000.0)
     high = low * draw.linear(1.2, 1.8)
     second = (time_axis(samples) * draw.log(1.0, 5.0)) % 1.0 < 0.5
     frequency = np.where(second, high, low).astype(np.float32)
     return oscillator(draw.rng, frequency, samples, falling(8, draw.linear(1.6, 0.8)))
 
 
-def _siren(draw: Draw, samples: int) -> Signal:
-    phase = time_axis(samples) * draw.log(0.5, 4.0) + draw.within(0.0, 1.0)
-    shape = np.sin(2 * np.pi * phase) if draw.chance(0.5) else 2 * (phase % 1.0) - 1
-    octaves = draw.linear(0.3, 0.8) * scipy.ndimage.uniform_filter1d(shape, 400, mode="nearest")
-    frequency = (draw.log(650.0, 1700.0) * 2**octaves).astype(np.float32)
-    return oscillator(draw.rng, frequency, samples, falling(8, draw.linear(1.5, 0.9)))
-
-
 def _struck(draw: Draw, samples: int, rate_hz: float, decay_s: float) -> Signal:
     """Return inharmonic partials struck at an even rate."""
-    base = draw.log(600.0, 1900.0)
+    base = draw.log(1100.0, 2400.0)
     ratios = np.array([1.0, 2.0, 2.76, 3.9, 5.4]) * draw.rng.uniform(0.97, 1.03, 5)
     since = (time_axis(samples) * rate_hz) % 1.0 / rate_hz
     total = np.zeros(samples, dtype=np.float32)
@@ -78,13 +72,9 @@ def _ringing_bell(draw: Draw, samples: int) -> Signal:
     return _struck(draw, samples, draw.log(9.0, 20.0), draw.log(0.04, 0.15))
 
 
-def _chime(draw: Draw, samples: int) -> Signal:
-    return _struck(draw, samples, draw.log(2.5, 1.2), draw.log(0.25, 0.7))
-
-
 def alarm_bell_ringing(draw: Draw, samples: int) -> Signal:
-    """Beeps, two-tone alarms, sirens, ringing bells or chimes: tonal and periodic."""
-    kind = draw.pick((_beeps, _two_tone, _siren, _ringing_bell, _chime))
+    """Beeps, two-tone alarms or ringing bells: tonal and periodic."""
+    kind = draw.pick((_beeps, _two_tone, _ringing_bell))
     return faded(kind(draw, samples), 0.003, 0.02)
 
 

@@ -97,7 +97,7 @@ def _meow(draw: Draw, samples: int, pitch_hz: float) -> Signal:
 
 def cat(draw: Draw, samples: int) -> Signal:
     """Meows, long ones drawn out, longer events as a row of calls."""
-    pitch = draw.log(420.0, 900.0)
+    pitch = draw.log(380.0, 720.0)
     call = draw.log(0.5, 1.1)
     total = np.zeros(samples, dtype=np.float32)
     start = 0

@@ -1,6 +1,6 @@
 """Ground truth: what happens in each clip, and how long the clip is (docs/recipe.md, "Data")."""
 
-import warnings
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from desed_task.dataio.annotations import merge_overlaps, read_durations, read_strong
 from desed_task.errors import InputError
 from desed_task.evaluation.events import EventTable
-from desed_task.evaluation.tsv import Problems, read_rows, read_seconds
 from desed_task.labels import Event
 
-NO_EVENT = ("", "nan", "NaN")
+logger = logging.getLogger(__name__)
+
 SECONDS_PER_HOUR = 3600
 
 
@@ -50,20 +51,38 @@ class GroundTruth:
             InputError: all problems of one file, each with its line and what would be right.
         """
         durations = read_durations(durations_tsv)
-        events = read_events(tsv, classes)
+        events = read_strong(tsv, classes)
         unknown = [name for name in events if name not in durations]
         if unknown:
-            problems = Problems(tsv)
-            for name in unknown:
-                problems.add(None, f"clip {name!r} has no duration in {durations_tsv}")
-            problems.raise_if_any()
-        merged, lost = _merge_overlaps({name: events.get(name, []) for name in durations})
-        if lost:
-            warnings.warn(
-                f"{tsv}: {lost} event(s) overlapped another of their class and were merged into it",
-                stacklevel=2,
+            raise InputError(
+                f"{tsv}: {len(unknown)} clip(s) without a duration in {durations_tsv}, "
+                f"the first is {unknown[0]!r}"
             )
-        return cls(tuple(classes), merged, durations)
+        of_clips = {name: events.get(name, []) for name in durations}
+        return cls.merged(classes, of_clips, durations, source=str(tsv))
+
+    @classmethod
+    def merged(
+        cls,
+        classes: Sequence[str],
+        events: Mapping[str, Sequence[Event]],
+        durations: Mapping[str, float],
+        *,
+        source: str,
+    ) -> "GroundTruth":
+        """The truth with events of one class that overlap made one; a warning says how many.
+
+        `source` names the file in the warning.
+        """
+        whole = {name: merge_overlaps(of_clip) for name, of_clip in events.items()}
+        lost = sum(map(len, events.values())) - sum(map(len, whole.values()))
+        if lost:
+            logger.warning(
+                "%s: %d event(s) overlapped another of their class and were merged into it",
+                source,
+                lost,
+            )
+        return cls(tuple(classes), whole, {name: durations[name] for name in events})
 
     def restricted(self, names: Iterable[str]) -> "GroundTruth":
         """Only these clips, in this order. Raises InputError for a clip that is not known."""
@@ -112,84 +131,3 @@ class GroundTruth:
             {name: self.events[name] for name in names},
             {name: self.durations[name] for name in names},
         )
-
-
-def read_durations(path: str | Path) -> dict[str, float]:
-    """Seconds by file name. Raises InputError with all problems of the file."""
-    problems = Problems(path)
-    durations: dict[str, float] = {}
-    for line, (name, text) in read_rows(path, ("filename", "duration"), problems):
-        seconds = read_seconds(text)
-        if not name:
-            problems.add(line, "no filename")
-        elif seconds is None or seconds == 0:
-            problems.add(line, f"duration {text!r} of {name!r}; seconds above 0 are right")
-        elif durations.get(name, seconds) != seconds:
-            problems.add(line, f"{name!r} again, with another duration than {durations[name]:g}")
-        else:
-            durations[name] = seconds
-    if not durations and not problems.lines:
-        problems.add(None, "no clip; at least one row below the header is right")
-    problems.raise_if_any()
-    return durations
-
-
-def read_events(path: str | Path, classes: Sequence[str]) -> dict[str, list[Event]]:
-    """Events by file name, in file order. Raises InputError with all problems of the file."""
-    problems = Problems(path)
-    events: dict[str, list[Event]] = {}
-    seen: dict[tuple[str, ...], int] = {}
-    columns = ("filename", "onset", "offset", "event_label")
-    for line, row in read_rows(path, columns, problems):
-        name, *fields = row
-        if tuple(row) in seen:
-            problems.add(line, f"the same as line {seen[tuple(row)]}")
-            continue
-        seen[tuple(row)] = line
-        if all(field in NO_EVENT for field in fields):
-            events.setdefault(name, [])
-            continue
-        event, wrong = _parse_event(fields, classes)
-        if wrong or not name:
-            problems.add(line, wrong or "no filename")
-        elif event is not None:
-            events.setdefault(name, []).append(event)
-    problems.raise_if_any()
-    return events
-
-
-def _parse_event(fields: Sequence[str], classes: Sequence[str]) -> tuple[Event | None, str]:
-    """The event of a row, or what is wrong with it."""
-    wrong = []
-    onset, offset = read_seconds(fields[0]), read_seconds(fields[1])
-    for column, text, value in (("onset", fields[0], onset), ("offset", fields[1], offset)):
-        if value is None:
-            wrong.append(f"{column} {text!r}; seconds >= 0 are right")
-    if onset is not None and offset is not None and onset >= offset:
-        wrong.append(f"onset {onset:g} is not before offset {offset:g}")
-    if fields[2] not in classes:
-        wrong.append(f"unknown class {fields[2]!r}; known: {', '.join(classes)}")
-    if wrong or onset is None or offset is None:
-        return None, "; ".join(wrong)
-    return Event(onset, offset, fields[2]), ""
-
-
-def _merge_overlaps(
-    events: Mapping[str, Iterable[Event]],
-) -> tuple[dict[str, list[Event]], int]:
-    """Each clip's events in time order, overlapping ones of a class as one; and how many went."""
-    merged: dict[str, list[Event]] = {}
-    lost = 0
-    for name, clip_events in events.items():
-        last: dict[str, int] = {}
-        kept: list[Event] = []
-        for event in sorted(clip_events):
-            place = last.get(event.event_label)
-            if place is not None and event.onset < kept[place].offset:
-                kept[place] = kept[place]._replace(offset=max(kept[place].offset, event.offset))
-                lost += 1
-            else:
-                last[event.event_label] = len(kept)
-                kept.append(event)
-        merged[name] = kept
-    return merged, lost

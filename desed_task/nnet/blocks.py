@@ -87,7 +87,7 @@ class ConvBlock(nn.Module):
 
 
 class FusionLayer(nn.Module):
-    """D1 and D2 of cross-layer fusion: batch norm -> ReLU -> conv 1x1 -> batch norm -> ReLU -> dropout."""
+    """D1, D2 of cross-layer fusion: norm -> ReLU -> conv 1x1 -> norm -> ReLU -> dropout."""
 
     def __init__(
         self, inputs: int, channels: int, *, dropout: float, eps: float, momentum: float

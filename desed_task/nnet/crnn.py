@@ -1,4 +1,4 @@
-"""The two-branch CRNN: sound event detection (SED) and sound occurrence and overlap detection (SOD).
+"""The two-branch CRNN: sound events (SED), and sound occurrence and overlap (SOD).
 
 Source: Guan et al. 2024; docs/recipe.md, "Network".
 """

@@ -7,7 +7,7 @@ _STEPS = 1 << 16  # a mask is drawn from 16 random bits per element
 
 
 class Dropout(nn.Module):
-    """As `torch.nn.Dropout`: in training mode zeroes elements with probability `p`, scales the rest.
+    """As `torch.nn.Dropout`: in training zeroes elements with probability `p`, scales the rest.
 
     On a CPU one 64-bit draw serves four elements, so p is rounded to a multiple of 1/65536.
     """

@@ -46,83 +46,24 @@ def test_extra_columns_and_another_order_are_tolerated(tmp_path: Path) -> None:
     assert GroundTruth.read(*paths, CLASSES).events["a.wav"] == [Event(1.0, 2.0, "Dog")]
 
 
-def test_all_problems_of_a_file_come_together_with_their_lines(tmp_path: Path) -> None:
-    bad = [
-        "a.wav\t1\t2\tGoat",
-        "a.wav\t2\t2\tDog",
-        "a.wav\t-1\t2\tDog",
-        "a.wav\tnan\t2\tDog",
-        "a.wav\t1\tlate\tDog",
-        "a.wav\t1\t2\t",
-        "\t1\t2\tDog",
-        "a.wav\t1\t2\tCat\tmore",
-        "a.wav\t4\t5\tCat",
-        "a.wav\t4\t5\tCat",
-    ]
-    with pytest.raises(InputError) as caught:
-        read(tmp_path, "\n".join(bad))
-    message = str(caught.value)
-    for part in (
-        "truth.tsv: 9 problems",
-        "line 2: unknown class 'Goat'; known: Alarm_bell_ringing",
-        "line 3: onset 2 is not before offset 2",
-        "line 4: onset '-1'; seconds >= 0 are right",
-        "line 5: onset 'nan'",
-        "line 6: offset 'late'",
-        "line 7: unknown class ''",
-        "line 8: no filename",
-        "line 9: 5 fields, 4 columns are right",
-        "line 11: the same as line 10",
-    ):
-        assert part in message
+def test_problems_of_both_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"truth\.tsv: problems(?s:.*)line 2: class 'Goat'"):
+        read(tmp_path, "a.wav\t1\t2\tGoat")
+    with pytest.raises(InputError, match=r"durations\.tsv: problems(?s:.*)line 2: duration 0"):
+        read(tmp_path, "", "a.wav\t0")
 
 
 def test_a_clip_without_duration_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"clip 'c\.wav' has no duration"):
+    with pytest.raises(InputError, match=r"1 clip\(s\) without a duration in .*c\.wav"):
         read(tmp_path, "c.wav\t1\t2\tDog")
 
 
-@pytest.mark.parametrize(
-    ("durations", "message"),
-    [
-        ("a.wav\t0", "line 2: duration '0' of 'a.wav'"),
-        ("a.wav\tnan", "line 2: duration 'nan'"),
-        ("a.wav\t10\na.wav\t9", "line 3: 'a.wav' again, with another duration than 10"),
-        ("\t10", "line 2: no filename"),
-        ("", "no clip"),
-    ],
-)
-def test_bad_durations(tmp_path: Path, durations: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        read(tmp_path, "", durations)
-
-
-def test_missing_columns_and_files(tmp_path: Path) -> None:
-    truth, durations = write(tmp_path, "")
-    truth.write_text("filename,onset,offset,event_label\n")
-    with pytest.raises(InputError, match=r"truth\.tsv: line 1: no column filename, onset"):
-        GroundTruth.read(truth, durations, CLASSES)
-    truth.write_text("")
-    with pytest.raises(InputError, match="empty; a header with the columns filename, onset"):
-        GroundTruth.read(truth, durations, CLASSES)
-    truth.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="cannot be read as text"):
-        GroundTruth.read(truth, durations, CLASSES)
-    with pytest.raises(InputError, match=r"nowhere\.tsv: no such file"):
-        GroundTruth.read(tmp_path / "nowhere.tsv", durations, CLASSES)
-
-
-def test_many_problems_are_counted_not_all_shown(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"30 problems(?s:.*)\.\.\. and 10 more$"):
-        read(tmp_path, "\n".join(f"a.wav\t{k}\t{k}\tDog" for k in range(30)))
-
-
 def test_overlaps_of_a_class_are_merged_with_a_warning_and_touching_events_are_not(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = "a.wav\t1\t3\tDog\na.wav\t2\t4\tDog\na.wav\t3.5\t3.7\tDog\na.wav\t4\t5\tDog\n"
-    with pytest.warns(UserWarning, match=r"2 event\(s\) overlapped"):
-        truth = read(tmp_path, rows + "a.wav\t2\t6\tCat")
+    truth = read(tmp_path, rows + "a.wav\t2\t6\tCat")
+    assert "2 event(s) overlapped" in caplog.text
     assert truth.events["a.wav"] == [
         Event(1.0, 4.0, "Dog"),
         Event(2.0, 6.0, "Cat"),

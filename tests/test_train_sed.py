@@ -1,0 +1,213 @@
+"""The command line, as a user runs it."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from desed_task.dataio.annotations import read_strong
+from desed_task.errors import run_cli
+from local.classes import CLASSES
+from local.config import load_config
+from tests.paths import CONFS, GOLDEN, ROOT
+from tests.tiny import SIZES, overrides
+from train_sed import main
+
+NETWORKS = ("student", "teacher")
+FIGURES = (
+    "psds1_psds_eval",
+    "psds2_psds_eval",
+    "psds1_sed_scores_eval",
+    "psds2_sed_scores_eval",
+    "event_f1_macro",
+    "segment_f1_macro",
+    "intersection_f1_macro",
+    "sod_accuracy",
+    "sod_f1_0",
+    "sod_f1_1",
+    "sod_f1_2+",
+)
+
+
+def arguments(data: Path, log_dir: Path, *more: str) -> list[str]:
+    sets = [part for override in overrides(data) for part in ("--set", override)]
+    return ["--conf_file", str(CONFS / "demo.yaml"), "--log_dir", str(log_dir), *sets, *more]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run trained and tested by the command line."""
+    log_dir = tmp_path_factory.mktemp("runs")
+    assert main(arguments(tiny_data, log_dir, "--gpus", "0")) == 0
+    return log_dir / "version_0"
+
+
+def test_what_a_run_leaves(trained: Path) -> None:
+    config = load_config(trained / "config.yaml")
+    metrics = json.loads((trained / "metrics_test" / "metrics.json").read_text())
+    assert metrics["config_digest"] == config.digest
+    assert metrics["versions/torch"] == torch.__version__
+    for name in ("test", "eval"):
+        for network in NETWORKS:
+            for figure in FIGURES:
+                value = metrics[f"{name}/{network}/{figure}"]
+                assert value is None or 0 <= value <= 1, figure
+    assert metrics["test/clips_expected"] == SIZES["validation"]
+    assert metrics["test/student/clips_scored"] == SIZES["validation"]
+    assert metrics["eval/teacher/clips_scored"] == SIZES["public"]
+    for path in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "pictures/epoch_0000.png"):
+        assert (trained / path).stat().st_size > 1000
+    assert list(trained.glob("events.out.tfevents.*"))
+
+
+def test_files_of_the_test(trained: Path) -> None:
+    for network in NETWORKS:
+        folder = trained / "metrics_test" / network
+        for kind in ("raw", "postprocessed"):
+            files = sorted((folder / "scores" / kind).glob("*.tsv"))
+            assert len(files) == SIZES["validation"]
+            scores = pd.read_csv(files[0], sep="\t")
+            assert list(scores) == ["onset", "offset", *CLASSES]
+            assert scores[list(CLASSES)].to_numpy().min() >= 0
+            assert scores[list(CLASSES)].to_numpy().max() <= 1
+        assert "Event based metrics" in (folder / "event_f1.txt").read_text()
+        assert "Segment based metrics" in (folder / "segment_f1.txt").read_text()
+        events = pd.read_csv(folder / "events_0.5.tsv", sep="\t")
+        assert list(events) == ["filename", "onset", "offset", "event_label"]
+
+
+def test_logged_figures(trained: Path) -> None:
+    rows = list(csv.DictReader((trained / "csv" / "version_0" / "metrics.csv").open()))
+    columns = set(rows[0])
+    for term in ("sed_strong", "sed_weak", "sod", "sed_consistency", "weak_consistency"):
+        assert f"train/{term}" in columns
+    for name in ("sod_consistency", "cross_task", "self_consistency", "learning_rate", "loss"):
+        assert f"train/{name}" in columns
+    for name in ("consistency_weight", "teacher_agreement", "sod_accuracy", "gradient_norm"):
+        assert f"train/{name}" in columns
+    for network in NETWORKS:
+        for name in ("weak_f1_macro", "intersection_f1_macro", "event_f1_macro"):
+            assert f"val/{network}/{name}" in columns
+        for name in ("loss_strong", "loss_weak"):
+            assert f"val/{network}/{name}" in columns
+    figures = [row for row in rows if row["val/obj_metric"]]
+    assert len(figures) == 2
+    for row in figures:
+        expected = float(row["val/student/weak_f1_macro"]) + float(
+            row["val/student/intersection_f1_macro"]
+        )
+        assert float(row["val/obj_metric"]) == pytest.approx(expected)
+
+
+def test_checkpoint_is_tested_again_with_the_same_figures(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = trained / "checkpoints" / "best.ckpt"
+    assert main(["--test_from_checkpoint", str(best), "--log_dir", str(tmp_path)]) == 0
+    path = Path(capsys.readouterr().out.rstrip().splitlines()[-1])
+    assert path == tmp_path / "version_0" / "metrics_test" / "metrics.json"
+    again, first = (
+        json.loads((folder / "metrics_test" / "metrics.json").read_text())
+        for folder in (path.parent.parent, trained)
+    )
+    assert again == first
+
+
+def test_score_correction_shows_in_postprocessed_scores_only(trained: Path, tmp_path: Path) -> None:
+    best = str(trained / "checkpoints" / "best.ckpt")
+    switch = ["--set", "postprocess.score_correction=false"]
+    switch += [f"--set=postprocess.median_window.{name}=1" for name in CLASSES]
+    assert main(["--test_from_checkpoint", best, "--log_dir", str(tmp_path), *switch]) == 0
+    folder = tmp_path / "version_0" / "metrics_test" / "student" / "scores"
+    for raw in (folder / "raw").glob("*.tsv"):
+        assert raw.read_text() == (folder / "postprocessed" / raw.name).read_text()
+
+
+def test_resuming_goes_on_in_the_same_folder(tiny_data: Path, tmp_path: Path) -> None:
+    assert main(arguments(tiny_data, tmp_path, "--gpus", "0", "--set", "training.n_epochs=1")) == 0
+    run = tmp_path / "version_0"
+    before = (run / "csv" / "version_0" / "metrics.csv").read_text()
+    last = str(run / "checkpoints" / "last.ckpt")
+    assert main(["--resume_from_checkpoint", last, "--set", "training.n_epochs=2"]) == 0
+    assert not (tmp_path / "version_1").exists()
+    assert (run / "csv" / "version_0" / "metrics.csv").read_text() == before
+    assert (run / "csv" / "version_1" / "metrics.csv").exists()
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+
+
+def test_fast_dev_run_goes_through_everything(tiny_data: Path, tmp_path: Path) -> None:
+    sets = ("scaler.statistic=dataset", "scaler.normtype=standard", "training.batch_size_val=1")
+    more = ["--fast_dev_run", "--gpus", "0", *(f"--set={text}" for text in sets)]
+    assert main(arguments(tiny_data, tmp_path, *more)) == 0
+    run = tmp_path / "version_0"
+    metrics = json.loads((run / "metrics_test" / "metrics.json").read_text())
+    assert metrics["test/student/clips_scored"] == metrics["eval/student/clips_scored"] == 2
+    weights = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert bool(weights["scaler.fitted"])
+
+
+def test_published_checkpoint_is_tested(tiny_data: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "published.ckpt"
+    subprocess.run([sys.executable, GOLDEN / "weights.py", checkpoint], check=True)
+    given = arguments(tiny_data, tmp_path / "runs", "--gpus", "0")
+    assert main([*given, "--test_from_checkpoint", str(checkpoint)]) == 0
+    config = yaml.safe_load((tmp_path / "runs" / "version_0" / "config.yaml").read_text())
+    assert config["net"]["nb_filters"] == [32, 64, 128, 256, 256]
+    scores = tmp_path / "runs" / "version_0" / "metrics_test" / "student" / "scores" / "raw"
+    truth = read_strong(config["data"]["test_tsv"], CLASSES)
+    assert {path.stem for path in scores.iterdir()} == {Path(name).stem for name in truth}
+
+
+MISTAKES = {
+    ("--conf_file", "nowhere.yaml"): "nowhere.yaml: no such file",
+    ("--set", "training.n_epoch=1"): "unknown key training.n_epoch",
+    ("--set", "training.precision=16-mixed", "--gpus", "0"): "16-mixed needs a GPU",
+    ("--gpus", "2"): "a run uses one device",
+    ("--gpus", "-1"): "a number of GPUs",
+    ("--test_from_checkpoint", "nothing.ckpt"): "nothing.ckpt: cannot be read",
+    ("--resume_from_checkpoint", "a", "--test_from_checkpoint", "b"): "exclude each other",
+    ("--set", "data.synth_tsv=nothing.tsv", "--gpus", "0"): "nothing.tsv",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=" ".join)
+def test_mistakes_end_with_one_message_and_status_2(
+    mistake: tuple[str, ...], tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(tiny_data, tmp_path, *mistake)
+    with pytest.raises(SystemExit) as caught:
+        run_cli(lambda: main(given))
+    assert caught.value.code == 2
+    message = capsys.readouterr().err
+    assert MISTAKES[mistake] in message
+    assert "Traceback" not in message
+
+
+def test_published_checkpoint_cannot_be_resumed(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tmp_path / "published.ckpt"
+    subprocess.run([sys.executable, GOLDEN / "weights.py", checkpoint], check=True)
+    with pytest.raises(SystemExit) as caught:
+        run_cli(lambda: main(["--resume_from_checkpoint", str(checkpoint), "--gpus", "0"]))
+    assert caught.value.code == 2
+    assert "test it with --test_from_checkpoint" in capsys.readouterr().err
+
+
+def test_help_explains_every_option() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "train_sed.py", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for option in ("conf_file", "log_dir", "resume_from_checkpoint", "test_from_checkpoint"):
+        assert f"--{option}" in done.stdout
+    for option in ("gpus", "fast_dev_run", "set"):
+        assert f"--{option}" in done.stdout
