@@ -73,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from local import experiment
     from local.checkpoints import checkpoint_config, read_checkpoint, test_config
     from local.config import load_config, override_config
+    from local.memory import keep_freed_memory
 
     experiment.quiet_lightning()
     machine = experiment.Machine(experiment.choose_gpus(args.gpus), args.fast_dev_run)
@@ -88,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             config = chosen or checkpoint_config(content, str(checkpoint))
         config = override_config(config, args.overrides)
     machine.precision(config)
+    if machine.gpus == 0:
+        keep_freed_memory()
     if args.test_from_checkpoint:
         run = experiment.new_run_folder(args.log_dir)
         metrics = experiment.test(config, machine, run, args.test_from_checkpoint)

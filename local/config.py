@@ -351,6 +351,17 @@ class Config(Section):
         if self.grid.n_frames < 1:
             raise ValueError(f"net.pooling {self.net.pooling} leaves no frame of a clip")
 
+    @model_validator(mode="after")
+    def _something_is_learned(self) -> "Config":
+        losses = self.losses
+        labelled = {"synthetic": losses.sed_strong, "weak": losses.sed_weak}
+        if not any(labelled.get(name) for name in self.training.train_sets):
+            raise ValueError(
+                "losses.sed_strong and losses.sed_weak: no labelled set of training.train_sets "
+                f"{self.training.train_sets} has a loss; one weight must be above 0"
+            )
+        return self
+
     @property
     def grid(self) -> FrameGrid:
         """The time axis that follows from rate, hop, pooling and clip length."""

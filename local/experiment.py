@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,9 @@ def count_multiply_adds(module: CrossTaskSED) -> int:
 def quiet_lightning() -> None:
     """Leave out Lightning's hints that do not concern this recipe's users."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (
+        ".*isinstance.treespec, LeafSpec.*",  # of Lightning's own code
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
+    ):
+        warnings.filterwarnings("ignore", message)

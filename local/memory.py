@@ -10,7 +10,7 @@ _LARGEST_TRIM_THRESHOLD = 2**31 - 1
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next step instead of fetching and clearing it anew.
 
-    Does nothing where there is no glibc. What it gains: docs/performance.md.
+    Does nothing where there is no glibc.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

@@ -74,6 +74,7 @@ REFUSED = {
     "augs.mixup_scale=[2, 1]": "mixup_scale .* must be",
     "augs.time_shift=0.3": "time_shift 0.3 times aug_scale 5",
     "augs.pitch_shift=500": "1200 cents",
+    "training.train_sets=[unlabelled]": "no labelled set of training.train_sets",
     "losses.sod=-1": "losses.sod: -1 is not allowed",
     "losses.sod=.nan": "losses.sod: nan is not allowed",
     "cross_task.excluded_classes=[Plates]": "excluded_classes.0: 'Plates' .*'Dishes'",
