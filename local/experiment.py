@@ -23,6 +23,7 @@ from local.testing import metrics_table, score_test_set, write_metrics
 
 CHECKPOINTS = "checkpoints"
 CONFIG_FILE = "config.yaml"
+LOG_INTERVAL = 10  # steps
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class Machine:
         """Lightning's name of the precision. Raises InputError where the device has none such."""
         wanted = config.training.precision
         if wanted == "auto":
-            wanted = "16-mixed" if self.gpus else "32"
+            wanted = "16-mixed" if self.gpus else 32
         if wanted == "16-mixed" and not self.gpus:
             raise InputError(
                 "training.precision: 16-mixed needs a GPU; on a CPU use 32 or bf16-mixed"
             )
-        return "32-true" if wanted == "32" else wanted
+        return "32-true" if wanted == 32 else wanted
 
 
 def choose_gpus(wanted: int) -> int:
@@ -129,7 +130,6 @@ def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
         gradient_clip_val=training.gradient_clip or None,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        log_every_n_steps=1 if machine.fast else 10,
         logger=[tensorboard, CSVLogger(str(run), name="csv")],
         callbacks=callbacks,
         enable_model_summary=False,
@@ -157,6 +157,7 @@ def fit(config: Config, machine: Machine, run: Path, resume: Path | None) -> Pat
     data.setup("fit")
     loader = data.train_dataloader()
     steps = -(-len(loader) // config.training.accumulate_batches)
+    trainer.log_every_n_steps = min(LOG_INTERVAL, len(loader))  # type: ignore[attr-defined]
     pl.seed_everything(config.training.seed, workers=True, verbose=False)
     module = CrossTaskSED(config, steps)
     if config.scaler.statistic == "dataset" and resume is None:

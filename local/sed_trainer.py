@@ -68,12 +68,6 @@ class CrossTaskSED(pl.LightningModule):
         with torch.no_grad():
             return self.scaler(self.log_mel(audio, mel_gain))
 
-    def transfer_batch_to_device(
-        self, batch: Batch, device: torch.device, dataloader_idx: int
-    ) -> Batch:
-        """A `Batch` knows how to move itself."""
-        return batch.to(device, non_blocking=True)
-
     @property
     def objective(self) -> Objective:
         """The weighted loss terms, with their constants on this module's device."""
@@ -129,7 +123,8 @@ class CrossTaskSED(pl.LightningModule):
         """After optimiser step n the teacher takes its share of the student."""
         super().optimizer_step(*args, **kwargs)
         if self.mean_teacher is not None:
-            self.mean_teacher.update(self.global_step)
+            # Lightning counts the step after this hook.
+            self.mean_teacher.update(self.global_step + 1)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the norm of all gradients together (unscaled, before clipping)."""

@@ -52,7 +52,7 @@ def test_what_a_run_leaves(trained: Path) -> None:
     config = load_config(trained / "config.yaml")
     metrics = json.loads((trained / "metrics_test" / "metrics.json").read_text())
     assert metrics["config_digest"] == config.digest
-    assert metrics["versions/torch"] == torch.__version__
+    assert torch.__version__.startswith(metrics["versions/torch"])
     for name in ("test", "eval"):
         for network in NETWORKS:
             for figure in FIGURES:
@@ -138,7 +138,7 @@ def test_resuming_goes_on_in_the_same_folder(tiny_data: Path, tmp_path: Path) ->
     assert not (tmp_path / "version_1").exists()
     assert (run / "csv" / "version_0" / "metrics.csv").read_text() == before
     assert (run / "csv" / "version_1" / "metrics.csv").exists()
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
 
 
 def test_fast_dev_run_goes_through_everything(tiny_data: Path, tmp_path: Path) -> None:
@@ -155,7 +155,11 @@ def test_fast_dev_run_goes_through_everything(tiny_data: Path, tmp_path: Path) -
 def test_published_checkpoint_is_tested(tiny_data: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "published.ckpt"
     subprocess.run([sys.executable, GOLDEN / "weights.py", checkpoint], check=True)
-    given = arguments(tiny_data, tmp_path / "runs", "--gpus", "0")
+    data = [text for text in overrides(tiny_data) if text.startswith("data.")]
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(load_config(CONFS / "sed.yaml", data).to_yaml())
+    log_dir = str(tmp_path / "runs")
+    given = ["--conf_file", str(mine), "--log_dir", log_dir, "--gpus", "0"]
     assert main([*given, "--test_from_checkpoint", str(checkpoint)]) == 0
     config = yaml.safe_load((tmp_path / "runs" / "version_0" / "config.yaml").read_text())
     assert config["net"]["nb_filters"] == [32, 64, 128, 256, 256]
