@@ -2,7 +2,7 @@
 
 Every parameter of a sound has one range with two ends. Synthetic clips draw from the part of
 the range next to its first end, recorded clips from the part next to its last end; the parts
-overlap. Moving `timbre_range` of the two domains apart or together, and raising or lowering
+are neighbours. Moving `timbre_range` of the two domains apart or together, and raising or lowering
 reverberation, colouration and noise, sets how much a detector has to bridge.
 """
 

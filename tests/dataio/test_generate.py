@@ -280,13 +280,15 @@ def test_trimmed_finds_a_known_extent() -> None:
     np.testing.assert_array_equal(trimmed(padded), burst)
 
 
-def test_domains_differ_and_overlap() -> None:
+def test_domains_draw_from_neighbouring_parts_of_a_range() -> None:
     def values(domain: Domain) -> list[float]:
         draw = Draw(np.random.default_rng(0), domain)
         return [draw.log(100.0, 400.0) for _ in range(500)]
 
     synthetic, recorded = values(SYNTHETIC), values(RECORDED)
-    assert 100 <= min(synthetic) < min(recorded) < max(synthetic) < max(recorded) <= 400
+    gap = min(recorded) / max(synthetic)
+    assert 100 <= min(synthetic) < max(synthetic) < min(recorded) < max(recorded) <= 400
+    assert 1.0 < gap < 1.1
 
 
 def test_weak_clips_always_have_a_tag() -> None:
