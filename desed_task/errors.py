@@ -19,8 +19,15 @@ def run_cli(main: Callable[[], int | None]) -> NoReturn:
     try:
         sys.exit(main())
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_without_traceback(str(error))}", file=sys.stderr)
         sys.exit(USAGE_ERROR)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _without_traceback(message: str) -> str:
+    """The message alone, where PyTorch's loader wrapped a worker's error with its traceback."""
+    if "Original Traceback" not in message:
+        return message
+    return message.rsplit(f"{InputError.__name__}: ", maxsplit=1)[-1].strip()

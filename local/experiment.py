@@ -1,7 +1,6 @@
 """One run: its folder, its trainer, fitting and testing."""
 
 import logging
-import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,7 +223,6 @@ def report(module: CrossTaskSED, data: DesedDataModule, config: Config, run: Pat
     tables = []
     for number, part in enumerate(data.test_sets):
         folder = run / f"metrics_{part.name}"
-        shutil.rmtree(folder, ignore_errors=True)
         predictions = module.test_predictions[number]
         of_set = score_test_set(predictions, part, config, folder)
         figures |= {f"{part.name}/{key}": value for key, value in of_set.items()}

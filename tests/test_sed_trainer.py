@@ -116,8 +116,15 @@ def _recorded(config: Config, run: Path) -> tuple[CrossTaskSED, Recorder]:
 
 def test_teacher_is_the_hand_computed_average(tiny_data: Path, tmp_path: Path) -> None:
     config = tiny_config(tiny_data, "training.n_epochs=2", "training.ema_factor=0.7")
-    _, recorder = _recorded(config, tmp_path)
+    module, recorder = _recorded(config, tmp_path)
     assert len(recorder.student) == 1 + 2 * 3
+    # The teacher runs in training mode: its batch-norm statistics are its own, and move.
+    means = [
+        module.state_dict()[f"networks.{name}.backbone.2.norm.running_mean"]
+        for name in ("student", "teacher")
+    ]
+    assert means[1].abs().max() > 0
+    assert not torch.equal(means[0], means[1])
     for name, expected in recorder.teacher[0].items():
         assert torch.equal(expected, recorder.student[0][name])
         for step in range(1, len(recorder.student)):

@@ -80,6 +80,11 @@ def test_files_of_the_test(trained: Path) -> None:
         assert "Segment based metrics" in (folder / "segment_f1.txt").read_text()
         events = pd.read_csv(folder / "events_0.5.tsv", sep="\t")
         assert list(events) == ["filename", "onset", "offset", "event_label"]
+    student, teacher = (
+        sorted((trained / "metrics_test" / network / "scores" / "raw").iterdir())[0].read_text()
+        for network in NETWORKS
+    )
+    assert student != teacher
 
 
 def test_logged_figures(trained: Path) -> None:

@@ -45,7 +45,7 @@ class Batch:
         targets: `(batch, classes, frames)`, float32 in {0, 1}; see `Clip.targets`.
         kind: `(batch,)`, int64, a `ClipKind` each.
         names: file names, length batch.
-        seconds: `(batch,)`, float32, lengths before padding or cropping.
+        seconds: `(batch,)`, float64, lengths before padding or cropping.
     """
 
     audio: Tensor
@@ -95,5 +95,5 @@ def collate(clips: Sequence[Clip]) -> Batch:
         targets=torch.stack([clip.targets for clip in clips]),
         kind=torch.tensor([int(clip.kind) for clip in clips]),
         names=tuple(clip.name for clip in clips),
-        seconds=torch.tensor([clip.seconds for clip in clips]),
+        seconds=torch.tensor([clip.seconds for clip in clips], dtype=torch.float64),
     )

@@ -48,7 +48,7 @@ class Domain:
 SYNTHETIC = Domain(
     name="synthetic",
     timbre_range=(0.05, 0.45),
-    event_to_background_db=(12.0, 30.0),
+    event_to_background_db=(14.0, 30.0),
     non_target_to_background_db=(0.0, 12.0),
     non_targets_per_clip=0.3,
     reverberation_s=(0.0, 0.0),
@@ -65,7 +65,7 @@ SYNTHETIC = Domain(
 RECORDED = Domain(
     name="recorded",
     timbre_range=(0.5, 0.9),
-    event_to_background_db=(12.0, 30.0),
+    event_to_background_db=(14.0, 30.0),
     non_target_to_background_db=(0.0, 15.0),
     non_targets_per_clip=0.4,
     reverberation_s=(0.1, 0.35),

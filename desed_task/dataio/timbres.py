@@ -69,12 +69,12 @@ def _struck(draw: Draw, samples: int, rate_hz: float, decay_s: float) -> Signal:
 
 
 def _ringing_bell(draw: Draw, samples: int) -> Signal:
-    return _struck(draw, samples, draw.log(9.0, 20.0), draw.log(0.04, 0.15))
+    return _struck(draw, samples, draw.log(9.0, 20.0), draw.log(0.12, 0.3))
 
 
 def alarm_bell_ringing(draw: Draw, samples: int) -> Signal:
-    """Beeps, two-tone alarms or ringing bells: tonal and periodic."""
-    kind = draw.pick((_beeps, _two_tone, _ringing_bell))
+    """Beeps, ringing bells or two-tone alarms: tonal and periodic."""
+    kind = draw.pick((_beeps, _ringing_bell, _two_tone))
     return faded(kind(draw, samples), 0.003, 0.02)
 
 
@@ -164,7 +164,7 @@ def vacuum_cleaner(draw: Draw, samples: int) -> Signal:
     fan = draw.log(220.0, 560.0) * run_up.astype(np.float32)
     whine = oscillator(draw.rng, fan, samples, [1.0, 0.5, 0.7, 0.2, 0.3, 0.1, 0.15])
     stroke = curve(draw.rng.uniform(0.75, 1.0, max(2, samples // 30000)), samples)
-    mixture = air + draw.linear(0.55, 0.3) * unit_power(whine)
+    mixture = air + draw.linear(0.85, 0.65) * unit_power(whine)
     return faded(mixture * stroke * run_up.astype(np.float32), 0.08, 0.15)
 
 

@@ -1,0 +1,54 @@
+"""A user's mistake becomes one message and exit status 2, wherever it is found."""
+
+import sys
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from desed_task.errors import InputError, run_cli
+
+
+class Broken(Dataset[torch.Tensor]):
+    """A data set whose only file cannot be read."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        raise InputError("a.wav: cannot be read\n  second line: of the message")
+
+
+def _fail(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_in_a_worker_process_is_told_as_it_is(
+    workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        list(DataLoader(Broken(), num_workers=workers))
+
+    with pytest.raises(SystemExit) as caught:
+        run_cli(main)
+    assert caught.value.code == 2
+    message = capsys.readouterr().err
+    assert message == "error: a.wav: cannot be read\n  second line: of the message\n"
+
+
+def test_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    for main, status in (
+        (lambda: None, None),
+        (lambda: 3, 3),
+        (lambda: _fail(KeyboardInterrupt()), 130),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            run_cli(main)
+        assert caught.value.code == status
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_other_errors_are_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_cli(lambda: sys.exit(1 // 0))
