@@ -10,16 +10,14 @@ PYTHON := .venv/bin/python
 ENVIRONMENT := .venv/installed-$(shell cksum < requirements.lock | cut -d' ' -f1)
 endif
 
-DEMO_DATA ?= demo_data
-DEMO_SEED ?= 1
-
 .PHONY: demo test lint coverage
 
-demo: $(ENVIRONMENT) $(DEMO_DATA)
+demo: $(ENVIRONMENT) demo_data
 	$(PYTHON) train_sed.py --conf_file confs/demo.yaml --log_dir exp/demo
 
-$(DEMO_DATA): | $(ENVIRONMENT)
-	$(PYTHON) -m desed_task.dataio.generate --out $(DEMO_DATA) --seed $(DEMO_SEED) --size demo
+demo_data: | $(ENVIRONMENT)
+	rm -rf demo_data.partial
+	$(PYTHON) -m desed_task.dataio.generate --out demo_data --seed 1 --size demo
 
 test: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -n 2 --dist loadfile

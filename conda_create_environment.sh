@@ -27,6 +27,12 @@ if [ -z "$manager" ]; then
     exit 2
 fi
 
+if "$manager" env list | grep -q "/$name\$"; then
+    echo "error: the environment $name is there already; remove it with" \
+        "'$manager env remove --name $name', or use it" >&2
+    exit 2
+fi
+
 # A C compiler: sed_scores_eval is built from source.
 "$manager" create --yes --name "$name" --channel conda-forge python=3.11 pip c-compiler
 "$manager" run --name "$name" python -m pip install --requirement "$lock"

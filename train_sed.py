@@ -62,6 +62,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.resume_from_checkpoint and args.test_from_checkpoint:
         parser.error("--resume_from_checkpoint and --test_from_checkpoint exclude each other")
+    if args.resume_from_checkpoint and args.fast_dev_run:
+        parser.error("--fast_dev_run starts anew: without --resume_from_checkpoint")
     if args.gpus < 0:
         parser.error(f"--gpus {args.gpus}: a number of GPUs, or 0 for the CPU")
     return args

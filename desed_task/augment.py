@@ -240,7 +240,13 @@ def distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
     """The batch's clips and, per kind, their mixed and their augmented copy.
 
     The batch is not changed. The order of the copies is that of the kinds, mixed before augmented.
+    Audio keeps its precision, under autocast as well.
     """
+    with torch.autocast(batch.audio.device.type, enabled=False):
+        return _distort(batch, context)
+
+
+def _distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
     audio, targets, kinds = [batch.audio], [batch.targets], [batch.kind]
     copies = [torch.full_like(batch.kind, Copy.ORIGINAL)]
     gains: list[Tensor | None] = [None]

@@ -88,7 +88,6 @@ class Scaler(nn.Module):
 
     mean: Tensor
     deviation: Tensor
-    fitted: Tensor
 
     def __init__(
         self,
@@ -108,7 +107,6 @@ class Scaler(nn.Module):
             shape = (1, 1 if 1 in self.dims else n_mels, 1 if 2 in self.dims else n_frames)
             self.register_buffer("mean", torch.zeros(shape))
             self.register_buffer("deviation", torch.ones(shape))
-            self.register_buffer("fitted", torch.tensor(False))
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Tensor]) -> None:
@@ -127,7 +125,6 @@ class Scaler(nn.Module):
         mean = total / count
         self.mean.copy_(mean)
         self.deviation.copy_((squares / count - mean.square()).clamp(min=0).sqrt())
-        self.fitted.fill_(True)
 
     def forward(self, features: Tensor) -> Tensor:
         """`(batch, bands, frames)` in dB -> the same shape, normalised."""

@@ -2,15 +2,13 @@
 
 import math
 
-EXPONENT = -5.0
 
+def warmup_factor(step: int, ramp_length: int, exponent: float = 5.0) -> float:
+    """r(n) = exp(-e·(1 - min(n, R)/R)²) of optimiser step n = 1, 2, …; 1 after R steps.
 
-def warmup_factor(step: int, ramp_length: int) -> float:
-    """r(n) = exp(-5·(1 - min(n, R)/R)²) of optimiser step n = 1, 2, …; 1 after R steps.
-
-    `ramp_length` R in optimiser steps; 0: no warm-up, 1 throughout.
+    `ramp_length` R in optimiser steps; 0: no warm-up, 1 throughout. `exponent` e.
     """
     if ramp_length == 0:
         return 1.0
     progress = min(step, ramp_length) / ramp_length
-    return math.exp(EXPONENT * (1 - progress) ** 2)
+    return math.exp(-exponent * (1 - progress) ** 2)

@@ -30,6 +30,19 @@ _HARMLESS = {
 }
 
 
+# What unpickling a damaged file may raise.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
 class _Inert(dict[Any, Any]):
     """Stands for an object whose class is not loaded; keeps nothing and does nothing."""
 
@@ -48,7 +61,9 @@ class _Inert(dict[Any, Any]):
 
 class _InertUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _HARMLESS or (module.startswith("torch") and name.endswith("Storage")):
+        if (module, name) in _HARMLESS or (
+            module in ("torch", "torch.storage") and name.endswith("Storage")
+        ):
             return super().find_class(module, name)
         return type(name, (_Inert,), {"__module__": module})
 
@@ -70,8 +85,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: is no checkpoint (PyTorch's zip format is expected)")
     try:
         checkpoint = _load(content)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+    except _DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: is damaged or no checkpoint: {reason}") from None
     for key in ("state_dict", "hyper_parameters"):
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(key), Mapping):

@@ -80,9 +80,9 @@ class Config(Section):
                     f"{bands} bands that enter block {number + 1} "
                     f"(feats.n_mels {self.feats.n_mels}, net.pooling {self.net.pooling})"
                 )
-            bands //= pool[1]
-        for pool in self.net.sed_pooling:
-            bands //= pool[1]
+            bands = self._pooled(bands, pool[1], f"net.pooling, block {number + 1}")
+        for number, pool in enumerate(self.net.sed_pooling):
+            bands = self._pooled(bands, pool[1], f"net.sed_pooling, block {number + 1}")
         if bands != 1:
             raise ValueError(
                 f"net.pooling {self.net.pooling} and net.sed_pooling {self.net.sed_pooling} leave "
@@ -90,6 +90,14 @@ class Config(Section):
             )
         if self.grid.n_frames < 1:
             raise ValueError(f"net.pooling {self.net.pooling} leaves no frame of a clip")
+
+    def _pooled(self, bands: int, factor: int, place: str) -> int:
+        if bands % factor:
+            raise ValueError(
+                f"{place}: pooling {factor} does not divide the {bands} bands that reach it "
+                f"(feats.n_mels {self.feats.n_mels})"
+            )
+        return bands // factor
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> "Config":

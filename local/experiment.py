@@ -1,5 +1,6 @@
 """One run: its folder, its trainer, fitting and testing."""
 
+import itertools
 import logging
 import warnings
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from desed_task.errors import InputError
-from local.checkpoints import checkpoint_weights, is_ours, read_checkpoint
+from local.checkpoints import checkpoint_config, checkpoint_weights, is_ours, read_checkpoint
 from local.config import Config
 from local.data import DesedDataModule
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
@@ -23,6 +24,7 @@ from local.testing import metrics_table, score_test_set, write_metrics
 CHECKPOINTS = "checkpoints"
 CONFIG_FILE = "config.yaml"
 LOG_INTERVAL = 10  # steps
+FAST_BATCHES = 2
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,35 @@ class Progress(TQDMProgressBar):
         return metrics
 
 
+class Checkpoints(ModelCheckpoint):
+    """Best and last checkpoint; knows its best one again when the run's folder was moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state of a resumed run, its paths in the folder of now."""
+        here = Path(str(self.dirpath))
+
+        def moved(path: str) -> str:
+            new = here / Path(path).name
+            return str(new) if path and new.is_file() else path
+
+        state_dict = dict(state_dict)
+        if (here / Path(state_dict["best_model_path"]).name).is_file():
+            state_dict["dirpath"] = self.dirpath
+        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state_dict[key] = moved(state_dict[key])
+        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        state_dict["best_k_models"] = best
+        super().load_state_dict(state_dict)
+
+
 def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
     """Lightning's trainer with the run's loggers, checkpoints and progress bar."""
     training = config.training
-    limit = 2 if machine.fast else 1.0
+    limit = FAST_BATCHES if machine.fast else 1.0
     tensorboard = TensorBoardLogger(str(run.parent), name="", version=run.name)
     callbacks: list[Callback] = [
         Progress(refresh_rate=1),
-        ModelCheckpoint(
+        Checkpoints(
             dirpath=run / CHECKPOINTS,
             filename="best",
             monitor=SELECTION_METRIC,
@@ -144,11 +167,8 @@ def fit(config: Config, machine: Machine, run: Path, resume: Path | None) -> Pat
         run: the run's folder.
         resume: a checkpoint of ours to go on from.
     """
-    if resume is not None and not is_ours(read_checkpoint(resume)):
-        raise InputError(
-            f"--resume_from_checkpoint {resume}: the published layout holds no state that "
-            "training could go on from; test it with --test_from_checkpoint"
-        )
+    if resume is not None:
+        check_resumable(config, resume)
     trainer = make_trainer(config, machine, run)
     save_config(config, run)
     data = DesedDataModule(config, config.grid, run / "missing_clips.txt")
@@ -156,17 +176,48 @@ def fit(config: Config, machine: Machine, run: Path, resume: Path | None) -> Pat
     data.setup("fit")
     loader = data.train_dataloader()
     steps = -(-len(loader) // config.training.accumulate_batches)
-    trainer.log_every_n_steps = min(LOG_INTERVAL, len(loader))  # type: ignore[attr-defined]
+    batches = min(len(loader), FAST_BATCHES) if machine.fast else len(loader)
+    trainer.log_every_n_steps = min(LOG_INTERVAL, batches)  # type: ignore[attr-defined]
     pl.seed_everything(config.training.seed, workers=True, verbose=False)
     module = CrossTaskSED(config, steps)
     if config.scaler.statistic == "dataset" and resume is None:
-        fit_scaler(module, loader)
-    print(describe(module, machine, len(loader)))
+        fit_scaler(module, itertools.islice(loader, batches))
+    del loader
+    print(describe(module, machine, steps))
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
+    if not Path(best).is_file():
+        raise InputError(
+            f"--resume_from_checkpoint {resume}: no epoch was left to train; raise "
+            f"training.n_epochs {config.training.n_epochs}, or test it with --test_from_checkpoint"
+        )
     print(f"Testing {best}")
     trainer.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
     return report(module, data, config, run)
+
+
+def check_resumable(config: Config, checkpoint: Path) -> None:
+    """Raise InputError for a checkpoint that training cannot go on from with a configuration."""
+    content = read_checkpoint(checkpoint)
+    if not is_ours(content):
+        raise InputError(
+            f"--resume_from_checkpoint {checkpoint}: the published layout holds no state that "
+            "training could go on from; test it with --test_from_checkpoint"
+        )
+    own = checkpoint_config(content, str(checkpoint))
+    same = {
+        "net": own.net == config.net,
+        "feats": own.feats == config.feats,
+        "scaler": own.scaler == config.scaler,
+        "training.mean_teacher": own.training.mean_teacher == config.training.mean_teacher,
+        "data.fs and data.audio_max_len": own.grid == config.grid,
+    }
+    changed = [name for name, is_same in same.items() if not is_same]
+    if changed:
+        raise InputError(
+            f"--resume_from_checkpoint {checkpoint}: was trained with another "
+            f"{', '.join(changed)}; what shapes the network stays as it was"
+        )
 
 
 def test(config: Config, machine: Machine, run: Path, checkpoint: Path) -> Path:

@@ -15,6 +15,7 @@ Count = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(ge=0, lt=1)]
+Dropout = Annotated[float, Field(ge=0, le=0.99)]
 Positive = Annotated[float, Field(gt=0)]
 Pool = Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
 Path44k = str | None
@@ -36,6 +37,7 @@ class Training(Section):
     batch_size_val: PositiveInt
     n_epochs: PositiveInt
     n_epochs_warmup: Count
+    warmup_exponent: Weight
     const_max: Weight
     mean_teacher: bool
     ema_factor: OpenShare
@@ -47,11 +49,23 @@ class Training(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     weak_split: Annotated[float, Field(gt=0, lt=1)]
     validation_interval: PositiveInt
+    weak_threshold: OpenShare
     val_thresholds: Annotated[list[OpenShare], Field(min_length=1)]
     obj_metric_synth_type: Literal["intersection", "event"]
     early_stop_patience: PositiveInt
     picture_interval: Count
     n_test_thresholds: PositiveInt
+
+    @model_validator(mode="after")
+    def _every_run_validates(self) -> "Training":
+        if self.n_epochs % self.validation_interval:
+            raise ValueError(
+                f"n_epochs {self.n_epochs} must be a multiple of validation_interval "
+                f"{self.validation_interval}, so that the last epoch is validated and kept"
+            )
+        if len(set(self.train_sets)) != len(self.train_sets):
+            raise ValueError("train_sets names a set twice")
+        return self
 
     @property
     def clips_per_set(self) -> dict[str, int]:
@@ -106,8 +120,11 @@ class Data(Section):
     @model_validator(mode="after")
     def _second_test_set_is_whole(self) -> "Data":
         given = [self.eval_folder is None, self.eval_tsv is None, self.eval_dur is None]
-        if any(given) and not all(given):
-            raise ValueError("eval_folder, eval_tsv and eval_dur are given together or all null")
+        if any(given) and not (all(given) and self.eval_folder_44k is None):
+            raise ValueError(
+                "eval_folder, eval_tsv and eval_dur are given together, or all null with "
+                "eval_folder_44k"
+            )
         return self
 
 
@@ -151,11 +168,11 @@ class Net(Section):
     subspectral_bands: PositiveInt
     batchnorm_eps: Positive
     batchnorm_momentum: Annotated[float, Field(gt=0, le=1)]
-    dropout: OpenShare
+    dropout: Dropout
     rnn_layers: PositiveInt
     n_RNN_cell: PositiveInt  # noqa: N815 - the published key
-    dropout_recurrent: OpenShare
-    dropout_output: OpenShare
+    dropout_recurrent: Dropout
+    dropout_output: Dropout
     weak_floor: Positive
     sod_branch: bool
 
@@ -248,6 +265,16 @@ class Losses(Section):
     sed_consistency_loss: Literal["bce", "mse"]
     cross_task_loss: Literal["mse", "mae"]
 
+    @model_validator(mode="after")
+    def _confidences(self) -> "Losses":
+        low, high = self.self_consistency_inactive, self.self_consistency_active
+        if low > high:
+            raise ValueError(
+                f"self_consistency_inactive {low:g} must not exceed "
+                f"self_consistency_active {high:g}"
+            )
+        return self
+
 
 class CrossTask(Section):
     """What SED and SOD are held against each other by."""
@@ -258,10 +285,17 @@ class CrossTask(Section):
     disagreement_weight: Weight
     select_sod_consistency: bool
 
+    @model_validator(mode="after")
+    def _something_counts(self) -> "CrossTask":
+        if set(self.excluded_classes) == set(CLASSES):
+            raise ValueError("excluded_classes names every class: nothing is left to count")
+        return self
+
 
 class Postprocess(Section):
     """From the network's probabilities to scores, and what the test counts."""
 
+    f1_threshold: OpenShare
     score_correction: bool
     correction_gain: Share
     correction_floor: Share

@@ -81,9 +81,7 @@ class CrossTaskSED(pl.LightningModule):
         optimizer = torch.optim.Adam(
             self.networks["student"].parameters(), lr=self.config.opt.lr, betas=(first, second)
         )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda done: warmup_factor(done + 1, self.ramp_length)
-        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: self._ramp(done + 1))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -110,9 +108,7 @@ class CrossTaskSED(pl.LightningModule):
         if "teacher" in self.networks:
             with torch.no_grad():
                 teacher = self.networks["teacher"](features)
-        consistency_weight = self.config.training.const_max * warmup_factor(
-            self.global_step + 1, self.ramp_length
-        )
+        consistency_weight = self.config.training.const_max * self._ramp(self.global_step + 1)
         with torch.autocast(features.device.type, enabled=False):
             terms = self.objective.terms(student, teacher, distorted)
             loss = self.objective.total(terms, consistency_weight)
@@ -130,6 +126,9 @@ class CrossTaskSED(pl.LightningModule):
         """Log the norm of all gradients together (unscaled, before clipping)."""
         gradients = [p.grad for p in self.networks["student"].parameters() if p.grad is not None]
         self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
+
+    def _ramp(self, step: int) -> float:
+        return warmup_factor(step, self.ramp_length, self.config.training.warmup_exponent)
 
     def _augment_context(self) -> AugmentContext:
         return AugmentContext(
@@ -181,7 +180,7 @@ class CrossTaskSED(pl.LightningModule):
         features = self.features(batch.audio)
         outputs: dict[str, SEDOutput] = {}
         for name, network in self.networks.items():
-            outputs[name] = network(features)
+            outputs[name] = network(features, with_sod=self._picture is not None)
             self._validation[name].add(batch, outputs[name])
         if self._picture is not None:
             self._picture.offer(batch, features, outputs)

@@ -136,6 +136,7 @@ def score_test_set(
             truth,
             config.grid,
             thresholds=operating_points(config.training.n_test_thresholds),
+            f1_threshold=config.postprocess.f1_threshold,
             drop_clips_without_events=config.postprocess.drop_clips_without_events,
             trim_to_duration=config.postprocess.trim_to_clip,
         )
@@ -170,7 +171,8 @@ def write_metrics(figures: Mapping[str, Any], config: Config, path: Path) -> Non
     content = {
         **figures,
         "note/macro": "macro averages are over the classes that occur in the truth; "
-        "null: undefined",
+        "intersection_f1_macro, as psds_eval defines it, leaves out classes without any found "
+        "event (intersection_f1_macro_occurring does not); null: undefined",
         "note/clips_without_events": "left out"
         if config.postprocess.drop_clips_without_events
         else "scored: false alarms there count",

@@ -6,7 +6,9 @@ Scores are decoded with the class-wise median windows, without score correction.
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 
 from desed_task.dataio.batch import Batch, ClipKind
@@ -15,8 +17,6 @@ from desed_task.evaluation.truth import GroundTruth
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.postprocess import median_filter
 from local.config import Config
-
-WEAK_THRESHOLD = 0.5
 
 
 class ValidationPredictions:
@@ -42,16 +42,13 @@ class ValidationPredictions:
         strong, weak = batch.of_kind(ClipKind.SYNTHETIC), batch.of_kind(ClipKind.WEAK)
         if strong.any():
             scores = output.strong[strong].float()
-            loss = F.binary_cross_entropy(scores, batch.targets[strong])
-            self._add_loss("strong", float(loss), int(strong.sum()))
+            self._add_loss("strong", scores, batch.targets[strong])
             self._scores.append(scores.cpu().numpy())
-            self._names += [
-                name for name, chosen in zip(batch.names, strong, strict=True) if chosen
-            ]
+            chosen = zip(batch.names, strong.tolist(), strict=True)
+            self._names += [name for name, is_strong in chosen if is_strong]
         if weak.any():
             probabilities, tags = output.weak[weak].float(), batch.tags[weak]
-            loss = F.binary_cross_entropy(probabilities, tags)
-            self._add_loss("weak", float(loss), int(weak.sum()))
+            self._add_loss("weak", probabilities, tags)
             self._weak.append(probabilities.cpu().numpy())
             self._tags.append(tags.cpu().numpy())
 
@@ -63,7 +60,7 @@ class ValidationPredictions:
             if losses
         }
         if self._weak:
-            predicted = np.concatenate(self._weak) > WEAK_THRESHOLD
+            predicted = np.concatenate(self._weak) > self._config.training.weak_threshold
             figures["weak_f1_macro"] = tag_f1_macro(predicted, np.concatenate(self._tags) > 0)
         if self._scores:
             figures |= self._event_figures()
@@ -81,9 +78,11 @@ class ValidationPredictions:
             for name in ("intersection_f1_macro", "event_f1_macro")
         }
 
-    def _add_loss(self, name: str, loss: float, clips: int) -> None:
-        self._losses[name].append(loss)
-        self._clips[name].append(clips)
+    def _add_loss(self, name: str, predictions: Tensor, targets: Tensor) -> None:
+        # Under a GPU's autocast BCE on probabilities is refused, whatever their type.
+        with torch.autocast(predictions.device.type, enabled=False):
+            self._losses[name].append(float(F.binary_cross_entropy(predictions, targets)))
+        self._clips[name].append(len(predictions))
 
 
 def tag_f1_macro(predicted: NDArray[np.bool_], tags: NDArray[np.bool_]) -> float:

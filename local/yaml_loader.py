@@ -53,6 +53,6 @@ def parse_value(text: str) -> Any:
 def _parse(text: str, source: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{source}: not valid YAML: {reason}") from None

@@ -231,3 +231,12 @@ def test_every_method_and_level_is_drawn() -> None:
     assert names == set(SETTINGS.methods)
     assert shifts == {0, 15, 31, 46, 62, 78}
     assert numbers == {1, 2}
+
+
+def test_audio_keeps_its_precision_under_autocast() -> None:
+    for method in ("Pitch shift", "Time mask"):
+        plain = distort(_batch(), _context(methods=(method,)))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            under = distort(_batch(), _context(methods=(method,)))
+        assert under.audio.dtype == torch.float32
+        assert torch.equal(under.audio, plain.audio)

@@ -12,7 +12,7 @@ from desed_task.augment import DistortedBatch, Record
 from desed_task.dataio.batch import ClipKind
 from desed_task.nnet.crnn import SEDOutput
 from local.classes import CLASSES
-from local.config import Config, load_config
+from local.config import Config, load_config, override_config
 from local.cross_task import active_count, agreement, correct_scores, counted_classes
 from local.objective import DISTANCES, Objective, self_consistency_loss, sod_labels
 from tests.paths import CONFS, GOLDEN
@@ -148,3 +148,71 @@ def test_score_correction(golden: dict[str, Tensor]) -> None:
         floor=0.2,
     )
     torch.testing.assert_close(corrected, golden["post_processed"], rtol=RELATIVE, atol=0)
+
+
+def test_total_is_the_weighted_sum_of_the_table(config: Config) -> None:
+    """Supervised terms once, the others times w as well; weights as in the specification."""
+    names = (*TERMS, "self_consistency")
+    terms = {name: torch.tensor(10.0**place) for place, name in enumerate(names)}
+    w = 0.7
+    expected = 1 + 10 + 0.2 * 100 + w * (1e3 + 1e4 + 0.05 * 1e5 + 0.01 * 1e6 + 1e7)
+    total = Objective(config, COUNTED).total(terms, w)
+    assert float(total) == pytest.approx(expected, rel=1e-6)
+
+
+def test_kinds_share_self_consistency(
+    golden: dict[str, Tensor], expected: Any, config: Config
+) -> None:
+    records = {
+        KINDS[kind]: Record(torch.tensor(made["permutations"]), "", made["shift_frames"] or 0)
+        for kind, made in expected["self_consistency_cases"]["a"].items()
+    }
+    student = SEDOutput(_sharpen(golden["student_strong"]), _sharpen(golden["student_weak"]), None)
+    terms = Objective(config, COUNTED).terms(student, None, _distorted(golden, records))
+    values = {kind: expected["losses"][f"self_consistency_a_{kind}"] for kind in KINDS}
+    total = 0.25 * values["strong"] + 0.25 * values["weak"] + 0.5 * values["unsup"]
+    assert float(terms["self_consistency"]) == pytest.approx(total, rel=RELATIVE)
+
+
+def _term(name: str, golden: dict[str, Tensor], config: Config, *overrides: str) -> float:
+    objective = Objective(override_config(config, overrides), COUNTED)
+    return float(
+        objective.terms(_student(golden), _teacher(golden), _distorted(golden, PLAIN))[name]
+    )
+
+
+def test_selection_and_distances_are_settings(golden: dict[str, Tensor], config: Config) -> None:
+    student, teacher = golden["student_strong"], golden["teacher_strong"]
+    synthetic = golden["strong_mask"]
+    agree = golden["agreement"][~synthetic][:, None].float()
+    bce = torch.nn.functional.binary_cross_entropy
+    on_synthetic = bce(student[synthetic], teacher[synthetic])
+    s, t = student[~synthetic], teacher[~synthetic]
+
+    plain = on_synthetic + bce(s, t)
+    value = _term("sed_consistency", golden, config, "cross_task.pseudo_label_selection=false")
+    assert value == pytest.approx(float(plain), rel=RELATIVE)
+
+    doubted = bce((1 - agree) * s, (1 - agree) * t)
+    weighted = on_synthetic + bce(agree * s, agree * t) + 0.8 * doubted
+    value = _term("sed_consistency", golden, config, "cross_task.disagreement_weight=0.8")
+    assert value == pytest.approx(float(weighted), rel=RELATIVE)
+
+    squares = (student[synthetic] - teacher[synthetic]).square().mean()
+    squares += (agree * (s - t)).square().mean() + 0.3 * ((1 - agree) * (s - t)).square().mean()
+    value = _term("sed_consistency", golden, config, "losses.sed_consistency_loss=mse")
+    assert value == pytest.approx(float(squares), rel=RELATIVE)
+
+    logits = golden["student_sod"] - golden["teacher_sod"]
+    masked = (golden["agreement"][..., None] * logits).square().mean()
+    value = _term("sod_consistency", golden, config, "cross_task.select_sod_consistency=true")
+    assert value == pytest.approx(float(masked), rel=RELATIVE)
+
+    states = [golden[f"{name}_sod"].softmax(dim=-1) for name in ("student", "teacher")]
+    value = _term("sod_consistency", golden, config, "training.self_sup_loss=bce")
+    assert value == pytest.approx(float(bce(states[0], states[1])), rel=RELATIVE)
+
+    count = student.masked_fill(~COUNTED[:, None], 0).sum(dim=1).clamp(max=2)
+    best, state = golden["student_sod"].softmax(dim=-1).max(dim=-1)
+    value = _term("cross_task", golden, config, "losses.cross_task_loss=mae")
+    assert value == pytest.approx(float((count - best * state).abs().mean()), rel=RELATIVE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.paths import ROOT
+from tests.paths import GOLDEN, ROOT
 
 MAY_IMPORT = {"desed_task": {"desed_task"}, "local": {"desed_task", "local"}}
 OURS = {"desed_task", "local", "train_sed", "tests"}
@@ -44,7 +44,7 @@ def test_evaluation_needs_no_network_library() -> None:
 
 def _conda(tmp_path: Path, script: str | None) -> subprocess.CompletedProcess[str]:
     """Run the script with a PATH that holds only `script` as conda, and the shell's own tools."""
-    for tool in ("bash", "dirname", "env"):
+    for tool in ("bash", "dirname", "env", "grep"):
         (tmp_path / tool).symlink_to(
             next(Path(p) / tool for p in os.environ["PATH"].split(":") if (Path(p) / tool).exists())
         )
@@ -71,15 +71,16 @@ def test_conda_script_creates_and_installs_the_lock(tmp_path: Path) -> None:
     done = _conda(tmp_path, 'echo "$@" >> "$CALLS"')
     assert done.returncode == 0, done.stderr
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert calls[0].startswith("create --yes --name cross_task_sed ")
-    assert f"--requirement {ROOT}/requirements.lock" in calls[1]
-    assert all("--name cross_task_sed" in call for call in calls)
+    assert calls[0] == "env list"
+    assert calls[1].startswith("create --yes --name cross_task_sed ")
+    assert f"--requirement {ROOT}/requirements.lock" in calls[2]
+    assert all("--name cross_task_sed" in call for call in calls[1:])
 
 
 def test_conda_script_stops_when_conda_fails(tmp_path: Path) -> None:
-    done = _conda(tmp_path, 'echo "$@" >> "$CALLS"; exit 3')
+    done = _conda(tmp_path, 'echo "$@" >> "$CALLS"; [ "$1" = env ] || exit 3')
     assert done.returncode == 3
-    assert len((tmp_path / "calls").read_text().splitlines()) == 1
+    assert len((tmp_path / "calls").read_text().splitlines()) == 2
     assert "ready" not in done.stdout
 
 
@@ -99,3 +100,18 @@ def test_lock_satisfies_the_bounds_of_the_package() -> None:
     for text in (*project["dependencies"], *project["optional-dependencies"]["dev"]):
         wanted = Requirement(text)
         assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), text
+
+
+def test_conda_script_leaves_an_environment_alone(tmp_path: Path) -> None:
+    done = _conda(tmp_path, 'echo "$@" >> "$CALLS"; echo "x  /opt/envs/cross_task_sed"')
+    assert done.returncode == 2
+    assert "is there already" in done.stderr
+    assert (tmp_path / "calls").read_text() == "env list\n"
+
+
+def test_golden_files_are_those_of_the_specification() -> None:
+    from tests.shared_data import shared_path
+
+    shared = shared_path("golden")
+    for path in shared.iterdir():
+        assert (GOLDEN / path.name).read_bytes() == path.read_bytes(), path.name

@@ -116,8 +116,18 @@ def test_selection_metric(config: Config) -> None:
     assert selection_metric(figures, by_event) == pytest.approx(0.6)
 
 
-def test_validation_figures(config: Config) -> None:
-    """One strongly labelled clip predicted as it is, one weak clip with a wrong tag."""
+def test_validation_figures(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One strongly labelled clip predicted as it is, one weak clip with a wrong tag.
+
+    Losses are computed outside autocast: on a GPU, BCE of probabilities is refused in it.
+    """
+    from torch.nn import functional
+
+    def bce(probability: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        assert not torch.is_autocast_enabled("cpu")
+        return -(target * probability.log() + (1 - target) * (1 - probability).log()).mean()
+
+    monkeypatch.setattr(functional, "binary_cross_entropy", bce)
     from desed_task.evaluation import GroundTruth
     from desed_task.labels import Event
 
@@ -132,7 +142,8 @@ def test_validation_figures(config: Config) -> None:
     weak[1, 2], weak[1, 3] = 0.75, 0.75
     strong = targets.clamp(0.1, 0.9)
     predictions = ValidationPredictions(config, truth)
-    predictions.add(batch, SEDOutput(strong, weak, None))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        predictions.add(batch, SEDOutput(strong, weak, None))
     figures = predictions.figures()
     assert figures["weak_f1_macro"] == pytest.approx(0.5)
     assert figures["intersection_f1_macro"] == 1

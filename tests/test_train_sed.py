@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,32 @@ def test_resuming_goes_on_in_the_same_folder(tiny_data: Path, tmp_path: Path) ->
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
 
 
+def test_a_moved_run_keeps_its_best_checkpoint(trained: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(trained, moved)
+    before = (moved / "checkpoints" / "best.ckpt").read_bytes()
+    last = str(moved / "checkpoints" / "last.ckpt")
+    assert main(["--resume_from_checkpoint", last, "--gpus", "0"]) == 0  # nothing left to train
+    assert (moved / "checkpoints" / "best.ckpt").read_bytes() == before
+    first, again = (
+        json.loads((folder / "metrics_test" / "metrics.json").read_text())
+        for folder in (trained, moved)
+    )
+    assert again == first
+
+
+def test_resuming_with_another_network_is_refused_before_anything_is_written(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (trained / "config.yaml").read_text()
+    last = str(trained / "checkpoints" / "last.ckpt")
+    with pytest.raises(SystemExit) as caught:
+        run_cli(lambda: main(["--resume_from_checkpoint", last, "--set", "net.n_RNN_cell=4"]))
+    assert caught.value.code == 2
+    assert "was trained with another net" in capsys.readouterr().err
+    assert (trained / "config.yaml").read_text() == before
+
+
 def test_fast_dev_run_goes_through_everything(tiny_data: Path, tmp_path: Path) -> None:
     sets = ("scaler.statistic=dataset", "scaler.normtype=standard", "training.batch_size_val=1")
     more = ["--fast_dev_run", "--gpus", "0", *(f"--set={text}" for text in sets)]
@@ -154,7 +181,10 @@ def test_fast_dev_run_goes_through_everything(tiny_data: Path, tmp_path: Path) -
     metrics = json.loads((run / "metrics_test" / "metrics.json").read_text())
     assert metrics["test/student/clips_scored"] == metrics["eval/student/clips_scored"] == 2
     weights = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    assert bool(weights["scaler.fitted"])
+    assert weights["scaler.mean"] != 0
+    assert weights["scaler.deviation"] > 1  # dB
+    rows = list(csv.DictReader((run / "csv" / "version_0" / "metrics.csv").open()))
+    assert [row["train/loss"] for row in rows if row["train/loss"]]
 
 
 def test_published_checkpoint_is_tested(tiny_data: Path, tmp_path: Path) -> None:
@@ -182,6 +212,7 @@ MISTAKES = {
     ("--test_from_checkpoint", "nothing.ckpt"): "nothing.ckpt: cannot be read",
     ("--resume_from_checkpoint", "a", "--test_from_checkpoint", "b"): "exclude each other",
     ("--set", "data.synth_tsv=nothing.tsv", "--gpus", "0"): "nothing.tsv",
+    ("--fast_dev_run", "--resume_from_checkpoint", "a"): "--fast_dev_run starts anew",
 }
 
 
@@ -216,7 +247,15 @@ def test_help_explains_every_option() -> None:
         text=True,
         check=True,
     )
-    for option in ("conf_file", "log_dir", "resume_from_checkpoint", "test_from_checkpoint"):
-        assert f"--{option}" in done.stdout
-    for option in ("gpus", "fast_dev_run", "set"):
-        assert f"--{option}" in done.stdout
+    explained = " ".join(done.stdout.split())
+    for option, text in {
+        "--conf_file": "ours or the published YAML",
+        "--log_dir": "runs are made under it",
+        "--resume_from_checkpoint": "go on training",
+        "--test_from_checkpoint": "test a checkpoint, ours or the published one",
+        "--gpus": "0: the CPU",
+        "--fast_dev_run": "two batches of everything",
+        "--set": "override a key",
+    }.items():
+        assert option in explained
+        assert text in explained
