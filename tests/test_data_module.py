@@ -159,7 +159,8 @@ def test_a_test_alone_needs_no_training_set(tree: Path) -> None:
 
 
 def test_without_a_second_test_set_there_is_one_loader(tree: Path) -> None:
-    nothing = [f"data.{key}=null" for key in ("eval_folder", "eval_tsv", "eval_dur")]
+    keys = ("eval_folder", "eval_folder_44k", "eval_tsv", "eval_dur")
+    nothing = [f"data.{key}=null" for key in keys]
     assert len(module(tree, *nothing, stage="test").test_dataloader()) == 1
 
 
