@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from desed_task.schedules import warmup_factor
-from local.config import Config
+from local.config import Config, override_config
 from local.data import DesedDataModule
 from local.experiment import Machine, make_trainer
 from local.sed_trainer import CrossTaskSED
@@ -102,14 +102,16 @@ class Recorder(pl.Callback):
             getattr(self, name).append({key: p.detach().clone() for key, p in parameters})
 
 
-def _recorded(config: Config, run: Path) -> tuple[CrossTaskSED, Recorder]:
+def _recorded(
+    config: Config, run: Path, kind: type[CrossTaskSED] = CrossTaskSED
+) -> tuple[Any, Recorder]:
     recorder = Recorder()
     trainer = make_trainer(config, CPU, run)
     trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
     data = DesedDataModule(config, config.grid, run / "missing.txt")
     data.prepare_data()
     data.setup("fit")
-    module = CrossTaskSED(config, len(data.train_dataloader()))
+    module = kind(config, len(data.train_dataloader()))
     trainer.fit(module, datamodule=data)
     return module, recorder
 
@@ -207,6 +209,28 @@ def _logged(config: Config, run: Path) -> set[str]:
     _, trainer = train(config, run)
     names = {name for name in trainer.callback_metrics if name.startswith("train/")}
     return {name.removeprefix("train/") for name in names}
+
+
+class MelGains(CrossTaskSED):
+    """Notes whether features were made with gains on the mel axis."""
+
+    def features(self, audio: Tensor, mel_gain: Tensor | None = None) -> Tensor:
+        features = super().features(audio, mel_gain)
+        if self.training:
+            assert mel_gain is not None
+            masked = (mel_gain == 0).any(dim=1)
+            self.masked = masked.sum()
+            lowest = features.amin(dim=(1, 2))
+            floors = (features == lowest[:, None, None]).all(dim=2).any(dim=1)
+            assert floors[masked].all()
+        return features
+
+
+def test_mel_masks_reach_the_network(tiny_data: Path, tmp_path: Path) -> None:
+    config = tiny_config(tiny_data, "augs.aug_methods=[Frequency mask]", "training.n_epochs=1")
+    config = override_config(config, ["augs.frequency_mask=1"])
+    module, _ = _recorded(config, tmp_path, MelGains)
+    assert int(module.masked) == sum(config.training.batch_size)
 
 
 @pytest.mark.gpu
