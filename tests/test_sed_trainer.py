@@ -81,6 +81,7 @@ class Recorder(pl.Callback):
         self.teacher: list[dict[str, Tensor]] = []
         self.rates: list[float] = []
         self.losses: list[float] = []
+        self.consistency: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._keep(module)
@@ -95,6 +96,7 @@ class Recorder(pl.Callback):
     ) -> None:
         self._keep(module)
         self.losses.append(float(outputs["loss"]))
+        self.consistency.append(float(trainer.callback_metrics["train/consistency_weight"]))
 
     def _keep(self, module: Any) -> None:
         for name in ("student", "teacher"):
@@ -138,11 +140,15 @@ def test_teacher_is_the_hand_computed_average(tiny_data: Path, tmp_path: Path) -
     )
 
 
-def test_learning_rate_ramps_from_the_first_step(tiny_data: Path, tmp_path: Path) -> None:
+def test_rate_and_consistency_weight_ramp_from_the_first_step(
+    tiny_data: Path, tmp_path: Path
+) -> None:
     config = tiny_config(tiny_data, "training.n_epochs=3", "training.n_epochs_warmup=2")
     _, recorder = _recorded(config, tmp_path)
     expected = [config.opt.lr * warmup_factor(step, 6) for step in range(1, 10)]
     assert recorder.rates == pytest.approx(expected)
+    ramp = [config.training.const_max * warmup_factor(step, 6) for step in range(1, 10)]
+    assert recorder.consistency == pytest.approx(ramp)
     assert recorder.rates[6:] == [config.opt.lr] * 3
 
 

@@ -109,6 +109,7 @@ def test_logged_figures(trained: Path) -> None:
             row["val/student/intersection_f1_macro"]
         )
         assert float(row["val/obj_metric"]) == pytest.approx(expected)
+        assert row["val/student/loss_strong"] != row["val/teacher/loss_strong"]
 
 
 def test_checkpoint_is_tested_again_with_the_same_figures(

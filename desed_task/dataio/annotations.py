@@ -1,7 +1,7 @@
 """Readers for DESED's annotation files, each read and checked once (docs/recipe.md, "Data").
 
 All are tab-separated with a header line: `filename onset offset event_label` (seconds),
-`filename event_labels` (comma-separated tags), `filename`, and `filename duration` (seconds).
+`filename event_labels` (comma-separated tags), and `filename duration` (seconds).
 Everything wrong with a file is reported together, in one InputError that names the file, the
 lines, the values and what would be right. What is only odd (a repeated row) is a warning.
 """
@@ -87,21 +87,6 @@ def read_weak(path: str | Path, classes: Sequence[str]) -> dict[str, tuple[str, 
             table.problem(line, f"{name} is listed again with other tags: one line per clip")
     table.finish()
     return tags
-
-
-def read_names(path: str | Path) -> list[str]:
-    """File names of the column `filename`, in file order, each once.
-
-    Raises InputError with all problems of the file.
-    """
-    table = _Table(path, ("filename",))
-    names: dict[str, None] = {}
-    for line, (name,) in table.rows():
-        if name in names:
-            table.oddity(line, f"{name} is listed again: counted once")
-        names[name] = None
-    table.finish()
-    return list(names)
 
 
 def read_durations(path: str | Path) -> dict[str, float]:

@@ -6,7 +6,8 @@ import numpy as np
 
 from desed_task.evaluation.events import Floats, Ints
 from desed_task.evaluation.intersection import Criteria, IntersectionCounts
-from desed_task.evaluation.truth import SECONDS_PER_HOUR
+
+SECONDS_PER_HOUR = 3600
 
 
 @dataclass(frozen=True)

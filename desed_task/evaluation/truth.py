@@ -15,8 +15,6 @@ from desed_task.labels import Event
 
 logger = logging.getLogger(__name__)
 
-SECONDS_PER_HOUR = 3600
-
 
 @dataclass(frozen=True)
 class GroundTruth:
@@ -102,11 +100,6 @@ class GroundTruth:
     def total_seconds(self) -> float:
         """Length of all clips together, in seconds."""
         return float(sum(self.durations.values()))
-
-    @property
-    def total_hours(self) -> float:
-        """Length of all clips together, in hours."""
-        return self.total_seconds / SECONDS_PER_HOUR
 
     def table(self, names: Sequence[str]) -> EventTable:
         """The events as columns, with clips numbered as in `names` (others are left out)."""

@@ -8,7 +8,6 @@ import pytest
 from desed_task.dataio.annotations import (
     merge_overlaps,
     read_durations,
-    read_names,
     read_strong,
     read_weak,
 )
@@ -158,9 +157,9 @@ def test_files_that_are_no_text_or_not_there_are_named(tmp_path: Path) -> None:
     path = tmp_path / "bytes.tsv"
     path.write_bytes(b"filename\n\xff\xfe.wav\n")
     with pytest.raises(InputError, match=r"bytes\.tsv: cannot be read as text"):
-        read_names(path)
+        read_durations(path)
     with pytest.raises(InputError, match=r"none\.tsv: cannot be read"):
-        read_names(tmp_path / "none.tsv")
+        read_durations(tmp_path / "none.tsv")
 
 
 def test_weak_tags(table: Writer, caplog: pytest.LogCaptureFixture) -> None:
@@ -185,8 +184,7 @@ def test_problems_of_a_weak_file(table: Writer) -> None:
     assert "line 5: class '' is unknown" in message
 
 
-def test_names_and_durations(table: Writer, caplog: pytest.LogCaptureFixture) -> None:
-    assert read_names(table("filename\nb.wav\na.wav\nb.wav\n")) == ["b.wav", "a.wav"]
+def test_durations(table: Writer, caplog: pytest.LogCaptureFixture) -> None:
     path = table("filename\tduration\nb.wav\t10.0\na.wav\t3.25\nb.wav\t10\n")
     assert read_durations(path) == {"b.wav": 10.0, "a.wav": 3.25}
     assert "line 4: b.wav is listed again" in caplog.text
@@ -238,5 +236,4 @@ def test_real_weak_and_unlabelled_files(caplog: pytest.LogCaptureFixture) -> Non
     ]
     assert all(len(set(of_clip)) == len(of_clip) for of_clip in tags.values())
     assert len(tags) == 1578
-    assert len(read_names(folder / "unlabel_in_domain.tsv")) == 14412
     assert not caplog.records
