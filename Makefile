@@ -1,16 +1,17 @@
 # make demo   train and test the whole recipe on a generated data set
 # make test   the tests
-# Both create .venv and install requirements.lock in it, once.
+# make bench-evaluation   the evaluation against the plain route (about 10 minutes)
+# All create .venv and install requirements.lock (and requirements-nodeps.lock) in it, once.
 # Another environment is used with PYTHON=...: make PYTHON=python test
 
 BOOTSTRAP ?= python3
 
 ifeq ($(origin PYTHON),undefined)
 PYTHON := .venv/bin/python
-ENVIRONMENT := .venv/installed-$(shell cksum < requirements.lock | cut -d' ' -f1)
+ENVIRONMENT := .venv/installed-$(shell cat requirements.lock requirements-nodeps.lock | cksum | cut -d' ' -f1)
 endif
 
-.PHONY: demo test lint coverage
+.PHONY: demo test lint coverage bench-evaluation
 
 demo: $(ENVIRONMENT) demo_data
 	$(PYTHON) train_sed.py --conf_file confs/demo.yaml --log_dir exp/demo
@@ -25,6 +26,9 @@ test: $(ENVIRONMENT)
 coverage: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
+bench-evaluation: $(ENVIRONMENT)
+	$(PYTHON) -m benchmarks evaluation
+
 lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -32,11 +36,13 @@ lint: $(ENVIRONMENT)
 	if command -v shellcheck >/dev/null; then shellcheck conda_create_environment.sh .ci/run; fi
 
 ifdef ENVIRONMENT
-$(ENVIRONMENT): requirements.lock
+$(ENVIRONMENT): requirements.lock requirements-nodeps.lock
 	@$(BOOTSTRAP) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(BOOTSTRAP) is older than Python 3.11: make BOOTSTRAP=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(BOOTSTRAP) -m venv .venv
 	.venv/bin/python -m pip install --quiet --no-compile --requirement requirements.lock
+	.venv/bin/python -m pip install --quiet --no-compile --no-deps --no-build-isolation \
+		--requirement requirements-nodeps.lock
 	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 endif

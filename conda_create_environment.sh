@@ -8,6 +8,7 @@ set -euo pipefail
 name=cross_task_sed
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 lock=$root/requirements.lock
+without_dependencies=$root/requirements-nodeps.lock
 
 if [ ! -f "$lock" ]; then
     echo "error: $lock is missing; get the whole project, not this script alone" >&2
@@ -33,9 +34,10 @@ if "$manager" env list | grep -q "/$name\$"; then
     exit 2
 fi
 
-# A C compiler: sed_scores_eval is built from source.
-"$manager" create --yes --name "$name" --channel conda-forge python=3.11 pip c-compiler
+# Compilers: sed_scores_eval and sebbs are built from source.
+"$manager" create --yes --name "$name" --channel conda-forge python=3.11 pip c-compiler cxx-compiler
 "$manager" run --name "$name" python -m pip install --requirement "$lock"
+"$manager" run --name "$name" python -m pip install --no-deps --no-build-isolation --requirement "$without_dependencies"
 "$manager" run --name "$name" python -m pip install --no-deps --no-build-isolation --editable "$root"
 
 echo "Environment $name is ready: $manager activate $name"

@@ -104,6 +104,14 @@ def _load(content: bytes) -> Any:
         )
 
 
+def add_to_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Add plain values to a checkpoint of ours; the file is replaced as a whole."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    partial = path.with_suffix(".partial")
+    torch.save(checkpoint | dict(content), partial)
+    partial.replace(path)
+
+
 def is_ours(checkpoint: Mapping[str, Any]) -> bool:
     """Whether this project wrote it (and training can go on from it)."""
     return any(name.startswith(OUR_PREFIX) for name in checkpoint["state_dict"])

@@ -27,7 +27,7 @@ from desed_task.frames import FrameGrid
 from desed_task.labels import Event
 from local.classes import CLASSES
 from local.config import Config
-from local.prepare import AudioSet, prepare_sets, test_sets, training_sets
+from local.prepare import VALIDATION, AudioSet, prepare_sets, test_sets, training_sets
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class DesedDataModule(pl.LightningDataModule):
         config: the experiment.
         grid: its time axis.
         missing_list: the file that lists annotated clips without audio, where there are any.
+        tune: whether the test also predicts the synthetic validation set, after the test sets.
 
     Attributes, there after `setup`:
         train_clips: the training sets one after the other.
@@ -73,8 +74,11 @@ class DesedDataModule(pl.LightningDataModule):
     synth_validation: LabelledSet
     test_sets: list[LabelledSet]
 
-    def __init__(self, config: Config, grid: FrameGrid, missing_list: str | Path):
+    def __init__(
+        self, config: Config, grid: FrameGrid, missing_list: str | Path, *, tune: bool = False
+    ):
         super().__init__()
+        self.tune = tune
         self.config = config
         self.grid = grid
         self.coverage: dict[str, Coverage] = {}
@@ -84,9 +88,7 @@ class DesedDataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Resample and write durations where they are missing; once, in one process."""
-        wanted = test_sets(self.config)
-        if not self._only_tests():
-            wanted = training_sets(self.config) | wanted
+        wanted = self._wanted()
         new = {name: part for name, part in wanted.items() if name not in self._prepared}
         workers = max(1, self.config.training.num_workers)
         prepare_sets(new.values(), self.config.data.fs, workers)
@@ -103,6 +105,9 @@ class DesedDataModule(pl.LightningDataModule):
         if "test" not in self.coverage:
             sets = test_sets(self.config)
             self.test_sets = [self._labelled(name, part) for name, part in sets.items()]
+        if self.tune and VALIDATION not in self.coverage:
+            part = training_sets(self.config)[VALIDATION]
+            self.synth_validation = self._labelled(VALIDATION, part)
         if len(self.coverage) > known:
             self._report()
 
@@ -128,8 +133,9 @@ class DesedDataModule(pl.LightningDataModule):
         return [self._evaluation_loader(part, persistent=True) for part in parts]
 
     def test_dataloader(self) -> list[DataLoader[Clip]]:
-        """One loader for each of `test_sets`."""
-        return [self._evaluation_loader(part.clips, persistent=False) for part in self.test_sets]
+        """One loader for each of `test_sets`, and one of the validation set where it tunes."""
+        parts = [*self.test_sets, self.synth_validation] if self.tune else self.test_sets
+        return [self._evaluation_loader(part.clips, persistent=False) for part in parts]
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
@@ -167,7 +173,7 @@ class DesedDataModule(pl.LightningDataModule):
             name: len(clips[name]) if name in clips else 0
             for name in self.config.training.clips_per_set
         }
-        self.synth_validation = self._labelled("synthetic validation", sets["synthetic validation"])
+        self.synth_validation = self._labelled(VALIDATION, sets[VALIDATION])
 
     def _strong(self, name: str, part: AudioSet) -> tuple[ClipDataset, dict[str, list[Event]]]:
         annotations = read_strong(str(part.tsv), CLASSES)
@@ -197,8 +203,12 @@ class DesedDataModule(pl.LightningDataModule):
         print(coverage_report(coverages))
         write_missing(coverages, self._missing_list)
 
-    def _only_tests(self) -> bool:
-        return self.trainer is not None and self.trainer.state.fn == TrainerFn.TESTING
+    def _wanted(self) -> dict[str, AudioSet]:
+        """The sets that this run reads."""
+        training, tests = training_sets(self.config), test_sets(self.config)
+        if self.trainer is None or self.trainer.state.fn != TrainerFn.TESTING:
+            return training | tests
+        return tests | ({VALIDATION: training[VALIDATION]} if self.tune else {})
 
     def _evaluation_loader(self, clips: ClipDataset, persistent: bool) -> DataLoader[Clip]:
         size = self.config.training.batch_size_val

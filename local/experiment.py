@@ -15,12 +15,26 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from desed_task.errors import InputError
-from local.checkpoints import checkpoint_config, checkpoint_weights, is_ours, read_checkpoint
+from local.checkpoints import (
+    add_to_checkpoint,
+    checkpoint_config,
+    checkpoint_weights,
+    is_ours,
+    read_checkpoint,
+)
 from local.config import Config
 from local.data import DesedDataModule
+from local.postprocessing import (
+    CHECKPOINT_KEY,
+    covers,
+    dump_tuning,
+    needs_tuning,
+    stored_tuning,
+)
+from local.scoring import report, tune_networks
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
-from local.testing import metrics_table, score_test_set, write_metrics
 
+MISSING_FILE = "missing_clips.txt"
 CHECKPOINTS = "checkpoints"
 CONFIG_FILE = "config.yaml"
 LOG_INTERVAL = 10  # steps
@@ -171,7 +185,8 @@ def fit(config: Config, machine: Machine, run: Path, resume: Path | None) -> Pat
         check_resumable(config, resume)
     trainer = make_trainer(config, machine, run)
     save_config(config, run)
-    data = DesedDataModule(config, config.grid, run / "missing_clips.txt")
+    tune = needs_tuning(config)
+    data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=tune)
     data.prepare_data()
     data.setup("fit")
     loader = data.train_dataloader()
@@ -193,7 +208,10 @@ def fit(config: Config, machine: Machine, run: Path, resume: Path | None) -> Pat
         )
     print(f"Testing {best}")
     trainer.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
-    return report(module, data, config, run)
+    tuned = tune_networks(module, data, config) if tune else {}
+    if tuned:
+        add_to_checkpoint(Path(best), {CHECKPOINT_KEY: dump_tuning(tuned)})
+    return report(module, data, config, run, tuned)
 
 
 def check_resumable(config: Config, checkpoint: Path) -> None:
@@ -221,7 +239,11 @@ def check_resumable(config: Config, checkpoint: Path) -> None:
 
 
 def test(config: Config, machine: Machine, run: Path, checkpoint: Path) -> Path:
-    """Test a checkpoint, ours or published. Returns the path of `metrics.json`."""
+    """Test a checkpoint, ours or published. Returns the path of `metrics.json`.
+
+    Post-processing that the checkpoint holds no parameters for is tuned first, on the synthetic
+    validation set; the checkpoint stays as it is.
+    """
     content = read_checkpoint(checkpoint)
     weights = checkpoint_weights(content, str(checkpoint))
     has_teacher = any(name.startswith("networks.teacher.") for name in weights)
@@ -232,9 +254,13 @@ def test(config: Config, machine: Machine, run: Path, checkpoint: Path) -> Path:
     load_weights(module, weights, str(checkpoint))
     trainer = make_trainer(config, machine, run)
     save_config(config, run)
-    data = DesedDataModule(config, config.grid, run / "missing_clips.txt")
+    tuned = stored_tuning(content, str(checkpoint))
+    tune = not covers(tuned, list(module.networks), config)
+    data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=tune)
     trainer.test(module, datamodule=data, verbose=False)
-    return report(module, data, config, run)
+    if tune:
+        tuned = tune_networks(module, data, config)
+    return report(module, data, config, run, tuned)
 
 
 def load_weights(module: CrossTaskSED, weights: dict[str, torch.Tensor], source: str) -> None:
@@ -266,22 +292,6 @@ def fit_scaler(module: CrossTaskSED, loader: Any) -> None:
 def save_config(config: Config, run: Path) -> None:
     """Write the resolved configuration into the run's folder."""
     (run / CONFIG_FILE).write_text(config.to_yaml(), encoding="utf-8")
-
-
-def report(module: CrossTaskSED, data: DesedDataModule, config: Config, run: Path) -> Path:
-    """Score every test set, write everything, print the tables; returns `metrics.json`."""
-    figures: dict[str, Any] = {}
-    tables = []
-    for number, part in enumerate(data.test_sets):
-        folder = run / f"metrics_{part.name}"
-        predictions = module.test_predictions[number]
-        of_set = score_test_set(predictions, part, config, folder)
-        figures |= {f"{part.name}/{key}": value for key, value in of_set.items()}
-        tables.append(metrics_table(figures, list(predictions), part.name))
-    path = run / "metrics_test" / "metrics.json"
-    write_metrics(figures, config, path)
-    print("\n\n".join(tables))
-    return path
 
 
 def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:

@@ -10,6 +10,8 @@ from local.config import Config
 
 logger = logging.getLogger(__name__)
 
+VALIDATION = "synthetic validation"
+
 
 @dataclass(frozen=True)
 class AudioSet:
@@ -38,7 +40,7 @@ def training_sets(config: Config) -> dict[str, AudioSet]:
         "synthetic": AudioSet(data.synth_folder, data.synth_folder_44k, data.synth_tsv, None),
         "weak": AudioSet(data.weak_folder, data.weak_folder_44k, data.weak_tsv, None),
         "unlabelled": AudioSet(data.unlabeled_folder, data.unlabeled_folder_44k, None, None),
-        "synthetic validation": AudioSet(
+        VALIDATION: AudioSet(
             data.synth_val_folder, data.synth_val_folder_44k, data.synth_val_tsv, data.synth_val_dur
         ),
     }

@@ -20,6 +20,7 @@ Positive = Annotated[float, Field(gt=0)]
 Pool = Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
 Path44k = str | None
 ClipKindName = Literal["synthetic", "weak", "unlabelled"]
+MethodName = Literal["median", "tuned_median", "sebbs"]
 AugmentationName = Literal["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
 
 
@@ -51,7 +52,7 @@ class Training(Section):
     validation_interval: PositiveInt
     weak_threshold: OpenShare
     val_thresholds: Annotated[list[OpenShare], Field(min_length=1)]
-    obj_metric_synth_type: Literal["intersection", "event"]
+    obj_metric_synth_type: Literal["intersection", "event", "psds1", "psds2"]
     early_stop_patience: PositiveInt
     picture_interval: Count
     n_test_thresholds: PositiveInt
@@ -295,13 +296,31 @@ class CrossTask(Section):
 class Postprocess(Section):
     """From the network's probabilities to scores, and what the test counts."""
 
+    methods: Annotated[list[MethodName], Field(min_length=1)]
     f1_threshold: OpenShare
     score_correction: bool
     correction_gain: Share
     correction_floor: Share
     median_window: dict[Literal[CLASSES], PositiveInt]  # type: ignore[valid-type]
+    tuning_metric: Literal["psds1", "psds2", "event_f1"]
+    tuning_windows: Annotated[list[PositiveInt], Field(min_length=1)]
+    sebbs_step: Annotated[list[Positive], Field(min_length=1)]
+    sebbs_merge_absolute: list[Weight]
+    sebbs_merge_relative: list[Weight]
     drop_clips_without_events: bool
     trim_to_clip: bool
+    bootstrap_replicates: Count
+
+    @model_validator(mode="after")
+    def _methods_can_be_tuned(self) -> "Postprocess":
+        if len(set(self.methods)) != len(self.methods):
+            raise ValueError("methods names a method twice")
+        if not self.sebbs_merge_absolute + self.sebbs_merge_relative:
+            raise ValueError(
+                "sebbs_merge_absolute and sebbs_merge_relative are both empty; "
+                "one value to try is right"
+            )
+        return self
 
     @model_validator(mode="after")
     def _every_class_has_a_window(self) -> "Postprocess":

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from desed_task.dataio.batch import Batch, ClipKind
-from desed_task.evaluation import selection_metrics
+from desed_task.evaluation import Scores, exact_psds, selection_metrics
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.postprocess import median_filter
@@ -53,7 +53,7 @@ class ValidationPredictions:
             self._tags.append(tags.cpu().numpy())
 
     def figures(self) -> dict[str, float]:
-        """Weak F1, intersection F1, event F1 and losses; what has no clips is left out."""
+        """Weak F1, intersection F1, event F1, exact PSDS, losses; what has no clips is left out."""
         figures = {
             f"loss_{name}": float(np.average(losses, weights=self._clips[name]))
             for name, losses in self._losses.items()
@@ -67,16 +67,19 @@ class ValidationPredictions:
         return figures
 
     def _event_figures(self) -> dict[str, float]:
-        scores = median_filter(np.concatenate(self._scores), self._config.postprocess.windows)
+        filtered = median_filter(np.concatenate(self._scores), self._config.postprocess.windows)
+        scores = Scores(filtered, self._names, self._config.grid)
         truth = self._truth.restricted(self._names)
         of_threshold: list[Any] = [
-            selection_metrics(scores, self._names, truth, self._config.grid, threshold=threshold)
+            selection_metrics(scores, truth, threshold)
             for threshold in self._config.training.val_thresholds
         ]
-        return {
+        figures = {
             name: float(np.mean([getattr(metrics, name) or 0.0 for metrics in of_threshold]))
             for name in ("intersection_f1_macro", "event_f1_macro")
         }
+        psds1, psds2 = exact_psds(scores, truth)
+        return figures | {"psds1": psds1 or 0.0, "psds2": psds2 or 0.0}
 
     def _add_loss(self, name: str, predictions: Tensor, targets: Tensor) -> None:
         # Under a GPU's autocast BCE on probabilities is refused, whatever their type.
@@ -96,7 +99,16 @@ def tag_f1_macro(predicted: NDArray[np.bool_], tags: NDArray[np.bool_]) -> float
     return float((2 * right[occurring] / total[occurring]).mean()) if occurring.any() else 0.0
 
 
+# By training.obj_metric_synth_type.
+SYNTHETIC_METRICS = {
+    "intersection": "intersection_f1_macro",
+    "event": "event_f1_macro",
+    "psds1": "psds1",
+    "psds2": "psds2",
+}
+
+
 def selection_metric(figures: dict[str, float], config: Config) -> float:
     """What selects the best checkpoint: weak F1 plus the synthetic validation metric."""
-    synthetic = f"{config.training.obj_metric_synth_type}_f1_macro"
+    synthetic = SYNTHETIC_METRICS[config.training.obj_metric_synth_type]
     return figures.get("weak_f1_macro", 0.0) + figures.get(synthetic, 0.0)

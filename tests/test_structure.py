@@ -74,6 +74,9 @@ def test_conda_script_creates_and_installs_the_lock(tmp_path: Path) -> None:
     assert calls[0] == "env list"
     assert calls[1].startswith("create --yes --name cross_task_sed ")
     assert f"--requirement {ROOT}/requirements.lock" in calls[2]
+    assert (
+        f"--no-deps --no-build-isolation --requirement {ROOT}/requirements-nodeps.lock" in calls[3]
+    )
     assert all("--name cross_task_sed" in call for call in calls[1:])
 
 

@@ -9,17 +9,17 @@ from desed_task.nnet.crnn import SEDOutput
 from local.classes import CLASSES
 from local.config import Config, load_config, override_config
 from local.cross_task import counted_classes
-from local.testing import TestPredictions, metrics_table, operating_points
+from local.scoring import operating_points
+from local.testing import TestPredictions
 from local.validation import ValidationPredictions, selection_metric, tag_f1_macro
 from tests.paths import CONFS
 
 COUNTED = counted_classes(CLASSES, ["Dishes"])
-ONES = [f"postprocess.median_window.{name}=1" for name in CLASSES]
 
 
 @pytest.fixture
 def config() -> Config:
-    return load_config(CONFS / "sed.yaml", ONES)
+    return load_config(CONFS / "sed.yaml")
 
 
 def _batch(seconds: float = 10.0) -> Batch:
@@ -45,11 +45,11 @@ def _output() -> SEDOutput:
     return SEDOutput(strong, strong.amax(dim=-1), logits)
 
 
-def test_raw_and_postprocessed_scores(config: Config) -> None:
+def test_raw_and_corrected_scores(config: Config) -> None:
     predictions = TestPredictions(config, COUNTED)
     predictions.add(_batch(), _output())
     assert predictions.names == ["a.wav"]
-    raw, processed = predictions.raw_scores(), predictions.postprocessed_scores()
+    raw, processed = predictions.raw_scores(), predictions.corrected_scores()
     np.testing.assert_allclose(raw[0, 4], 0.4, rtol=1e-6)
     # Only where SOD says 1 and SED counts 0; where it says 2, it exceeds the count by 2.
     expected = np.repeat([0.4, 0.6, 0.4], 52)
@@ -61,7 +61,7 @@ def test_correction_can_be_switched_off(config: Config) -> None:
     off = override_config(config, ["postprocess.score_correction=false"])
     predictions = TestPredictions(off, COUNTED)
     predictions.add(_batch(), _output())
-    np.testing.assert_array_equal(predictions.postprocessed_scores(), predictions.raw_scores())
+    np.testing.assert_array_equal(predictions.corrected_scores(), predictions.raw_scores())
 
 
 def test_sod_figures(config: Config) -> None:
@@ -74,6 +74,10 @@ def test_sod_figures(config: Config) -> None:
     assert figures["sod_f1_0"] == 0
     assert figures["sod_f1_1"] == pytest.approx(2 * 23 / (50 + 52))
     assert figures["sod_f1_macro"] == pytest.approx(2 * 23 / 102 / 3)
+    # SED says 0 everywhere: the dog stays below 0.5.
+    result = predictions.sod_result()
+    assert result is not None
+    assert figures["sod_sed_agreement"] == result.agreement == pytest.approx(52 / 156)
 
 
 def test_frames_past_a_short_clip_are_not_counted(config: Config) -> None:
@@ -92,7 +96,8 @@ def test_figures_without_a_sod_branch_are_undefined(config: Config) -> None:
     figures = predictions.sod_figures()
     assert figures["sod_accuracy"] is None
     assert figures["sod_f1_macro"] is None
-    assert "-" in metrics_table({"test/student/sod_accuracy": None}, ["student"], "test")
+    assert figures["sod_sed_agreement"] is None
+    assert predictions.sod_result() is None
 
 
 def test_operating_points() -> None:

@@ -21,6 +21,8 @@ from tests.tiny import SIZES, overrides
 from train_sed import main
 
 NETWORKS = ("student", "teacher")
+METHODS = ("", "_tuned_median", "_sebbs")
+SYSTEMS = [f"{network}{method}" for network in NETWORKS for method in METHODS]
 FIGURES = (
     "psds1_psds_eval",
     "psds2_psds_eval",
@@ -33,6 +35,7 @@ FIGURES = (
     "sod_f1_0",
     "sod_f1_1",
     "sod_f1_2+",
+    "sod_sed_agreement",
 )
 
 
@@ -55,9 +58,9 @@ def test_what_a_run_leaves(trained: Path) -> None:
     assert metrics["config_digest"] == config.digest
     assert torch.__version__.startswith(metrics["versions/torch"])
     for name in ("test", "eval"):
-        for network in NETWORKS:
+        for system in SYSTEMS:
             for figure in FIGURES:
-                value = metrics[f"{name}/{network}/{figure}"]
+                value = metrics[f"{name}/{system}/{figure}"]
                 assert value is None or 0 <= value <= 1, figure
     assert metrics["test/clips_expected"] == SIZES["validation"]
     assert metrics["test/student/clips_scored"] == SIZES["validation"]
@@ -81,6 +84,15 @@ def test_files_of_the_test(trained: Path) -> None:
         assert "Segment based metrics" in (folder / "segment_f1.txt").read_text()
         events = pd.read_csv(folder / "events_0.5.tsv", sep="\t")
         assert list(events) == ["filename", "onset", "offset", "event_label"]
+    for network in NETWORKS:
+        for method in ("tuned_median", "sebbs"):
+            folder = trained / "metrics_test" / f"{network}_{method}"
+            assert list(pd.read_csv(folder / "events_tuned.tsv", sep="\t")) == list(events)
+            assert (folder / "boxes.tsv").is_file() == (method == "sebbs")
+    for name in ("test", "eval"):
+        report = (trained / f"metrics_{name}" / "report.html").read_text()
+        for system in SYSTEMS:
+            assert system in report
     student, teacher = (
         sorted((trained / "metrics_test" / network / "scores" / "raw").iterdir())[0].read_text()
         for network in NETWORKS
@@ -98,7 +110,7 @@ def test_logged_figures(trained: Path) -> None:
     for name in ("consistency_weight", "teacher_agreement", "sod_accuracy", "gradient_norm"):
         assert f"train/{name}" in columns
     for network in NETWORKS:
-        for name in ("weak_f1_macro", "intersection_f1_macro", "event_f1_macro"):
+        for name in ("weak_f1_macro", "intersection_f1_macro", "event_f1_macro", "psds1", "psds2"):
             assert f"val/{network}/{name}" in columns
         for name in ("loss_strong", "loss_weak"):
             assert f"val/{network}/{name}" in columns
@@ -110,6 +122,31 @@ def test_logged_figures(trained: Path) -> None:
         )
         assert float(row["val/obj_metric"]) == pytest.approx(expected)
         assert row["val/student/loss_strong"] != row["val/teacher/loss_strong"]
+
+
+def test_tuned_post_processing_is_stored_with_the_checkpoint(trained: Path, tmp_path: Path) -> None:
+    """The test of a checkpoint takes what is stored; what is not stored is tuned before."""
+    best = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    written = json.loads((trained / "metrics_test" / "postprocessing.json").read_text())
+    assert json.loads(json.dumps(best["postprocessing"])) == written
+    assert set(written) == set(NETWORKS)
+    window = best["postprocessing"]["student"]["tuned_median"]["window"]
+    assert set(window.values()) <= {1, 5}
+    for network in NETWORKS:  # a test finds what it stores, not what it would choose
+        best["postprocessing"][network]["tuned_median"]["window"] = dict.fromkeys(CLASSES, 9)
+    changed, without = tmp_path / "changed.ckpt", tmp_path / "without.ckpt"
+    torch.save(best, changed)
+    del best["postprocessing"]
+    torch.save(best, without)
+    before = without.read_bytes()
+    used = []
+    for path in (changed, without):
+        assert main(["--test_from_checkpoint", str(path), "--log_dir", str(tmp_path)]) == 0
+        newest = sorted(tmp_path.glob("version_*"))[-1] / "metrics_test"
+        used.append(json.loads((newest / "postprocessing.json").read_text()))
+    assert used[0]["student"]["tuned_median"]["window"] == dict.fromkeys(CLASSES, 9)
+    assert used[1] == written
+    assert without.read_bytes() == before
 
 
 def test_checkpoint_is_tested_again_with_the_same_figures(

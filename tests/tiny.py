@@ -34,6 +34,11 @@ SMALL = (
     "net.subspectral_blocks=1",
     "net.rnn_layers=1",
     "net.n_RNN_cell=8",
+    "postprocess.tuning_windows=[1, 5]",
+    "postprocess.sebbs_step=[0.5]",
+    "postprocess.sebbs_merge_absolute=[0.2]",
+    "postprocess.sebbs_merge_relative=[2.0]",
+    "postprocess.bootstrap_replicates=20",
 )
 
 

@@ -33,10 +33,10 @@ def read_strong(path: str | Path, classes: Sequence[str]) -> dict[str, list[Even
     without_event: dict[str, int] = {}
     for line, (name, *values) in table.rows():
         of_clip = events.setdefault(name, {})
-        if all(_is_nothing(value) for value in values):
+        if all(is_nothing(value) for value in values):
             without_event[name] = line
             continue
-        event = _event(table, line, values, classes)
+        event = table.event(line, *values, classes=classes)
         if event in of_clip:
             table.oddity(line, f"{name} repeats the event {' '.join(values)}: counted once")
         elif event is not None:
@@ -46,6 +46,19 @@ def read_strong(path: str | Path, classes: Sequence[str]) -> dict[str, list[Even
             table.oddity(line, f"{name} has a row without event, and events: the events count")
     table.finish()
     return {name: list(of_clip) for name, of_clip in events.items()}
+
+
+def read_classes(path: str | Path) -> tuple[str, ...]:
+    """The classes that occur in an event file, sorted.
+
+    Raises InputError for a file without any event, or with rows that cannot be split.
+    """
+    table = _Table(path, ("filename", "event_label"))
+    classes = {label for _, (_, label) in table.rows() if not is_nothing(label)}
+    table.finish()
+    if not classes:
+        raise InputError(f"{path}: no event, so no class is known; name the classes")
+    return tuple(sorted(classes))
 
 
 def merge_overlaps(events: Iterable[Event]) -> list[Event]:
@@ -75,7 +88,7 @@ def read_weak(path: str | Path, classes: Sequence[str]) -> dict[str, tuple[str, 
     table = _Table(path, ("filename", "event_labels"))
     tags: dict[str, tuple[str, ...]] = {}
     for line, (name, listed) in table.rows():
-        labels = [] if _is_nothing(listed) else [label.strip() for label in listed.split(",")]
+        labels = [] if is_nothing(listed) else [label.strip() for label in listed.split(",")]
         for label in labels:
             table.check_class(line, label, classes)
         of_clip = tuple(dict.fromkeys(labels))
@@ -112,78 +125,47 @@ def read_durations(path: str | Path) -> dict[str, float]:
     return durations
 
 
-def _event(
-    table: "_Table", line: int, values: Sequence[str], classes: Sequence[str]
-) -> Event | None:
-    """The event of a row, or None after its problems were noted."""
-    onset = table.number(line, "onset", values[0])
-    offset = table.number(line, "offset", values[1])
-    known = table.check_class(line, values[2], classes)
-    if onset is None or offset is None:
-        return None
-    if onset < 0:
-        table.problem(line, f"onset {values[0]} must be 0 seconds or later")
-    elif onset >= offset:
-        table.problem(line, f"onset {values[0]} must be before offset {values[1]}")
-    elif known:
-        return Event(onset, offset, values[2])
-    return None
-
-
-def _is_nothing(value: str) -> bool:
+def is_nothing(value: str) -> bool:
+    """Whether a field says that there is nothing: empty, NaN, NA or None."""
     return value.lower() in _NOTHING
 
 
-class _Table:
-    """The rows of one file, and everything that is wrong or odd in it."""
+def read_text(path: str | Path) -> str:
+    """The whole of a text file, with any line ends and with or without byte order mark.
 
-    def __init__(self, path: str | Path, columns: Sequence[str]):
+    Raises InputError for a file that is not there or not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text: {error}") from error
+
+
+class Findings:
+    """Everything that is wrong or odd in one file, reported together by `finish`."""
+
+    def __init__(self, path: str | Path):
         self.path = path
-        self.columns = columns
         self._problems: list[str] = []
         self._oddities: list[str] = []
         self._classes: Sequence[str] = ()
-        try:
-            text = Path(path).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read as text: {error}") from error
-        lines = text.split("\n")
-        if not any(line.strip() for line in lines[1:]):
-            raise InputError(
-                f"{path}: is empty; expected a line of column names ({' '.join(columns)}) and rows"
-            )
-        self._header = [column.strip() for column in lines[0].split("\t")]
-        self._lines = lines[1:]
-        missing = [column for column in columns if column not in self._header]
-        if missing:
-            raise InputError(
-                f"{path}: line 1: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-                f"found {lines[0]!r}, expected {' '.join(columns)}, separated by tabs"
-            )
 
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Line number and the values of `columns`; rows that cannot be split are noted."""
-        places = [self._header.index(column) for column in self.columns]
-        width = len(self._header)
-        for line, text in enumerate(self._lines, start=2):
-            if not text.strip():
-                continue
-            fields = [field.strip() for field in text.split("\t")]
-            if len(fields) == 1:  # only a file name: the clip has no event
-                fields += [""] * (width - 1)
-            if len(fields) != width:
-                self.problem(
-                    line, f"{text!r} has {len(fields)} fields, expected {width}, separated by tabs"
-                )
-                continue
-            values = [fields[place] for place in places]
-            if not values[0].lower().endswith(".wav"):
-                self.problem(
-                    line,
-                    f"filename {values[0]!r} must end in .wav (are the columns separated by tabs?)",
-                )
-                continue
-            yield line, values
+    def event(
+        self, line: int, onset: str, offset: str, label: str, *, classes: Sequence[str]
+    ) -> Event | None:
+        """The event that a row's texts give (seconds), or None after its problems were noted."""
+        begin = self.number(line, "onset", onset)
+        end = self.number(line, "offset", offset)
+        known = self.check_class(line, label, classes)
+        if begin is None or end is None:
+            return None
+        if begin < 0:
+            self.problem(line, f"onset {onset} must be 0 seconds or later")
+        elif begin >= end:
+            self.problem(line, f"onset {onset} must be before offset {offset}")
+        elif known:
+            return Event(begin, end, label)
+        return None
 
     def number(self, line: int, column: str, text: str) -> float | None:
         """A finite number, or None after the problem was noted."""
@@ -221,6 +203,51 @@ class _Table:
         if self._problems:
             known = f"\n  known classes: {', '.join(self._classes)}" if self._classes else ""
             raise InputError(_listing(self.path, "problems", self._problems) + known)
+
+
+class _Table(Findings):
+    """The rows of one file, and everything that is wrong or odd in it."""
+
+    def __init__(self, path: str | Path, columns: Sequence[str]):
+        super().__init__(path)
+        self.columns = columns
+        lines = read_text(path).split("\n")
+        if not any(line.strip() for line in lines[1:]):
+            raise InputError(
+                f"{path}: is empty; expected a line of column names ({' '.join(columns)}) and rows"
+            )
+        self._header = [column.strip() for column in lines[0].split("\t")]
+        self._lines = lines[1:]
+        missing = [column for column in columns if column not in self._header]
+        if missing:
+            raise InputError(
+                f"{path}: line 1: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+                f"found {lines[0]!r}, expected {' '.join(columns)}, separated by tabs"
+            )
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Line number and the values of `columns`; rows that cannot be split are noted."""
+        places = [self._header.index(column) for column in self.columns]
+        width = len(self._header)
+        for line, text in enumerate(self._lines, start=2):
+            if not text.strip():
+                continue
+            fields = [field.strip() for field in text.split("\t")]
+            if len(fields) == 1:  # only a file name: the clip has no event
+                fields += [""] * (width - 1)
+            if len(fields) != width:
+                self.problem(
+                    line, f"{text!r} has {len(fields)} fields, expected {width}, separated by tabs"
+                )
+                continue
+            values = [fields[place] for place in places]
+            if not values[0].lower().endswith(".wav"):
+                self.problem(
+                    line,
+                    f"filename {values[0]!r} must end in .wav (are the columns separated by tabs?)",
+                )
+                continue
+            yield line, values
 
 
 def _listing(path: str | Path, what: str, lines: Sequence[str]) -> str:

@@ -1,15 +1,20 @@
 """Evaluation of sound event detection: numpy in, numpy out, no network and no GPU needed."""
 
+from desed_task.evaluation.bootstrap import Interval, Intervals, bootstrap
 from desed_task.evaluation.decode import detect, detect_many, to_frame
 from desed_task.evaluation.evaluate import (
     F1_CRITERIA,
     THRESHOLDS,
     evaluate,
+    exact_psds,
     selection_metrics,
 )
 from desed_task.evaluation.events import EventTable
 from desed_task.evaluation.intersection import Criteria
+from desed_task.evaluation.outputs import Boxes, OperatingPoints, Predictions, Scores
+from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
 from desed_task.evaluation.psds import PSDS1, PSDS2, Scenario
+from desed_task.evaluation.report import ReportSystem, SodResult, write_report
 from desed_task.evaluation.results import ClassMetrics, SelectionMetrics, SystemMetrics
 from desed_task.evaluation.score_files import read_scores, write_scores
 from desed_task.evaluation.truth import GroundTruth
@@ -20,19 +25,32 @@ __all__ = [
     "PSDS1",
     "PSDS2",
     "THRESHOLDS",
+    "Boxes",
     "ClassMetrics",
     "Criteria",
     "EventTable",
     "GroundTruth",
+    "Interval",
+    "Intervals",
+    "OperatingPoints",
+    "Predictions",
+    "ReportSystem",
     "Scenario",
+    "Scores",
     "SelectionMetrics",
+    "SodResult",
     "SystemMetrics",
+    "bootstrap",
     "detect",
     "detect_many",
     "evaluate",
+    "exact_psds",
+    "read_operating_points",
+    "read_predictions",
     "read_scores",
     "selection_metrics",
     "to_frame",
+    "write_report",
     "write_scores",
     "write_system",
 ]

@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.evaluation.events import EventTable, Ints, expand_ranges
+from desed_task.evaluation.events import EventTable, Floats, Ints, expand_ranges
 from desed_task.frames import FrameGrid
 
 if TYPE_CHECKING:
     import pandas as pd
 
+TimeAxis = FrameGrid | Floats
 
-def detect(scores: NDArray[np.floating], threshold: float, grid: FrameGrid) -> EventTable:
+
+def detect(scores: NDArray[np.floating], threshold: float, axis: TimeAxis) -> EventTable:
     """Events of `(clips, classes, frames)` scores at one threshold (see `detect_many`)."""
-    return detect_many(scores, [threshold], grid)
+    return detect_many(scores, [threshold], axis)
 
 
 def detect_many(
-    scores: NDArray[np.floating], thresholds: Sequence[float], grid: FrameGrid
+    scores: NDArray[np.floating], thresholds: Sequence[float], axis: TimeAxis
 ) -> EventTable:
     """Runs of frames with `score > threshold`, for every threshold.
 
@@ -29,7 +31,7 @@ def detect_many(
     Args:
         scores: post-processed scores `(clips, classes, frames)`.
         thresholds: ascending; an event's `level` is its threshold's index here.
-        grid: time axis of the frames.
+        axis: times of the frames: a frame grid, or their edges (see `frame_edges`).
 
     Raises:
         ValueError: no thresholds, thresholds that do not ascend, or scores of another shape.
@@ -47,12 +49,32 @@ def detect_many(
     # a step down ends one; sorted by level, clip, class and time both lists go together.
     level, row, onset = _crossings(steps, edges[..., :-1], rising=True)
     _, _, offset = _crossings(steps, edges[..., 1:], rising=False)
-    times = frame_times(grid, scores.shape[2])
+    edges_of = frame_edges(axis, len(scores), scores.shape[2])
     clip, label = np.divmod(row, max(scores.shape[1], 1))
-    return EventTable(level, clip, label, times[onset], times[offset])
+    return EventTable(level, clip, label, edges_of[clip, onset], edges_of[clip, offset])
 
 
-def frame_times(grid: FrameGrid, n_frames: int) -> NDArray[np.float64]:
+def frame_edges(axis: TimeAxis, n_clips: int, n_frames: int) -> Floats:
+    """Starts of each clip's frames and the end of its last one, `(clips, frames + 1)`.
+
+    Args:
+        axis: a frame grid (the last frame ends with the clip), or edges in seconds, ascending:
+            `(frames + 1,)` for all clips alike, or `(clips, frames + 1)`.
+        n_clips, n_frames: the scores' lengths.
+
+    Raises:
+        ValueError: edges of another shape.
+    """
+    edges = frame_times(axis, n_frames) if isinstance(axis, FrameGrid) else axis
+    if edges.shape not in ((n_frames + 1,), (n_clips, n_frames + 1)):
+        raise ValueError(
+            f"edges have shape {edges.shape}; ({n_frames + 1},) or ({n_clips}, {n_frames + 1}) "
+            "is right"
+        )
+    return np.broadcast_to(edges, (n_clips, n_frames + 1))
+
+
+def frame_times(grid: FrameGrid, n_frames: int) -> Floats:
     """Starts of the frames and the end of the last one, seconds, `(n_frames + 1,)`."""
     times = np.arange(n_frames + 1) * grid.samples_per_frame / grid.sample_rate
     return np.minimum(times, grid.clip_seconds)

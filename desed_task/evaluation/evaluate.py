@@ -1,16 +1,17 @@
-"""Scores of a system and the truth -> every figure of docs/recipe.md, "Test"."""
+"""A system's output and the truth -> every figure of docs/recipe.md, "Test"."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from desed_task.evaluation.decisions import Counts, Decisions, decide_intersections
 from desed_task.evaluation.event_based import event_counts
-from desed_task.evaluation.events import EventTable, find_overlaps, sums
+from desed_task.evaluation.events import sums
 from desed_task.evaluation.exact_psds import exact_rocs
-from desed_task.evaluation.fscore import ClassCounts
-from desed_task.evaluation.intersection import Criteria, IntersectionCounts, intersection_counts
+from desed_task.evaluation.intersection import Criteria
+from desed_task.evaluation.outputs import OperatingPoints, Predictions, ScoredOutput
 from desed_task.evaluation.psds import PSDS1, PSDS2, PsdRoc, Scenario, operating_point_roc
 from desed_task.evaluation.results import (
     ClassMetrics,
@@ -19,271 +20,227 @@ from desed_task.evaluation.results import (
     SystemMetrics,
     named,
 )
-from desed_task.evaluation.segment_based import segment_counts
-from desed_task.evaluation.task import Task, check_scores
+from desed_task.evaluation.task import Task, Threshold
 from desed_task.evaluation.truth import GroundTruth
-from desed_task.frames import FrameGrid
 
 THRESHOLDS = tuple((2 * k + 1) / 100 for k in range(50))
 F1_CRITERIA = Criteria(dtc=0.5, gtc=0.5, cttc=0.3)
 CHECK_TOLERANCE = 1e-9
+SCENARIOS = ("psds1", "psds2")
 
 
 def evaluate(
-    scores: NDArray[np.floating],
-    names: Sequence[str],
+    scores: ScoredOutput | None,
     truth: GroundTruth,
-    grid: FrameGrid,
     *,
+    operating_points: OperatingPoints | None = None,
+    predictions: Predictions | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
-    f1_threshold: float = 0.5,
+    f1_threshold: Threshold = 0.5,
     psds1: Scenario = PSDS1,
     psds2: Scenario = PSDS2,
     drop_clips_without_events: bool = False,
     trim_to_duration: bool = False,
     check: bool = False,
 ) -> SystemMetrics:
-    """Judge a system's post-processed scores.
+    """Judge what a system says.
 
+    Scores give every figure. Operating points give the `…_psds_eval` figures and predictions the
+    F-scores, also where there are scores; what nothing is given for stays None.
     Detections in clips where nothing happens are false alarms. Detections past the end of a
     shorter clip stay, as published; psds_eval itself looks for false alarms within the clip
-    only, sed_scores_eval and sed_eval everywhere.
+    only, sed_scores_eval and sed_eval everywhere. A clip of the truth that the system does not
+    name counts as nothing detected.
 
     Args:
-        scores: after median filter and score correction, `(clips, classes, frames)` with the
-            classes of `truth`, in [0, 1].
-        names: clip names as in `truth`, `(clips,)`. A clip of the truth that is not named
-            counts as nothing detected.
+        scores: `Scores` after median filter and score correction, or `Boxes`.
         truth: true events and clip lengths.
-        grid: time axis of the frames.
-        thresholds: operating points of the `…_psds_eval` figures, ascending.
-        f1_threshold: where the F-scores are taken (score > threshold).
+        operating_points: the system's own events at several thresholds.
+        predictions: the system's own decision.
+        thresholds: operating points that scores are judged at, ascending.
+        f1_threshold: where the F-scores are taken (score > threshold), for all classes or one
+            for each. Without predictions and scores they are those of the operating point at
+            just this threshold, if there is one.
         psds1, psds2: tolerances and weights of the two scenarios.
         drop_clips_without_events: leave out what was detected in clips where nothing happens,
             as the authors did: `psds_eval` then counts their length only, the exact figures
             and F-scores do without these clips.
         trim_to_duration: cut detections at the end of their clip.
         check: compute everything with the libraries too, and put what differs by more than
-            1e-9 into `differences` (clips without scores are left out for that).
+            1e-9 into `differences`.
 
     Raises:
         InputError: unknown or repeated names; a score that is NaN; scores that end more
-            than one frame before their clip.
-        ValueError: array shapes that do not fit each other.
+            than one frame before their clip; boxes of a class that overlap.
+        ValueError: nothing is given to judge, or shapes that do not fit each other.
     """
-    check_scores(scores, names, truth, grid)
-    options = _Options(
-        thresholds, f1_threshold, psds1, psds2, drop_clips_without_events, trim_to_duration
+    task = Task.prepare(
+        scores,
+        truth,
+        operating_points=operating_points,
+        predictions=predictions,
+        thresholds=thresholds,
+        f1_threshold=f1_threshold,
+        drop_clips_without_events=drop_clips_without_events,
+        trim=trim_to_duration,
     )
-    metrics = _judge(scores, names, truth, grid, options)
+    metrics = _judge(task, (psds1, psds2), f1_threshold)
     if check:
-        differences = _differences(metrics, scores, names, truth, grid, options)
-        metrics = replace(metrics, differences=differences)
+        metrics = replace(metrics, differences=_differences(metrics, task, psds1, psds2))
     return metrics
 
 
 def selection_metrics(
-    scores: NDArray[np.floating],
-    names: Sequence[str],
-    truth: GroundTruth,
-    grid: FrameGrid,
-    threshold: float = 0.5,
+    scores: ScoredOutput, truth: GroundTruth, threshold: float = 0.5
 ) -> SelectionMetrics:
     """The F-scores by which training selects a model, as `evaluate` gives them, and fast.
 
     Arguments and errors are those of `evaluate`; a figure that is undefined counts as 0.
     """
-    check_scores(scores, names, truth, grid)
-    task = Task.prepare(scores, names, truth, grid, trim=False)
-    detections = task.detect([threshold])
-    counts = _intersections(task, detections, [F1_CRITERIA], n_levels=1)[0]
+    task = Task.prepare(scores, truth, f1_threshold=threshold)
+    assert task.detections is not None
+    (decided,) = decide_intersections(task.detections, task, [F1_CRITERIA], n_levels=1)
     return SelectionMetrics(
-        event_f1_macro=event_counts(detections, task.truth, task.n_classes).macro or 0.0,
-        intersection_f1_macro=float(counts.macro()[0]),
+        event_f1_macro=event_counts(task.detections, task.true, task.n_classes).macro or 0.0,
+        intersection_f1_macro=float(decided.counts().macro()[0]),
     )
 
 
-@dataclass(frozen=True)
-class _Options:
-    """The options of `evaluate`, by the same names."""
-
-    thresholds: Sequence[float]
-    f1_threshold: float
-    psds1: Scenario
-    psds2: Scenario
-    drop_clips_without_events: bool
-    trim_to_duration: bool
+def exact_psds(
+    scores: ScoredOutput, truth: GroundTruth, scenarios: Sequence[Scenario] = (PSDS1, PSDS2)
+) -> list[Figure]:
+    """The exact scores alone, as `evaluate` gives them."""
+    task = Task.prepare(scores, truth)
+    rocs = exact_rocs(task.candidates, task.true, task.n_classes, task.counted_seconds, scenarios)
+    return [None if roc is None else roc.psds for roc in rocs]
 
 
-@dataclass(frozen=True, eq=False)
-class _AtThreshold:
-    """What is detected at one threshold, and all counts of it."""
-
-    threshold: float
-    detections: EventTable
-    events: ClassCounts
-    segments: ClassCounts
-    intersections: IntersectionCounts
-
-
-def _judge(
-    scores: NDArray[np.floating],
-    names: Sequence[str],
-    truth: GroundTruth,
-    grid: FrameGrid,
-    options: _Options,
-) -> SystemMetrics:
-    task = Task.prepare(scores, names, truth, grid, options.trim_to_duration)
-    if options.drop_clips_without_events:
-        task = task.without_empty_clips(names, truth)
-    scenarios = (options.psds1, options.psds2)
+def _judge(task: Task, scenarios: Sequence[Scenario], f1_threshold: Threshold) -> SystemMetrics:
+    nothing: list[PsdRoc | None] = [None] * len(scenarios)
+    exact = nothing
+    if task.scores is not None:
+        exact = exact_rocs(
+            task.candidates, task.true, task.n_classes, task.counted_seconds, scenarios
+        )
     return _assemble(
         task,
-        truth,
-        f1=_judge_at(task, options.f1_threshold),
-        operating=_operating_rocs(task, options.thresholds, scenarios, truth.total_seconds),
-        exact=exact_rocs(
-            task.scores,
-            task.truth,
-            task.exact_seconds,
-            grid,
-            scenarios,
-            trim_to=task.durations if task.trim else None,
+        f1_threshold,
+        counts=(
+            None
+            if task.detections is None
+            else Decisions.on(task.detections, task, F1_CRITERIA).counts()
         ),
+        operating=nothing if task.points is None else _operating_rocs(task, scenarios),
+        exact=exact,
     )
 
 
-def _judge_at(task: Task, threshold: float) -> _AtThreshold:
-    detections = task.detect([threshold])
-    return _AtThreshold(
-        threshold,
-        detections,
-        event_counts(detections, task.truth, task.n_classes),
-        segment_counts(detections, task.truth, len(task.durations), task.n_classes),
-        _intersections(task, detections, [F1_CRITERIA], n_levels=1)[0],
-    )
-
-
-def _intersections(
-    task: Task, detections: EventTable, criteria: Sequence[Criteria], *, n_levels: int
-) -> list[IntersectionCounts]:
-    overlaps = find_overlaps(detections, task.truth)
-    return [
-        intersection_counts(
-            detections,
-            task.truth,
-            overlaps,
-            task.durations,
-            each,
-            n_levels=n_levels,
-            n_classes=task.n_classes,
-        )
-        for each in criteria
-    ]
-
-
-def _operating_rocs(
-    task: Task, thresholds: Sequence[float], scenarios: Sequence[Scenario], seconds: float
-) -> list[PsdRoc | None]:
-    detections = task.detect(thresholds)
+def _operating_rocs(task: Task, scenarios: Sequence[Scenario]) -> list[PsdRoc | None]:
+    assert task.points is not None
     criteria = [scenario.criteria for scenario in scenarios]
-    all_counts = _intersections(task, detections, criteria, n_levels=len(thresholds))
-    length = task.truth.offset - task.truth.onset
-    class_seconds = sums(task.truth.label, length, task.n_classes)
+    decided = decide_intersections(task.points, task, criteria, n_levels=len(task.thresholds))
+    class_seconds = sums(task.true.label, task.true.offset - task.true.onset, task.n_classes)
     return [
-        operating_point_roc(counts, class_seconds, seconds, scenario)
-        for counts, scenario in zip(all_counts, scenarios, strict=True)
+        operating_point_roc(tallies.counts(), class_seconds, task.total_seconds, scenario)
+        for tallies, scenario in zip(decided, scenarios, strict=True)
     ]
 
 
 def _assemble(
     task: Task,
-    truth: GroundTruth,
+    f1_threshold: Threshold,
     *,
-    f1: _AtThreshold,
+    counts: Counts | None,
     operating: Sequence[PsdRoc | None],
     exact: Sequence[PsdRoc | None],
 ) -> SystemMetrics:
+    truth = task.truth
     areas = [None if roc is None else roc.psds for roc in (*operating, *exact)]
-    crossing = f1.intersections
-    occurring = int((crossing.true > 0).sum())
     n_empty = sum(not events for events in truth.events.values())
-    cross = crossing.cross[0]
+    f_scores: dict[str, Any] = {} if counts is None else counts.f_scores()
     return SystemMetrics(
         psds1_psds_eval=areas[0],
         psds2_psds_eval=areas[1],
         psds1_sed_scores_eval=areas[2],
         psds2_sed_scores_eval=areas[3],
-        event_f1_macro=f1.events.macro,
-        event_f1_micro=f1.events.micro,
-        segment_f1_macro=f1.segments.macro,
-        segment_f1_micro=f1.segments.micro,
-        intersection_f1_macro=float(crossing.macro()[0]) if occurring else None,
-        intersection_f1_macro_occurring=(
-            float(np.nanmean(crossing.per_class[0])) if occurring else None
-        ),
-        classes_averaged=occurring,
-        clips_scored=len(task.scores) - task.n_dropped,
+        **f_scores,
+        f1_threshold=f1_threshold if isinstance(f1_threshold, float | int) else None,
+        classes_averaged=len(np.unique(task.true.label)),
+        clips_scored=len(task.names) - task.n_dropped,
         clips_without_events=n_empty,
-        clips_missing=len(task.durations) - len(task.scores),
+        clips_missing=len(truth.events) - len(task.names),
         clips_dropped=task.n_dropped,
-        per_class=_class_metrics(truth.classes, f1, [*operating, *exact]),
-        cross_triggers={
-            label: {other: int(cross[i, j]) for j, other in enumerate(truth.classes) if i != j}
-            for i, label in enumerate(truth.classes)
-        },
-        rocs={name: roc for name, roc in zip(("psds1", "psds2"), exact, strict=True) if roc},
-        f1_threshold=f1.threshold,
-        detections=f1.detections,
+        per_class=_class_metrics(task, f1_threshold, counts, [*operating, *exact]),
+        cross_triggers=_cross_triggers(truth.classes, counts),
+        rocs={name: roc for name, roc in zip(SCENARIOS, exact, strict=True) if roc},
+        operating_rocs={name: roc for name, roc in zip(SCENARIOS, operating, strict=True) if roc},
+        task=task,
     )
 
 
 def _class_metrics(
-    classes: Sequence[str], f1: _AtThreshold, rocs: Sequence[PsdRoc | None]
+    task: Task, f1_threshold: Threshold, counts: Counts | None, rocs: Sequence[PsdRoc | None]
 ) -> dict[str, ClassMetrics]:
-    event_f1, segment_f1 = (named(c.per_class, classes) for c in (f1.events, f1.segments))
-    intersection_f1 = named(f1.intersections.per_class[0], classes)
-    areas = [{} if roc is None else roc.class_psds() for roc in rocs]
+    names = [f"{name}_{kind}" for kind in ("psds_eval", "sed_scores_eval") for name in SCENARIOS]
+    areas = {
+        name: {} if roc is None else roc.class_psds() for name, roc in zip(names, rocs, strict=True)
+    }
+    thresholds = np.broadcast_to(np.asarray(f1_threshold, dtype=float), (task.n_classes,))
+    true = np.bincount(task.true.label, minlength=task.n_classes)
+    found = [{}] * task.n_classes if counts is None else _class_counts(counts, task.truth.classes)
     return {
         label: ClassMetrics(
-            event_f1=event_f1[label],
-            segment_f1=segment_f1[label],
-            intersection_f1=intersection_f1[label],
-            psds1_psds_eval=areas[0].get(k),
-            psds2_psds_eval=areas[1].get(k),
-            psds1_sed_scores_eval=areas[2].get(k),
-            psds2_sed_scores_eval=areas[3].get(k),
-            true=int(f1.events.true[k]),
-            detected=int(f1.events.detected[k]),
-            event_correct=int(f1.events.correct[k]),
-            intersection_correct=int(f1.intersections.correct[0, k]),
-            intersection_rejected=int(f1.intersections.false[0, k]),
-            segments_true=int(f1.segments.true[k]),
-            segments_detected=int(f1.segments.detected[k]),
-            segments_correct=int(f1.segments.correct[k]),
+            **{name: area.get(k) for name, area in areas.items()},
+            **found[k],
+            true=int(true[k]),
+            f1_threshold=float(thresholds[k]),
         )
-        for k, label in enumerate(classes)
+        for k, label in enumerate(task.truth.classes)
+    }
+
+
+def _class_counts(counts: Counts, classes: Sequence[str]) -> list[dict[str, Figure]]:
+    """What is counted of each class, by the names of `ClassMetrics`."""
+    crossing = counts.intersections
+    intersection_f1 = named(crossing.per_class[0], classes)
+    of_class: list[dict[str, Figure]] = []
+    for k, label in enumerate(classes):
+        figures: dict[str, Figure] = {
+            "detected": int(counts.events.detected[k]),
+            "segments_true": int(counts.segments.true[k]),
+            "intersection_f1": intersection_f1[label],
+            "intersection_true_positives": int(crossing.correct[0, k]),
+            "intersection_false_positives": int(crossing.false[0, k]),
+        }
+        for name, of in (("event", counts.events), ("segment", counts.segments)):
+            figures[f"{name}_f1"] = named(of.per_class, classes)[label]
+            figures[f"{name}_true_positives"] = int(of.correct[k])
+            figures[f"{name}_false_positives"] = int(of.detected[k] - of.correct[k])
+        of_class.append(figures)
+    return of_class
+
+
+def _cross_triggers(classes: Sequence[str], counts: Counts | None) -> dict[str, dict[str, int]]:
+    if counts is None:
+        return {}
+    cross = counts.intersections.cross[0]
+    return {
+        label: {other: int(cross[i, j]) for j, other in enumerate(classes) if i != j}
+        for i, label in enumerate(classes)
     }
 
 
 def _differences(
-    metrics: SystemMetrics,
-    scores: NDArray[np.floating],
-    names: Sequence[str],
-    truth: GroundTruth,
-    grid: FrameGrid,
-    options: _Options,
+    metrics: SystemMetrics, task: Task, psds1: Scenario, psds2: Scenario
 ) -> dict[str, tuple[Figure, Figure]]:
-    """Figures on the scored clips that differ from the libraries': (ours, theirs) by name."""
+    """Figures that differ from the libraries': (ours, theirs) by name."""
     from desed_task.evaluation.libraries import library_figures
 
-    scored = truth.restricted(names)
-    ours = _judge(scores, names, scored, grid, options) if metrics.clips_missing else metrics
-    theirs = library_figures(scores, names, scored, grid, f1_criteria=F1_CRITERIA, **vars(options))
+    theirs = library_figures(task, f1_criteria=F1_CRITERIA, psds1=psds1, psds2=psds2)
     return {
-        name: (getattr(ours, name), figure)
+        name: (getattr(metrics, name), figure)
         for name, figure in theirs.items()
-        if not _agree(getattr(ours, name), figure)
+        if not _agree(getattr(metrics, name), figure)
     }
 
 

@@ -3,14 +3,20 @@
 import numpy as np
 
 from desed_task.evaluation.events import EventTable, pairs_per_clip
-from desed_task.evaluation.fscore import ClassCounts
+from desed_task.evaluation.fscore import ClassCounts, ClassTallies
+from desed_task.evaluation.tally import Tally
 
 ONSET_COLLAR = 0.2
 OFFSET_COLLAR = 0.2
 OFFSET_SHARE = 0.2
 
 
-def event_counts(
+def event_counts(detections: EventTable, truth: EventTable, n_classes: int) -> ClassCounts:
+    """The counts of `event_tallies`."""
+    return event_tallies(detections, truth, n_classes).counts()
+
+
+def event_tallies(
     detections: EventTable,
     truth: EventTable,
     n_classes: int,
@@ -18,8 +24,8 @@ def event_counts(
     onset_collar: float = ONSET_COLLAR,
     offset_collar: float = OFFSET_COLLAR,
     offset_share: float = OFFSET_SHARE,
-) -> ClassCounts:
-    """Count the detections that hit a true event, each true event hit at most once.
+) -> ClassTallies:
+    """The detections that hit a true event, each true event hit at most once.
 
     A hit has the same clip and class, an onset within `onset_collar` seconds and an offset
     within `max(offset_collar, offset_share * true length)` seconds. Of all ways to pair
@@ -38,10 +44,10 @@ def event_counts(
     hit = np.abs(truth.onset[true] - detections.onset[detected]) <= onset_collar
     hit &= np.abs(truth.offset[true] - detections.offset[detected]) <= tolerance
     matched = _match(detected[hit], true[hit], len(detections), len(truth))
-    return ClassCounts(
-        true=np.bincount(truth.label, minlength=n_classes),
-        detected=np.bincount(detections.label, minlength=n_classes),
-        correct=np.bincount(truth.label[matched], minlength=n_classes),
+    return ClassTallies(
+        true=Tally(truth.clip, truth.label, (n_classes,)),
+        detected=Tally(detections.clip, detections.label, (n_classes,)),
+        correct=Tally(truth.clip[matched], truth.label[matched], (n_classes,)),
     )
 
 

@@ -1,11 +1,13 @@
 """Counts of right and wrong detections, and the F-scores they give."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.evaluation.events import Ints
+from desed_task.evaluation.events import Floats, Ints
+from desed_task.evaluation.tally import Tally
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,3 +46,15 @@ class ClassCounts:
     @staticmethod
     def _f1(true: Ints, detected: Ints, correct: Ints) -> NDArray[np.float64]:
         return 2 * correct / np.maximum(true + detected, 1)
+
+
+class ClassTallies(NamedTuple):
+    """What `ClassCounts` counts, thing by thing; each tally is `(classes,)`."""
+
+    true: Tally
+    detected: Tally
+    correct: Tally
+
+    def counts(self, weights: Floats | None = None) -> ClassCounts:
+        """The counts, of clips weighted as in `Tally.count`."""
+        return ClassCounts(*(tally.count(weights) for tally in self))

@@ -1,11 +1,13 @@
 """Intersection-based counts and F-score (Bilen et al., 2020), by psds_eval's definition."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from desed_task.evaluation.events import EventTable, Floats, Ints, Overlaps
+from desed_task.evaluation.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,28 @@ class IntersectionCounts:
         totals = np.where(found, self.per_class, 0.0).sum(axis=1)
         return totals / np.maximum(found.sum(axis=1), 1)
 
+    def micro(self) -> list[float | None]:
+        """F1 of all classes' counts together at each level; None for an empty truth."""
+        true = int(self.true.sum())
+        correct, false = self.correct.sum(axis=1), self.false.sum(axis=1)
+        return [
+            2 * c / (c + f + true) if true else None
+            for c, f in zip(correct.tolist(), false.tolist(), strict=True)
+        ]
+
+
+class IntersectionTallies(NamedTuple):
+    """What `IntersectionCounts` counts, thing by thing; tallies have the counts' shapes."""
+
+    true: Tally
+    correct: Tally
+    false: Tally
+    cross: Tally
+
+    def counts(self, weights: Floats | None = None) -> IntersectionCounts:
+        """The counts, of clips weighted as in `Tally.count`."""
+        return IntersectionCounts(*(tally.count(weights) for tally in self))
+
 
 def intersection_counts(
     detections: EventTable,
@@ -73,6 +97,22 @@ def intersection_counts(
     n_levels: int,
     n_classes: int,
 ) -> IntersectionCounts:
+    """The counts of `intersection_tallies`."""
+    return intersection_tallies(
+        detections, truth, overlaps, durations, criteria, n_levels=n_levels, n_classes=n_classes
+    ).counts()
+
+
+def intersection_tallies(
+    detections: EventTable,
+    truth: EventTable,
+    overlaps: Overlaps,
+    durations: Floats,
+    criteria: Criteria,
+    *,
+    n_levels: int,
+    n_classes: int,
+) -> IntersectionTallies:
     """Apply the three criteria at every operating point.
 
     A rejected detection that begins after its clip's end is no false alarm: psds_eval looks
@@ -98,16 +138,18 @@ def intersection_counts(
     found = compensated_sums(where, share, n_levels * len(truth)) >= criteria.gtc
     level, row = np.divmod(np.flatnonzero(found), max(len(truth), 1))
 
-    false = ~tolerated & (detections.onset < durations[detections.clip])
+    false = np.flatnonzero(~tolerated & (detections.onset < durations[detections.clip]))
     place = detections.level * n_classes + detections.label
-    size = n_levels * n_classes
-    correct = np.bincount(level * n_classes + truth.label[row], minlength=size)
-    return IntersectionCounts(
-        true=np.bincount(truth.label, minlength=n_classes),
-        correct=correct.reshape(n_levels, n_classes),
-        false=np.bincount(place[false], minlength=size).reshape(n_levels, n_classes),
-        cross=_cross_triggers(
-            detections, truth, overlaps, tolerated, place, criteria.cttc, (n_levels, n_classes)
+    shape = (n_levels, n_classes)
+    detection, other = _cross_triggers(
+        detections, truth, overlaps, tolerated, criteria.cttc, n_classes
+    )
+    return IntersectionTallies(
+        true=Tally(truth.clip, truth.label, (n_classes,)),
+        correct=Tally(truth.clip[row], level * n_classes + truth.label[row], shape),
+        false=Tally(detections.clip[false], place[false], shape),
+        cross=Tally(
+            detections.clip[detection], place[detection] * n_classes + other, (*shape, n_classes)
         ),
     )
 
@@ -117,19 +159,16 @@ def _cross_triggers(
     truth: EventTable,
     overlaps: Overlaps,
     tolerated: NDArray[np.bool_],
-    place: Ints,
     cttc: float,
-    shape: tuple[int, int],
-) -> Ints:
-    """Rejected detections per level, class and other class whose true events cover them."""
-    other = ~overlaps.same_class & ~tolerated[overlaps.detection]
-    detection, true, seconds = overlaps.of(other)
+    n_classes: int,
+) -> tuple[Ints, Ints]:
+    """Rejected detections, and the other class whose true events cover them."""
+    rejected = ~overlaps.same_class & ~tolerated[overlaps.detection]
+    detection, true, seconds = overlaps.of(rejected)
     share = seconds / (detections.offset - detections.onset)[detection]
-    pair, group = np.unique(detection * shape[1] + truth.label[true], return_inverse=True)
-    pair = pair[compensated_sums(group, share, len(pair)) >= cttc]
-    detection, label = np.divmod(pair, shape[1])
-    cell = place[detection] * shape[1] + label
-    return np.bincount(cell, minlength=shape[0] * shape[1] ** 2).reshape(*shape, shape[1])
+    pair, group = np.unique(detection * n_classes + truth.label[true], return_inverse=True)
+    detection, other = np.divmod(pair[compensated_sums(group, share, len(pair)) >= cttc], n_classes)
+    return detection, other
 
 
 def compensated_sums(group: Ints, values: Floats, n_groups: int) -> Floats:

@@ -9,17 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from desed_task.evaluation.decode import detect_many, frame_times, to_frame
+from desed_task.evaluation.decode import to_frame
 from desed_task.evaluation.event_based import OFFSET_SHARE, ONSET_COLLAR
-from desed_task.evaluation.events import EventTable, trim_events
+from desed_task.evaluation.events import EventTable
 from desed_task.evaluation.intersection import Criteria
+from desed_task.evaluation.outputs import Scores
 from desed_task.evaluation.psds import Scenario
 from desed_task.evaluation.results import Figure
 from desed_task.evaluation.segment_based import SEGMENT_SECONDS
+from desed_task.evaluation.task import Task
 from desed_task.evaluation.truth import GroundTruth
-from desed_task.frames import FrameGrid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,18 +61,13 @@ def intersection_macro_f1(events: "pd.DataFrame", truth: GroundTruth, criteria: 
 
 
 def exact_psds(
-    scores: NDArray[np.floating],
-    names: Sequence[str],
-    truth: GroundTruth,
-    grid: FrameGrid,
-    scenario: Scenario,
-    *,
-    trim_to_duration: bool = False,
+    scores: Scores, truth: GroundTruth, scenario: Scenario, *, trim_to_duration: bool = False
 ) -> Figure:
     """sed_scores_eval's score over all thresholds; None for a truth without event.
 
-    `names` are all clips of `truth`. Raises AssertionError where two true events of a class
-    touch, and TypeError for cross triggers with a single class: the library refuses both.
+    Clips of `truth` without scores are given one frame of -inf. Raises AssertionError where two
+    true events of a class touch, and TypeError for cross triggers with a single class: the
+    library refuses both.
     """
     as_frame = _quietly("sed_scores_eval.base_modules.scores").create_score_dataframe
     psds = _quietly("sed_scores_eval.intersection_based").psds
@@ -80,13 +75,18 @@ def exact_psds(
     if not occurring:
         return None
     labels = [truth.classes[k] for k in occurring]
-    times = frame_times(grid, scores.shape[2])
-    frames = {}
-    for name, clip in zip(names, scores[:, occurring], strict=True):
-        end = truth.durations[name] if trim_to_duration else times[-1]
-        kept = times[:-1] < end
-        edges = np.minimum(times[: kept.sum() + 1], end)
-        frames[name] = as_frame(clip[:, kept].T.astype(float), edges, labels)
+    silence = np.full((1, len(labels)), -np.inf)
+    frames = {
+        name: as_frame(silence, np.array([0.0, end]), labels)
+        for name, end in truth.durations.items()
+    }
+    for name, edges, clip in zip(
+        scores.names, scores.edges, scores.values[:, occurring], strict=True
+    ):
+        end = min(truth.durations[name], edges[-1]) if trim_to_duration else edges[-1]
+        kept = (edges[:-1] < end) & (np.diff(edges) > 0)
+        starts = edges[:-1][kept]
+        frames[name] = as_frame(clip[:, kept].T.astype(float), np.append(starts, end), labels)
     value, *_ = psds(
         frames,
         {name: [tuple(event) for event in events] for name, events in truth.events.items()},
@@ -132,56 +132,55 @@ def report(metrics: Any) -> str:
 
 
 def library_figures(
-    scores: NDArray[np.floating],
-    names: Sequence[str],
-    truth: GroundTruth,
-    grid: FrameGrid,
-    *,
-    thresholds: Sequence[float],
-    f1_threshold: float,
-    f1_criteria: Criteria,
-    psds1: Scenario,
-    psds2: Scenario,
-    drop_clips_without_events: bool = False,
-    trim_to_duration: bool = False,
+    task: Task, *, f1_criteria: Criteria, psds1: Scenario, psds2: Scenario
 ) -> dict[str, Figure]:
-    """Every figure of `evaluate` that a library defines, by the same name.
+    """Every figure of `evaluate` that a library defines for what is judged, by the same name.
 
-    Arguments are those of `evaluate`; `names` are all clips of `truth`.
+    psds_eval refuses detections of one class that overlap in a clip.
     """
-    exact_truth, exact_scores, exact_names = truth, scores, list(names)
-    if drop_clips_without_events:
-        happens = np.array([bool(truth.events[name]) for name in names], dtype=bool)
-        exact_truth = truth.without_empty_clips()
-        exact_scores = scores[happens]
-        exact_names = [name for name in names if truth.events[name]]
-        scores = np.where(happens[:, None, None], scores, -np.inf)
-
-    def events_at(at: Sequence[float]) -> EventTable:
-        table = detect_many(scores, at, grid)
-        return trim_events(table, truth.duration_of(names)) if trim_to_duration else table
-
-    table = events_at(thresholds)
-    points = [to_frame(table.at_level(k), names, truth.classes) for k in range(len(thresholds))]
-    at_f1 = to_frame(events_at([f1_threshold]), names, truth.classes)
-    figures: dict[str, Figure] = {
-        "intersection_f1_macro": intersection_macro_f1(at_f1, truth, f1_criteria)
-    }
+    figures: dict[str, Figure] = {}
     for name, scenario in (("psds1", psds1), ("psds2", psds2)):
-        single = _n_occurring(truth) == 1
-        if not single:
-            figures[f"{name}_psds_eval"] = psds_from_operating_points(points, truth, scenario)
-        if not (_touching(truth) or (single and scenario.alpha_ct)):
-            figures[f"{name}_sed_scores_eval"] = exact_psds(
-                exact_scores,
-                exact_names,
-                exact_truth,
-                grid,
-                scenario,
-                trim_to_duration=trim_to_duration,
-            )
+        single = _n_occurring(task.truth) == 1
+        if task.points is not None and not single and not _overlapping(task.points):
+            points = [_frame(task, task.points.at_level(k)) for k in range(len(task.thresholds))]
+            figures[f"{name}_psds_eval"] = psds_from_operating_points(points, task.truth, scenario)
+        if task.scores is not None and not (
+            _touching(task.truth) or (single and scenario.alpha_ct)
+        ):
+            figures[f"{name}_sed_scores_eval"] = _exact(task, scenario)
+    if task.detections is not None:
+        figures |= _f_scores(
+            _frame(task, task.detections),
+            task.truth,
+            f1_criteria,
+            overlapping=_overlapping(task.detections),
+        )
+    return figures
+
+
+def _frame(task: Task, events: EventTable) -> "pd.DataFrame":
+    return to_frame(events, list(task.truth.events), task.truth.classes)
+
+
+def _exact(task: Task, scenario: Scenario) -> Figure:
+    """sed_scores_eval's figure of the clips that count."""
+    assert task.scores is not None
+    scores, truth = task.scores.as_scores(), task.truth
+    if not task.counted.all():
+        truth = truth.without_empty_clips()
+        kept = [k for k, name in enumerate(scores.names) if name in truth.events]
+        scores = Scores(scores.values[kept], [scores.names[k] for k in kept], scores.edges[kept])
+    return exact_psds(scores, truth, scenario, trim_to_duration=task.trim)
+
+
+def _f_scores(
+    events: "pd.DataFrame", truth: GroundTruth, criteria: Criteria, *, overlapping: bool
+) -> dict[str, Figure]:
+    figures: dict[str, Figure] = {}
+    if not overlapping:
+        figures["intersection_f1_macro"] = intersection_macro_f1(events, truth, criteria)
     for name, judge in (("event", event_based), ("segment", segment_based)):
-        metrics = judge(at_f1, truth)
+        metrics = judge(events, truth)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             macro = metrics.results_class_wise_average_metrics()["f_measure"]["f_measure"]
@@ -229,6 +228,13 @@ def _n_occurring(truth: GroundTruth) -> int:
 
 def _occurs(label: str, truth: GroundTruth) -> bool:
     return any(event.event_label == label for events in truth.events.values() for event in events)
+
+
+def _overlapping(events: EventTable, *, touch: bool = False) -> bool:
+    """Whether events of one level, clip and class overlap (or touch)."""
+    same = (np.diff(events.level) == 0) & (np.diff(events.clip) == 0) & (np.diff(events.label) == 0)
+    before, after = events.offset[:-1][same], events.onset[1:][same]
+    return bool(np.any(after <= before) if touch else np.any(after < before))
 
 
 def _touching(truth: GroundTruth) -> bool:

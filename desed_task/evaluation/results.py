@@ -1,78 +1,99 @@
 """What an evaluation finds, as named figures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
-from desed_task.evaluation.events import EventTable, Floats
+from desed_task.evaluation.events import Floats
 from desed_task.evaluation.psds import PsdRoc
 
+if TYPE_CHECKING:
+    from desed_task.evaluation.task import Task
+
 Figure = float | None
-NOT_FLAT = ("per_class", "cross_triggers", "rocs", "detections", "differences")
+NOT_FLAT = ("per_class", "cross_triggers", "rocs", "operating_rocs", "task", "differences")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """One class's figures at the F1 threshold, and its shares of the PSD-ROC.
+    """One class's figures at its F1 threshold, and its shares of the PSD-ROC.
 
-    Every figure is None where the class does not occur in the truth. Counts: `true` events,
-    `detected` ones, and how many of the true ones each criterion calls found; `rejected`
-    detections fail the intersection criterion. Segments are counted likewise.
+    F-scores and PSDS are None where the class does not occur in the truth, and like all that is
+    detected, where the system does not say. `true` and `detected` count events, `segments_true`
+    segments. A criterion's true positives are the true events (segments) it calls found; its
+    false positives are the detected events (segments) it rejects.
     """
 
-    event_f1: Figure
-    segment_f1: Figure
-    intersection_f1: Figure
-    psds1_psds_eval: Figure
-    psds2_psds_eval: Figure
-    psds1_sed_scores_eval: Figure
-    psds2_sed_scores_eval: Figure
+    event_f1: Figure = None
+    segment_f1: Figure = None
+    intersection_f1: Figure = None
+    psds1_psds_eval: Figure = None
+    psds2_psds_eval: Figure = None
+    psds1_sed_scores_eval: Figure = None
+    psds2_sed_scores_eval: Figure = None
+    f1_threshold: Figure = None
     true: int
-    detected: int
-    event_correct: int
-    intersection_correct: int
-    intersection_rejected: int
-    segments_true: int
-    segments_detected: int
-    segments_correct: int
+    detected: Figure = None
+    event_true_positives: Figure = None
+    event_false_positives: Figure = None
+    intersection_true_positives: Figure = None
+    intersection_false_positives: Figure = None
+    segments_true: Figure = None
+    segment_true_positives: Figure = None
+    segment_false_positives: Figure = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SystemMetrics:
-    """Figures of one system on one set; None where a figure is undefined.
+    """Figures of one system on one set; None where a figure is undefined or nothing is given.
 
     `…_psds_eval` are from operating points, `…_sed_scores_eval` over all thresholds. Macro
     averages are over the classes that occur in the truth, of which a class never detected
     counts 0, with one exception: `intersection_f1_macro` is psds_eval's and the recipe's, which
     leaves out classes without any found event and counts an undefined mean as 0;
     `intersection_f1_macro_occurring` is the plain mean over the occurring classes.
+    Positives and negatives are counted as in `ClassMetrics`, over all classes.
 
     Args:
+        f1_threshold: the threshold of the F-scores; None where each class has its own.
         classes_averaged: classes that occur in the truth.
-        clips_scored: clips whose scores were judged.
+        clips_scored: clips that the system says something about, and that were judged.
         clips_without_events: clips of the truth in which nothing happens.
-        clips_missing: clips of the truth without scores; they count as nothing detected.
-        clips_dropped: scored clips whose detections were dropped for having no true event.
+        clips_missing: clips of the truth that the system does not name; they count as nothing
+            detected.
+        clips_dropped: named clips whose detections were dropped for having no true event.
         per_class: by class name.
         cross_triggers: rejected detections of a class (first key) that fit true events of
             another (second key), at the F1 threshold.
-        rocs: the curves behind `…_sed_scores_eval`, by scenario name.
+        rocs: the curves behind `…_sed_scores_eval`, by scenario.
+        operating_rocs: the curves behind `…_psds_eval`, by scenario.
+        task: what was judged.
         differences: figures that differ from the library's, as (ours, library's); None if
             the libraries were not asked.
-        f1_threshold: the threshold of the F-scores.
-        detections: the events they judged; clips and classes are numbered as in the scores.
     """
 
     psds1_psds_eval: Figure
     psds2_psds_eval: Figure
     psds1_sed_scores_eval: Figure
     psds2_sed_scores_eval: Figure
-    event_f1_macro: Figure
-    event_f1_micro: Figure
-    segment_f1_macro: Figure
-    segment_f1_micro: Figure
-    intersection_f1_macro: Figure
-    intersection_f1_macro_occurring: Figure
+    event_f1_macro: Figure = None
+    event_f1_micro: Figure = None
+    segment_f1_macro: Figure = None
+    segment_f1_micro: Figure = None
+    intersection_f1_macro: Figure = None
+    intersection_f1_macro_occurring: Figure = None
+    intersection_f1_micro: Figure = None
+    event_true_positives: Figure = None
+    event_false_positives: Figure = None
+    event_false_negatives: Figure = None
+    segment_true_positives: Figure = None
+    segment_false_positives: Figure = None
+    segment_false_negatives: Figure = None
+    intersection_true_positives: Figure = None
+    intersection_false_positives: Figure = None
+    intersection_false_negatives: Figure = None
+    f1_threshold: Figure
     classes_averaged: int
     clips_scored: int
     clips_without_events: int
@@ -81,17 +102,17 @@ class SystemMetrics:
     per_class: dict[str, ClassMetrics] = field(repr=False)
     cross_triggers: dict[str, dict[str, int]] = field(repr=False)
     rocs: dict[str, PsdRoc] = field(repr=False, compare=False)
-    f1_threshold: float
-    detections: EventTable = field(repr=False, compare=False)
+    operating_rocs: dict[str, PsdRoc] = field(repr=False, compare=False)
+    task: "Task" = field(repr=False, compare=False)
     differences: dict[str, tuple[Figure, Figure]] | None = None
 
-    def as_flat_dict(self) -> dict[str, Figure | int]:
+    def as_flat_dict(self) -> dict[str, Figure]:
         """All figures by name, ready for JSON.
 
         Figures of a class are `per_class/CLASS/NAME`, cross triggers
         `cross_triggers/CLASS/OTHER`.
         """
-        flat: dict[str, Figure | int] = {
+        flat: dict[str, Figure] = {
             item.name: getattr(self, item.name)
             for item in fields(self)
             if item.name not in NOT_FLAT
@@ -119,3 +140,28 @@ def named(values: Floats, classes: Sequence[str]) -> dict[str, Figure]:
         label: None if math.isnan(value) else value
         for label, value in zip(classes, values.tolist(), strict=True)
     }
+
+
+def figure_table(
+    rows: Mapping[str, str], systems: Mapping[str, Mapping[str, Any]], heading: str = ""
+) -> str:
+    """Figures as text, one system beside the other.
+
+    Args:
+        rows: a figure's name by the row's title.
+        systems: each system's figures by name; None, or no such name, is shown as "-".
+        heading: stands above the titles.
+    """
+    title_width = max(map(len, (heading, *rows))) + 2
+    widths = {system: max(10, len(system) + 2) for system in systems}
+    lines = [f"{heading:<{title_width}}" + "".join(f"{n:>{w}}" for n, w in widths.items())]
+    for title, name in rows.items():
+        cells = [f"{_shown(systems[n].get(name)):>{width}}" for n, width in widths.items()]
+        lines.append(f"{title:<{title_width}}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def _shown(value: Figure) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -4,20 +4,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desed_task.evaluation.events import EventTable
-from desed_task.evaluation.fscore import ClassCounts
+from desed_task.evaluation.fscore import ClassCounts, ClassTallies
+from desed_task.evaluation.tally import Tally
 
 SEGMENT_SECONDS = 1.0
 
 
 def segment_counts(
+    detections: EventTable, truth: EventTable, n_clips: int, n_classes: int
+) -> ClassCounts:
+    """The counts of `segment_tallies`."""
+    return segment_tallies(detections, truth, n_clips, n_classes).counts()
+
+
+def segment_tallies(
     detections: EventTable,
     truth: EventTable,
     n_clips: int,
     n_classes: int,
     *,
     segment_seconds: float = SEGMENT_SECONDS,
-) -> ClassCounts:
-    """Count the segments of a clip in which a class is active in truth, detected, and both.
+) -> ClassTallies:
+    """The segments of a clip in which a class is active in truth, detected, and both.
 
     An event is active in every segment it touches; segments begin at the clip's start and
     reach as far as its last event, whatever the clip's length.
@@ -32,11 +40,13 @@ def segment_counts(
     shape = (n_clips, n_classes, n_segments)
     detected = _activity(detections, shape, segment_seconds)
     true = _activity(truth, shape, segment_seconds)
-    return ClassCounts(
-        true=true.sum(axis=(0, 2)),
-        detected=detected.sum(axis=(0, 2)),
-        correct=(true & detected).sum(axis=(0, 2)),
-    )
+    return ClassTallies(_active(true), _active(detected), _active(true & detected))
+
+
+def _active(activity: NDArray[np.bool_]) -> Tally:
+    """The active segments of `(clips, classes, segments)`, by class."""
+    clip, label, _ = np.nonzero(activity)
+    return Tally(clip, label, activity.shape[1:2])
 
 
 def _activity(events: EventTable, shape: tuple[int, int, int], seconds: float) -> NDArray[np.bool_]:

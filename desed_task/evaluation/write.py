@@ -1,74 +1,87 @@
 """What an evaluation leaves in a system's folder (docs/recipe.md, "Test")."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from desed_task.evaluation.decode import to_frame
 from desed_task.evaluation.libraries import event_based, report, segment_based
+from desed_task.evaluation.outputs import Boxes, Scores
 from desed_task.evaluation.pictures import draw_psd_roc
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.evaluation.score_files import write_scores
-from desed_task.evaluation.truth import GroundTruth
 from desed_task.frames import FrameGrid
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_system(
     folder: str | Path,
-    scores: NDArray[np.floating],
-    names: Sequence[str],
-    truth: GroundTruth,
-    grid: FrameGrid,
     metrics: SystemMetrics,
+    grid: FrameGrid,
     *,
     title: str | None = None,
     raw_scores: NDArray[np.floating] | None = None,
 ) -> None:
     """Write a system's events, reports, curves and scores.
 
-    Files: `events_T.tsv` (T the F1 threshold), `event_f1.txt` and `segment_f1.txt` as sed_eval
-    prints them, `psd_roc_1.png`, `psd_roc_2.png` (over all thresholds; left out where the score
-    is undefined), `scores/postprocessed/CLIP.tsv`, and `scores/raw/CLIP.tsv` if raw scores are
-    given. Each file is complete when it appears.
+    Files: `events_T.tsv` (T the F1 threshold, `tuned` where each class has its own),
+    `event_f1.txt` and `segment_f1.txt` as sed_eval prints them, `psd_roc_1.png`, `psd_roc_2.png`
+    (over all thresholds; left out where the score is undefined), `scores/postprocessed/CLIP.tsv`
+    or, of bounding boxes, `boxes.tsv` with their confidences, and `scores/raw/CLIP.tsv` if raw
+    scores are given. Each file is complete when it appears.
 
     Args:
         folder: made if it is not there.
-        scores, names, truth, grid: as given to `evaluate`.
-        metrics: what `evaluate` returned for them.
+        metrics: what `evaluate` found.
+        grid: time axis of the scores.
         title: the system's name in the pictures; the folder's name if None.
-        raw_scores: the network's probabilities, of the shape of `scores`.
+        raw_scores: the network's probabilities, of the shape of the scores.
 
     Raises:
         InputError: see `write_scores`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_scores(folder / "scores" / "postprocessed", scores, names, truth.classes, grid)
-    if raw_scores is not None:
-        write_scores(folder / "scores" / "raw", raw_scores, names, truth.classes, grid)
-    events = to_frame(metrics.detections, names, truth.classes)
-    table = events.to_csv(sep="\t", index=False, float_format="%.10g", lineterminator="\n")
-    texts = {
-        f"events_{metrics.f1_threshold:g}.tsv": table,
-        "event_f1.txt": report(event_based(events, truth)),
-        "segment_f1.txt": report(segment_based(events, truth)),
-    }
+    task = metrics.task
+    clips, classes = list(task.truth.events), task.truth.classes
+    texts = {}
+    if isinstance(task.scores, Scores):
+        names = task.scores.names
+        write_scores(folder / "scores" / "postprocessed", task.scores.values, names, classes, grid)
+    elif isinstance(task.scores, Boxes):
+        boxes = to_frame(task.scores.events, task.scores.names, classes)
+        texts["boxes.tsv"] = _tsv(boxes.assign(confidence=task.scores.confidence))
+    if raw_scores is not None and task.scores is not None:
+        write_scores(folder / "scores" / "raw", raw_scores, task.scores.names, classes, grid)
+    if task.detections is not None:
+        events = to_frame(task.detections, clips, classes)
+        threshold = "tuned" if metrics.f1_threshold is None else f"{metrics.f1_threshold:g}"
+        texts[f"events_{threshold}.tsv"] = _tsv(events)
+        texts["event_f1.txt"] = report(event_based(events, task.truth))
+        texts["segment_f1.txt"] = report(segment_based(events, task.truth))
     for name, text in texts.items():
-        with _appearing(folder / name) as partial:
+        with appearing(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     for number, scenario in enumerate(("psds1", "psds2"), start=1):
         if scenario in metrics.rocs:
-            with _appearing(folder / f"psd_roc_{number}.png") as partial:
+            with appearing(folder / f"psd_roc_{number}.png") as partial:
                 roc = metrics.rocs[scenario]
-                draw_psd_roc(roc, truth.classes, partial, title or folder.name)
+                draw_psd_roc(roc, classes, partial, title or folder.name)
+
+
+def _tsv(table: "pd.DataFrame") -> str:
+    return table.to_csv(sep="\t", index=False, float_format="%.10g", lineterminator="\n")
 
 
 @contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
+def appearing(path: Path) -> Iterator[Path]:
     """A file to write that takes its name once it is complete."""
     partial = path.with_name(f"{path.stem}.partial-{os.getpid()}{path.suffix}")
     try:

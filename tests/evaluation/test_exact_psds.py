@@ -1,15 +1,32 @@
 """PSDS over all thresholds, against sed_scores_eval and by hand."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from desed_task.evaluation import PSDS1, PSDS2, Criteria, Scenario, libraries
-from desed_task.evaluation.exact_psds import exact_rocs, find_nodes
+from desed_task.evaluation import PSDS1, PSDS2, Criteria, GroundTruth, Scenario, Scores, libraries
+from desed_task.evaluation.candidates import find_nodes
+from desed_task.evaluation.exact_psds import exact_rocs
+from desed_task.evaluation.psds import PsdRoc
+from desed_task.evaluation.task import Task
 from tests.evaluation import cases
 
 SCENARIOS = (PSDS1, PSDS2, Scenario("other", Criteria(0.4, 0.6, 0.2), 1.0, 0.5, 2000.0))
+
+
+def rocs_of(
+    scores: np.ndarray,
+    truth: GroundTruth,
+    scenarios: Sequence[Scenario],
+    *,
+    trim: bool = False,
+    seconds: float | None = None,
+) -> list[PsdRoc | None]:
+    task = Task.prepare(Scores(scores, list(truth.events), cases.GRID), truth, trim=trim)
+    total = seconds or truth.total_seconds
+    return exact_rocs(task.candidates, task.true, task.n_classes, total, scenarios)
 
 
 def nodes_by_thresholding(rows: np.ndarray) -> set[tuple[int, int, int, float, float]]:
@@ -51,10 +68,10 @@ def test_equals_sed_scores_eval(seed: int, levels: int | None) -> None:
         scores[:, 1] = 0  # a class that never stands out
         scores[3] = -np.inf  # a clip without scores
     names = list(truth.events)
-    rocs = exact_rocs(scores, truth.table(names), truth.total_seconds, cases.GRID, SCENARIOS)
+    rocs = rocs_of(scores, truth, SCENARIOS)
     for scenario, roc in zip(SCENARIOS, rocs, strict=True):
         assert roc is not None
-        expected = libraries.exact_psds(scores, names, truth, cases.GRID, scenario)
+        expected = libraries.exact_psds(Scores(scores, names, cases.GRID), truth, scenario)
         assert roc.psds == pytest.approx(expected, abs=1e-9)
     assert rocs[2] is not None
     assert rocs[2].psds > 0
@@ -68,7 +85,7 @@ def test_each_class_equals_sed_scores_eval() -> None:
     truth = cases.random_truth(rng, 25)
     scores = cases.random_scores(rng, truth, levels=None)
     names = list(truth.events)
-    (roc,) = exact_rocs(scores, truth.table(names), truth.total_seconds, cases.GRID, [SCENARIOS[2]])
+    (roc,) = rocs_of(scores, truth, [SCENARIOS[2]])
     assert roc is not None
     times = np.arange(157) * 0.064
     _, by_class, (rate, efpr), curves = psds(
@@ -94,13 +111,11 @@ def test_trimmed_scores_equal_sed_scores_eval_on_shorter_scores() -> None:
     truth = cases.random_truth(rng, 25)
     scores = cases.random_scores(rng, truth)
     names = list(truth.events)
-    durations = truth.duration_of(names)
-    table = truth.table(names)
-    cut = exact_rocs(scores, table, truth.total_seconds, cases.GRID, SCENARIOS, trim_to=durations)
-    kept = exact_rocs(scores, table, truth.total_seconds, cases.GRID, SCENARIOS)
+    cut = rocs_of(scores, truth, SCENARIOS, trim=True)
+    kept = rocs_of(scores, truth, SCENARIOS)
     for scenario, roc in zip(SCENARIOS, cut, strict=True):
         expected = libraries.exact_psds(
-            scores, names, truth, cases.GRID, scenario, trim_to_duration=True
+            Scores(scores, names, cases.GRID), truth, scenario, trim_to_duration=True
         )
         assert roc is not None
         assert roc.psds == pytest.approx(expected, abs=1e-9)
@@ -115,7 +130,7 @@ def test_two_events_by_hand() -> None:
     scores = cases.scores_of({"a": [(0, 10, "Cat", 0.4)], "b": [(0, 10, "Cat", 0.8)]}, ("Cat",))
     scores[scores == 0] = -np.inf
     scenario = replace(PSDS1, max_efpr=4.0)
-    (roc,) = exact_rocs(scores, truth.table(["a", "b"]), 3600.0, cases.GRID, [scenario])
+    (roc,) = rocs_of(scores, truth, [scenario], seconds=3600.0)
     assert roc is not None
     # Nothing up to one false alarm per hour, everything from there on: 3 of 4.
     assert roc.psds == pytest.approx(0.75)
@@ -128,8 +143,8 @@ def test_touching_true_events_are_two_although_the_library_refuses_them() -> Non
     truth = cases.truth_of(events, 10.0, ("Cat",))
     scores = cases.scores_of({"a": [(0, 10, "Cat", 0.9)]}, ("Cat",))
     with pytest.raises(AssertionError, match="Connected"):
-        libraries.exact_psds(scores, ["a"], truth, cases.GRID, PSDS1)
-    (roc,) = exact_rocs(scores, truth.table(["a"]), 10.0, cases.GRID, [PSDS1])
+        libraries.exact_psds(Scores(scores, ["a"], cases.GRID), truth, PSDS1)
+    (roc,) = rocs_of(scores, truth, [PSDS1])
     assert roc is not None
     assert roc.psds == pytest.approx(0.5)
 
@@ -137,4 +152,4 @@ def test_touching_true_events_are_two_although_the_library_refuses_them() -> Non
 def test_a_truth_without_events_has_no_curve() -> None:
     truth = cases.truth_of({"a": []})
     scores = np.ones((1, 4, 156))
-    assert exact_rocs(scores, truth.table(["a"]), 10.0, cases.GRID, [PSDS1]) == [None]
+    assert rocs_of(scores, truth, [PSDS1]) == [None]

@@ -15,13 +15,14 @@ from desed_task.evaluation import (
     THRESHOLDS,
     EventTable,
     GroundTruth,
+    Scores,
     detect_many,
     evaluate,
+    exact_psds,
     libraries,
 )
 from desed_task.evaluation.event_based import event_counts
 from desed_task.evaluation.events import find_overlaps
-from desed_task.evaluation.exact_psds import exact_rocs
 from desed_task.evaluation.intersection import intersection_counts
 from desed_task.evaluation.segment_based import segment_counts
 from desed_task.frames import FrameGrid
@@ -107,7 +108,7 @@ def test_psds_from_scores_are_the_expected_ones(folder: Path, system: str) -> No
     scores, n_events = rebuilt_scores(folder, system)
     truth = truth_in(folder)
     assert len(detect_many(scores, THRESHOLDS, GRID)) == n_events
-    metrics = evaluate(scores, list(truth.events), truth, GRID)
+    metrics = evaluate(Scores(scores, list(truth.events), GRID), truth)
     for name in ("psds1", "psds2"):
         expected = expected_in(folder)[f"{system}/{name}"]
         assert getattr(metrics, f"{name}_psds_eval") == pytest.approx(expected, abs=1e-9, rel=0)
@@ -117,11 +118,10 @@ def test_exact_psds_equal_sed_scores_eval(folder: Path) -> None:
     scores, _ = rebuilt_scores(folder, "student")
     truth = truth_in(folder)
     names = list(truth.events)
-    rocs = exact_rocs(scores, truth.table(names), truth.total_seconds, GRID, [PSDS1, PSDS2])
-    for scenario, roc in zip((PSDS1, PSDS2), rocs, strict=True):
-        assert roc is not None
-        theirs = libraries.exact_psds(scores, names, truth, GRID, scenario)
-        assert roc.psds == pytest.approx(theirs, abs=1e-9, rel=0)
+    system = Scores(scores, names, GRID)
+    for scenario, ours in zip((PSDS1, PSDS2), exact_psds(system, truth), strict=True):
+        theirs = libraries.exact_psds(system, truth, scenario)
+        assert ours == pytest.approx(theirs, abs=1e-9, rel=0)
 
 
 def test_dropping_clips_without_events_moves_exact_psds1_by_0_0006(folder: Path) -> None:
@@ -129,7 +129,7 @@ def test_dropping_clips_without_events_moves_exact_psds1_by_0_0006(folder: Path)
     truth = truth_in(folder)
     figures = [
         evaluate(
-            scores, list(truth.events), truth, GRID, drop_clips_without_events=drop
+            Scores(scores, list(truth.events), GRID), truth, drop_clips_without_events=drop
         ).psds1_sed_scores_eval
         for drop in (True, False)
     ]

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from desed_task.evaluation import evaluate, libraries, read_scores, to_frame, write_system
+from desed_task.evaluation import Scores, evaluate, libraries, read_scores, to_frame, write_system
 from tests.evaluation import cases
 
 PNG = b"\x89PNG\r\n"
@@ -15,8 +15,8 @@ def test_a_system_s_folder(tmp_path: Path) -> None:
     raw = cases.random_scores(rng, truth, levels=None)
     scores = cases.random_scores(rng, truth)
     names = list(truth.events)
-    metrics = evaluate(scores, names, truth, cases.GRID)
-    write_system(tmp_path / "student", scores, names, truth, cases.GRID, metrics, raw_scores=raw)
+    metrics = evaluate(Scores(scores, names, cases.GRID), truth)
+    write_system(tmp_path / "student", metrics, cases.GRID, raw_scores=raw)
     files = sorted(path.name for path in (tmp_path / "student").iterdir())
     assert files == [
         "event_f1.txt",
@@ -26,7 +26,8 @@ def test_a_system_s_folder(tmp_path: Path) -> None:
         "scores",
         "segment_f1.txt",
     ]
-    events = to_frame(metrics.detections, names, truth.classes)
+    assert metrics.task.detections is not None
+    events = to_frame(metrics.task.detections, names, truth.classes)
     written = pd.read_csv(tmp_path / "student" / "events_0.5.tsv", sep="\t")
     pd.testing.assert_frame_equal(written, events)
     assert len(events) > 10
@@ -39,16 +40,16 @@ def test_a_system_s_folder(tmp_path: Path) -> None:
     for number in (1, 2):
         assert (tmp_path / "student" / f"psd_roc_{number}.png").read_bytes().startswith(PNG)
     for kind, values in (("raw", raw), ("postprocessed", scores)):
-        read = read_scores(tmp_path / "student" / "scores" / kind, truth.classes, cases.GRID)
-        order = [read.stems.index(name.removesuffix(".wav")) for name in names]
-        np.testing.assert_array_equal(read.scores[order].astype(np.float32), values)
+        read = read_scores(tmp_path / "student" / "scores" / kind, truth)
+        order = [list(read.names).index(name) for name in names]
+        np.testing.assert_array_equal(read.values[order].astype(np.float32), values)
 
 
 def test_without_raw_scores_and_without_defined_figures(tmp_path: Path) -> None:
     truth = cases.truth_of({"a.wav": []})
     scores = np.zeros((1, 4, 156))
-    metrics = evaluate(scores, ["a.wav"], truth, cases.GRID, f1_threshold=0.3)
-    write_system(tmp_path, scores, ["a.wav"], truth, cases.GRID, metrics)
+    metrics = evaluate(Scores(scores, ["a.wav"], cases.GRID), truth, f1_threshold=0.3)
+    write_system(tmp_path, metrics, cases.GRID)
     files = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
     assert files == [
         "event_f1.txt",

@@ -1,0 +1,1 @@
+"""Measurements that print what README and docs claim: `python -m benchmarks SUBJECT`."""

@@ -1,0 +1,250 @@
+r"""Score any system's output against a ground truth: figures, intervals, and a report to look at.
+
+python -m desed_task.evaluation --ground_truth validation.tsv --durations durations.tsv \
+    --output report --system mine=scores/ --system theirs=predictions_operating_points/,events.csv
+
+A system is given by one or more of: a folder of score files as sed_scores_eval keeps them (one
+CLIP.tsv per clip: onset, offset, a column per class), a folder of operating points (one TSV per
+threshold, named ..._0.01.tsv: filename, onset, offset, event_label), and a file of its events at
+one threshold (TSV or CSV). Scores give every figure; operating points the PSDS approximated from
+them; events the F-scores.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from desed_task.dataio.annotations import read_classes
+from desed_task.errors import InputError, run_cli
+from desed_task.evaluation.bootstrap import Intervals, bootstrap
+from desed_task.evaluation.evaluate import evaluate
+from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
+from desed_task.evaluation.report import ReportSystem, write_report
+from desed_task.evaluation.results import Figure, SystemMetrics, figure_table
+from desed_task.evaluation.score_files import TIME_COLUMNS, read_scores
+from desed_task.evaluation.truth import GroundTruth
+from desed_task.evaluation.write import appearing
+
+UNNAMED = "system"
+FOUND_DIFFERENCES = 1
+HEADLINES = {
+    "PSDS1 (exact)": "psds1_sed_scores_eval",
+    "PSDS1 (operating points)": "psds1_psds_eval",
+    "PSDS2 (exact)": "psds2_sed_scores_eval",
+    "PSDS2 (operating points)": "psds2_psds_eval",
+    "event-based macro-F1": "event_f1_macro",
+    "event-based micro-F1": "event_f1_micro",
+    "segment-based macro-F1": "segment_f1_macro",
+    "segment-based micro-F1": "segment_f1_micro",
+    "intersection-based macro-F1": "intersection_f1_macro",
+    "clips scored": "clips_scored",
+    "clips without events": "clips_without_events",
+    "clips missing": "clips_missing",
+}
+
+
+class Sources(NamedTuple):
+    """Where a system's output lies; at least one is given."""
+
+    scores: Path | None = None
+    operating_points: Path | None = None
+    predictions: Path | None = None
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m desed_task.evaluation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--ground_truth", type=Path, required=True, metavar="TSV", help="true events")
+    add("--durations", type=Path, required=True, metavar="TSV", help="filename and duration (s)")
+    add("--output", type=Path, required=True, metavar="DIR", help="gets metrics.json, the report")
+    add("--scores", type=Path, metavar="DIR", help="score files of one system")
+    add("--operating_points", type=Path, metavar="DIR", help="its events at several thresholds")
+    add("--predictions", type=Path, metavar="FILE", help="its events at one threshold")
+    add(
+        "--system",
+        action="append",
+        default=[],
+        metavar="NAME=PATH[,PATH]",
+        help="a system and what there is of it, told apart by content; may be repeated",
+    )
+    add(
+        "--classes",
+        metavar="A,B,…",
+        help="the known classes (default: those of the ground truth); any other one is an error",
+    )
+    add("--f1_threshold", type=float, default=0.5, metavar="T", help="default: %(default)s")
+    add(
+        "--drop_clips_without_events",
+        action="store_true",
+        help="leave out what is detected in clips where nothing happens",
+    )
+    add("--trim_to_duration", action="store_true", help="cut detections at the end of their clip")
+    add(
+        "--bootstrap",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="replicates for the intervals (default: %(default)s); 0: no intervals",
+    )
+    add("--seed", type=int, default=0, help="of the replicates (default: %(default)s)")
+    add("--audio", type=Path, metavar="DIR", help="the clips, for spectrograms in the report")
+    add(
+        "--check",
+        action="store_true",
+        help="compute everything with psds_eval, sed_scores_eval and sed_eval too; exit status 1 "
+        "where a figure differs by more than 1e-9",
+    )
+    args = parser.parse_args(argv)
+    if not 0 <= args.f1_threshold < 1:
+        parser.error(f"--f1_threshold {args.f1_threshold:g}: from 0 to below 1 is right")
+    if args.bootstrap < 0 or args.seed < 0:
+        parser.error("--bootstrap and --seed must be 0 or more")
+    if not (args.system or args.scores or args.operating_points or args.predictions):
+        parser.error("nothing to score: --scores, --operating_points, --predictions or --system")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read -> evaluate -> write; the exit status."""
+    args = parse_args(argv)
+    systems = systems_of(args)
+    if args.audio is not None and not args.audio.is_dir():
+        raise InputError(f"--audio {args.audio}: no such folder")
+    classes = chosen_classes(args.classes) or read_classes(args.ground_truth)
+    truth = GroundTruth.read(args.ground_truth, args.durations, classes)
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {args.output}: cannot be made: {error.strerror}") from None
+    metrics = {name: judge(sources, truth, args) for name, sources in systems.items()}
+    intervals: Intervals | None = None
+    if args.bootstrap:
+        intervals = bootstrap(metrics, replicates=args.bootstrap, seed=args.seed, progress=True)
+    with appearing(args.output / "metrics.json") as partial:
+        text = json.dumps(flat_figures(metrics, intervals), indent=1)
+        partial.write_text(f"{text}\n", encoding="utf-8")
+    report = write_report(
+        args.output,
+        [ReportSystem(name, of_system) for name, of_system in metrics.items()],
+        title=f"Evaluation on {args.ground_truth.name}",
+        intervals=intervals,
+        audio=args.audio,
+    )
+    print(figure_table(HEADLINES, {name: vars(each) for name, each in metrics.items()}))
+    print(f"\n{args.output / 'metrics.json'}\n{report}")
+    return print_differences(metrics) if args.check else 0
+
+
+def systems_of(args: argparse.Namespace) -> dict[str, Sources]:
+    """What to score, by name. Raises InputError for a `--system` that cannot be understood."""
+    systems: dict[str, Sources] = {}
+    if args.scores or args.operating_points or args.predictions:
+        systems[UNNAMED] = Sources(args.scores, args.operating_points, args.predictions)
+    for text in args.system:
+        name, separator, paths = text.partition("=")
+        if not separator or not name or not paths:
+            raise InputError(f"--system {text}: NAME=PATH is right, or NAME=PATH,PATH")
+        if name in systems:
+            raise InputError(f"--system {text}: the name {name!r} is taken; each needs its own")
+        if "/" in name:
+            raise InputError(f"--system {text}: a name without / is right")
+        systems[name] = recognised(text, [Path(path) for path in paths.split(",")])
+    return systems
+
+
+def recognised(text: str, paths: Sequence[Path]) -> Sources:
+    """What each path of a `--system` holds, by its content."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        kind, path = kind_of(path)
+        if kind in found:
+            raise InputError(
+                f"--system {text}: {found[kind]} and {path} are both {kind.replace('_', ' ')}; "
+                "one is right"
+            )
+        found[kind] = path
+    return Sources(**found)
+
+
+def kind_of(path: Path) -> tuple[str, Path]:
+    """The field of `Sources` that a path is for, and the path to read."""
+    if path.is_file():
+        return "predictions", path
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder")
+    written_by_test = path / "scores" / "postprocessed"
+    if written_by_test.is_dir():
+        return "scores", written_by_test
+    tables = sorted(path.glob("*.tsv"))
+    if not tables:
+        raise InputError(
+            f"{path}: no .tsv; score files (CLIP.tsv) or operating points "
+            "(predictions_th_0.01.tsv …) are right"
+        )
+    with tables[0].open(encoding="utf-8", errors="replace") as file:
+        columns = file.readline().rstrip("\r\n").split("\t")
+    is_scores = tuple(columns[:2]) == TIME_COLUMNS and "filename" not in columns
+    return ("scores" if is_scores else "operating_points"), path
+
+
+def chosen_classes(text: str | None) -> tuple[str, ...] | None:
+    """The classes of `--classes`. Raises InputError for one named twice, or none."""
+    if text is None:
+        return None
+    classes = [name.strip() for name in text.split(",")]
+    if not all(classes) or len(set(classes)) != len(classes):
+        raise InputError(f"--classes {text}: names separated by commas are right, each once")
+    return tuple(classes)
+
+
+def judge(sources: Sources, truth: GroundTruth, args: argparse.Namespace) -> SystemMetrics:
+    """Read one system's output and evaluate it."""
+    scores, points, predictions = sources
+    return evaluate(
+        None if scores is None else read_scores(scores, truth),
+        truth,
+        operating_points=None if points is None else read_operating_points(points, truth),
+        predictions=None if predictions is None else read_predictions(predictions, truth),
+        f1_threshold=args.f1_threshold,
+        drop_clips_without_events=args.drop_clips_without_events,
+        trim_to_duration=args.trim_to_duration,
+        check=args.check,
+    )
+
+
+def flat_figures(
+    metrics: dict[str, SystemMetrics], intervals: Intervals | None
+) -> dict[str, Figure]:
+    """All figures by name; a system that was not given a name has no prefix."""
+    figures: dict[str, Figure] = {}
+    for name, of_system in metrics.items():
+        figures |= {f"{name}/{key}": value for key, value in of_system.as_flat_dict().items()}
+    if intervals is not None:
+        figures |= intervals.as_flat_dict()
+    return {key.removeprefix(f"{UNNAMED}/"): value for key, value in figures.items()}
+
+
+def print_differences(metrics: dict[str, SystemMetrics]) -> int:
+    """Say what differs from the libraries; the exit status."""
+    lines = [
+        f"{name}: {figure} is {ours}, the library's {theirs}"
+        for name, of_system in metrics.items()
+        for figure, (ours, theirs) in (of_system.differences or {}).items()
+    ]
+    if not lines:
+        print("The libraries agree on every figure that they define.")
+        return 0
+    print("\n".join(lines), file=sys.stderr)
+    return FOUND_DIFFERENCES
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,189 @@
+"""What a system says about some clips: scores, bounding boxes, or events at thresholds.
+
+In all of them `names` are clip names as in the truth, and the clips of arrays and event tables
+are numbered by their place in `names`; classes are numbered as in the truth.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from desed_task.evaluation.candidates import Candidates, find_candidates
+from desed_task.evaluation.decode import TimeAxis, detect_many, frame_edges
+from desed_task.evaluation.events import EventTable, Floats
+
+
+class ScoredOutput(Protocol):
+    """What says something at every threshold: `Scores` and `Boxes`."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Clip names."""
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+
+    def detect(self, thresholds: Sequence[float]) -> EventTable:
+        """Events at each of these ascending thresholds; `level` is the threshold's index."""
+
+    def detect_by_class(self, thresholds: Sequence[float]) -> EventTable:
+        """Events at one threshold per class, `(classes,)`, as level 0."""
+
+    def candidates(self, label: int) -> Candidates:
+        """Every event of a class that exists at some threshold."""
+
+    def as_scores(self) -> "Scores":
+        """The same as scores over frames."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Post-processed scores over time.
+
+    Args:
+        values: `(clips, classes, frames)`; -inf is never detected.
+        names: `(clips,)`.
+        axis: the frames' times: a frame grid, or their edges in seconds, `(frames + 1,)` for all
+            clips alike or `(clips, frames + 1)`.
+    """
+
+    values: NDArray[np.floating]
+    names: Sequence[str]
+    axis: TimeAxis
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 3 or len(self.values) != len(self.names):
+            raise ValueError(
+                f"scores have shape {self.values.shape}; ({len(self.names)} clips, classes, "
+                "frames) is right"
+            )
+        _ = self.edges
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self.values.shape[1]
+
+    @property
+    def edges(self) -> Floats:
+        """Starts of the frames and the end of the last one, seconds, `(clips, frames + 1)`."""
+        return frame_edges(self.axis, len(self.values), self.values.shape[2])
+
+    def detect(self, thresholds: Sequence[float]) -> EventTable:
+        """Runs of frames with `score > threshold`; see `detect_many`."""
+        return detect_many(self.values, thresholds, self.axis)
+
+    def detect_by_class(self, thresholds: Sequence[float]) -> EventTable:
+        """Runs of frames with `score > threshold` of their class."""
+        bounds = np.asarray(thresholds, dtype=np.float64)
+        above = self.values > bounds[:, None]
+        return detect_many(above.astype(np.float32), [0.5], self.axis)
+
+    def candidates(self, label: int) -> Candidates:
+        """Every run of frames that is an event at some threshold."""
+        return find_candidates(self.values[:, label], self.edges)
+
+    def as_scores(self) -> "Scores":
+        """Itself."""
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Sound event bounding boxes: events with one confidence each (Ebbers et al., 2024).
+
+    A box is detected, with its own onset and offset, at every threshold below its confidence.
+    Boxes of one class in one clip must not overlap.
+
+    Args:
+        events: the boxes; `level` is 0.
+        confidence: `(boxes,)`.
+        names: `(clips,)`.
+        classes: number of classes.
+    """
+
+    events: EventTable
+    confidence: Floats
+    names: Sequence[str]
+    classes: int
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self.classes
+
+    def detect(self, thresholds: Sequence[float]) -> EventTable:
+        """Boxes with `confidence > threshold`, for every threshold."""
+        bounds = np.asarray(thresholds, dtype=np.float64)
+        passed = np.searchsorted(bounds, self.confidence)
+        level = np.concatenate([np.zeros(0, np.int64), *(np.arange(n) for n in passed)])
+        table = self.events.select(np.repeat(np.arange(len(self.events)), passed))
+        return replace(table, level=level).ordered()
+
+    def detect_by_class(self, thresholds: Sequence[float]) -> EventTable:
+        """Boxes with `confidence > threshold` of their class."""
+        bounds = np.asarray(thresholds, dtype=np.float64)
+        return self.events.select(self.confidence > bounds[self.events.label])
+
+    def candidates(self, label: int) -> Candidates:
+        """The boxes of a class: each exists at all thresholds below its confidence."""
+        chosen = self.events.label == label
+        events = self.events.select(chosen)
+        confidence = self.confidence[chosen]
+        never = np.full(len(events), -np.inf)
+        return Candidates(events.clip, events.onset, events.offset, confidence, never)
+
+    def as_scores(self) -> Scores:
+        """Constant scores within each box, -inf elsewhere; every clip has its own edges.
+
+        Boxes of a class that touch and have the same confidence become one run of frames.
+        """
+        table = self.events
+        times = [
+            np.unique(np.concatenate([[0.0], table.onset[rows], table.offset[rows]]))
+            for rows in (np.flatnonzero(table.clip == clip) for clip in range(len(self.names)))
+        ]
+        n_frames = max(1, *(len(of_clip) - 1 for of_clip in times)) if times else 1
+        edges = np.zeros((len(times), n_frames + 1))
+        for row, of_clip in zip(edges, times, strict=True):
+            row[: len(of_clip)] = of_clip
+            row[len(of_clip) :] = of_clip[-1]
+        values = np.full((len(times), self.classes, n_frames), -np.inf)
+        for clip, label, onset, offset, score in zip(
+            table.clip, table.label, table.onset, table.offset, self.confidence, strict=True
+        ):
+            first, end = np.searchsorted(edges[clip], [onset, offset])
+            values[clip, label, first:end] = score
+        return Scores(values, self.names, edges)
+
+
+@dataclass(frozen=True, eq=False)
+class OperatingPoints:
+    """Events at several thresholds.
+
+    Args:
+        events: level k holds the events at `thresholds[k]`.
+        thresholds: ascending.
+        names: clips with at least one event or row.
+    """
+
+    events: EventTable
+    thresholds: tuple[float, ...]
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Events at one threshold: a system's decision.
+
+    Args:
+        events: level is 0.
+        names: clips with at least one event or row.
+    """
+
+    events: EventTable
+    names: Sequence[str]

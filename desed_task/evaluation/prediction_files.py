@@ -1,0 +1,258 @@
+"""Readers for the events that a system detected: at one threshold, or one file per threshold.
+
+A file has a line of column names, among them `event_label onset offset filename` in any order
+(times in seconds); others, as the row numbers that pandas writes, are passed over. Columns are
+separated by tabs or by commas, as the first line is, whatever the file's ending. A row with only
+a file name says that nothing was detected in that clip. `a` stands for `a.wav` where the truth
+knows only that; folders before a name are not accepted.
+
+A file with column names only says that nothing was detected at all; one without any text says
+so too, with a warning. A repeated row counts once, with a warning. Events of one class that
+overlap in a clip stay as they are, and each counts as a detection: so does sed_eval, while
+psds_eval refuses such a table, and gives no figure for it.
+
+Everything wrong with a file is reported together, in one InputError (see `dataio.annotations`).
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from desed_task.dataio.annotations import Findings, is_nothing, read_text
+from desed_task.errors import InputError
+from desed_task.evaluation.events import EventTable
+from desed_task.evaluation.outputs import OperatingPoints, Predictions
+from desed_task.evaluation.truth import GroundTruth
+
+COLUMNS = ("event_label", "onset", "offset", "filename")
+SUFFIXES = (".tsv", ".csv")
+_SEPARATORS = {"\t": "tabs", ",": "commas"}
+_EXAMPLE = "predictions_th_0.01.tsv"
+# A minus between letters or digits joins words: `run-0.5` is 0.5, `th_-0.5` is below 0.
+_NUMBER = re.compile(r"(?:(?<![a-z\d])-)?\d+(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE)
+
+
+class _Detection(NamedTuple):
+    """An event with clip and class as in the truth; seconds."""
+
+    clip: int
+    label: int
+    onset: float
+    offset: float
+
+
+class _Contents(NamedTuple):
+    """Events of one file, and the numbers of all clips that it mentions."""
+
+    events: list[_Detection]
+    clips: set[int]
+
+
+def read_predictions(path: str | Path, truth: GroundTruth) -> Predictions:
+    """Read the events of one threshold, a TSV or CSV file (see the module).
+
+    Returns:
+        Events at level 0, classes as in `truth.classes`, clips as in `names`: those that the
+        file mentions, in the order of the truth.
+
+    Raises:
+        InputError: no such file, not UTF-8, missing columns; or all rows that are not right,
+            each with its line and value: another number of fields or other separators than the
+            first line's, a clip or a class that the truth does not know, times that are not
+            numbers, below 0, or an onset that is not before its offset.
+    """
+    path = Path(path)
+    if path.is_dir() or not path.exists():
+        what = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {what}; a file with columns {' '.join(COLUMNS)} is right")
+    events, names = _number([_read_file(path, truth)], truth)
+    return Predictions(events, names)
+
+
+def read_operating_points(folder: str | Path, truth: GroundTruth) -> OperatingPoints:
+    """Read a folder with the events of several thresholds, one TSV or CSV file for each.
+
+    The threshold is the last number in a file's name (`predictions_th_0.01.tsv`, `0.5.tsv`).
+    Hidden files are passed over.
+
+    Returns:
+        Events whose `level` is their threshold's place in the ascending `thresholds`, classes as
+        in `truth.classes`, clips as in `names`: those that any file mentions, in the order of
+        the truth.
+
+    Raises:
+        InputError: no folder, no file of events in it, anything else in it, a name without
+            threshold between 0 and 1, two files of one threshold; or the first file that is not
+            right (see `read_predictions`).
+    """
+    folder = Path(folder)
+    paths = _paths_by_threshold(folder)
+    thresholds = sorted(paths)
+    events, names = _number([_read_file(paths[value], truth) for value in thresholds], truth)
+    return OperatingPoints(events, tuple(thresholds), names)
+
+
+def _paths_by_threshold(folder: Path) -> dict[float, Path]:
+    right = f"one file per threshold, named like {_EXAMPLE}, is right"
+    if not folder.is_dir():
+        what = "a file; a folder with" if folder.exists() else "no such folder;"
+        raise InputError(f"{folder}: {what} {right}")
+    paths: dict[float, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.suffix not in SUFFIXES or not path.is_file():
+            raise InputError(
+                f"{path}: not a file of events ({' or '.join(SUFFIXES)}), in a folder of operating "
+                "points"
+            )
+        numbers = _NUMBER.findall(path.stem)
+        threshold = float(numbers[-1]) if numbers else -1.0
+        if not 0 <= threshold <= 1:
+            raise InputError(
+                f"{path}: the last number in the name must be a threshold between 0 and 1, as in "
+                f"{_EXAMPLE}"
+            )
+        if threshold in paths:
+            raise InputError(
+                f"{folder}: {paths[threshold].name} and {path.name} are both of threshold "
+                f"{threshold:g}; {right}"
+            )
+        paths[threshold] = path
+    if not paths:
+        raise InputError(f"{folder}: no file of events; {right}")
+    return paths
+
+
+def _number(levels: Sequence[_Contents], truth: GroundTruth) -> tuple[EventTable, tuple[str, ...]]:
+    """All events as columns, with clips numbered as in the names that come with them."""
+    mentioned = sorted(set().union(*(contents.clips for contents in levels)))
+    clips = list(truth.events)
+    values = (value for contents in levels for event in contents.events for value in event)
+    rows = np.fromiter(values, dtype=np.float64).reshape(-1, len(_Detection._fields))
+    clip, label = rows[:, :2].T.astype(np.int64)
+    level = np.repeat(np.arange(len(levels)), [len(contents.events) for contents in levels])
+    clip = np.searchsorted(mentioned, clip)
+    table = EventTable(level, clip, label, rows[:, 2], rows[:, 3])
+    return table.ordered(), tuple(clips[number] for number in mentioned)
+
+
+def _read_file(path: Path, truth: GroundTruth) -> _Contents:
+    table = _Table(path)
+    places = _places(truth)
+    numbers = {label: number for number, label in enumerate(truth.classes)}
+    lines: dict[_Detection, int] = {}
+    without_event: dict[int, tuple[int, str]] = {}
+    for line, (label, onset, offset, name) in table.rows(places):
+        clip = table.check_clip(line, name, places)
+        if is_nothing(label) and is_nothing(onset) and is_nothing(offset):
+            if clip is not None:
+                without_event[clip] = line, name
+            continue
+        event = table.event(line, onset, offset, label, classes=truth.classes)
+        if event is None or clip is None:
+            continue
+        detection = _Detection(clip, numbers[label], event.onset, event.offset)
+        first = lines.setdefault(detection, line)
+        if first != line:
+            text = f"{name} repeats the event {onset} {offset} {label} of line {first}"
+            table.oddity(line, f"{text}: counted once")
+    with_event = {detection.clip for detection in lines}
+    for clip in with_event & without_event.keys():
+        line, name = without_event[clip]
+        table.oddity(line, f"{name} has a row without event, and events: the events count")
+    table.finish()
+    return _Contents(list(lines), with_event | without_event.keys())
+
+
+def _places(truth: GroundTruth) -> dict[str, int]:
+    """Place in the truth of every name that a clip may be given by."""
+    exact = {name: place for place, name in enumerate(truth.events)}
+    short = {name.removesuffix(".wav"): place for name, place in exact.items()}
+    return short | exact
+
+
+class _Table(Findings):
+    """The rows of one file, and everything that is wrong or odd in it."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._text = read_text(path)
+        self._header: list[str] = list(COLUMNS)
+        self._separator = "\t"
+        if self._text.strip():
+            self._read_header()
+        else:
+            self.oddity(1, "no text at all, not even column names: nothing detected")
+
+    def rows(self, clips: Mapping[str, int]) -> Iterator[tuple[int, list[str]]]:
+        """Line number and values of `COLUMNS`; rows that cannot be split are noted.
+
+        A row of a single field must be one of the `clips`.
+        """
+        places = [self._header.index(column) for column in COLUMNS]
+        width = len(self._header)
+        reader = csv.reader(self._text.split("\n"), delimiter=self._separator, strict=True)
+        line = 0
+        try:
+            for fields in reader:
+                line = reader.line_num
+                if line == 1 or not any(fields):
+                    continue
+                if len(fields) == width:
+                    yield line, [fields[place].strip() for place in places]
+                elif len(fields) == 1 and fields[0].strip() in clips:
+                    yield line, ["", "", "", fields[0].strip()]
+                elif "".join(fields).strip():
+                    self._note_fields(line, fields)
+        except csv.Error as error:
+            self.problem(line + 1, f"quotation marks that do not fit ({error})")
+
+    def check_clip(self, line: int, name: str, places: Mapping[str, int]) -> int | None:
+        """A clip's place in the truth; None after the problem was noted."""
+        place = places.get(name)
+        if place is None:
+            last = name.rsplit("/", maxsplit=1)[-1]
+            hint = f" (is it {last}? folders do not belong there)" if last in places else ""
+            self.problem(line, f"clip {name!r} is not in the ground truth{hint}")
+        return place
+
+    def _read_header(self) -> None:
+        first = self._text.split("\n", maxsplit=1)[0]
+        present = [separator for separator in _SEPARATORS if separator in first]
+        if not present:
+            raise InputError(
+                f"{self.path}: line 1: {first!r} is separated by neither tabs nor commas; "
+                f"column names {' '.join(COLUMNS)} are right"
+            )
+        self._separator = present[0]
+        self._header = [
+            column.strip() for column in next(csv.reader([first], delimiter=self._separator))
+        ]
+        missing = [column for column in COLUMNS if column not in self._header]
+        if missing:
+            raise InputError(
+                f"{self.path}: line 1: missing column{'s' * (len(missing) > 1)} "
+                f"{', '.join(missing)}; found {first!r}, expected {' '.join(COLUMNS)}, all "
+                "separated by tabs or all by commas"
+            )
+        for column in COLUMNS:
+            if self._header.count(column) > 1:
+                raise InputError(f"{self.path}: line 1: more than one column {column}")
+
+    def _note_fields(self, line: int, fields: Sequence[str]) -> None:
+        """Say what is wrong with a row of another number of fields than the header's."""
+        text = self._separator.join(fields)
+        used = _SEPARATORS[self._separator]
+        other = next(separator for separator in _SEPARATORS if separator != self._separator)
+        found = f"{len(fields)} field{'s' * (len(fields) != 1)}"
+        mixed = f"; this row is separated by {_SEPARATORS[other]}" if other in text else ""
+        self.problem(
+            line,
+            f"{text!r} has {found}, expected {len(self._header)}, separated by {used} as in "
+            f"line 1{mixed}",
+        )

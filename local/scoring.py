@@ -1,0 +1,224 @@
+"""From the test's predictions to figures, files, a table and a report (docs/recipe.md, "Test")."""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from desed_task import __version__
+from desed_task.evaluation import (
+    Intervals,
+    ReportSystem,
+    bootstrap,
+    evaluate,
+    write_report,
+    write_system,
+)
+from desed_task.evaluation.results import figure_table
+from local.config import Config
+from local.data import DesedDataModule, LabelledSet
+from local.postprocessing import NOTES, Tuned, dump_tuning, process, tune
+from local.prepare import test_sets
+from local.sed_trainer import CrossTaskSED
+from local.testing import TestPredictions
+
+REPORT_FILE = "report.html"
+TUNING_FILE = "postprocessing.json"
+VERSIONED = (
+    "torch",
+    "torchaudio",
+    "pytorch-lightning",
+    "numpy",
+    "scipy",
+    "psds_eval",
+    "sed_eval",
+    "sed_scores_eval",
+)
+# Rows of the printed table: figures by title.
+HEADLINES = {
+    "PSDS1 (50 thresholds)": "psds1_psds_eval",
+    "PSDS1 (exact)": "psds1_sed_scores_eval",
+    "PSDS2 (50 thresholds)": "psds2_psds_eval",
+    "PSDS2 (exact)": "psds2_sed_scores_eval",
+    "event-based macro-F1": "event_f1_macro",
+    "segment-based macro-F1": "segment_f1_macro",
+    "intersection-based macro-F1": "intersection_f1_macro",
+    "SOD accuracy": "sod_accuracy",
+    "SOD macro-F1": "sod_f1_macro",
+    "SOD and SED agree": "sod_sed_agreement",
+}
+
+
+def tune_networks(module: CrossTaskSED, data: DesedDataModule, config: Config) -> dict[str, Tuned]:
+    """Tune each network's post-processing on what it predicted of the validation set."""
+    predictions = module.test_predictions[len(data.test_sets)]
+    return {
+        name: tune(
+            predicted.corrected_scores(),
+            predicted.names,
+            data.validation_truth.restricted(predicted.names),
+            config,
+            title=name,
+        )
+        for name, predicted in predictions.items()
+    }
+
+
+def report(
+    module: CrossTaskSED,
+    data: DesedDataModule,
+    config: Config,
+    run: Path,
+    tuned: Mapping[str, Tuned],
+) -> Path:
+    """Score every test set, write everything, print the tables; returns `metrics.json`."""
+    figures: dict[str, Any] = {}
+    tables = []
+    for number, part in enumerate(data.test_sets):
+        folder = run / f"metrics_{part.name}"
+        of_set = score_test_set(module.test_predictions[number], part, config, folder, tuned)
+        figures |= {f"{part.name}/{key}": value for key, value in of_set.items()}
+        tables.append(
+            f"{headline_table(of_set, module, config, part.name)}\n{folder / REPORT_FILE}"
+        )
+    folder = run / "metrics_test"
+    if tuned:
+        text = json.dumps(dump_tuning(tuned), indent=1)
+        (folder / TUNING_FILE).write_text(f"{text}\n", encoding="utf-8")
+    path = folder / "metrics.json"
+    write_metrics(figures, config, path)
+    print("\n\n".join(tables))
+    return path
+
+
+def headline_table(
+    figures: Mapping[str, Any], module: CrossTaskSED, config: Config, set_name: str
+) -> str:
+    """A test set's headline figures, one system beside the other."""
+    of_system = {
+        name: {key: figures.get(f"{name}/{key}") for key in HEADLINES.values()}
+        for name in system_names(list(module.networks), config)
+    }
+    return figure_table(HEADLINES, of_system, set_name)
+
+
+def score_test_set(
+    predictions: Mapping[str, TestPredictions],
+    part: LabelledSet,
+    config: Config,
+    folder: Path,
+    tuned: Mapping[str, Tuned],
+) -> dict[str, float | int | None]:
+    """Score what every network predicted on one test set; write the files and the report.
+
+    Args:
+        predictions: by network, `student` and `teacher`.
+        part: the test set; clips that were not predicted (a shortened run) are left out.
+        config: the experiment.
+        folder: gets the report, and a folder per network and method of post-processing.
+        tuned: what was tuned for each network; empty if nothing is.
+
+    Returns: figures by `network/figure` (`network_method/figure` of further methods), their
+        intervals, and clip counts of the set.
+    """
+    figures: dict[str, float | int | None] = {}
+    systems = []
+    for network, predicted in predictions.items():
+        for number, method in enumerate(config.postprocess.methods):
+            name = system_name(network, number, config)
+            system = _judge(name, predicted, part, config, method, tuned.get(network))
+            flat = system.metrics.as_flat_dict() | predicted.sod_figures()
+            figures |= {f"{name}/{key}": value for key, value in flat.items()}
+            write_system(
+                folder / name,
+                system.metrics,
+                config.grid,
+                title=f"{name}, {part.name} set",
+                raw_scores=predicted.raw_scores() if number == 0 else None,
+            )
+            systems.append(system)
+    intervals = _intervals(systems, config)
+    if intervals is not None:
+        figures |= intervals.as_flat_dict()
+    write_report(
+        folder,
+        systems,
+        title=f"Test on the {part.name} set",
+        intervals=intervals,
+        audio=Path(test_sets(config)[part.name].folder),
+    )
+    coverage = part.coverage
+    figures["clips_expected"] = coverage.expected
+    figures["clips_missing"] = len(coverage.missing)
+    return figures
+
+
+def system_name(network: str, number: int, config: Config) -> str:
+    """What a network, post-processed by one of the methods, is called in the results."""
+    return network if number == 0 else f"{network}_{config.postprocess.methods[number]}"
+
+
+def system_names(networks: Sequence[str], config: Config) -> list[str]:
+    """All systems of the results, in order."""
+    numbers = range(len(config.postprocess.methods))
+    return [system_name(network, number, config) for network in networks for number in numbers]
+
+
+def _judge(
+    name: str,
+    predicted: TestPredictions,
+    part: LabelledSet,
+    config: Config,
+    method: str,
+    tuned: Tuned | None,
+) -> ReportSystem:
+    """One network's predictions, post-processed by one method and judged."""
+    settings = config.postprocess
+    scores = predicted.corrected_scores()
+    output, f1_threshold = process(scores, predicted.names, config, method, tuned)
+    metrics = evaluate(
+        output,
+        part.truth.restricted(predicted.names),
+        thresholds=operating_points(config.training.n_test_thresholds),
+        f1_threshold=f1_threshold,
+        drop_clips_without_events=settings.drop_clips_without_events,
+        trim_to_duration=settings.trim_to_clip,
+    )
+    return ReportSystem(name, metrics, sod=predicted.sod_result(), note=NOTES[method])
+
+
+def _intervals(systems: Sequence[ReportSystem], config: Config) -> Intervals | None:
+    replicates = config.postprocess.bootstrap_replicates
+    if not replicates:
+        return None
+    metrics = {system.name: system.metrics for system in systems}
+    return bootstrap(metrics, replicates=replicates, seed=config.training.seed, progress=True)
+
+
+def operating_points(number: int) -> list[float]:
+    """`number` thresholds in the middle of equal steps of (0, 1): 0.01, 0.03 … 0.99 for 50."""
+    return [(2 * k + 1) / (2 * number) for k in range(number)]
+
+
+def write_metrics(figures: Mapping[str, Any], config: Config, path: Path) -> None:
+    """Write the figures, the configuration's digest and all versions, flat, as JSON."""
+    versions = {"versions/desed_task": __version__}
+    versions |= {f"versions/{name}": version(name) for name in VERSIONED}
+    versions["versions/python"] = platform.python_version()
+    content = {
+        **figures,
+        "note/macro": "macro averages are over the classes that occur in the truth; "
+        "intersection_f1_macro, as psds_eval defines it, leaves out classes without any found "
+        "event (intersection_f1_macro_occurring does not); null: undefined",
+        "note/clips_without_events": "left out"
+        if config.postprocess.drop_clips_without_events
+        else "scored: false alarms there count",
+        "config_digest": config.digest,
+        **versions,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
