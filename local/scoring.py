@@ -80,9 +80,9 @@ def report(
         folder = run / f"metrics_{part.name}"
         of_set = score_test_set(module.test_predictions[number], part, config, folder, tuned)
         figures |= {f"{part.name}/{key}": value for key, value in of_set.items()}
-        tables.append(
-            f"{headline_table(of_set, module, config, part.name)}\n{folder / REPORT_FILE}"
-        )
+        tables.append(headline_table(of_set, module, config, part.name))
+        if config.postprocess.report:
+            tables[-1] += f"\n{folder / REPORT_FILE}"
     folder = run / "metrics_test"
     if tuned:
         text = json.dumps(dump_tuning(tuned), indent=1)
@@ -142,13 +142,14 @@ def score_test_set(
     intervals = _intervals(systems, config)
     if intervals is not None:
         figures |= intervals.as_flat_dict()
-    write_report(
-        folder,
-        systems,
-        title=f"Test on the {part.name} set",
-        intervals=intervals,
-        audio=Path(test_sets(config)[part.name].folder),
-    )
+    if config.postprocess.report:
+        write_report(
+            folder,
+            systems,
+            title=f"Test on the {part.name} set",
+            intervals=intervals,
+            audio=Path(test_sets(config)[part.name].folder),
+        )
     coverage = part.coverage
     figures["clips_expected"] = coverage.expected
     figures["clips_missing"] = len(coverage.missing)

@@ -310,6 +310,7 @@ class Postprocess(Section):
     drop_clips_without_events: bool
     trim_to_clip: bool
     bootstrap_replicates: Count
+    report: bool
 
     @model_validator(mode="after")
     def _methods_can_be_tuned(self) -> "Postprocess":

@@ -21,6 +21,7 @@ from tests.tiny import SIZES, overrides
 from train_sed import main
 
 NETWORKS = ("student", "teacher")
+QUICK = ("--set", "postprocess.report=false")
 METHODS = ("", "_tuned_median", "_sebbs")
 SYSTEMS = [f"{network}{method}" for network in NETWORKS for method in METHODS]
 FIGURES = (
@@ -48,7 +49,11 @@ def arguments(data: Path, log_dir: Path, *more: str) -> list[str]:
 def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run trained and tested by the command line."""
     log_dir = tmp_path_factory.mktemp("runs")
-    assert main(arguments(tiny_data, log_dir, "--gpus", "0")) == 0
+    whole = [
+        "--set=postprocess.methods=[median,tuned_median,sebbs]",
+        "--set=postprocess.report=true",
+    ]
+    assert main(arguments(tiny_data, log_dir, "--gpus", "0", *whole)) == 0
     return log_dir / "version_0"
 
 
@@ -141,7 +146,7 @@ def test_tuned_post_processing_is_stored_with_the_checkpoint(trained: Path, tmp_
     before = without.read_bytes()
     used = []
     for path in (changed, without):
-        assert main(["--test_from_checkpoint", str(path), "--log_dir", str(tmp_path)]) == 0
+        assert main(["--test_from_checkpoint", str(path), "--log_dir", str(tmp_path), *QUICK]) == 0
         newest = sorted(tmp_path.glob("version_*"))[-1] / "metrics_test"
         used.append(json.loads((newest / "postprocessing.json").read_text()))
     assert used[0]["student"]["tuned_median"]["window"] == dict.fromkeys(CLASSES, 9)
@@ -165,7 +170,8 @@ def test_checkpoint_is_tested_again_with_the_same_figures(
 
 def test_score_correction_shows_in_postprocessed_scores_only(trained: Path, tmp_path: Path) -> None:
     best = str(trained / "checkpoints" / "best.ckpt")
-    switch = ["--set", "postprocess.score_correction=false"]
+    switch = [*QUICK, "--set", "postprocess.methods=[median]"]
+    switch += ["--set", "postprocess.score_correction=false"]
     switch += [f"--set=postprocess.median_window.{name}=1" for name in CLASSES]
     assert main(["--test_from_checkpoint", best, "--log_dir", str(tmp_path), *switch]) == 0
     folder = tmp_path / "version_0" / "metrics_test" / "student" / "scores"

@@ -94,6 +94,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="replicates for the intervals (default: %(default)s); 0: no intervals",
     )
+    add("--no_report", action="store_true", help="metrics.json and the printed table only")
     add("--seed", type=int, default=0, help="of the replicates (default: %(default)s)")
     add("--audio", type=Path, metavar="DIR", help="the clips, for spectrograms in the report")
     add(
@@ -131,15 +132,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     with appearing(args.output / "metrics.json") as partial:
         text = json.dumps(flat_figures(metrics, intervals), indent=1)
         partial.write_text(f"{text}\n", encoding="utf-8")
-    report = write_report(
-        args.output,
-        [ReportSystem(name, of_system) for name, of_system in metrics.items()],
-        title=f"Evaluation on {args.ground_truth.name}",
-        intervals=intervals,
-        audio=args.audio,
-    )
+    written = [args.output / "metrics.json"]
+    if not args.no_report:
+        systems_shown = [ReportSystem(name, of_system) for name, of_system in metrics.items()]
+        title = f"Evaluation on {args.ground_truth.name}"
+        written.append(
+            write_report(
+                args.output, systems_shown, title=title, intervals=intervals, audio=args.audio
+            )
+        )
     print(figure_table(HEADLINES, {name: vars(each) for name, each in metrics.items()}))
-    print(f"\n{args.output / 'metrics.json'}\n{report}")
+    print("", *written, sep="\n")
     return print_differences(metrics) if args.check else 0
 
 

@@ -52,6 +52,7 @@ def run(files: Path, *arguments: str) -> int:
     truth = ["--ground_truth", str(files / "truth.tsv")]
     durations = ["--durations", str(files / "durations.tsv")]
     quick = [] if "--bootstrap" in arguments else ["--bootstrap", "0"]
+    quick += [] if "--check" in arguments else ["--no_report"]
     return main([*truth, *durations, "--output", str(files / "out"), *quick, *arguments])
 
 
