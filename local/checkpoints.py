@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from desed_task.errors import InputError
+from desed_task.files import appearing
 from local.config import Config, build_config
 from local.published import convert_weights, from_published, is_published
 
@@ -107,9 +108,8 @@ def _load(content: bytes) -> Any:
 def add_to_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Add plain values to a checkpoint of ours; the file is replaced as a whole."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    partial = path.with_suffix(".partial")
-    torch.save(checkpoint | dict(content), partial)
-    partial.replace(path)
+    with appearing(path) as partial:
+        torch.save(checkpoint | dict(content), partial)
 
 
 def is_ours(checkpoint: Mapping[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from desed_task.evaluation import (
     write_system,
 )
 from desed_task.evaluation.results import figure_table
+from desed_task.files import appearing
 from local.config import Config
 from local.data import DesedDataModule, LabelledSet
 from local.postprocessing import NOTES, Tuned, dump_tuning, process, tune
@@ -220,6 +221,5 @@ def write_metrics(figures: Mapping[str, Any], config: Config, path: Path) -> Non
         **versions,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with appearing(path) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

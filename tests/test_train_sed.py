@@ -21,7 +21,7 @@ from tests.tiny import SIZES, overrides
 from train_sed import main
 
 NETWORKS = ("student", "teacher")
-QUICK = ("--set", "postprocess.report=false")
+QUICK = ("--set=postprocess.report=false", "--set=postprocess.bootstrap_replicates=0")
 METHODS = ("", "_tuned_median", "_sebbs")
 SYSTEMS = [f"{network}{method}" for network in NETWORKS for method in METHODS]
 FIGURES = (
@@ -239,7 +239,7 @@ def test_published_checkpoint_is_tested(tiny_data: Path, tmp_path: Path) -> None
     mine.write_text(load_config(CONFS / "sed.yaml", data).to_yaml())
     log_dir = str(tmp_path / "runs")
     given = ["--conf_file", str(mine), "--log_dir", log_dir, "--gpus", "0"]
-    assert main([*given, "--test_from_checkpoint", str(checkpoint)]) == 0
+    assert main([*given, *QUICK, "--test_from_checkpoint", str(checkpoint)]) == 0
     config = yaml.safe_load((tmp_path / "runs" / "version_0" / "config.yaml").read_text())
     assert config["net"]["nb_filters"] == [32, 64, 128, 256, 256]
     scores = tmp_path / "runs" / "version_0" / "metrics_test" / "student" / "scores" / "raw"

@@ -26,7 +26,7 @@ from desed_task.evaluation.report import ReportSystem, write_report
 from desed_task.evaluation.results import Figure, SystemMetrics, figure_table
 from desed_task.evaluation.score_files import TIME_COLUMNS, read_scores
 from desed_task.evaluation.truth import GroundTruth
-from desed_task.evaluation.write import appearing
+from desed_task.files import appearing
 
 UNNAMED = "system"
 FOUND_DIFFERENCES = 1

@@ -1,8 +1,5 @@
 """What an evaluation leaves in a system's folder (docs/recipe.md, "Test")."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +9,10 @@ from numpy.typing import NDArray
 from desed_task.evaluation.decode import to_frame
 from desed_task.evaluation.libraries import event_based, report, segment_based
 from desed_task.evaluation.outputs import Boxes, Scores
-from desed_task.evaluation.pictures import draw_psd_roc
+from desed_task.evaluation.report.roc_pictures import draw_psd_roc
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.evaluation.score_files import write_scores
+from desed_task.files import appearing
 from desed_task.frames import FrameGrid
 
 if TYPE_CHECKING:
@@ -78,14 +76,3 @@ def write_system(
 
 def _tsv(table: "pd.DataFrame") -> str:
     return table.to_csv(sep="\t", index=False, float_format="%.10g", lineterminator="\n")
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """A file to write that takes its name once it is complete."""
-    partial = path.with_name(f"{path.stem}.partial-{os.getpid()}{path.suffix}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

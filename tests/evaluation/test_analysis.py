@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from desed_task.evaluation import Boxes, EventTable, OperatingPoints, Predictions, Scores, evaluate
-from desed_task.evaluation.analysis import (
+from desed_task.evaluation.report.analysis import (
     best_and_worst,
     best_pairs,
     boundary_errors,

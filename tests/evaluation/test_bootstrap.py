@@ -27,7 +27,7 @@ from desed_task.evaluation.resampling import resampled_figures
 from desed_task.evaluation.task import Task
 from desed_task.evaluation.thinning import thin
 from tests.evaluation import cases
-from tests.evaluation.test_real_predictions import rebuilt_scores, truth_in
+from tests.evaluation.test_real_predictions import rebuilt, truth_in
 from tests.shared_data import shared_path
 
 OF_SCORES = [name for name in HEADLINES if name.endswith("sed_scores_eval")]
@@ -363,9 +363,9 @@ def test_no_system_is_refused() -> None:
 
 def test_a_resampled_real_set_gives_what_evaluate_gives() -> None:
     folder = shared_path("real_predictions")
-    scores, _ = rebuilt_scores(folder, "student")
+    scores, _ = rebuilt(folder, "student")
     truth = truth_in(folder)
-    said: System = {"scores": Scores(scores, list(truth.events), cases.GRID)}
+    said: System = {"scores": scores}
     metrics = judge(said, truth, {})
     weights = draw(len(truth.events), 2, seed=0)
     for figures, row in zip(resampled_figures(metrics, weights), weights, strict=True):

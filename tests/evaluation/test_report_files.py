@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from desed_task.evaluation import EventTable, OperatingPoints, evaluate, report
-from desed_task.evaluation.pictures_clips import log_mel
-from desed_task.evaluation.report import ReportSystem, write_report
+from desed_task.evaluation import EventTable, OperatingPoints, evaluate
+from desed_task.evaluation.report import ReportSystem, page, write_report
+from desed_task.evaluation.report.clip_pictures import log_mel
 from tests.audio_files import cut_off, write_tone
 from tests.evaluation import cases
 from tests.evaluation.report_cases import SLUGS, Page, single
@@ -86,7 +86,7 @@ def test_an_earlier_report_is_replaced_and_the_page_comes_last(
     (pictures / "stale.png").write_bytes(b"old")
     (pictures / "mine.txt").write_text("kept")
     order = []
-    appearing = report.appearing
+    appearing = page.appearing
 
     @contextmanager
     def noted(path: Path) -> Iterator[Path]:
@@ -94,7 +94,7 @@ def test_an_earlier_report_is_replaced_and_the_page_comes_last(
             yield partial
         order.append(path.name)
 
-    monkeypatch.setattr(report, "appearing", noted)
+    monkeypatch.setattr(page, "appearing", noted)
     system = single({"a": [(0.0, 1.0, "Cat")]}, 0.9)
     write_report(tmp_path, [system], title="t")
     assert order[-2:] == ["report.md", "report.html"]

@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from desed_task.evaluation.pictures_base import DPI
-from desed_task.evaluation.report_parts import (
+from desed_task.evaluation.report.drawing import DPI
+from desed_task.evaluation.report.parts import (
     Picture,
     ReportSystem,
     Section,
-    SodResult,
     Source,
 )
-from desed_task.evaluation.report_sections import all_sections
-from desed_task.evaluation.write import appearing
+from desed_task.evaluation.report.sections import all_sections
+from desed_task.files import appearing
 
 if TYPE_CHECKING:
     from desed_task.evaluation.bootstrap import Intervals
-
-__all__ = ["ReportSystem", "SodResult", "write_report"]
 
 PAGE = "report.html"
 MARKDOWN = "report.md"
@@ -101,7 +98,7 @@ def _write_pictures(folder: Path, sections: Sequence[Section]) -> None:
 def _environment() -> Environment:
     """Templates: all text is escaped in the page, and by the filter `md` in the Markdown."""
     environment = Environment(
-        loader=PackageLoader("desed_task.evaluation"),
+        loader=PackageLoader("desed_task.evaluation.report"),
         autoescape=lambda name: name == PAGE,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from desed_task.evaluation.analysis import row_shares
 from desed_task.evaluation.events import Floats, Ints
-from desed_task.evaluation.pictures_base import new_figure, plain, to_png
+from desed_task.evaluation.report.analysis import row_shares
+from desed_task.evaluation.report.drawing import new_figure, plain, to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from desed_task.evaluation.pictures_base import (
+from desed_task.evaluation.psds import PsdRoc, RocCurve
+from desed_task.evaluation.report.drawing import (
     DPI,
     WIDTH,
     Dash,
@@ -16,7 +17,6 @@ from desed_task.evaluation.pictures_base import (
     tidy,
     to_png,
 )
-from desed_task.evaluation.psds import PsdRoc, RocCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from desed_task.errors import InputError
-from desed_task.evaluation.analysis import ClipFigures, best_and_worst, clip_figures
 from desed_task.evaluation.outputs import Boxes
-from desed_task.evaluation.pictures_clips import Lane, Spectrogram, clip_roll, log_mel
-from desed_task.evaluation.report_parts import Block, Picture, ReportSystem, Section, Source, Text
-from desed_task.evaluation.report_tables import clip_table
+from desed_task.evaluation.report.analysis import ClipFigures, best_and_worst, clip_figures
+from desed_task.evaluation.report.clip_pictures import Lane, Spectrogram, clip_roll, log_mel
+from desed_task.evaluation.report.parts import Block, Picture, ReportSystem, Section, Source, Text
+from desed_task.evaluation.report.tables import clip_table
 
 INTRO = (
     "The clips with the highest and the lowest event-based F1 of {name}, and what every system "

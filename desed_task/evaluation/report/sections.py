@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from desed_task.evaluation import pictures, pictures_scores
-from desed_task.evaluation.analysis import threshold_curves
-from desed_task.evaluation.pictures_scores import Bar, Dot
 from desed_task.evaluation.psds import PsdRoc
-from desed_task.evaluation.report_clips import clips
-from desed_task.evaluation.report_errors import boundaries, cross_triggers, polyphony
-from desed_task.evaluation.report_parts import (
+from desed_task.evaluation.report import roc_pictures, score_pictures
+from desed_task.evaluation.report.analysis import threshold_curves
+from desed_task.evaluation.report.clips import clips
+from desed_task.evaluation.report.errors import boundaries, cross_triggers, polyphony
+from desed_task.evaluation.report.parts import (
     Block,
     Picture,
     ReportSystem,
@@ -17,7 +16,8 @@ from desed_task.evaluation.report_parts import (
     Text,
     listed,
 )
-from desed_task.evaluation.report_tables import (
+from desed_task.evaluation.report.score_pictures import Bar, Dot
+from desed_task.evaluation.report.tables import (
     class_table,
     differences_tables,
     headline_figures,
@@ -69,7 +69,7 @@ def headlines(source: Source) -> Section:
         blocks.append(
             Picture(
                 "headlines.png",
-                pictures_scores.headline_dots(dots, source.names),
+                score_pictures.headline_dots(dots, source.names),
                 "Each headline figure of each system as a dot; the values are in the table below.",
                 f"One line per figure, one dot per system; more to the right is better.{around}",
             )
@@ -116,7 +116,7 @@ def psd_rocs(source: Source) -> Section:
         blocks.append(
             Picture(
                 f"psd_roc_{place}.png",
-                pictures.effective_curves(rocs, source.names, exact),
+                roc_pictures.effective_curves(rocs, source.names, exact),
                 f"PSD-ROC of {name}: true positive ratio against effective false positives per "
                 "hour, one curve per system.",
                 f"{name}: {words}. The effective curve is the mean over the classes minus their "
@@ -126,7 +126,7 @@ def psd_rocs(source: Source) -> Section:
         blocks.append(
             Picture(
                 f"psd_roc_{place}_classes.png",
-                pictures.class_curves(rocs, source.names, exact, source.classes),
+                roc_pictures.class_curves(rocs, source.names, exact, source.classes),
                 f"PSD-ROC of {name} for each class, one curve per system.",
                 f"{name} by class: the same axes, one panel for each class of the truth.",
             )
@@ -181,7 +181,7 @@ def class_scores(source: Source) -> Section:
         blocks.append(
             Picture(
                 "class_f1.png",
-                pictures_scores.class_bars(panels, source.names, source.classes),
+                score_pictures.class_bars(panels, source.names, source.classes),
                 "Bars of event-, segment- and intersection-based F1 by class and system; the "
                 "values are in the tables below.",
                 "F1 of each class, at the right the counts behind it: correct / detected / true "
@@ -231,7 +231,7 @@ def thresholds(source: Source) -> Section:
         blocks.append(
             Picture(
                 "thresholds.png",
-                pictures_scores.threshold_pictures(curves, marks, source.names),
+                score_pictures.threshold_pictures(curves, marks, source.names),
                 "Event- and intersection-based F1, precision and recall against the threshold, "
                 "one curve per system.",
                 "Means over the classes that occur in the truth. Dotted upright lines: the F1 "

@@ -8,7 +8,7 @@ import numpy as np
 
 from desed_task.evaluation.events import EventTable, Floats
 from desed_task.evaluation.outputs import Boxes, Scores
-from desed_task.evaluation.pictures_base import colour_of, new_figure, plain, to_png
+from desed_task.evaluation.report.drawing import colour_of, new_figure, plain, to_png
 from desed_task.evaluation.task import Task
 
 if TYPE_CHECKING:

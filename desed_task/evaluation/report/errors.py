@@ -1,15 +1,15 @@
 """The sections of the report on what goes wrong: classes confused, sounds miscounted, times off."""
 
-from desed_task.evaluation import pictures_matrices, pictures_scores
-from desed_task.evaluation.analysis import (
+from desed_task.evaluation.events import Floats, Ints
+from desed_task.evaluation.report import matrix_pictures, score_pictures
+from desed_task.evaluation.report.analysis import (
     POLYPHONY_STEP,
     boundary_errors,
     cross_trigger_matrix,
     polyphony_confusion,
 )
-from desed_task.evaluation.events import Floats, Ints
-from desed_task.evaluation.report_parts import Block, Picture, Section, Source, Text
-from desed_task.evaluation.report_tables import error_table, state_table
+from desed_task.evaluation.report.parts import Block, Picture, Section, Source, Text
+from desed_task.evaluation.report.tables import error_table, state_table
 from desed_task.evaluation.results import Figure
 
 
@@ -27,7 +27,7 @@ def cross_triggers(source: Source) -> Section:
             blocks.append(
                 Picture(
                     f"cross_triggers_{number}.png",
-                    pictures_matrices.cross_triggers(matrix, source.classes),
+                    matrix_pictures.cross_triggers(matrix, source.classes),
                     f"Cross triggers of {system.name}: rows detected class, columns true class.",
                     f"{system.name}: {matrix.sum():,} cross triggers at the F1 threshold. Row: "
                     "the class that was detected, wrongly; column: the class that was true there.",
@@ -56,9 +56,9 @@ def polyphony(source: Source) -> Section:
             Text("By the detected events", heading=True),
             Picture(
                 "polyphony.png",
-                pictures_matrices.state_matrices(
+                matrix_pictures.state_matrices(
                     by_events,
-                    unit=pictures_matrices.seconds_text,
+                    unit=matrix_pictures.seconds_text,
                     said="classes detected at once",
                     true="classes true at once",
                 ),
@@ -76,9 +76,9 @@ def polyphony(source: Source) -> Section:
             Text("By the network's second task (SOD)", heading=True),
             Picture(
                 "sod.png",
-                pictures_matrices.state_matrices(
+                matrix_pictures.state_matrices(
                     {name: result.confusion for name, result in sod.items()},
-                    unit=pictures_matrices.frames_text,
+                    unit=matrix_pictures.frames_text,
                     said="sounds at once, as SOD says",
                     true="sounds true at once",
                 ),
@@ -112,13 +112,13 @@ def boundaries(source: Source) -> Section:
     errors = {number: of_system for number, of_system in found.items() if of_system is not None}
     blocks: list[Block] = []
     if any(map(len, errors.values())):
-        limit = pictures_scores.ERROR_LIMIT
+        limit = score_pictures.ERROR_LIMIT
         blocks.append(
             Picture(
                 "boundaries.png",
-                pictures_scores.error_histograms(errors, source.names),
+                score_pictures.error_histograms(errors, source.names),
                 "Histograms of the errors of onset, offset and duration, one outline per system.",
-                f"Steps of {pictures_scores.ERROR_STEP:g} s; errors beyond ±{limit:g} s are in "
+                f"Steps of {score_pictures.ERROR_STEP:g} s; errors beyond ±{limit:g} s are in "
                 "the outermost steps. Grey: the collar of ±0.2 s of the event-based F1 (its "
                 "offset collar is wider, 20 % of the length, for events over 1 s).",
             )

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from desed_task.evaluation.analysis import (
+from desed_task.evaluation.event_based import OFFSET_COLLAR, ONSET_COLLAR
+from desed_task.evaluation.report.analysis import (
     BoundaryErrors,
     ClipFigures,
     Curves,
@@ -13,8 +14,7 @@ from desed_task.evaluation.analysis import (
     clip_figures,
     share_within,
 )
-from desed_task.evaluation.event_based import OFFSET_COLLAR, ONSET_COLLAR
-from desed_task.evaluation.report_parts import (
+from desed_task.evaluation.report.parts import (
     NOT_DEFINED,
     Cell,
     ReportSystem,

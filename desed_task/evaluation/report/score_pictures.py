@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from desed_task.evaluation.analysis import BoundaryErrors, Curves, ThresholdCurves
 from desed_task.evaluation.event_based import OFFSET_COLLAR, ONSET_COLLAR
-from desed_task.evaluation.pictures_base import (
+from desed_task.evaluation.report.analysis import BoundaryErrors, Curves, ThresholdCurves
+from desed_task.evaluation.report.drawing import (
     colour_of,
     dash_of,
     legend_above,
