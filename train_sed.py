@@ -5,6 +5,7 @@ python train_sed.py --test_from_checkpoint PATH       test a checkpoint
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="P",
         help="test a checkpoint, ours or the published one; with --conf_file all but the network "
         "and its features is taken from that file",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="compute the test's figures with psds_eval, sed_scores_eval and sed_eval too, write "
+        "them beside ours, and end with status 1 where one differs by more than 1e-9",
     )
     parser.add_argument(
         "--gpus", type=int, default=1, metavar="N", help="GPUs, 0: the CPU (default: %(default)s)"
@@ -95,13 +102,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         keep_freed_memory()
     if args.test_from_checkpoint:
         run = experiment.new_run_folder(args.log_dir)
-        metrics = experiment.test(config, machine, run, args.test_from_checkpoint)
+        done = experiment.test(config, machine, run, args.test_from_checkpoint, check=args.check)
     else:
         resumed = experiment.run_folder_of(checkpoint) if checkpoint else None
         run = resumed or experiment.new_run_folder(args.log_dir)
-        metrics = experiment.fit(config, machine, run, checkpoint)
-    print(f"\n{metrics}")
-    return 0
+        done = experiment.fit(config, machine, run, checkpoint, check=args.check)
+    print(f"\n{done.metrics}")
+    if done.differences:
+        print(*done.differences, sep="\n", file=sys.stderr)
+    return int(bool(done.differences))
 
 
 if __name__ == "__main__":

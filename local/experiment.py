@@ -31,7 +31,7 @@ from local.postprocessing import (
     needs_tuning,
     stored_tuning,
 )
-from local.scoring import report, tune_networks
+from local.scoring import Outcome, report, tune_networks
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
 
 MISSING_FILE = "missing_clips.txt"
@@ -172,14 +172,17 @@ def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
     )
 
 
-def fit(config: Config, machine: Machine, run: Path, resume: Path | None) -> Path:
-    """Train, then test the best checkpoint. Returns the path of `metrics.json`.
+def fit(
+    config: Config, machine: Machine, run: Path, resume: Path | None, *, check: bool = False
+) -> Outcome:
+    """Train, then test the best checkpoint.
 
     Args:
         config: the experiment.
         machine: what to run on.
         run: the run's folder.
         resume: a checkpoint of ours to go on from.
+        check: ask the libraries for the test's figures as well.
     """
     if resume is not None:
         check_resumable(config, resume)
@@ -211,7 +214,7 @@ def fit(config: Config, machine: Machine, run: Path, resume: Path | None) -> Pat
     tuned = tune_networks(module, data, config) if tune else {}
     if tuned:
         add_to_checkpoint(Path(best), {CHECKPOINT_KEY: dump_tuning(tuned)})
-    return report(module, data, config, run, tuned)
+    return report(module, data, config, run, tuned, check=check)
 
 
 def check_resumable(config: Config, checkpoint: Path) -> None:
@@ -238,8 +241,8 @@ def check_resumable(config: Config, checkpoint: Path) -> None:
         )
 
 
-def test(config: Config, machine: Machine, run: Path, checkpoint: Path) -> Path:
-    """Test a checkpoint, ours or published. Returns the path of `metrics.json`.
+def test(config: Config, machine: Machine, run: Path, checkpoint: Path, *, check: bool) -> Outcome:
+    """Test a checkpoint, ours or published.
 
     Post-processing that the checkpoint holds no parameters for is tuned first, on the synthetic
     validation set; the checkpoint stays as it is.
@@ -260,7 +263,7 @@ def test(config: Config, machine: Machine, run: Path, checkpoint: Path) -> Path:
     trainer.test(module, datamodule=data, verbose=False)
     if tune:
         tuned = tune_networks(module, data, config)
-    return report(module, data, config, run, tuned)
+    return report(module, data, config, run, tuned, check=check)
 
 
 def load_weights(module: CrossTaskSED, weights: dict[str, torch.Tensor], source: str) -> None:

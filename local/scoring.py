@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from desed_task import __version__
 from desed_task.evaluation import (
@@ -16,7 +16,7 @@ from desed_task.evaluation import (
     write_report,
     write_system,
 )
-from desed_task.evaluation.results import figure_table
+from desed_task.evaluation.results import difference_lines, figure_table
 from desed_task.files import appearing
 from local.config import Config
 from local.data import DesedDataModule, LabelledSet
@@ -52,6 +52,21 @@ HEADLINES = {
 }
 
 
+class Outcome(NamedTuple):
+    """What a test leaves: `metrics.json`, and what differs from the libraries if asked."""
+
+    metrics: Path
+    differences: list[str]
+
+
+class Judged(NamedTuple):
+    """A network's predictions, and what one method of post-processing makes of them."""
+
+    predicted: TestPredictions
+    method: str
+    system: ReportSystem
+
+
 def tune_networks(module: CrossTaskSED, data: DesedDataModule, config: Config) -> dict[str, Tuned]:
     """Tune each network's post-processing on what it predicted of the validation set."""
     predictions = module.test_predictions[len(data.test_sets)]
@@ -73,15 +88,26 @@ def report(
     config: Config,
     run: Path,
     tuned: Mapping[str, Tuned],
-) -> Path:
-    """Score every test set, write everything, print the tables; returns `metrics.json`."""
+    *,
+    check: bool = False,
+) -> Outcome:
+    """Score every test set, write everything, print the tables.
+
+    `check` asks the libraries as well; their figures are written beside ours.
+    """
     figures: dict[str, Any] = {}
+    differences = []
     tables = []
     for number, part in enumerate(data.test_sets):
         folder = run / f"metrics_{part.name}"
-        of_set = score_test_set(module.test_predictions[number], part, config, folder, tuned)
+        predictions = module.test_predictions[number]
+        judged = judge_networks(predictions, part, config, tuned, check=check)
+        of_set = write_test_set(judged, part, config, folder)
+        metrics = {each.system.name: each.system.metrics for each in judged}
+        lines = difference_lines(metrics)
+        differences += [f"{part.name}/{line}" for line in lines]
         figures |= {f"{part.name}/{key}": value for key, value in of_set.items()}
-        tables.append(headline_table(of_set, module, config, part.name))
+        tables.append(headline_table(of_set, list(metrics), part.name))
         if config.postprocess.report:
             tables[-1] += f"\n{folder / REPORT_FILE}"
     folder = run / "metrics_test"
@@ -91,55 +117,67 @@ def report(
     path = folder / "metrics.json"
     write_metrics(figures, config, path)
     print("\n\n".join(tables))
-    return path
+    return Outcome(path, differences)
 
 
-def headline_table(
-    figures: Mapping[str, Any], module: CrossTaskSED, config: Config, set_name: str
-) -> str:
+def headline_table(figures: Mapping[str, Any], systems: Sequence[str], set_name: str) -> str:
     """A test set's headline figures, one system beside the other."""
     of_system = {
-        name: {key: figures.get(f"{name}/{key}") for key in HEADLINES.values()}
-        for name in system_names(list(module.networks), config)
+        name: {key: figures.get(f"{name}/{key}") for key in HEADLINES.values()} for name in systems
     }
     return figure_table(HEADLINES, of_system, set_name)
 
 
-def score_test_set(
+def judge_networks(
     predictions: Mapping[str, TestPredictions],
     part: LabelledSet,
     config: Config,
-    folder: Path,
     tuned: Mapping[str, Tuned],
-) -> dict[str, float | int | None]:
-    """Score what every network predicted on one test set; write the files and the report.
+    *,
+    check: bool = False,
+) -> list[Judged]:
+    """Judge what every network predicted on one test set, post-processed by every method.
 
     Args:
         predictions: by network, `student` and `teacher`.
         part: the test set; clips that were not predicted (a shortened run) are left out.
         config: the experiment.
-        folder: gets the report, and a folder per network and method of post-processing.
         tuned: what was tuned for each network; empty if nothing is.
+        check: ask the libraries as well.
+    """
+    return [
+        Judged(predicted, method, _judge(name, predicted, part, config, method, tuned, check=check))
+        for name, predicted in predictions.items()
+        for method in config.postprocess.methods
+    ]
+
+
+def write_test_set(
+    judged: Sequence[Judged], part: LabelledSet, config: Config, folder: Path
+) -> dict[str, float | int | None]:
+    """Write a test set's report and a folder per system.
+
+    Args:
+        judged: what `judge_networks` found.
+        part: the test set.
+        config: the experiment.
+        folder: where to.
 
     Returns: figures by `network/figure` (`network_method/figure` of further methods), their
         intervals, and clip counts of the set.
     """
     figures: dict[str, float | int | None] = {}
-    systems = []
-    for network, predicted in predictions.items():
-        for number, method in enumerate(config.postprocess.methods):
-            name = system_name(network, number, config)
-            system = _judge(name, predicted, part, config, method, tuned.get(network))
-            flat = system.metrics.as_flat_dict() | predicted.sod_figures()
-            figures |= {f"{name}/{key}": value for key, value in flat.items()}
-            write_system(
-                folder / name,
-                system.metrics,
-                config.grid,
-                title=f"{name}, {part.name} set",
-                raw_scores=predicted.raw_scores() if number == 0 else None,
-            )
-            systems.append(system)
+    for predicted, method, system in judged:
+        flat = system.metrics.as_flat_dict() | predicted.sod_figures()
+        figures |= {f"{system.name}/{key}": value for key, value in flat.items()}
+        write_system(
+            folder / system.name,
+            system.metrics,
+            config.grid,
+            title=f"{system.name}, {part.name} set",
+            raw_scores=predicted.raw_scores() if _is_main(method, config) else None,
+        )
+    systems = [each.system for each in judged]
     intervals = _intervals(systems, config)
     if intervals is not None:
         figures |= intervals.as_flat_dict()
@@ -157,37 +195,39 @@ def score_test_set(
     return figures
 
 
-def system_name(network: str, number: int, config: Config) -> str:
+def system_name(network: str, method: str, config: Config) -> str:
     """What a network, post-processed by one of the methods, is called in the results."""
-    return network if number == 0 else f"{network}_{config.postprocess.methods[number]}"
+    return network if _is_main(method, config) else f"{network}_{method}"
 
 
-def system_names(networks: Sequence[str], config: Config) -> list[str]:
-    """All systems of the results, in order."""
-    numbers = range(len(config.postprocess.methods))
-    return [system_name(network, number, config) for network in networks for number in numbers]
+def _is_main(method: str, config: Config) -> bool:
+    return method == config.postprocess.methods[0]
 
 
 def _judge(
-    name: str,
+    network: str,
     predicted: TestPredictions,
     part: LabelledSet,
     config: Config,
     method: str,
-    tuned: Tuned | None,
+    tuned: Mapping[str, Tuned],
+    *,
+    check: bool,
 ) -> ReportSystem:
     """One network's predictions, post-processed by one method and judged."""
     settings = config.postprocess
     scores = predicted.corrected_scores()
-    output, f1_threshold = process(scores, predicted.names, config, method, tuned)
+    processed = process(scores, predicted.names, config, method, tuned.get(network))
     metrics = evaluate(
-        output,
+        processed.output,
         part.truth.restricted(predicted.names),
         thresholds=operating_points(config.training.n_test_thresholds),
-        f1_threshold=f1_threshold,
+        f1_threshold=processed.f1_threshold,
         drop_clips_without_events=settings.drop_clips_without_events,
         trim_to_duration=settings.trim_to_clip,
+        check=check,
     )
+    name = system_name(network, method, config)
     return ReportSystem(name, metrics, sod=predicted.sod_result(), note=NOTES[method])
 
 

@@ -94,10 +94,6 @@ def test_files_of_the_test(trained: Path) -> None:
             folder = trained / "metrics_test" / f"{network}_{method}"
             assert list(pd.read_csv(folder / "events_tuned.tsv", sep="\t")) == list(events)
             assert (folder / "boxes.tsv").is_file() == (method == "sebbs")
-    for name in ("test", "eval"):
-        report = (trained / f"metrics_{name}" / "report.html").read_text()
-        for system in SYSTEMS:
-            assert system in report
     student, teacher = (
         sorted((trained / "metrics_test" / network / "scores" / "raw").iterdir())[0].read_text()
         for network in NETWORKS
@@ -127,6 +123,30 @@ def test_logged_figures(trained: Path) -> None:
         )
         assert float(row["val/obj_metric"]) == pytest.approx(expected)
         assert row["val/student/loss_strong"] != row["val/teacher/loss_strong"]
+
+
+def test_report_and_the_libraries_figures(
+    trained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    best = str(trained / "checkpoints" / "best.ckpt")
+    given = ["--test_from_checkpoint", best, "--log_dir", str(tmp_path), "--check"]
+    assert main([*given, "--set=postprocess.report=true"]) == 0
+    run = tmp_path / "version_0"
+    metrics = json.loads((run / "metrics_test" / "metrics.json").read_text())
+    for name in ("test", "eval"):
+        report = run / f"metrics_{name}" / "report.html"
+        assert str(report) in capsys.readouterr().out or name == "eval"
+        for system in SYSTEMS:
+            assert system in report.read_text()
+            for figure in ("event_f1_macro", "psds1_sed_scores_eval", "psds2_psds_eval"):
+                ours = metrics[f"{name}/{system}/{figure}"]
+                assert metrics[f"{name}/{system}/library/{figure}"] == pytest.approx(ours, abs=1e-9)
+    monkeypatch.setattr("desed_task.evaluation.libraries.intersection_macro_f1", lambda *args: 2.0)
+    assert main([*given, "--set=postprocess.methods=[median]"]) == 1
+    assert "test/student: intersection_f1_macro is 0" in capsys.readouterr().err
 
 
 def test_tuned_post_processing_is_stored_with_the_checkpoint(trained: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from desed_task.evaluation.bootstrap import Intervals, bootstrap
 from desed_task.evaluation.evaluate import evaluate
 from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
 from desed_task.evaluation.report import ReportSystem, write_report
-from desed_task.evaluation.results import Figure, SystemMetrics, figure_table
+from desed_task.evaluation.results import Figure, SystemMetrics, difference_lines, figure_table
 from desed_task.evaluation.score_files import TIME_COLUMNS, read_scores
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.files import appearing
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     print(figure_table(HEADLINES, {name: vars(each) for name, each in metrics.items()}))
     print("", *written, sep="\n")
-    return print_differences(metrics) if args.check else 0
+    return tell_differences(metrics) if args.check else 0
 
 
 def systems_of(args: argparse.Namespace) -> dict[str, Sources]:
@@ -235,18 +235,14 @@ def flat_figures(
     return {key.removeprefix(f"{UNNAMED}/"): value for key, value in figures.items()}
 
 
-def print_differences(metrics: dict[str, SystemMetrics]) -> int:
+def tell_differences(metrics: dict[str, SystemMetrics]) -> int:
     """Say what differs from the libraries; the exit status."""
-    lines = [
-        f"{name}: {figure} is {ours}, the library's {theirs}"
-        for name, of_system in metrics.items()
-        for figure, (ours, theirs) in (of_system.differences or {}).items()
-    ]
-    if not lines:
-        print("The libraries agree on every figure that they define.")
-        return 0
-    print("\n".join(lines), file=sys.stderr)
-    return FOUND_DIFFERENCES
+    lines = difference_lines(metrics)
+    if lines:
+        print(*lines, sep="\n", file=sys.stderr)
+        return FOUND_DIFFERENCES
+    print("The libraries agree on every figure that they define.")
+    return 0
 
 
 if __name__ == "__main__":

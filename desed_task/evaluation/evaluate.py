@@ -25,7 +25,6 @@ from desed_task.evaluation.truth import GroundTruth
 
 THRESHOLDS = tuple((2 * k + 1) / 100 for k in range(50))
 F1_CRITERIA = Criteria(dtc=0.5, gtc=0.5, cttc=0.3)
-CHECK_TOLERANCE = 1e-9
 SCENARIOS = ("psds1", "psds2")
 
 
@@ -66,8 +65,8 @@ def evaluate(
             as the authors did: `psds_eval` then counts their length only, the exact figures
             and F-scores do without these clips.
         trim_to_duration: cut detections at the end of their clip.
-        check: compute everything with the libraries too, and put what differs by more than
-            1e-9 into `differences`.
+        check: compute everything with the libraries too, into `library`; `differences` tells
+            what is not the same.
 
     Raises:
         InputError: unknown or repeated names; a score that is NaN; scores that end more
@@ -86,7 +85,10 @@ def evaluate(
     )
     metrics = _judge(task, (psds1, psds2), f1_threshold)
     if check:
-        metrics = replace(metrics, differences=_differences(metrics, task, psds1, psds2))
+        from desed_task.evaluation.libraries import library_figures
+
+        figures = library_figures(task, f1_criteria=F1_CRITERIA, psds1=psds1, psds2=psds2)
+        metrics = replace(metrics, library=figures)
     return metrics
 
 
@@ -228,23 +230,3 @@ def _cross_triggers(classes: Sequence[str], counts: Counts | None) -> dict[str, 
         label: {other: int(cross[i, j]) for j, other in enumerate(classes) if i != j}
         for i, label in enumerate(classes)
     }
-
-
-def _differences(
-    metrics: SystemMetrics, task: Task, psds1: Scenario, psds2: Scenario
-) -> dict[str, tuple[Figure, Figure]]:
-    """Figures that differ from the libraries': (ours, theirs) by name."""
-    from desed_task.evaluation.libraries import library_figures
-
-    theirs = library_figures(task, f1_criteria=F1_CRITERIA, psds1=psds1, psds2=psds2)
-    return {
-        name: (getattr(metrics, name), figure)
-        for name, figure in theirs.items()
-        if not _agree(getattr(metrics, name), figure)
-    }
-
-
-def _agree(ours: Figure, theirs: Figure) -> bool:
-    if ours is None or theirs is None:
-        return ours is theirs
-    return abs(ours - theirs) <= CHECK_TOLERANCE

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from desed_task.evaluation.task import Task
 
 Figure = float | None
-NOT_FLAT = ("per_class", "cross_triggers", "rocs", "operating_rocs", "task", "differences")
+NOT_FLAT = ("per_class", "cross_triggers", "rocs", "operating_rocs", "task", "library")
+CHECK_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +70,8 @@ class SystemMetrics:
         rocs: the curves behind `…_sed_scores_eval`, by scenario.
         operating_rocs: the curves behind `…_psds_eval`, by scenario.
         task: what was judged.
-        differences: figures that differ from the library's, as (ours, library's); None if
-            the libraries were not asked.
+        library: the libraries' figures, by the same names, of those they define; None if they
+            were not asked.
     """
 
     psds1_psds_eval: Figure
@@ -104,13 +105,22 @@ class SystemMetrics:
     rocs: dict[str, PsdRoc] = field(repr=False, compare=False)
     operating_rocs: dict[str, PsdRoc] = field(repr=False, compare=False)
     task: "Task" = field(repr=False, compare=False)
-    differences: dict[str, tuple[Figure, Figure]] | None = None
+    library: dict[str, Figure] | None = field(default=None, compare=False)
+
+    @property
+    def differences(self) -> dict[str, tuple[Figure, Figure]]:
+        """Figures that differ by more than 1e-9 from the library's, as (ours, the library's)."""
+        return {
+            name: (getattr(self, name), figure)
+            for name, figure in (self.library or {}).items()
+            if not _agree(getattr(self, name), figure)
+        }
 
     def as_flat_dict(self) -> dict[str, Figure]:
         """All figures by name, ready for JSON.
 
         Figures of a class are `per_class/CLASS/NAME`, cross triggers
-        `cross_triggers/CLASS/OTHER`.
+        `cross_triggers/CLASS/OTHER`, a library's `library/NAME`.
         """
         flat: dict[str, Figure] = {
             item.name: getattr(self, item.name)
@@ -123,7 +133,7 @@ class SystemMetrics:
         for label, others in self.cross_triggers.items():
             for other, count in others.items():
                 flat[f"cross_triggers/{label}/{other}"] = count
-        return flat
+        return flat | {f"library/{name}": figure for name, figure in (self.library or {}).items()}
 
 
 @dataclass(frozen=True)
@@ -132,6 +142,15 @@ class SelectionMetrics:
 
     event_f1_macro: float
     intersection_f1_macro: float
+
+
+def difference_lines(systems: Mapping[str, SystemMetrics]) -> list[str]:
+    """What of which system differs from the libraries, one figure a line."""
+    return [
+        f"{name}: {figure} is {ours}, the library's {theirs}"
+        for name, metrics in systems.items()
+        for figure, (ours, theirs) in metrics.differences.items()
+    ]
 
 
 def named(values: Floats, classes: Sequence[str]) -> dict[str, Figure]:
@@ -159,6 +178,12 @@ def figure_table(
         cells = [f"{_shown(systems[n].get(name)):>{width}}" for n, width in widths.items()]
         lines.append(f"{title:<{title_width}}" + "".join(cells))
     return "\n".join(lines)
+
+
+def _agree(ours: Figure, theirs: Figure) -> bool:
+    if ours is None or theirs is None:
+        return ours is theirs
+    return abs(ours - theirs) <= CHECK_TOLERANCE
 
 
 def _shown(value: Figure) -> str:
