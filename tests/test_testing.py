@@ -119,6 +119,9 @@ def test_selection_metric(config: Config) -> None:
     assert selection_metric(figures, config) == pytest.approx(0.8)
     by_event = override_config(config, ["training.obj_metric_synth_type=event"])
     assert selection_metric(figures, by_event) == pytest.approx(0.6)
+    for name, value in (("psds1", 0.25), ("psds2", 0.75)):
+        by_psds = override_config(config, [f"training.obj_metric_synth_type={name}"])
+        assert selection_metric(figures | {"psds1": 0.25, "psds2": 0.75}, by_psds) == 0.5 + value
 
 
 def test_validation_figures(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,6 +156,7 @@ def test_validation_figures(config: Config, monkeypatch: pytest.MonkeyPatch) -> 
     assert figures["weak_f1_macro"] == pytest.approx(0.5)
     assert figures["intersection_f1_macro"] == 1
     assert figures["event_f1_macro"] == 1
+    assert figures["psds1"] == figures["psds2"] == 1
     assert figures["loss_strong"] == pytest.approx(-np.log(0.9), rel=1e-5)
     expected = (-9 * np.log(0.75) - np.log(0.25)) / 10  # nine classes right, one wrong
     assert figures["loss_weak"] == pytest.approx(expected, rel=1e-5)

@@ -7,6 +7,7 @@ import pytest
 
 from desed_task.dataio.annotations import (
     merge_overlaps,
+    read_classes,
     read_durations,
     read_strong,
     read_weak,
@@ -120,6 +121,14 @@ def test_repeated_events_are_a_warning(table: Writer, caplog: pytest.LogCaptureF
     assert events == {"a.wav": [Event(1, 2, "Dog"), Event(1, 2, "Cat")]}
     assert "line 3: a.wav repeats the event 1.0 2.0 Dog" in caplog.text
     assert "line 5: a.wav has a row without event, and events" in caplog.text
+
+
+def test_classes_of_a_file(table: Writer) -> None:
+    header = "filename\tonset\toffset\tevent_label\n"
+    path = table(f"{header}a.wav\t0\t1\tDog\nb.wav\na.wav\t0\t1\tCat\na.wav\t2\t3\tDog\n")
+    assert read_classes(path) == ("Cat", "Dog")
+    with pytest.raises(InputError, match="no event, so no class is known"):
+        read_classes(table(f"{header}b.wav\n"))
 
 
 def test_overlapping_events_of_a_class_are_merged_in_time_order() -> None:
