@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from desed_task import __version__
 from desed_task.evaluation import (
     Intervals,
@@ -26,7 +28,7 @@ from local.sed_trainer import CrossTaskSED
 from local.testing import TestPredictions
 
 REPORT_FILE = "report.html"
-TUNING_FILE = "postprocessing.json"
+TUNING_FILE = "postprocessing.yaml"
 VERSIONED = (
     "torch",
     "torchaudio",
@@ -112,8 +114,8 @@ def report(
             tables[-1] += f"\n{folder / REPORT_FILE}"
     folder = run / "metrics_test"
     if tuned:
-        text = json.dumps(dump_tuning(tuned), indent=1)
-        (folder / TUNING_FILE).write_text(f"{text}\n", encoding="utf-8")
+        text = yaml.safe_dump(dump_tuning(tuned), sort_keys=False)
+        (folder / TUNING_FILE).write_text(text, encoding="utf-8")
     path = folder / "metrics.json"
     write_metrics(figures, config, path)
     print("\n\n".join(tables))

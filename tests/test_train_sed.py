@@ -152,8 +152,8 @@ def test_report_and_the_libraries_figures(
 def test_tuned_post_processing_is_stored_with_the_checkpoint(trained: Path, tmp_path: Path) -> None:
     """The test of a checkpoint takes what is stored; what is not stored is tuned before."""
     best = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
-    written = json.loads((trained / "metrics_test" / "postprocessing.json").read_text())
-    assert json.loads(json.dumps(best["postprocessing"])) == written
+    written = yaml.safe_load((trained / "metrics_test" / "postprocessing.yaml").read_text())
+    assert best["postprocessing"] == written
     assert set(written) == set(NETWORKS)
     window = best["postprocessing"]["student"]["tuned_median"]["window"]
     assert set(window.values()) <= {1, 5}
@@ -168,7 +168,7 @@ def test_tuned_post_processing_is_stored_with_the_checkpoint(trained: Path, tmp_
     for path in (changed, without):
         assert main(["--test_from_checkpoint", str(path), "--log_dir", str(tmp_path), *QUICK]) == 0
         newest = sorted(tmp_path.glob("version_*"))[-1] / "metrics_test"
-        used.append(json.loads((newest / "postprocessing.json").read_text()))
+        used.append(yaml.safe_load((newest / "postprocessing.yaml").read_text()))
     assert used[0]["student"]["tuned_median"]["window"] == dict.fromkeys(CLASSES, 9)
     assert used[1] == written
     assert without.read_bytes() == before
