@@ -16,8 +16,8 @@ from torch import Tensor
 
 from desed_task.errors import InputError
 from desed_task.files import appearing
-from local.config import Config, build_config
-from local.published import convert_weights, from_published, is_published
+from local.config import Config, build_config, merge, read_composed
+from local.published import DEFAULTS, convert_weights, from_published, is_published
 
 OUR_PREFIX = "networks."
 PUBLISHED_PREFIXES = {"student": "sed_student.", "teacher": "sed_teacher."}
@@ -118,9 +118,14 @@ def is_ours(checkpoint: Mapping[str, Any]) -> bool:
 
 
 def checkpoint_config(checkpoint: Mapping[str, Any], source: str) -> Config:
-    """The configuration a checkpoint was trained with. Raises InputError as `build_config`."""
+    """The configuration a checkpoint was trained with. Raises InputError as `build_config`.
+
+    Keys that are newer than the checkpoint have the recipe's values.
+    """
     raw = dict(checkpoint["hyper_parameters"])
-    return build_config(from_published(raw, source) if is_published(raw) else raw, source)
+    if is_published(raw):
+        return build_config(from_published(raw, source), source)
+    return build_config(merge(read_composed(DEFAULTS), raw), source)
 
 
 def checkpoint_weights(checkpoint: Mapping[str, Any], source: str) -> dict[str, Tensor]:

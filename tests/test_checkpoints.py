@@ -149,3 +149,16 @@ def test_chosen_configuration_keeps_the_network(published: Path) -> None:
     assert config.net.nb_filters == [32, 64, 128, 256, 256]
     assert config.feats.n_mels == 128
     assert (config.data.test_folder, config.training.seed) == ("/mine", 5)
+
+
+def test_keys_newer_than_a_checkpoint_have_the_recipe_s_values() -> None:
+    config = load_config(CONFS / "demo.yaml")
+    stored = config.model_dump()
+    del stored["postprocess"]["methods"], stored["postprocess"]["tuning_metric"]
+    old = checkpoint_config({"hyper_parameters": stored}, "old.ckpt")
+    assert old.postprocess.methods == ["median"]
+    changed = config.postprocess.model_copy(update={"methods": ["median"]})
+    assert old == config.model_copy(update={"postprocess": changed})
+    stored["postprocess"]["volume"] = 11
+    with pytest.raises(InputError, match=r"postprocess\.volume: unknown key"):
+        checkpoint_config({"hyper_parameters": stored}, "old.ckpt")
