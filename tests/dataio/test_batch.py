@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from desed_task.dataio.batch import Clip, ClipKind, collate, float_audio
@@ -30,3 +31,14 @@ def test_one_clip_of_floats_makes_the_batch_floats() -> None:
     assert batch.audio.dtype == torch.float32
     assert torch.equal(batch.audio[0], float_audio(EVERY))
     assert torch.equal(batch.audio[1], precise)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_pinned_batch_is_the_same_on_the_gpu() -> None:
+    batch = collate([clip(EVERY), clip(EVERY.flip(0))]).pin_memory()
+    assert batch.audio.is_pinned()
+    moved = batch.to("cuda", non_blocking=True)
+    assert moved.audio.dtype == torch.int16
+    given = moved.with_float_audio()
+    assert torch.equal(given.audio.cpu(), batch.with_float_audio().audio)
