@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import logging
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import soundfile
 import torch
 from torch.utils.data import DataLoader
 
-from desed_task.dataio import packing
+from desed_task.dataio import packed_store, packing
 from desed_task.dataio.audio import read_excerpt
 from desed_task.dataio.batch import collate
 from desed_task.dataio.datasets import ClipDataset, ClipRequest
@@ -323,4 +324,21 @@ def test_wav_files_that_cannot_be_packed_are_named(folder: Path, tmp_path: Path)
 
 def test_a_store_that_was_never_made_is_named(folder: Path) -> None:
     with pytest.raises(InputError, match=r"16k\.store.index\.npz: cannot be read: No such file"):
+        PackedStore(store_path(folder))
+
+
+def test_a_store_that_is_replaced_while_it_is_opened_is_opened_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(folder)
+    identity, calls = packed_store._identity, itertools.count()
+
+    def changing(path: Path) -> tuple[int, ...]:
+        return (next(calls),) if next(changed, False) else (0, *(identity(path) or ()))
+
+    monkeypatch.setattr(packed_store, "_identity", changing)
+    changed = iter([False, True])  # after the first attempt
+    assert PackedStore(store_path(folder)).index.names[0] == "Küche 1.wav".encode()
+    changed = itertools.repeat(True)
+    with pytest.raises(InputError, match="changes while it is opened"):
         PackedStore(store_path(folder))
