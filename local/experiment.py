@@ -289,7 +289,7 @@ def load_weights(module: CrossTaskSED, weights: dict[str, torch.Tensor], source:
 def fit_scaler(module: CrossTaskSED, loader: Any) -> None:
     """Take the scaler's statistics from one epoch of training clips."""
     batches = tqdm(loader, desc="Statistics of the training set", unit="batch")
-    module.scaler.fit(module.log_mel(batch.audio) for batch in batches)
+    module.scaler.fit(module.log_mel(batch.with_float_audio().audio) for batch in batches)
 
 
 def save_config(config: Config, run: Path) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import soundfile
@@ -14,8 +14,14 @@ from desed_task.errors import InputError
 
 # libsndfile's remark on a WAV file that ends before the length its header declares.
 _SHORTER_THAN_DECLARED = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+# A file's samples of 16 bits are n / 2^15, n a whole number; exact in float32.
+_FULL_SCALE = 2.0**15
 # Written by programs that stream and cannot know the length: no claim about the file at all.
 _UNKNOWN_LENGTH = 0x7FFF_F000
+
+Samples = NDArray[np.int16] | NDArray[np.float32]
+"""`(samples,)`: as 16-bit files hold them, or in [-1, 1]; `as_float` makes the latter of both."""
+_Array = TypeVar("_Array", bound=NDArray[Any])
 
 
 class AudioInfo(NamedTuple):
@@ -35,12 +41,13 @@ class Excerpt(NamedTuple):
     """A part of a file.
 
     Attributes:
-        audio: `(samples,)`, float32 in [-1, 1].
+        audio: `(samples,)`: int16 as stored where the file is mono and of 16 bits; otherwise
+            float32 in [-1, 1].
         start: the file's sample at which `audio` begins.
         file_seconds: length of the whole file, in seconds.
     """
 
-    audio: NDArray[np.float32]
+    audio: Samples
     start: int
     file_seconds: float
 
@@ -69,7 +76,7 @@ def read_audio(
     `sample_rate`, or holds samples that are no numbers.
     """
     with open_audio(path, sample_rate) as file:
-        return _read(file, start, -1 if n_samples is None else n_samples)
+        return as_float(read_samples(file, start, -1 if n_samples is None else n_samples))
 
 
 def read_excerpt(
@@ -81,21 +88,39 @@ def read_excerpt(
     Only this part is read. Errors as in `read_audio`.
     """
     with open_audio(path, sample_rate) as file:
-        start, spare = 0, file.frames - n_samples
-        if seed is not None and spare > 0:
-            start = int(np.random.default_rng(seed).integers(spare, endpoint=True))
-        return Excerpt(_read(file, start, n_samples), start, file.frames / sample_rate)
+        start = excerpt_start(file.frames, n_samples, seed)
+        return Excerpt(read_samples(file, start, n_samples), start, file.frames / sample_rate)
 
 
-def fit_length(audio: NDArray[np.float32], n_samples: int, offset: int = 0) -> NDArray[np.float32]:
+def excerpt_start(frames: int, n_samples: int, seed: int | None) -> int:
+    """First sample of the part of `n_samples` that is taken of `frames`; see `read_excerpt`."""
+    spare = frames - n_samples
+    if seed is None or spare <= 0:
+        return 0
+    return int(np.random.default_rng(seed).integers(spare, endpoint=True))
+
+
+def is_16_bit(file: soundfile.SoundFile) -> bool:
+    """Whether a file's samples are handed on as they are stored: one channel of 16-bit integers."""
+    return file.subtype == "PCM_16" and file.channels == 1
+
+
+def as_float(audio: Samples) -> NDArray[np.float32]:
+    """Samples in [-1, 1], exact; floats are returned as they are."""
+    if audio.dtype == np.int16:
+        return audio.astype(np.float32) / np.float32(_FULL_SCALE)
+    return audio.astype(np.float32, copy=False)
+
+
+def fit_length(audio: _Array, n_samples: int, offset: int = 0) -> _Array:
     """`(n_samples,)`: the samples from `offset` on, cropped, or zero-padded at the end.
 
     Without padding it is a view of `audio`, not a copy.
     """
-    part = audio[offset : offset + n_samples]
+    part: Any = audio[offset : offset + n_samples]
     if len(part) == n_samples:
         return part
-    fitted = np.zeros(n_samples, dtype=audio.dtype)
+    fitted: Any = np.zeros(n_samples, dtype=audio.dtype)
     fitted[: len(part)] = part
     return fitted
 
@@ -131,8 +156,14 @@ def _check(file: soundfile.SoundFile, path: str | Path, sample_rate: int | None)
         raise InputError(f"{path}: is at {file.samplerate} Hz, expected {sample_rate} Hz")
 
 
-def _read(file: soundfile.SoundFile, start: int, n_samples: int) -> NDArray[np.float32]:
+def read_samples(file: soundfile.SoundFile, start: int, n_samples: int) -> Samples:
+    """`n_samples` from `start` on (-1: all that follow), fewer where the file ends.
+
+    Raises ValueError for samples that are no numbers.
+    """
     file.seek(min(start, file.frames))
+    if is_16_bit(file):
+        return file.read(n_samples, dtype="int16")
     audio = file.read(n_samples, dtype="float32", always_2d=True)
     mono = audio[:, 0] if audio.shape[1] == 1 else audio.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():

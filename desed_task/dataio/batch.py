@@ -6,6 +6,7 @@ from enum import IntEnum
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 
 class ClipKind(IntEnum):
@@ -21,7 +22,8 @@ class Clip:
     """One clip as a data set delivers it.
 
     Attributes:
-        audio: `(samples,)`, float32 in [-1, 1], padded or cropped to the common length.
+        audio: `(samples,)`, padded or cropped to the common length: int16 as a file of 16 bits
+            holds them, or float32 in [-1, 1]; see `float_audio`.
         targets: `(classes, frames)`, float32 in {0, 1}: frame labels of a strongly labelled clip;
             the tags repeated over all frames of a weakly labelled one; zeros for an unlabelled one.
         kind: which of the three the targets are.
@@ -41,7 +43,8 @@ class Batch:
     """Clips stacked; clip b is row b of every tensor.
 
     Attributes:
-        audio: `(batch, samples)`, float32 in [-1, 1].
+        audio: `(batch, samples)`: int16 on its way to the device where all clips are, else float32
+            in [-1, 1]; what a network is given is always the latter.
         targets: `(batch, classes, frames)`, float32 in {0, 1}; see `Clip.targets`.
         kind: `(batch,)`, int64, a `ClipKind` each.
         names: file names, length batch.
@@ -77,6 +80,10 @@ class Batch:
             seconds=move(self.seconds),
         )
 
+    def with_float_audio(self) -> "Batch":
+        """The same batch with float32 audio in [-1, 1], made on the device it is on."""
+        return replace(self, audio=float_audio(self.audio))
+
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory (called by PyTorch's loader)."""
         return replace(
@@ -88,11 +95,22 @@ class Batch:
         )
 
 
+def float_audio(audio: Tensor) -> Tensor:
+    """int16 samples -> float32 in [-1, 1], exact; floats are returned as they are. Any shape."""
+    return audio.float() * 2.0**-15 if audio.dtype == torch.int16 else audio
+
+
 def collate(clips: Sequence[Clip]) -> Batch:
-    """Stack clips of equal length into a batch."""
+    """Stack clips of equal length into a batch, in a worker process in memory that all share.
+
+    Where only some clips are of 16 bits, these become float32 like the others.
+    """
+    audio = [clip.audio for clip in clips]
+    if any(samples.dtype != torch.int16 for samples in audio):
+        audio = [float_audio(samples) for samples in audio]
     return Batch(
-        audio=torch.stack([clip.audio for clip in clips]),
-        targets=torch.stack([clip.targets for clip in clips]),
+        audio=default_collate(audio),
+        targets=default_collate([clip.targets for clip in clips]),
         kind=torch.tensor([int(clip.kind) for clip in clips]),
         names=tuple(clip.name for clip in clips),
         seconds=torch.tensor([clip.seconds for clip in clips], dtype=torch.float64),

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from desed_task.dataio.audio import fit_length, read_excerpt
+from desed_task.dataio.audio import Excerpt, fit_length, read_excerpt
 from desed_task.dataio.batch import Clip, ClipKind
+from desed_task.dataio.packed_store import PackedStore
 from desed_task.errors import InputError
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event, encode_strong
@@ -36,6 +37,8 @@ class ClipDataset(Dataset[Clip]):
     Indexed by an integer, a longer clip begins at its start (validation, test); indexed by a
     `ClipRequest`, at a place drawn from the request's seed (training), its events moved along.
     Names and events lie in flat arrays, which worker processes share instead of copying them.
+    With the folder's packed store, clips come from there, the same samples; those it does not hold
+    come from their WAV files.
     """
 
     def __init__(
@@ -46,10 +49,16 @@ class ClipDataset(Dataset[Clip]):
         kind: ClipKind,
         classes: Sequence[str],
         grid: FrameGrid,
+        store: PackedStore | None = None,
     ):
         """`events` has one list per name; `strong`, `weak`, `unlabelled` are shorter to write."""
         if len(names) != len(events):
             raise ValueError(f"{len(names)} names but {len(events)} lists of events")
+        if store is not None and store.index.sample_rate != grid.sample_rate:
+            raise InputError(
+                f"{store.path}: is at {store.index.sample_rate} Hz, expected {grid.sample_rate} Hz"
+            )
+        self._store = store
         self.kind = kind
         self.classes = tuple(classes)
         self.grid = grid
@@ -69,10 +78,11 @@ class ClipDataset(Dataset[Clip]):
         annotations: Mapping[str, Sequence[Event]],
         classes: Sequence[str],
         grid: FrameGrid,
+        store: PackedStore | None = None,
     ) -> Self:
         """Clips whose events are known, `{name: events}`; their targets are frame labels."""
-        names = list(annotations)
-        return cls(folder, names, list(annotations.values()), ClipKind.SYNTHETIC, classes, grid)
+        names, events = list(annotations), list(annotations.values())
+        return cls(folder, names, events, ClipKind.SYNTHETIC, classes, grid, store)
 
     @classmethod
     def weak(
@@ -81,19 +91,25 @@ class ClipDataset(Dataset[Clip]):
         annotations: Mapping[str, Sequence[str]],
         classes: Sequence[str],
         grid: FrameGrid,
+        store: PackedStore | None = None,
     ) -> Self:
         """Clips whose tags are known, `{name: tags}`; a tag fills all frames of its class."""
         events = [[Event(-np.inf, np.inf, tag) for tag in tags] for tags in annotations.values()]
-        return cls(folder, list(annotations), events, ClipKind.WEAK, classes, grid)
+        return cls(folder, list(annotations), events, ClipKind.WEAK, classes, grid, store)
 
     @classmethod
     def unlabelled(
-        cls, folder: str | Path, names: Iterable[str], classes: Sequence[str], grid: FrameGrid
+        cls,
+        folder: str | Path,
+        names: Iterable[str],
+        classes: Sequence[str],
+        grid: FrameGrid,
+        store: PackedStore | None = None,
     ) -> Self:
         """Clips of which nothing is known; their targets are zeros."""
         listed = list(names)
         events: list[list[Event]] = [[] for _ in listed]
-        return cls(folder, listed, events, ClipKind.UNLABELLED, classes, grid)
+        return cls(folder, listed, events, ClipKind.UNLABELLED, classes, grid, store)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -104,16 +120,22 @@ class ClipDataset(Dataset[Clip]):
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
         name = self.name(index)
-        rate, n_samples = self.grid.sample_rate, self.grid.n_samples
-        part = read_excerpt(f"{self._folder}/{name}", rate, n_samples, seed)
-        events = self.events(index, part.start / rate)
+        part = self._read(name, seed)
+        events = self.events(index, part.start / self.grid.sample_rate)
         return Clip(
-            audio=torch.from_numpy(fit_length(part.audio, n_samples)),
+            audio=torch.from_numpy(fit_length(part.audio, self.grid.n_samples)),
             targets=torch.from_numpy(encode_strong(events, self.classes, self.grid)),
             kind=self.kind,
             name=name,
             seconds=part.file_seconds,
         )
+
+    def _read(self, name: str, seed: int | None) -> Excerpt:
+        n_samples = self.grid.n_samples
+        part = self._store.excerpt(name, n_samples, seed) if self._store is not None else None
+        if part is not None:
+            return part
+        return read_excerpt(f"{self._folder}/{name}", self.grid.sample_rate, n_samples, seed)
 
     def name(self, index: int) -> str:
         """File name of a clip."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from desed_task.dataio.audio import audio_info, fit_length, read_audio, read_excerpt
+from desed_task.dataio.audio import as_float, audio_info, fit_length, read_audio, read_excerpt
 from desed_task.errors import InputError
 from tests.audio_files import cut_off, write_tone
 
@@ -43,7 +43,7 @@ def test_an_excerpt_of_a_longer_file_begins_where_its_seed_says(ramp: Path) -> N
     starts = set()
     for seed in range(200):
         part = read_excerpt(ramp, RATE, 990, seed)
-        np.testing.assert_array_equal(part.audio * 32768, np.arange(990) + part.start)
+        np.testing.assert_array_equal(part.audio, np.arange(990) + part.start)
         assert part.file_seconds == 1000 / RATE
         starts.add(part.start)
     assert starts == set(range(11))  # both ends of the range are drawn as well
@@ -51,10 +51,27 @@ def test_an_excerpt_of_a_longer_file_begins_where_its_seed_says(ramp: Path) -> N
     assert again.start == read_excerpt(ramp, RATE, 990, 7).start
 
 
+def test_16_bit_samples_stay_what_they_are_and_others_are_floats(tmp_path: Path) -> None:
+    every = np.arange(-32768, 32768, dtype=np.int16)
+    cases = {"PCM_16": every, "PCM_24": every / 32768, "FLOAT": every / 32768}
+    for subtype, audio in cases.items():
+        path = tmp_path / f"{subtype}.wav"
+        soundfile.write(path, audio, RATE, subtype=subtype)
+        part = read_excerpt(path, RATE, len(every))
+        assert part.audio.dtype == (np.int16 if subtype == "PCM_16" else np.float32)
+        expected, _ = soundfile.read(path, dtype="float32")
+        for found in (as_float(part.audio), read_audio(path, RATE)):
+            assert found.dtype == np.float32
+            np.testing.assert_array_equal(found, expected)
+    stereo = tmp_path / "stereo.wav"
+    soundfile.write(stereo, np.stack([every, every], axis=1), RATE, subtype="PCM_16")
+    assert read_excerpt(stereo, RATE, 10).audio.dtype == np.float32
+
+
 def test_an_excerpt_without_seed_begins_at_the_start(ramp: Path) -> None:
     part = read_excerpt(ramp, RATE, 10)
     assert part.start == 0
-    np.testing.assert_array_equal(part.audio * 32768, np.arange(10))
+    np.testing.assert_array_equal(part.audio, np.arange(10))
 
 
 def test_an_excerpt_of_a_shorter_file_is_all_of_it(ramp: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from desed_task.dataio.batch import ClipKind, collate
+from desed_task.dataio.batch import Clip, ClipKind, collate, float_audio
 from desed_task.dataio.coverage import cover, coverage_report, write_missing
 from desed_task.dataio.datasets import ClipDataset, ClipRequest, CombinedDataset, weak_split
 from desed_task.errors import InputError
@@ -28,6 +28,11 @@ def write(path: Path, audio: NDArray[np.floating], rate: int = RATE) -> None:
     soundfile.write(path, audio, rate, subtype="PCM_16")
 
 
+def heard(clip: Clip) -> torch.Tensor:
+    """The clip's audio in [-1, 1], as a network is given it."""
+    return float_audio(clip.audio)
+
+
 def strong(folder: Path | str, annotations: dict[str, list[Event]]) -> ClipDataset:
     return ClipDataset.strong(folder, annotations, CLASSES, GRID)
 
@@ -37,8 +42,8 @@ def test_a_strong_clip(tmp_path: Path) -> None:
     clip = strong(tmp_path, {"a.wav": [Event(0.064, 0.13, "Dog"), Event(9.9, 11.0, "Cat")]})[0]
     assert (clip.name, clip.kind, clip.seconds) == ("a.wav", ClipKind.SYNTHETIC, 10.0)
     assert clip.audio.shape == (160000,)
-    assert clip.audio.dtype == torch.float32
-    assert (clip.audio == 0.25).all()
+    assert clip.audio.dtype == torch.int16  # as the file holds it
+    assert (heard(clip) == 0.25).all()
     expected = torch.zeros(3, 156)
     expected[1, 1:3] = 1
     expected[0, 154:156] = 1
@@ -71,7 +76,7 @@ def test_a_shorter_clip_is_padded_with_zeros(tmp_path: Path, samples: int) -> No
     for item in (0, ClipRequest(0, seed=3)):
         clip = clips[item]
         assert clip.audio.shape == (160000,)
-        assert (clip.audio[:samples] == 0.5).all()
+        assert (heard(clip)[:samples] == 0.5).all()
         assert (clip.audio[samples:] == 0).all()
         assert clip.seconds == pytest.approx(samples / RATE)
 
@@ -80,7 +85,7 @@ def test_a_longer_clip_begins_at_its_start_in_evaluation(tmp_path: Path) -> None
     write(tmp_path / "a.wav", np.arange(12 * RATE) % 30000 / 32768)
     clips = strong(tmp_path, {"a.wav": [Event(9.0, 12.0, "Dog"), Event(11.0, 11.5, "Cat")]})
     clip = clips[0]
-    np.testing.assert_array_equal(clip.audio * 32768, np.arange(160000) % 30000)
+    np.testing.assert_array_equal(clip.audio, np.arange(160000) % 30000)
     assert clip.seconds == 12.0
     assert clips.events(0) == [Event(9.0, 10.0, "Dog")]
     assert clip.targets.sum() == clip.targets[1, 140:].sum() == 16

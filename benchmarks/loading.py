@@ -1,0 +1,157 @@
+"""Loading: clips a second from WAV files and from a packed store; cost of a large set's index.
+
+python -m benchmarks loading [--clips N] [--rounds N] [--workers N] [--entries N …] [--json FILE]
+
+Files are read once before they are timed, so they come from the operating system's cache. A clip
+lasts 10 s; what is timed ends with the batch in the main process, 24 clips each, and includes
+targets. The large sets are generated: annotations, an index of as many entries, and a store of
+empty space; preparing them (resampling, checksums) is not part of what is timed.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from torch.utils.data import DataLoader
+
+from benchmarks.large_set import LargeSet, measure_large_set
+from benchmarks.measure import Timing, interleaved, machine
+from desed_task.dataio.batch import Clip, collate
+from desed_task.dataio.datasets import ClipDataset
+from desed_task.dataio.packed_store import PackedStore, store_path
+from desed_task.dataio.packing import pack_folder
+from desed_task.dataio.sampler import MixtureBatchSampler
+from desed_task.errors import InputError
+from desed_task.frames import FrameGrid
+from desed_task.labels import Event
+from local.classes import CLASSES
+
+GRID = FrameGrid()
+BATCH = 24
+_PASSES = 4  # over all clips in a round: a process's first batches are slower
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks loading", description=__doc__)
+    parser.add_argument("--clips", type=int, default=720, help="generated (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--entries",
+        type=int,
+        nargs="*",
+        default=[10_000, 100_000],
+        help="sizes of the large sets (default: %(default)s)",
+    )
+    parser.add_argument("--folder", type=Path, help="for the files (default: a temporary one)")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    args = parser.parse_args(argv)
+    least = {"clips": BATCH, "rounds": 1, "workers": 0}
+    for name, smallest in least.items():
+        if getattr(args, name) < smallest:
+            raise InputError(f"--{name} {getattr(args, name)}: {smallest} or more is right")
+    if min(args.entries, default=BATCH) < BATCH:
+        raise InputError(f"--entries {min(args.entries)}: {BATCH} or more is right")
+    print(machine())
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        speeds = clips_a_second(Path(folder), args.clips, args.workers, args.rounds)
+    for name, speed in speeds.items():
+        print(f"{name:<16}{speed['median']:9.0f} clips/s", end=" ")
+        print(f"({speed['least']:.0f} to {speed['most']:.0f}; {args.workers} workers)", flush=True)
+    sets = []
+    for entries in args.entries:
+        with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+            sets.append(measure_large_set(Path(folder), entries, args.workers))
+    print_large_sets(sets)
+    if args.json is not None:
+        report = {
+            "machine": machine(),
+            "workers": args.workers,
+            "clips_per_second": speeds,
+            "large_sets": [vars(of_set) for of_set in sets],
+        }
+        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def clips_a_second(
+    folder: Path, n_clips: int, workers: int, rounds: int
+) -> dict[str, dict[str, float]]:
+    """Median, least and most clips a second of rounds in turns, from WAV files and the store."""
+    names = write_clips(folder / "16k", n_clips)
+    pack_folder(folder / "16k", GRID.sample_rate, progress=False)
+    store = PackedStore(store_path(folder / "16k"))
+    events = {
+        name: [Event(second, second + 2.5, CLASSES[second]) for second in range(4)]
+        for name in names
+    }
+    routes = {
+        name: _Route(ClipDataset.strong(folder / "16k", events, CLASSES, GRID, source), workers)
+        for name, source in (("wav", None), ("packed store", store))
+    }
+    timings, served = interleaved(routes, rounds + 1, "clips a second")
+    speeds = {}
+    for name, timing in timings.items():
+        # The first round fills the cache.
+        speed = sorted(served[name] / seconds for seconds in timing.seconds[1:])
+        median = served[name] / Timing(timing.seconds[1:]).median
+        speeds[name] = {"median": median, "least": speed[0], "most": speed[-1]}
+    return speeds
+
+
+class _Route:
+    """An epoch of random clips through worker processes that stay, as in training."""
+
+    def __init__(self, clips: ClipDataset, workers: int) -> None:
+        sampler = MixtureBatchSampler({"clips": len(clips)}, {"clips": BATCH}, seed=0)
+        self.loader: DataLoader[Clip] = DataLoader(
+            clips,
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        )
+
+    def __call__(self) -> int:
+        """Clips served."""
+        return sum(len(batch.names) for _ in range(_PASSES) for batch in self.loader)
+
+
+def write_clips(folder: Path, n_clips: int) -> list[str]:
+    """WAV files of noise, 10 s, 16 bits; their names."""
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(-9000, 9000, GRID.n_samples).astype(np.int16)
+    names = [f"clip{number:06d}.wav" for number in range(n_clips)]
+    for number, name in enumerate(names):
+        audio = np.roll(noise, 97 * number)
+        soundfile.write(folder / name, audio, GRID.sample_rate, subtype="PCM_16")
+    return names
+
+
+def print_large_sets(sets: Sequence[LargeSet]) -> None:
+    """A column per set, a line per figure."""
+    rows: list[tuple[str, str, Any]] = [
+        ("entries", "{:,}", lambda of_set: of_set.entries),
+        ("reading the annotations, s", "{:.2f}", lambda of_set: of_set.annotations_s),
+        ("looking for the files, s", "{:.2f}", lambda of_set: of_set.coverage_s),
+        ("comparing sources and index, s", "{:.2f}", lambda of_set: of_set.sources_s),
+        ("opening the store, s", "{:.3f}", lambda of_set: of_set.opening_s),
+        ("data set, s", "{:.2f}", lambda of_set: of_set.dataset_s),
+        ("sampler, a whole epoch, s", "{:.3f}", lambda of_set: of_set.sampler_s),
+        ("sampler, to the first batch, s", "{:.4f}", lambda of_set: of_set.sampler_first_s),
+        ("index, bytes an entry", "{:.0f}", lambda of_set: of_set.index_bytes / of_set.entries),
+        (
+            "data set, bytes an entry",
+            "{:.0f}",
+            lambda of_set: of_set.dataset_bytes / of_set.entries,
+        ),
+        ("a worker's own memory, MB", "{:.1f}", lambda of_set: max(of_set.worker_mb, default=0)),
+    ]
+    for title, form, value in rows:
+        print(f"{title:<34}" + "".join(f"{form.format(value(of_set)):>12}" for of_set in sets))
