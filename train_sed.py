@@ -5,6 +5,7 @@ python train_sed.py --test_from_checkpoint PATH       test a checkpoint
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from desed_task.errors import run_cli
 
 CONF_FILE = Path("confs/sed.yaml")
+NEWEST = "last"
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -35,7 +37,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--resume_from_checkpoint",
         type=Path,
         metavar="P",
-        help="go on training from a checkpoint of ours, in its own run's folder",
+        help="go on training from a checkpoint of ours, in its own run's folder; 'last': from "
+        "last.ckpt of the newest run under --log_dir",
     )
     parser.add_argument(
         "--test_from_checkpoint",
@@ -79,12 +82,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Configuration -> data -> fit or test."""
     args = parse_args(argv)
-    from local import experiment
+    from local import experiment, runs
+    from local.callbacks import end_at_once
     from local.checkpoints import checkpoint_config, read_checkpoint, test_config
     from local.config import load_config, override_config
     from local.memory import keep_freed_memory
 
+    signal.signal(signal.SIGTERM, end_at_once)
     experiment.quiet_lightning()
+    if args.resume_from_checkpoint == Path(NEWEST):
+        args.resume_from_checkpoint = runs.newest_checkpoint(args.log_dir)
     machine = experiment.Machine(experiment.choose_gpus(args.gpus), args.fast_dev_run)
     checkpoint: Path | None = args.test_from_checkpoint or args.resume_from_checkpoint
     if checkpoint is None:
@@ -101,11 +108,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if machine.gpus == 0:
         keep_freed_memory()
     if args.test_from_checkpoint:
-        run = experiment.new_run_folder(args.log_dir)
+        run = runs.new_run_folder(args.log_dir)
         done = experiment.test(config, machine, run, args.test_from_checkpoint, check=args.check)
     else:
-        resumed = experiment.run_folder_of(checkpoint) if checkpoint else None
-        run = resumed or experiment.new_run_folder(args.log_dir)
+        resumed = runs.run_folder_of(checkpoint) if checkpoint else None
+        run = resumed or runs.new_run_folder(args.log_dir)
         done = experiment.fit(config, machine, run, checkpoint, check=args.check)
     print(f"\n{done.metrics}")
     if done.differences:

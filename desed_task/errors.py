@@ -5,16 +5,23 @@ from collections.abc import Callable
 from typing import NoReturn
 
 USAGE_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+TERMINATED = 143  # 128 + SIGTERM
 
 
 class InputError(Exception):
     """Something the user can mend: a file, a key, a value; the message says what is right."""
 
 
+class Terminated(BaseException):
+    """SIGTERM was followed; the message says how to go on. No `except Exception` stops it."""
+
+
 def run_cli(main: Callable[[], int | None]) -> NoReturn:
     """Run a command line's `main` and leave with its status; an `InputError` becomes one message.
 
-    Exit status: what `main` returns (None: 0), 2 after an `InputError`, 130 after Ctrl-C.
+    Exit status: what `main` returns (None: 0), 2 after an `InputError`, 130 after Ctrl-C,
+    143 after `Terminated`.
     """
     try:
         sys.exit(main())
@@ -23,7 +30,10 @@ def run_cli(main: Callable[[], int | None]) -> NoReturn:
         sys.exit(USAGE_ERROR)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
+    except Terminated as error:
+        print(error, file=sys.stderr)
+        sys.exit(TERMINATED)
 
 
 def _without_traceback(message: str) -> str:

@@ -26,6 +26,7 @@ from desed_task.errors import InputError
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
+from local.callbacks import outlive_sigterm
 from local.classes import CLASSES
 from local.config import Config
 from local.prepare import VALIDATION, AudioSet, prepare_sets, test_sets, training_sets
@@ -123,10 +124,17 @@ class DesedDataModule(pl.LightningDataModule):
         sampler = MixtureBatchSampler(self._train_sizes, training.clips_per_set, training.seed)
         return EpochLoader(
             self.train_clips,
-            current_epoch=lambda: self.trainer.current_epoch if self.trainer else 0,
+            position=self._position,
             batch_sampler=sampler,
             **self._loading(persistent=True),
         )
+
+    def _position(self) -> tuple[int, int]:
+        """The epoch and the batches of it that training is through with."""
+        if self.trainer is None:
+            return 0, 0
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return self.trainer.current_epoch, done
 
     def val_dataloader(self) -> list[DataLoader[Clip]]:
         """One loader of the weak validation clips, one of the synthetic ones."""
@@ -237,12 +245,16 @@ class DesedDataModule(pl.LightningDataModule):
             "num_workers": workers,
             "persistent_workers": persistent and workers > 0,
             "pin_memory": on_gpu,
+            "worker_init_fn": outlive_sigterm,
             "generator": torch.Generator().manual_seed(self.config.training.seed),
         }
 
 
 class EpochLoader(DataLoader[Clip]):
-    """A loader that asks for the epoch when its first batch is asked for, and not before.
+    """A loader that asks where training stands when its first batch is asked for, and not before.
+
+    `position` returns the epoch and the batches of it that were trained on: a run that was resumed
+    in the middle of an epoch gets the rest of it.
 
     Lightning makes the iterator before it has settled, on resuming, which epoch it is in; and it
     tells samplers of the epoch, but not batch samplers.
@@ -251,14 +263,14 @@ class EpochLoader(DataLoader[Clip]):
     def __init__(
         self,
         dataset: CombinedDataset,
-        current_epoch: Callable[[], int],
+        position: Callable[[], tuple[int, int]],
         batch_sampler: MixtureBatchSampler,
         **loading: Any,
     ):
         super().__init__(dataset, batch_sampler=batch_sampler, **loading)
         self.mixture = batch_sampler
-        self.current_epoch = current_epoch
+        self.position = position
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        self.mixture.set_epoch(self.current_epoch())
+        self.mixture.set_epoch(*self.position())
         yield from super().__iter__()

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from desed_task.errors import InputError
+from local.callbacks import Checkpoints, Preemption, Progress
 from local.checkpoints import (
     add_to_checkpoint,
     checkpoint_config,
@@ -31,12 +32,11 @@ from local.postprocessing import (
     needs_tuning,
     stored_tuning,
 )
+from local.runs import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT
 from local.scoring import Outcome, report, tune_networks
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
 
 MISSING_FILE = "missing_clips.txt"
-CHECKPOINTS = "checkpoints"
-CONFIG_FILE = "config.yaml"
 LOG_INTERVAL = 10  # steps
 FAST_BATCHES = 2
 
@@ -78,64 +78,6 @@ def choose_gpus(wanted: int) -> int:
     return wanted
 
 
-def new_run_folder(log_dir: Path) -> Path:
-    """The next `version_N` under `log_dir`, made."""
-    try:
-        log_dir.mkdir(parents=True, exist_ok=True)
-        taken = [
-            int(path.name.removeprefix("version_"))
-            for path in log_dir.glob("version_*")
-            if path.name.removeprefix("version_").isdigit()
-        ]
-        folder = log_dir / f"version_{max(taken, default=-1) + 1}"
-        folder.mkdir()
-    except OSError as error:
-        raise InputError(f"--log_dir {log_dir}: cannot be written: {error.strerror}") from None
-    return folder
-
-
-def run_folder_of(checkpoint: Path) -> Path | None:
-    """The run a checkpoint belongs to, None where it lies elsewhere."""
-    folder = checkpoint.resolve().parent.parent
-    return folder if (folder / CONFIG_FILE).is_file() else None
-
-
-class Progress(TQDMProgressBar):
-    """A progress bar without the run's number."""
-
-    def get_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Loss, latest and best selection metric."""
-        metrics = super().get_metrics(*args, **kwargs)
-        metrics.pop("v_num", None)
-        trainer = args[0]
-        for callback in trainer.checkpoint_callbacks:
-            best = getattr(callback, "best_model_score", None)
-            if best is not None:
-                metrics["best"] = float(best)
-        return metrics
-
-
-class Checkpoints(ModelCheckpoint):
-    """Best and last checkpoint; knows its best one again when the run's folder was moved."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state of a resumed run, its paths in the folder of now."""
-        here = Path(str(self.dirpath))
-
-        def moved(path: str) -> str:
-            new = here / Path(path).name
-            return str(new) if path and new.is_file() else path
-
-        state_dict = dict(state_dict)
-        if (here / Path(state_dict["best_model_path"]).name).is_file():
-            state_dict["dirpath"] = self.dirpath
-        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            state_dict[key] = moved(state_dict[key])
-        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
-        state_dict["best_k_models"] = best
-        super().load_state_dict(state_dict)
-
-
 def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
     """Lightning's trainer with the run's loggers, checkpoints and progress bar."""
     training = config.training
@@ -152,6 +94,7 @@ def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
             enable_version_counter=False,
         ),
         EarlyStopping(SELECTION_METRIC, mode="max", patience=training.early_stop_patience),
+        Preemption(run / CHECKPOINTS / LAST_CHECKPOINT),
     ]
     return pl.Trainer(
         accelerator="gpu" if machine.gpus else "cpu",
@@ -345,5 +288,6 @@ def quiet_lightning() -> None:
         ".*isinstance.treespec, LeafSpec.*",  # of Lightning's own code
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
+        ".*your dataloader is not resumable.*",  # it is: local.data.EpochLoader
     ):
         warnings.filterwarnings("ignore", message)

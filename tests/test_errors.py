@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from desed_task.errors import InputError, run_cli
+from desed_task.errors import InputError, Terminated, run_cli
 
 
 class Broken(Dataset[torch.Tensor]):
@@ -42,11 +42,12 @@ def test_statuses(capsys: pytest.CaptureFixture[str]) -> None:
         (lambda: None, None),
         (lambda: 3, 3),
         (lambda: _fail(KeyboardInterrupt()), 130),
+        (lambda: _fail(Terminated("go on with --resume")), 143),
     ):
         with pytest.raises(SystemExit) as caught:
             run_cli(main)
         assert caught.value.code == status
-    assert "interrupted" in capsys.readouterr().err
+    assert capsys.readouterr().err == "interrupted\ngo on with --resume\n"
 
 
 def test_other_errors_are_not_hidden() -> None:

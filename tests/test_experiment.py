@@ -15,9 +15,8 @@ from local.experiment import (
     choose_gpus,
     count_multiply_adds,
     describe,
-    new_run_folder,
-    run_folder_of,
 )
+from local.runs import new_run_folder, run_folder_of
 from local.sed_trainer import CrossTaskSED
 from tests.paths import CONFS, ROOT
 

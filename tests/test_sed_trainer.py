@@ -14,6 +14,7 @@ from local.config import Config, override_config
 from local.data import DesedDataModule
 from local.experiment import Machine, make_trainer
 from local.sed_trainer import CrossTaskSED
+from tests.given_batches import PLAIN, given_batch, gradients, half
 from tests.tiny import tiny_config
 
 CPU = Machine(gpus=0, fast=False)
@@ -161,6 +162,17 @@ def test_accumulated_batches_count_as_one_step(tiny_data: Path, tmp_path: Path) 
     torch.testing.assert_close(
         recorder.teacher[3][name], 0.5 * recorder.student[0][name] + 0.5 * recorder.student[3][name]
     )
+
+
+def test_two_accumulated_halves_are_one_batch(tiny_data: Path) -> None:
+    config = tiny_config(tiny_data, *PLAIN)
+    batch = given_batch(config)
+    whole = gradients(config, [batch])
+    halves = gradients(config, [half(batch, 0), half(batch, 1)])
+    assert whole.keys() == halves.keys()
+    assert sum(float(gradient.abs().sum()) > 0 for gradient in whole.values()) > 20
+    for name, gradient in whole.items():
+        torch.testing.assert_close(halves[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16-mixed"])

@@ -273,6 +273,7 @@ MISTAKES = {
     ("--set", "training.precision=16-mixed", "--gpus", "0"): "16-mixed needs a GPU",
     ("--gpus", "2"): "a run uses one device",
     ("--gpus", "-1"): "a number of GPUs",
+    ("--resume_from_checkpoint", "last"): "last: no run under --log_dir",
     ("--test_from_checkpoint", "nothing.ckpt"): "nothing.ckpt: cannot be read",
     ("--resume_from_checkpoint", "a", "--test_from_checkpoint", "b"): "exclude each other",
     ("--set", "data.synth_tsv=nothing.tsv", "--gpus", "0"): "nothing.tsv",

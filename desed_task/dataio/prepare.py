@@ -145,8 +145,9 @@ def _run(
 
 
 def _ignore_interrupt() -> None:
-    """Ctrl-C is for the main process, which then stops the workers."""
+    """Ctrl-C is for the main process, which then stops the workers; SIGTERM ends any at once."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _prepare_file(sample_rate: int, files: _Files) -> _Outcome:

@@ -49,17 +49,23 @@ class MixtureBatchSampler(Sampler[list[ClipRequest]]):
         self.batch_sizes = dict(batch_sizes)
         self.seed = seed
         self.epoch = epoch
+        self.first_batch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose batches the next iteration yields."""
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose the epoch whose batches the next iteration yields, and the first of them.
+
+        An epoch that was interrupted goes on with the batch that it had come to.
+        """
         self.epoch = epoch
+        self.first_batch = first_batch
 
     def __len__(self) -> int:
         return min(self.sizes[name] // share for name, share in self.batch_sizes.items() if share)
 
     def __iter__(self) -> Iterator[list[ClipRequest]]:
         indices, seeds = self._draw()
-        for of_batch, of_clips in zip(indices, seeds, strict=True):
+        rest = slice(self.first_batch, None)
+        for of_batch, of_clips in zip(indices[rest], seeds[rest], strict=True):
             pairs = zip(of_batch.tolist(), of_clips.tolist(), strict=True)
             yield [ClipRequest(index, seed) for index, seed in pairs]
 

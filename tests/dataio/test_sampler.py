@@ -69,6 +69,15 @@ def test_an_epoch_depends_on_seed_and_number_alone() -> None:
     assert indices(MixtureBatchSampler(SIZES, SHARES, seed=6, epoch=2)) != indices(sampler)
 
 
+def test_an_epoch_goes_on_where_it_was_left() -> None:
+    sampler = MixtureBatchSampler(SIZES, SHARES, seed=5, epoch=3)
+    whole = list(sampler)
+    sampler.set_epoch(3, first_batch=2)
+    assert list(sampler) == whole[2:]
+    sampler.set_epoch(4)
+    assert len(list(sampler)) == len(whole)
+
+
 def test_each_draw_has_its_own_seed() -> None:
     sampler = MixtureBatchSampler(SIZES, SHARES, seed=0)
     seeds = [request.seed for batch in sampler for request in batch]
