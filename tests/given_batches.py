@@ -79,6 +79,7 @@ def gradients(config: Config, batches: Sequence[Batch], **options: Any) -> dict[
         accumulate_grad_batches=len(batches),
         **options,
     )
-    trainer.fit(module, DataLoader(list(batches), batch_size=None, collate_fn=lambda batch: batch))
+    given: Any = list(batches)
+    trainer.fit(module, DataLoader(given, batch_size=None, collate_fn=lambda batch: batch))
     assert module.global_step == 1
     return module.gradients
