@@ -2,10 +2,10 @@
 
 import sys
 
-from benchmarks import evaluation
+from benchmarks import evaluation, step
 from desed_task.errors import InputError, run_cli
 
-SUBJECTS = {"evaluation": evaluation.main}
+SUBJECTS = {"evaluation": evaluation.main, "step": step.main}
 
 
 def main() -> int:
