@@ -123,7 +123,8 @@ def loss_terms(
     student: SEDOutput, teacher: SEDOutput, distorted: DistortedBatch, counted: Tensor
 ) -> dict[str, Tensor]:
     """The table of the recipe, unweighted; `counted` `(classes,)` boolean, False for Dishes."""
-    assert student.sod_logits is not None and teacher.sod_logits is not None
+    assert student.sod_logits is not None
+    assert teacher.sod_logits is not None
     synthetic, weak = distorted.kind == ClipKind.SYNTHETIC, distorted.kind == ClipKind.WEAK
     real = ~synthetic
     targets = distorted.targets
@@ -177,14 +178,17 @@ def self_consistency(student: SEDOutput, distorted: DistortedBatch, kind: ClipKi
 
 def total_loss(terms: dict[str, Tensor], consistency_weight: float) -> Tensor:
     """The weighted sum; `consistency_weight` is w of the step."""
-    supervised = sum(weight * terms[name] for name, weight in SUPERVISED.items())
-    consistency = sum(weight * terms[name] for name, weight in CONSISTENCY.items())
-    return supervised + consistency_weight * consistency
+    total = torch.zeros_like(terms["sod"])
+    for name, weight in SUPERVISED.items():
+        total = total + weight * terms[name]
+    for name, weight in CONSISTENCY.items():
+        total = total + consistency_weight * weight * terms[name]
+    return total
 
 
 @torch.no_grad()
 def average(student: nn.Module, teacher: nn.Module, step: int) -> None:
-    """Teacher ← α·teacher + (1-α)·student after optimiser step `step` = 1, 2, …"""
+    """Teacher ← α·teacher + (1-α)·student after so many optimiser steps (1, 2, …)."""
     alpha = min(1 - 1 / (step + 1), 0.999)
     for mine, theirs in zip(student.parameters(), teacher.parameters(), strict=True):
         theirs.data.mul_(alpha).add_(mine.data, alpha=1 - alpha)

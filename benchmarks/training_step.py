@@ -141,7 +141,8 @@ class OurStep(TrainingStep):
         super().__init__(config, batch, precision)
         self.module = CrossTaskSED(config).to(self.device).train()
         self.student, self.teacher = (self.module.networks[name] for name in ("student", "teacher"))
-        self.optimizer = self.module.configure_optimizers()["optimizer"]  # type: ignore[index, call-overload]
+        configured: Any = self.module.configure_optimizers()
+        self.optimizer = configured["optimizer"]
         self.mean_teacher = MeanTeacher(self.student, self.teacher, config.training.ema_factor)
 
     def augmentation(self) -> None:
