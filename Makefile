@@ -1,6 +1,7 @@
 # make demo   train and test the whole recipe on a generated data set
 # make test   the tests
 # make bench-evaluation   the evaluation against the plain route (about 10 minutes)
+# make bench-step   the training step by part, a plain one beside it (some minutes on two idle cores)
 # All create .venv and install requirements.lock (and requirements-nodeps.lock) in it, once.
 # Another environment is used with PYTHON=...: make PYTHON=python test
 
@@ -11,7 +12,7 @@ PYTHON := .venv/bin/python
 ENVIRONMENT := .venv/installed-$(shell cat requirements.lock requirements-nodeps.lock | cksum | cut -d' ' -f1)
 endif
 
-.PHONY: demo test lint coverage bench-evaluation
+.PHONY: demo test lint coverage bench-evaluation bench-step
 
 demo: $(ENVIRONMENT) demo_data
 	$(PYTHON) train_sed.py --conf_file confs/demo.yaml --log_dir exp/demo
@@ -28,6 +29,9 @@ coverage: $(ENVIRONMENT)
 
 bench-evaluation: $(ENVIRONMENT)
 	$(PYTHON) -m benchmarks evaluation
+
+bench-step: $(ENVIRONMENT)
+	$(PYTHON) -m benchmarks step --reference
 
 lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff check .

@@ -2,10 +2,10 @@
 
 import sys
 
-from benchmarks import evaluation, loading
+from benchmarks import evaluation, loading, step
 from desed_task.errors import InputError, run_cli
 
-SUBJECTS = {"evaluation": evaluation.main, "loading": loading.main}
+SUBJECTS = {"evaluation": evaluation.main, "loading": loading.main, "step": step.main}
 
 
 def main() -> int:

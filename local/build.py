@@ -32,28 +32,31 @@ def build_scaler(config: Config) -> Scaler:
 
 def build_network(config: Config) -> CRNN:
     """The two-branch CRNN of a configuration, with fresh weights."""
+    return CRNN(build_crnn_shape(config))
+
+
+def build_crnn_shape(config: Config) -> CRNNShape:
+    """Widths, depths and numbers of a configuration's network."""
     net = config.net
-    return CRNN(
-        CRNNShape(
-            n_classes=len(CLASSES),
-            filters=tuple(net.nb_filters),
-            kernel_sizes=tuple(net.kernel_size),
-            pooling=tuple((time, band) for time, band in net.pooling),
-            sed_filters=tuple(net.sed_filters),
-            sed_kernel_sizes=tuple(net.sed_kernel_size),
-            sed_pooling=tuple((time, band) for time, band in net.sed_pooling),
-            subspectral_blocks=net.subspectral_blocks,
-            subspectral_groups=net.subspectral_bands,
-            rnn_layers=net.rnn_layers,
-            rnn_cells=net.n_RNN_cell,
-            dropout=net.dropout,
-            dropout_recurrent=net.dropout_recurrent,
-            dropout_output=net.dropout_output,
-            norm_eps=net.batchnorm_eps,
-            norm_momentum=net.batchnorm_momentum,
-            weak_floor=net.weak_floor,
-            sod_branch=net.sod_branch,
-        )
+    return CRNNShape(
+        n_classes=len(CLASSES),
+        filters=tuple(net.nb_filters),
+        kernel_sizes=tuple(net.kernel_size),
+        pooling=tuple((time, band) for time, band in net.pooling),
+        sed_filters=tuple(net.sed_filters),
+        sed_kernel_sizes=tuple(net.sed_kernel_size),
+        sed_pooling=tuple((time, band) for time, band in net.sed_pooling),
+        subspectral_blocks=net.subspectral_blocks,
+        subspectral_groups=net.subspectral_bands,
+        rnn_layers=net.rnn_layers,
+        rnn_cells=net.n_RNN_cell,
+        dropout=net.dropout,
+        dropout_recurrent=net.dropout_recurrent,
+        dropout_output=net.dropout_output,
+        norm_eps=net.batchnorm_eps,
+        norm_momentum=net.batchnorm_momentum,
+        weak_floor=net.weak_floor,
+        sod_branch=net.sod_branch,
     )
 
 

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from benchmarks import evaluation, loading
+from benchmarks import evaluation, loading, step
 from benchmarks.__main__ import main
 from benchmarks.measure import Pair, Timing
 from benchmarks.systems import load_systems
+from benchmarks.training_step import OurStep, ReferenceStep, random_batch
 from desed_task.errors import InputError
+from local.config import override_config
 
 
 def test_the_plain_route_gives_the_same_figures(
@@ -78,9 +81,87 @@ def test_ratio_is_the_median_of_the_rounds() -> None:
         (["evaluation", "--rounds", "0"], "--rounds 0"),
         (["loading", "--clips", "5"], "--clips 5: 24 or more"),
         (["loading", "--entries", "100", "5"], "--entries 5: 24 or more"),
+        (["step", "--clips", "20"], "multiple of 12"),
+        (["step", "--rounds", "0"], "--rounds 0"),
+        (["step", "--clock", "cpu", "--device", "cuda"], "--clock cpu"),
     ],
 )
 def test_wrong_usage(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
     with pytest.raises(InputError, match=message):
         main()
+
+
+def _small_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips of a second, a narrow network and little to copy."""
+    whole = step.load_config(step.CONFIG)
+    small = override_config(
+        whole,
+        [
+            "data.audio_max_len=1",
+            "net.nb_filters=[4, 4, 8, 8, 8]",
+            "net.sed_filters=[8, 8]",
+            "net.n_RNN_cell=4",
+        ],
+    )
+    monkeypatch.setattr(step, "load_config", lambda path: small)
+    monkeypatch.setattr(step, "MATRIX", 32)
+    monkeypatch.setattr(step, "COPIED", 1000)
+
+
+def test_step_prints_what_it_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _small_step(monkeypatch)
+    monkeypatch.setattr(step, "peak_memory", lambda task, *arguments: task(*arguments) or 0.5)
+    written = tmp_path / "figures.json"
+    sizes = ["--reference", "--clips", "12", "--rounds", "2"]
+    assert step.main([*sizes, "--json", str(written)]) == 0
+    report = json.loads(written.read_text())
+    parts = set(report["parts_s"]["ours"])
+    assert {"augmentation", "features", "losses", "optimiser + EMA", "whole step"} <= parts
+    assert set(report["parts_s"]["reference"]) == set(report["ratio"]) == parts
+    assert all(len(seconds) == 2 for seconds in report["parts_s"]["ours"].values())
+    assert report["flop"] > 1e6
+    shown = capsys.readouterr().out
+    assert f"{report['ratio']['whole step']:.2f} x" in shown
+    assert "network of reference" in shown
+
+
+def test_arithmetic_of_a_known_product() -> None:
+    class Product:
+        a, b = torch.ones(3, 4), torch.ones(4, 5)
+
+        def run(self) -> None:
+            (self.a @ self.b).view(5, 3)
+
+    flops, moved = step.arithmetic(Product())  # type: ignore[arg-type]
+    assert flops == 2 * 3 * 4 * 5
+    assert moved == 4 * (3 * 4 + 4 * 5 + 3 * 5)
+
+
+def test_both_steps_have_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole steps one after the other, draws, Adam and teacher included, without dropout."""
+    _small_step(monkeypatch)
+    still = ["net.dropout=0", "net.dropout_output=0"]
+    config = override_config(step.load_config(step.CONFIG), still)
+    batch = random_batch(12, config, torch.device("cpu"))
+    ours = OurStep(config, batch, "32")
+    plain = ReferenceStep(config, batch, ours)
+    # Adam divides by the gradient's size, so that rounding grows from step to step.
+    for tolerance in (1e-4, 1e-2, 1e-2):
+        ours.run()
+        plain.run()
+        torch.testing.assert_close(plain.loss, ours.loss, rtol=tolerance, atol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_step_runs_on_a_gpu(
+    precision: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _small_step(monkeypatch)
+    sizes = ["--clips", "12", "--rounds", "1", "--device", "cuda", "--precision", precision]
+    assert step.main(["--reference", *sizes]) == 0
+    assert "whole step" in capsys.readouterr().out

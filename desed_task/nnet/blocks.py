@@ -8,6 +8,7 @@ Source: docs/recipe.md, "Network".
 from torch import Tensor, nn
 
 from desed_task.nnet.dropout import Dropout
+from desed_task.nnet.fused import can_fuse, fused_tail
 
 
 class SubSpectralBatchNorm(nn.Module):
@@ -71,7 +72,8 @@ class ConvBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, channels, kernel_size, padding=kernel_size // 2)
-        self.norm: nn.Module
+        self.groups = groups or 1
+        self.norm: nn.BatchNorm2d | SubSpectralBatchNorm
         if groups is None:
             self.norm = nn.BatchNorm2d(channels, eps=eps, momentum=momentum)
         else:
@@ -79,11 +81,16 @@ class ConvBlock(nn.Module):
         self.gate = ContextGating(channels)
         self.dropout = Dropout(dropout)
         time, band = pooling
-        self.pool = nn.AvgPool2d((band, time))
+        self.pooling = (band, time)
+        self.pool = nn.AvgPool2d(self.pooling)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, inputs, bands, frames)` -> `(batch, channels, bands / pool, frames / pool)`."""
-        return self.pool(self.dropout(self.gate(self.norm(self.conv(x)))))
+        x = self.conv(x)
+        if self.training and can_fuse(x, self.groups, self.pooling):
+            norm = self.norm.norm if isinstance(self.norm, SubSpectralBatchNorm) else self.norm
+            return fused_tail(x, norm, self.groups, self.gate.linear, self.dropout.p, self.pooling)
+        return self.pool(self.dropout(self.gate(self.norm(x))))
 
 
 class FusionLayer(nn.Module):

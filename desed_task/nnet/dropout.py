@@ -1,15 +1,33 @@
 """Dropout whose mask costs little on a CPU, where PyTorch draws one number after the other."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 _STEPS = 1 << 16  # a mask is drawn from 16 random bits per element
 
 
+def draw_kept(shape: Sequence[int], p: float) -> Tensor:
+    """Mask of elements that stay, boolean, on the CPU; `p` in steps of 1/65536.
+
+    One 64-bit draw serves four elements.
+    """
+    numel = torch.Size(shape).numel()
+    draws = torch.empty(-(-numel // 4), dtype=torch.int64).random_(-(2**63), None)
+    bits = draws.view(torch.int16)[:numel].view(torch.Size(shape))
+    return bits >= round(p * _STEPS) - _STEPS // 2
+
+
+def kept_scale(p: float) -> float:
+    """Factor on the elements that stay, of `p` in steps of 1/65536."""
+    return _STEPS / (_STEPS - round(p * _STEPS))
+
+
 class Dropout(nn.Module):
     """As `torch.nn.Dropout`: in training zeroes elements with probability `p`, scales the rest.
 
-    On a CPU one 64-bit draw serves four elements, so p is rounded to a multiple of 1/65536.
+    On a CPU p is rounded to a multiple of 1/65536; see `draw_kept`.
     """
 
     def __init__(self, p: float) -> None:
@@ -20,11 +38,7 @@ class Dropout(nn.Module):
         """Any shape -> the same shape."""
         if not self.training or self.p == 0 or x.device.type != "cpu":
             return nn.functional.dropout(x, self.p, self.training)
-        dropped = round(self.p * _STEPS)
-        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
-        kept = bits >= dropped - _STEPS // 2
-        return x * kept.to(x.dtype).mul_(_STEPS / (_STEPS - dropped))
+        return x * draw_kept(x.shape, self.p).to(x.dtype).mul_(kept_scale(self.p))
 
     def extra_repr(self) -> str:
         """Shown in the network's description."""
