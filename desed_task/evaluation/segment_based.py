@@ -4,17 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desed_task.evaluation.events import EventTable
-from desed_task.evaluation.fscore import ClassCounts, ClassTallies
+from desed_task.evaluation.fscore import ClassTallies
 from desed_task.evaluation.tally import Tally
 
 SEGMENT_SECONDS = 1.0
-
-
-def segment_counts(
-    detections: EventTable, truth: EventTable, n_clips: int, n_classes: int
-) -> ClassCounts:
-    """The counts of `segment_tallies`."""
-    return segment_tallies(detections, truth, n_clips, n_classes).counts()
 
 
 def segment_tallies(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from desed_task.errors import InputError
 from desed_task.evaluation.candidates import Candidates
-from desed_task.evaluation.events import EventTable, Floats, Ints
+from desed_task.evaluation.events import EventTable, Floats, Ints, trim_events
 from desed_task.evaluation.outputs import (
     Boxes,
     OperatingPoints,
@@ -205,14 +205,12 @@ class Task:
 
     def _placed(self, events: EventTable, names: Sequence[str]) -> EventTable:
         """Events that count, with clips numbered as in the truth."""
-        clip = self._numbers(names)[events.clip]
-        chosen = self.counted[clip]
-        offset = events.offset
+        numbers = self._numbers(names)
+        placed = replace(events, clip=numbers[events.clip])
+        placed = placed.select(self.counted[placed.clip])
         if self.trim:
-            chosen = chosen & (events.onset < self.durations[clip])
-            offset = np.minimum(offset, self.durations[clip])
-        placed = replace(events, clip=clip, offset=offset).select(chosen)
-        return placed if _ascending(self._numbers(names)) else placed.ordered()
+            placed = trim_events(placed, self.durations)
+        return placed if _ascending(numbers) else placed.ordered()
 
     def _numbers(self, names: Sequence[str]) -> Ints:
         """Each name's place in the truth."""

@@ -8,7 +8,7 @@ Source: docs/recipe.md, "Network".
 from torch import Tensor, nn
 
 from desed_task.nnet.dropout import Dropout
-from desed_task.nnet.fused import can_fuse, fused_tail
+from desed_task.nnet.gating import gated_pool
 
 
 class SubSpectralBatchNorm(nn.Module):
@@ -72,7 +72,6 @@ class ConvBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, channels, kernel_size, padding=kernel_size // 2)
-        self.groups = groups or 1
         self.norm: nn.BatchNorm2d | SubSpectralBatchNorm
         if groups is None:
             self.norm = nn.BatchNorm2d(channels, eps=eps, momentum=momentum)
@@ -86,11 +85,11 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, inputs, bands, frames)` -> `(batch, channels, bands / pool, frames / pool)`."""
-        x = self.conv(x)
-        if self.training and can_fuse(x, self.groups, self.pooling):
-            norm = self.norm.norm if isinstance(self.norm, SubSpectralBatchNorm) else self.norm
-            return fused_tail(x, norm, self.groups, self.gate.linear, self.dropout.p, self.pooling)
-        return self.pool(self.dropout(self.gate(self.norm(x))))
+        x = self.norm(self.conv(x))
+        if x.device.type == "cpu":
+            p = self.dropout.p if self.training else 0.0
+            return gated_pool(x, self.gate.linear(x), p, self.pooling)
+        return self.pool(self.dropout(self.gate(x)))
 
 
 class FusionLayer(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from desed_task.nnet.blocks import ConvBlock, FusionLayer
 from desed_task.nnet.dropout import Dropout
+from desed_task.nnet.gru import BiGRU
 
 SOD_STATES = 3  # no sound, one sound, two and more
 
@@ -120,7 +121,7 @@ class CRNN(nn.Module):
 
     def _sed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.sed_blocks(x)
-        x, _ = self.sed_rnn(x.squeeze(2).transpose(1, 2))  # (batch, frames, 2 cells)
+        x = self.sed_rnn(x.squeeze(2).transpose(1, 2))  # (batch, frames, 2 cells)
         # Probabilities are made in float32: half precision rounds them to 0 and 1.
         with torch.autocast(x.device.type, enabled=False):
             x = self.output_dropout(x.float())
@@ -131,7 +132,7 @@ class CRNN(nn.Module):
         return strong.transpose(1, 2), weak
 
     def _sod(self, x: Tensor) -> Tensor:
-        x, _ = self.sod_rnn(x.mean(dim=2).transpose(1, 2))
+        x = self.sod_rnn(x.mean(dim=2).transpose(1, 2))
         with torch.autocast(x.device.type, enabled=False):
             return self.sod_head(self.output_dropout(x.float()))
 
@@ -173,12 +174,5 @@ def _average_pool(pooling: tuple[int, int]) -> nn.AvgPool2d:
     return nn.AvgPool2d((band, time))
 
 
-def _bigru(inputs: int, shape: CRNNShape) -> nn.GRU:
-    return nn.GRU(
-        inputs,
-        shape.rnn_cells,
-        num_layers=shape.rnn_layers,
-        bidirectional=True,
-        batch_first=True,
-        dropout=shape.dropout_recurrent,
-    )
+def _bigru(inputs: int, shape: CRNNShape) -> BiGRU:
+    return BiGRU(inputs, shape.rnn_cells, shape.rnn_layers, shape.dropout_recurrent)

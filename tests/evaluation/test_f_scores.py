@@ -7,7 +7,7 @@ from desed_task.evaluation import GroundTruth, detect, libraries, to_frame
 from desed_task.evaluation.event_based import event_counts
 from desed_task.evaluation.events import EventTable
 from desed_task.evaluation.fscore import ClassCounts
-from desed_task.evaluation.segment_based import segment_counts
+from desed_task.evaluation.segment_based import segment_tallies
 from tests.evaluation import cases
 
 
@@ -48,7 +48,7 @@ def test_counts_and_f_scores_equal_sed_eval(kind: str, seed: int) -> None:
         ours = event_counts(detections, table(truth), 4)
         theirs = libraries.event_based(frame, truth)
     else:
-        ours = segment_counts(detections, table(truth), len(names), 4)
+        ours = segment_tallies(detections, table(truth), len(names), 4).counts()
         theirs = libraries.segment_based(frame, truth)
     assert [ours.true.tolist(), ours.detected.tolist(), ours.correct.tolist()] == counts_of(theirs)
     assert [ours.macro, ours.micro] == pytest.approx(figures_of(theirs), abs=1e-9)
@@ -88,7 +88,7 @@ def test_a_hit_needs_the_onset_collar_and_the_offset_tolerance() -> None:
 def test_segments_an_event_touches_count() -> None:
     truth = cases.truth_of({"a": [(0.5, 1.1, "Cat"), (3.0, 4.0, "Dog")]})
     detected = detections_of({"a": [(1.9, 2.0, "Cat"), (2.9, 3.1, "Dog")]})
-    counts = segment_counts(detected, table(truth), 1, 4)
+    counts = segment_tallies(detected, table(truth), 1, 4).counts()
     assert counts.true.tolist() == [2, 0, 1, 0]
     assert counts.detected.tolist() == [1, 0, 2, 0]
     assert counts.correct.tolist() == [1, 0, 1, 0]
