@@ -54,13 +54,12 @@ def distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
         targets += [torch.roll(label, shift, dims=-1) for label in labels]
         kinds += [kind] * (2 * len(rows))
         copies += [Copy.MIXED] * len(rows) + [Copy.AUGMENTED] * len(rows)
-        records[kind] = Record(torch.stack(permutations).to(batch.kind.device), name, shift)
-    device = batch.audio.device
+        records[kind] = Record(torch.stack(permutations).to(batch.audio.device), name, shift)
     return DistortedBatch(
         audio=torch.stack(audio),
         targets=torch.stack(targets),
-        kind=torch.tensor(kinds, device=device),
-        copy=torch.tensor(copies, device=device),
+        kind=torch.tensor(kinds),
+        copy=torch.tensor(copies),
         mel_gain=None,
         records=records,
     )
@@ -157,7 +156,7 @@ def self_consistency(student: SEDOutput, distorted: DistortedBatch, kind: ClipKi
     record = distorted.records[kind]
     assert record.permutations is not None
     total = torch.zeros((), device=student.weak.device)
-    rows = {copy: distorted.rows(kind, copy).tolist() for copy in Copy}
+    rows = {copy: distorted.rows(kind, copy=copy).tolist() for copy in Copy}
     for prediction in (student.weak, student.strong):
         original = [prediction[row] for row in rows[Copy.ORIGINAL]]
         said, meant, moved = [], [], []

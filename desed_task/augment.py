@@ -1,7 +1,8 @@
 """Distorted copies of a batch: hard mixup and one drawn augmentation per kind of clip.
 
 Every drawn number comes from one `torch.Generator` on the CPU, so a run repeats on any device;
-everything that touches audio runs on the batch's device, without loops over clips.
+everything that touches audio runs on the batch's device, without loops over clips, and nothing
+waits for it.
 Source: docs/recipe.md, "One training step", 1 and 2.
 """
 
@@ -17,10 +18,11 @@ from torch import Tensor
 from torchaudio.functional import phase_vocoder
 from torchaudio.transforms import Resample
 
-from desed_task.dataio.batch import Batch, ClipKind
+from desed_task.dataio.batch import Batch, ClipKind, to_device
 
 LARGEST_DENOMINATOR = 160  # of a pitch ratio: keeps its resampling filter small, within 0.4 cent
 VOCODER_WINDOW = 512  # samples
+SMALLEST_ENVELOPE = 1e-11  # of overlapping windows, as in torch.istft
 
 
 class Copy(IntEnum):
@@ -85,8 +87,8 @@ class DistortedBatch:
     Attributes:
         audio: `(clips, samples)`.
         targets: `(clips, classes, frames)`.
-        kind: `(clips,)`, a `ClipKind` each.
-        copy: `(clips,)`, a `Copy` each.
+        kind: `(clips,)`, a `ClipKind` each, on the CPU.
+        copy: `(clips,)`, a `Copy` each, on the CPU.
         mel_gain: `(clips, bands)`, factor on the magnitude mel spectrogram; None: all 1.
         records: what was done, per kind that the batch holds.
     """
@@ -98,9 +100,12 @@ class DistortedBatch:
     mel_gain: Tensor | None
     records: Mapping[ClipKind, Record]
 
-    def rows(self, kind: ClipKind, copy: Copy) -> Tensor:
-        """Row numbers of one kind and copy, int64 on the batch's device."""
-        return ((self.kind == kind) & (self.copy == copy)).nonzero().squeeze(1)
+    def rows(self, *kinds: ClipKind, copy: Copy | None = None) -> Tensor:
+        """Row numbers of these kinds (and this copy of theirs), int64 on the audio's device."""
+        chosen = torch.isin(self.kind, torch.tensor(kinds))
+        if copy is not None:
+            chosen &= self.copy == copy
+        return to_device(chosen.nonzero().squeeze(1), self.audio.device)
 
 
 @dataclass
@@ -155,11 +160,11 @@ def time_mask(audio: Tensor, level: int, context: AugmentContext) -> Augmented:
     length = round(context.settings.time_mask_length * samples)
     number = context.settings.time_mask_number * level
     starts = torch.randint(0, samples - length + 1, (clips, number), generator=context.generator)
-    edges = torch.zeros(clips, samples + 1, dtype=torch.int32)
-    ones = torch.ones(clips, number, dtype=torch.int32)
+    starts = to_device(starts, audio.device)
+    edges = torch.zeros(clips, samples + 1, dtype=torch.int32, device=audio.device)
+    ones = torch.ones(clips, number, dtype=torch.int32, device=audio.device)
     edges.scatter_add_(1, starts, ones).scatter_add_(1, starts + length, -ones)
-    kept = edges.to(audio.device, non_blocking=True).cumsum(1)[:, :-1] == 0
-    return Augmented(audio * kept)
+    return Augmented(audio * (edges.cumsum(1)[:, :-1] == 0))
 
 
 def frequency_mask(audio: Tensor, level: int, context: AugmentContext) -> Augmented:
@@ -169,8 +174,8 @@ def frequency_mask(audio: Tensor, level: int, context: AugmentContext) -> Augmen
         0, context.n_mels - width + 1, (audio.shape[0], 1), generator=context.generator
     )
     band = torch.arange(context.n_mels)
-    gain = ((band < first) | (band >= first + width)).to(audio)
-    return Augmented(audio, mel_gain=gain)
+    gain = ((band < first) | (band >= first + width)).to(audio.dtype)
+    return Augmented(audio, mel_gain=to_device(gain, audio.device))
 
 
 def filter_bands(audio: Tensor, level: int, context: AugmentContext) -> Augmented:
@@ -185,7 +190,7 @@ def filter_bands(audio: Tensor, level: int, context: AugmentContext) -> Augmente
     low, high = settings.filter_gain
     uniform = torch.rand(audio.shape[0], number, generator=context.generator)
     gain = 10 ** ((low + (high - low) * uniform) / 20)
-    return Augmented(audio, mel_gain=gain[:, run].to(audio))
+    return Augmented(audio, mel_gain=to_device(gain[:, run].to(audio.dtype), audio.device))
 
 
 AUGMENTATIONS: Mapping[str, Callable[[Tensor, int, AugmentContext], Augmented]] = {
@@ -214,11 +219,27 @@ def shift_pitch(audio: Tensor, cents: float, sample_rate: int) -> Tensor:
     )[:, None]
     stretched = phase_vocoder(spectrum, float(1 / ratio), advance)
     samples = audio.shape[-1]
-    longer = torch.istft(
-        stretched, VOCODER_WINDOW, hop, window=window, length=round(samples * ratio)
-    )
+    longer = _overlap_add(stretched, window, hop, round(samples * ratio))
     shifted = _resampler(ratio.numerator, ratio.denominator, audio.device, audio.dtype)(longer)
     return torch.nn.functional.pad(shifted, (0, max(0, samples - shifted.shape[-1])))[:, :samples]
+
+
+def _overlap_add(spectrum: Tensor, window: Tensor, hop: int, length: int) -> Tensor:
+    """`torch.istft` of `(clips, bins, frames)`, centred; `(clips, length)`.
+
+    PyTorch's looks at its window's overlap, and waits for the GPU to do so. `hop` must divide the
+    window.
+    """
+    frames = torch.fft.irfft(spectrum, len(window), dim=1).transpose(1, 2) * window
+    parts = torch.cat([frames, window.square().expand_as(frames[:1])]).unflatten(2, (-1, hop))
+    clips, number, overlaps, _ = parts.shape
+    total = parts.new_zeros(clips, number + overlaps - 1, hop)
+    for place in range(overlaps):
+        total[:, place : place + number] += parts[:, :, place]
+    signal, envelope = total.flatten(1).split([clips - 1, 1])
+    start = len(window) // 2
+    audio = (signal / envelope.clamp(min=SMALLEST_ENVELOPE))[:, start : start + length]
+    return torch.nn.functional.pad(audio, (0, length - audio.shape[1]))
 
 
 @lru_cache(maxsize=64)
@@ -261,15 +282,15 @@ def _distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
         gains.append(gain)
 
     for kind in ClipKind:
-        mask = batch.of_kind(kind)
-        clips, labels = batch.audio[mask], batch.targets[mask]
-        if len(clips) == 0:
+        rows = to_device(batch.of_kind(kind).nonzero().squeeze(1), batch.audio.device)
+        if len(rows) == 0:
             continue
+        clips, labels = batch.audio.index_select(0, rows), batch.targets.index_select(0, rows)
         permutations, augmentation, shift = None, None, 0
         if context.settings.mixup:
             number = context.integer(*context.settings.mixup_permutations)
             drawn = [torch.randperm(len(clips), generator=context.generator) for _ in range(number)]
-            permutations = torch.stack(drawn).to(clips.device)
+            permutations = to_device(torch.stack(drawn), clips.device)
             add(mix(clips, permutations), mix_targets(labels, permutations), kind, Copy.MIXED, None)
         if methods:
             augmentation = methods[context.integer(0, len(methods) - 1)]

@@ -56,6 +56,8 @@ class Machine:
     def precision(self, config: Config) -> Any:
         """Lightning's name of the precision. Raises InputError where the device has none such."""
         wanted = config.training.precision
+        if config.training.compile and not self.gpus:
+            raise InputError("training.compile: needs a GPU (on a CPU it makes training slower)")
         if wanted == "auto":
             wanted = "16-mixed" if self.gpus else 32
         if wanted == "16-mixed" and not self.gpus:
@@ -84,7 +86,8 @@ def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
     limit = FAST_BATCHES if machine.fast else 1.0
     tensorboard = TensorBoardLogger(str(run.parent), name="", version=run.name)
     callbacks: list[Callback] = [
-        Progress(refresh_rate=1),
+        # A bar that shows every step's loss makes a GPU wait for it.
+        Progress(refresh_rate=LOG_INTERVAL if machine.gpus else 1),
         Checkpoints(
             dirpath=run / CHECKPOINTS,
             filename="best",
@@ -100,6 +103,7 @@ def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
         accelerator="gpu" if machine.gpus else "cpu",
         devices=1,
         precision=machine.precision(config),
+        benchmark=bool(machine.gpus),  # convolutions of constant shapes: the fastest ones
         max_epochs=1 if machine.fast else training.n_epochs,
         limit_train_batches=limit,
         limit_val_batches=limit,

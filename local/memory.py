@@ -2,9 +2,9 @@
 
 import ctypes
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_LARGEST_MMAP_THRESHOLD = 32 << 20  # bytes; glibc refuses more
-_LARGEST_TRIM_THRESHOLD = 2**31 - 1
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
+_NEVER_TRIM = -1
+_NO_MAPPED_BLOCKS = 0  # every block comes from the heap, however large
 
 
 def keep_freed_memory() -> None:
@@ -16,5 +16,5 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return
-    mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
-    mallopt(_TRIM_THRESHOLD, _LARGEST_TRIM_THRESHOLD)
+    mallopt(_MMAP_MAX, _NO_MAPPED_BLOCKS)
+    mallopt(_TRIM_THRESHOLD, _NEVER_TRIM)

@@ -55,30 +55,35 @@ def sed_consistency_loss(
     student: Tensor,
     teacher: Tensor,
     synthetic: Tensor,
+    real: Tensor,
     selected: Tensor | None,
     disagreement_weight: float,
     distance: Distance,
 ) -> Tensor:
     """Student's and teacher's `strong` `(clips, classes, frames)` agree.
 
-    On synthetic clips (`synthetic` `(clips,)`, boolean) everywhere; on the others frames that are
-    not `selected` `(clips, frames)` weigh `disagreement_weight` (None: all frames count whole).
+    On the rows `synthetic` everywhere; on the rows `real` (both int64) frames that are not
+    `selected` `(clips, frames)` weigh `disagreement_weight` (None: all frames count whole).
     """
     total = student.new_zeros(())
-    if bool(synthetic.any()):
-        total = total + distance(student[synthetic], teacher[synthetic])
-    real = ~synthetic
-    if not bool(real.any()):
+    if len(synthetic):
+        total = total + distance(*_chosen(synthetic, student, teacher))
+    if not len(real):
         return total
+    of_student, of_teacher = _chosen(real, student, teacher)
     if selected is None:
-        return total + distance(student[real], teacher[real])
-    trusted = selected[real].unsqueeze(1).to(student.dtype)
+        return total + distance(of_student, of_teacher)
+    trusted = selected.index_select(0, real).unsqueeze(1).to(student.dtype)
     doubted = 1 - trusted
     return (
         total
-        + distance(trusted * student[real], trusted * teacher[real])
-        + disagreement_weight * distance(doubted * student[real], doubted * teacher[real])
+        + distance(trusted * of_student, trusted * of_teacher)
+        + disagreement_weight * distance(doubted * of_student, doubted * of_teacher)
     )
+
+
+def _chosen(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
+    return [tensor.index_select(0, rows) for tensor in tensors]
 
 
 def weak_consistency_loss(student: Tensor, teacher: Tensor, distance: Distance) -> Tensor:
@@ -121,7 +126,7 @@ def mixup_self_consistency(
 
     `mixed`, `original` `(clips, …)`; `permutations` `(permutations, clips)` that were added.
     """
-    parts = torch.stack([original, *(original[row] for row in permutations)])
+    parts = torch.stack([original, *(original.index_select(0, row) for row in permutations)])
     high = (parts > active).any(dim=0)
     low = (parts < inactive).all(dim=0)
     return distance(mixed * (high | low), high.to(mixed.dtype))
@@ -141,18 +146,19 @@ def self_consistency_loss(
     Half the mixup term plus half the augmentation term, each summed over `weak` and `strong`.
     """
     record = distorted.records[kind]
-    rows = {copy: distorted.rows(kind, copy) for copy in Copy}
+    rows = {copy: distorted.rows(kind, copy=copy) for copy in Copy}
     total = student.weak.new_zeros(())
     for name, prediction in (("weak", student.weak), ("strong", student.strong)):
-        original = prediction[rows[Copy.ORIGINAL]]
+        original = prediction.index_select(0, rows[Copy.ORIGINAL])
         if record.permutations is not None:
-            mixed = prediction[rows[Copy.MIXED]]
+            mixed = prediction.index_select(0, rows[Copy.MIXED])
             total = total + 0.5 * mixup_self_consistency(
                 mixed, original, record.permutations, active, inactive, distance
             )
         if record.augmentation is not None:
             moved = _moved(original, record) if name == "strong" else original
-            total = total + 0.5 * distance(prediction[rows[Copy.AUGMENTED]], moved)
+            augmented = prediction.index_select(0, rows[Copy.AUGMENTED])
+            total = total + 0.5 * distance(augmented, moved)
     return total
 
 
@@ -177,21 +183,20 @@ class Objective:
     ) -> dict[str, Tensor]:
         """Each term before its weight, by its name in `losses`; scalars."""
         weights = self.config.losses
-        synthetic = distorted.kind == ClipKind.SYNTHETIC
-        weak = distorted.kind == ClipKind.WEAK
+        synthetic, weak = (distorted.rows(k) for k in (ClipKind.SYNTHETIC, ClipKind.WEAK))
         targets = distorted.targets
-        has_synthetic, has_weak = (
-            kind in distorted.records for kind in (ClipKind.SYNTHETIC, ClipKind.WEAK)
-        )
         terms: dict[str, Tensor] = {}
-        if weights.sed_strong and has_synthetic:
-            terms["sed_strong"] = sed_strong_loss(student.strong[synthetic], targets[synthetic])
-        if weights.sed_weak and has_weak:
-            terms["sed_weak"] = sed_weak_loss(student.weak[weak], targets[weak].amax(dim=-1))
-        if weights.sod and has_synthetic and student.sod_logits is not None:
-            terms["sod"] = sod_loss(student.sod_logits[synthetic], targets[synthetic], self.counted)
+        if weights.sed_strong and len(synthetic):
+            terms["sed_strong"] = sed_strong_loss(*_chosen(synthetic, student.strong, targets))
+        if weights.sed_weak and len(weak):
+            predicted, labels = _chosen(weak, student.weak, targets)
+            terms["sed_weak"] = sed_weak_loss(predicted, labels.amax(dim=-1))
+        if weights.sod and len(synthetic) and student.sod_logits is not None:
+            logits, labels = _chosen(synthetic, student.sod_logits, targets)
+            terms["sod"] = sod_loss(logits, labels, self.counted)
         if teacher is not None:
-            terms |= self._teacher_terms(student, teacher, synthetic)
+            real = distorted.rows(ClipKind.WEAK, ClipKind.UNLABELLED)
+            terms |= self._teacher_terms(student, teacher, synthetic, real)
         if weights.cross_task and student.sod_logits is not None:
             terms["cross_task"] = cross_task_loss(
                 student.strong,
@@ -221,7 +226,7 @@ class Objective:
         return agreement(teacher.strong, teacher.sod_logits, self.counted, threshold)
 
     def _teacher_terms(
-        self, student: SEDOutput, teacher: SEDOutput, synthetic: Tensor
+        self, student: SEDOutput, teacher: SEDOutput, synthetic: Tensor, real: Tensor
     ) -> dict[str, Tensor]:
         weights, cross_task = self.config.losses, self.config.cross_task
         loss_name = self.config.training.self_sup_loss
@@ -232,6 +237,7 @@ class Objective:
                 student.strong,
                 teacher.strong,
                 synthetic,
+                real,
                 selected if cross_task.pseudo_label_selection else None,
                 cross_task.disagreement_weight,
                 DISTANCES[weights.sed_consistency_loss],

@@ -26,8 +26,11 @@ class ClipPicture:
 
     def offer(self, batch: Batch, features: Any, outputs: dict[str, SEDOutput]) -> None:
         """Keep a clip of the batch if none is kept yet and one has frame labels."""
-        suitable = batch.of_kind(ClipKind.SYNTHETIC) & (batch.targets.amax(dim=(1, 2)) > 0)
-        if self._log_mel is not None or not suitable.any():
+        if self._log_mel is not None:
+            return
+        has_event = (batch.targets.amax(dim=(1, 2)) > 0).cpu()
+        suitable = batch.of_kind(ClipKind.SYNTHETIC) & has_event
+        if not suitable.any():
             return
         row = int(suitable.nonzero()[0])
         self._name = batch.names[row]

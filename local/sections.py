@@ -45,6 +45,7 @@ class Training(Section):
     self_sup_loss: Literal["mse", "bce"]
     accumulate_batches: PositiveInt
     gradient_clip: Weight
+    compile: bool
     precision: Literal["auto", 32, "16-mixed", "bf16-mixed"]
     num_workers: Count
     seed: Annotated[int, Field(ge=0, lt=2**32)]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from desed_task.augment import AugmentContext, DistortedBatch, distort
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher, make_teacher
-from desed_task.nnet.crnn import SEDOutput
+from desed_task.nnet.crnn import CRNN, SEDOutput
 from desed_task.schedules import warmup_factor
 from local.build import build_augment_settings, build_log_mel, build_network, build_scaler
 from local.classes import CLASSES
@@ -79,13 +79,30 @@ class CrossTaskSED(pl.LightningModule):
         """Adam; the learning rate of step n is scaled by the warm-up factor r(n)."""
         first, second = self.config.opt.betas
         optimizer = torch.optim.Adam(
-            self.networks["student"].parameters(), lr=self.config.opt.lr, betas=(first, second)
+            self.networks["student"].parameters(),
+            lr=self.config.opt.lr,
+            betas=(first, second),
+            fused=self._fuses_optimizer,
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: self._ramp(done + 1))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    @property
+    def _fuses_optimizer(self) -> bool:
+        """Whether Adam is one kernel on a GPU, which unscales fp16 gradients as well.
+
+        Gradients that are clipped must be unscaled before.
+        """
+        return self.device.type == "cuda" and not self.config.training.gradient_clip
+
+    def on_fit_start(self) -> None:
+        """Compile what is to be compiled, once the networks are on their device."""
+        if self.config.training.compile:
+            for network in self.networks.values():
+                cast(CRNN, network).compile_convolutions()
 
     def on_train_start(self) -> None:
         """Bind the teacher to the student's weights on their device; go on with drawn numbers."""
@@ -112,7 +129,9 @@ class CrossTaskSED(pl.LightningModule):
         with torch.autocast(features.device.type, enabled=False):
             terms = self.objective.terms(student, teacher, distorted)
             loss = self.objective.total(terms, consistency_weight)
-        self._log_step(loss, terms, consistency_weight, student, teacher, distorted)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(distorted.audio))
+        if self._logs_this_step:
+            self._log_step(terms, consistency_weight, student, teacher, distorted)
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -124,8 +143,19 @@ class CrossTaskSED(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the norm of all gradients together (unscaled, before clipping)."""
+        if not self._logs_this_step:
+            return
         gradients = [p.grad for p in self.networks["student"].parameters() if p.grad is not None]
-        self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
+        norm = nn.utils.get_total_norm(gradients)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and self._fuses_optimizer:
+            norm = norm / scaler.get_scale()
+        self.log("train/gradient_norm", norm)
+
+    @property
+    def _logs_this_step(self) -> bool:
+        """Whether the loggers take this step's figures; making them may wait for the GPU."""
+        return (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0
 
     def _ramp(self, step: int) -> float:
         return warmup_factor(step, self.ramp_length, self.config.training.warmup_exponent)
@@ -141,27 +171,24 @@ class CrossTaskSED(pl.LightningModule):
 
     def _log_step(
         self,
-        loss: Tensor,
         terms: dict[str, Tensor],
         consistency_weight: float,
         student: SEDOutput,
         teacher: SEDOutput | None,
         distorted: DistortedBatch,
     ) -> None:
-        clips = len(distorted.audio)
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=clips)
         figures: dict[str, Any] = {f"train/{name}": t.detach() for name, t in terms.items()}
         figures["train/consistency_weight"] = consistency_weight
         figures["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
-        synthetic = distorted.kind == ClipKind.SYNTHETIC
-        if student.sod_logits is not None and ClipKind.SYNTHETIC in distorted.records:
+        synthetic = distorted.rows(ClipKind.SYNTHETIC)
+        if student.sod_logits is not None and len(synthetic):
             states = student.sod_logits[synthetic].argmax(dim=-1)
             labels = sod_labels(distorted.targets[synthetic], self.counted)
             figures["train/sod_accuracy"] = (states == labels).float().mean()
         agreement = self.objective.selected(teacher) if teacher is not None else None
         if agreement is not None:
             figures["train/teacher_agreement"] = agreement.float().mean()
-        self.log_dict(figures, batch_size=clips)
+        self.log_dict(figures, batch_size=len(distorted.audio))
 
     # ---- validation --------------------------------------------------------------------------
 

@@ -190,9 +190,9 @@ def test_distort_makes_two_copies_per_kind(seed: int) -> None:
     assert distorted.kind.tolist() == [0] * 2 + [1] * 2 + [2] * 4 + [0] * 4 + [1] * 4 + [2] * 8
     for kind in ClipKind:
         record = distorted.records[kind]
-        original = distorted.rows(kind, Copy.ORIGINAL)
-        mixed = distorted.rows(kind, Copy.MIXED)
-        augmented = distorted.rows(kind, Copy.AUGMENTED)
+        original = distorted.rows(kind, copy=Copy.ORIGINAL)
+        mixed = distorted.rows(kind, copy=Copy.MIXED)
+        augmented = distorted.rows(kind, copy=Copy.AUGMENTED)
         assert record.permutations is not None
         added = sum(distorted.audio[original][row] for row in record.permutations)
         torch.testing.assert_close(distorted.audio[mixed], distorted.audio[original] + added)

@@ -98,20 +98,20 @@ def test_a_log_dir_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 FAULTS = """
-import resource, sys, numpy as np
+import resource, sys
 from local.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for _ in range(10):
-    arrays = [np.ones(1_000_000) for _ in range(10)]
-    del arrays
+    blocks = [b"x" * 80_000_000 for _ in range(2)]
+    del blocks
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_freed_memory_is_used_again() -> None:
-    """Without it every large array is fetched page by page from the system."""
+    """Without it every large block is fetched page by page from the system."""
     kept, fetched = (
         int(subprocess.check_output([sys.executable, "-c", FAULTS, mode], cwd=ROOT))
         for mode in ("keep", "give back")

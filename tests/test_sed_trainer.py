@@ -28,6 +28,7 @@ def train(config: Config, run: Path, resume: Path | None = None) -> tuple[CrossT
     data.setup("fit")
     module = CrossTaskSED(config, len(data.train_dataloader()))
     trainer = make_trainer(config, CPU, run)
+    trainer.log_every_n_steps = 1  # type: ignore[attr-defined]
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     return module, trainer
 
@@ -110,6 +111,7 @@ def _recorded(
 ) -> tuple[Any, Recorder]:
     recorder = Recorder()
     trainer = make_trainer(config, CPU, run)
+    trainer.log_every_n_steps = 1  # type: ignore[attr-defined]
     trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
     data = DesedDataModule(config, config.grid, run / "missing.txt")
     data.prepare_data()

@@ -46,7 +46,8 @@ class Batch:
         audio: `(batch, samples)`: int16 on its way to the device where all clips are, else float32
             in [-1, 1]; what a network is given is always the latter.
         targets: `(batch, classes, frames)`, float32 in {0, 1}; see `Clip.targets`.
-        kind: `(batch,)`, int64, a `ClipKind` each.
+        kind: `(batch,)`, int64, a `ClipKind` each; on the CPU always, so that clips are chosen
+            without waiting for a device.
         names: file names, length batch.
         seconds: `(batch,)`, float64, lengths before padding or cropping.
     """
@@ -63,11 +64,11 @@ class Batch:
         return self.targets.amax(dim=-1)
 
     def of_kind(self, kind: ClipKind) -> Tensor:
-        """`(batch,)` boolean mask of one kind."""
+        """`(batch,)` boolean mask of one kind, on the CPU."""
         return self.kind == kind
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The same batch on another device."""
+        """The same batch on another device, `kind` where it is."""
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)
@@ -76,7 +77,6 @@ class Batch:
             self,
             audio=move(self.audio),
             targets=move(self.targets),
-            kind=move(self.kind),
             seconds=move(self.seconds),
         )
 
@@ -90,9 +90,15 @@ class Batch:
             self,
             audio=self.audio.pin_memory(),
             targets=self.targets.pin_memory(),
-            kind=self.kind.pin_memory(),
             seconds=self.seconds.pin_memory(),
         )
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on a device; the program does not wait for a GPU that is still computing."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def float_audio(audio: Tensor) -> Tensor:

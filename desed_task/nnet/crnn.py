@@ -3,6 +3,7 @@
 Source: Guan et al. 2024; docs/recipe.md, "Network".
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,6 +75,7 @@ class CRNN(nn.Module):
     def __init__(self, shape: CRNNShape) -> None:
         super().__init__()
         self.weak_floor = shape.weak_floor
+        self._compiled: Callable[..., tuple[Tensor, Tensor | None]] | None = None
         width = shape.filters[-1]
         self.backbone = _conv_blocks(
             1, shape.filters, shape.kernel_sizes, shape.pooling, shape.subspectral_blocks, shape
@@ -106,6 +108,17 @@ class CRNN(nn.Module):
 
         `with_sod` False leaves the SOD branch out (inference without score correction).
         """
+        convolve = self._compiled or self._convolve
+        of_sed, of_sod = convolve(features, self.has_sod and with_sod)
+        strong, weak = self._sed(of_sed)
+        return SEDOutput(strong, weak, None if of_sod is None else self._sod(of_sod))
+
+    def compile_convolutions(self) -> None:
+        """Compile all that comes before the recurrent layers; the state dict stays as it is."""
+        self._compiled = torch.compile(self._convolve, dynamic=False)
+
+    def _convolve(self, features: Tensor, with_sod: bool) -> tuple[Tensor, Tensor | None]:
+        """What the recurrent layers of both branches read, `(batch, frames, channels)`."""
         x = features.unsqueeze(1)  # (batch, 1, bands, frames)
         maps = []
         for block in self.backbone:
@@ -113,15 +126,15 @@ class CRNN(nn.Module):
             maps.append(x)
         third_last, second_last, last = maps[-3:]
         z = torch.cat([self.pool_second_last(second_last), self.pool_third_last(third_last)], dim=1)
-        strong, weak = self._sed(self.sed_scale * self.sed_fusion(z) + last)
-        sod_logits = None
-        if self.has_sod and with_sod:
-            sod_logits = self._sod(self.sod_scale * self.sod_fusion(z) + last)
-        return SEDOutput(strong, weak, sod_logits)
+        of_sed = self.sed_blocks(self.sed_scale * self.sed_fusion(z) + last)
+        of_sed = of_sed.squeeze(2).transpose(1, 2)
+        if not with_sod:
+            return of_sed, None
+        of_sod = self.sod_scale * self.sod_fusion(z) + last
+        return of_sed, of_sod.mean(dim=2).transpose(1, 2)
 
     def _sed(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.sed_blocks(x)
-        x = self.sed_rnn(x.squeeze(2).transpose(1, 2))  # (batch, frames, 2 cells)
+        x = self.sed_rnn(x)  # (batch, frames, 2 cells)
         # Probabilities are made in float32: half precision rounds them to 0 and 1.
         with torch.autocast(x.device.type, enabled=False):
             x = self.output_dropout(x.float())
@@ -132,7 +145,7 @@ class CRNN(nn.Module):
         return strong.transpose(1, 2), weak
 
     def _sod(self, x: Tensor) -> Tensor:
-        x = self.sod_rnn(x.mean(dim=2).transpose(1, 2))
+        x = self.sod_rnn(x)
         with torch.autocast(x.device.type, enabled=False):
             return self.sod_head(self.output_dropout(x.float()))
 

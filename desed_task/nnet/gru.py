@@ -26,7 +26,7 @@ class BiGRU(nn.GRU):
             inputs, cells, layers, bidirectional=True, batch_first=True, dropout=dropout
         )
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:
         """`(batch, frames, inputs)` -> `(batch, frames, 2 cells)`, forwards before backwards.
 
         On a CPU in float32, under autocast as well.
