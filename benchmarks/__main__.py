@@ -2,10 +2,15 @@
 
 import sys
 
-from benchmarks import evaluation, loading, step
+from benchmarks import epochs, evaluation, loading, step
 from desed_task.errors import InputError, run_cli
 
-SUBJECTS = {"evaluation": evaluation.main, "loading": loading.main, "step": step.main}
+SUBJECTS = {
+    "epochs": epochs.main,
+    "evaluation": evaluation.main,
+    "loading": loading.main,
+    "step": step.main,
+}
 
 
 def main() -> int:
