@@ -2,14 +2,31 @@
 
 import sys
 
-from benchmarks import epochs, evaluation, loading, step
+from benchmarks import (
+    curves,
+    epochs,
+    evaluation,
+    everything,
+    inference,
+    loading,
+    memory,
+    step,
+    training,
+    validation,
+)
 from desed_task.errors import InputError, run_cli
 
 SUBJECTS = {
+    "all": everything.main,
+    "curves": curves.main,
     "epochs": epochs.main,
     "evaluation": evaluation.main,
+    "inference": inference.main,
     "loading": loading.main,
+    "memory": memory.main,
     "step": step.main,
+    "training": training.main,
+    "validation": validation.main,
 }
 
 

@@ -29,6 +29,7 @@ from benchmarks.options import (
     add_numbers,
     check_least,
     chosen_device,
+    save_figure,
     subject_parser,
     write_report,
 )
@@ -144,7 +145,4 @@ def draw(kb: dict[str, list[float]], trends: dict[str, Trend], warmup: int, path
         axis.set_ylabel("MB")
         axis.legend(loc="lower right")
         axis.grid(alpha=0.3)
-    try:
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise InputError(f"--picture {path}: cannot be written: {error.strerror}") from error
+    save_figure(figure, path)

@@ -13,6 +13,8 @@ from desed_task.errors import InputError
 ROOT = Path(__file__).parents[1]
 RECIPE, DEMO = ROOT / "confs" / "sed.yaml", ROOT / "confs" / "demo.yaml"
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+LIGHTNING_PRECISIONS = {"32": "32", "bf16": "bf16-mixed", "16": "16-mixed"}
+"""`training.precision` of each of them."""
 
 
 def subject_parser(subject: str, description: str | None) -> argparse.ArgumentParser:
@@ -68,3 +70,11 @@ def write_report(path: Path | None, report: Mapping[str, Any]) -> None:
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"--json {path}: cannot be written: {error.strerror}") from error
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a Matplotlib figure. Raises InputError where it cannot be written."""
+    try:
+        figure.savefig(path, dpi=110)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be written: {error}") from error

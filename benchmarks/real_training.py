@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from local.memory import keep_freed_memory
 from local.sed_trainer import CrossTaskSED
 
 TINY = (
+    "data.audio_max_len=2",
     "training.batch_size=[1, 2, 2]",
     "training.batch_size_val=4",
     "training.n_epochs_warmup=1",
@@ -54,7 +55,10 @@ class WaitingLoader:
 
     Attributes:
         waits: seconds, one per batch since the beginning.
+        arrived: called with the seconds when a batch is there.
     """
+
+    arrived: Callable[[float], None] | None = None
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -67,6 +71,8 @@ class WaitingLoader:
         start = time.perf_counter()
         for batch in self._loader:
             self.waits.append(time.perf_counter() - start)
+            if self.arrived is not None:
+                self.arrived(self.waits[-1])
             yield batch
             start = time.perf_counter()
 
@@ -88,6 +94,10 @@ class WatchedData(DesedDataModule):
             self.validation = tuple(map(WaitingLoader, super().val_dataloader()))
         return list(self.validation)
 
+    def waited_in_validation(self) -> float:
+        """Seconds that validations have waited for clips since the beginning."""
+        return sum(sum(loader.waits) for loader in self.validation)
+
 
 class Training(NamedTuple):
     """All that a fit or a validation needs."""
@@ -100,6 +110,11 @@ class Training(NamedTuple):
         """Train and validate as configured; progress bars go to the standard error."""
         with redirect_stdout(sys.stderr):
             self.trainer.fit(self.module, datamodule=self.data)
+
+    def validate(self) -> None:
+        """Validate once; progress bars go to the standard error."""
+        with redirect_stdout(sys.stderr):
+            self.trainer.validate(self.module, datamodule=self.data, verbose=False)
 
 
 def prepare(

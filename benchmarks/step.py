@@ -34,12 +34,11 @@ from benchmarks.options import (
 )
 from benchmarks.step_data import StepData
 from benchmarks.training_step import (
-    COPIES,
-    PARTS_OF_BATCH,
     OurStep,
     ReferenceStep,
     TrainingStep,
     batch_shares,
+    check_clips,
     random_batch,
 )
 from desed_task.augment import shift_pitch
@@ -111,9 +110,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         "with OMP_NUM_THREADS=1, since waiting threads count too (default: wall)",
     )
     args = parser.parse_args(argv)
-    unit = COPIES * sum(PARTS_OF_BATCH)
-    if args.clips < 1 or args.clips % unit:
-        raise InputError(f"--clips {args.clips}: a multiple of {unit} is right")
+    check_clips(args.clips)
     check_least(args, rounds=1, workers=0)
     if args.clock == "cpu" and args.device != "cpu":
         raise InputError(f"--clock cpu: does not time --device {args.device}; wall is right")

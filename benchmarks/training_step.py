@@ -12,6 +12,7 @@ from benchmarks.reference_network import ReferenceCRNN, from_ours
 from desed_task.augment import AugmentContext, DistortedBatch, distort
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher, make_teacher
+from desed_task.errors import InputError
 from desed_task.nnet.crnn import SEDOutput
 from local.build import build_augment_settings, build_crnn_shape
 from local.classes import CLASSES
@@ -23,6 +24,13 @@ PARTS_OF_BATCH = (1, 1, 2)  # synthetic, weak, unlabelled
 CONSISTENCY_WEIGHT = 1.0  # w, any
 LOADING = "loading"
 AUGMENT_SEED = 1000  # of the first round; the next has the next
+
+
+def check_clips(clips: int) -> None:
+    """Raise InputError for a number of `--clips` before the network that makes no batch."""
+    unit = COPIES * sum(PARTS_OF_BATCH)
+    if clips < 1 or clips % unit:
+        raise InputError(f"--clips {clips}: a multiple of {unit} is right")
 
 
 def batch_shares(clips: int) -> list[int]:
