@@ -1,7 +1,8 @@
 """Loss curves in float32 and in mixed precision, from the same weights and draws.
 
 python -m benchmarks curves [--precision bf16-mixed|16-mixed] [--steps 200] [--device cuda]
-                            [--conf_file FILE] [--data FOLDER] [--output FILE] [--json FILE]
+                            [--conf_file FILE] [--set K=V] [--data FOLDER] [--output FILE]
+                            [--json FILE]
 
 Trains three times on a generated data set: in float32, in mixed precision, and in float32 with
 other dropout masks; the last tells how far apart two trainings are that are equally good. Weights,
@@ -38,6 +39,7 @@ from benchmarks.options import (
 from benchmarks.real_training import prepare
 from desed_task.dataio.generate import SIZES, generate_dataset
 from desed_task.errors import InputError
+from local.callbacks import Progress
 from local.config import Config, load_config, override_config
 
 FLOAT32, OTHER_MASKS = "float32", "float32, other dropout masks"
@@ -83,18 +85,19 @@ def main(argv: Sequence[str]) -> int:
     distances = {name: distance(curves[FLOAT32], curves[name]) for name in list(curves)[1:]}
     report = {
         "machine": device_name(device),
-        "configuration": args.conf_file.name,
+        "configuration": " ".join([args.conf_file.name, *args.overrides]),
         "torch": torch.__version__,
         "smoothed_over": SMOOTHED,
         "losses": curves,
         "differences": distances,
     }
-    print(f"{report['machine']}, torch {torch.__version__}, {args.conf_file.name}")
+    title = f"{report['machine']}, torch {torch.__version__}, {report['configuration']}"
+    print(title)
     print(f"{args.steps} steps; difference from {FLOAT32}, running means of {SMOOTHED} steps")
     for name, found in distances.items():
         print(f"{name:<32}largest {found['largest']:.4f}, mean {found['mean']:.4f}")
     write_report(args.json, report)
-    draw(curves, str(report["machine"]), args.output)
+    draw(curves, title, args.output)
     return 0
 
 
@@ -106,6 +109,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--conf_file", type=Path, help="default: confs/demo.yaml; cuda: sed.yaml")
     parser.add_argument("--data", type=Path, help="generated data set (default: a new one)")
     parser.add_argument("--output", type=Path, default=Path("docs/loss_curves.png"))
+    parser.add_argument("--set", action="append", default=[], metavar="K=V", dest="overrides")
     args = parser.parse_args(argv)
     check_least(args, steps=SMOOTHED)
     device = chosen_device(args.device)
@@ -117,7 +121,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _config(args: argparse.Namespace, data: Path) -> Config:
-    config = load_config(args.conf_file, data_overrides(data))
+    config = load_config(args.conf_file, [*data_overrides(data), *args.overrides])
     shorter = min(config.training.n_epochs_warmup, 2)
     # No validation: the trainings end after their steps, in the first epochs.
     length = (f"training.n_epochs={args.steps}", f"training.validation_interval={args.steps}")
@@ -133,8 +137,12 @@ def losses(
     with tempfile.TemporaryDirectory() as folder:
         training = prepare(config, device, Path(folder), record)
         torch.manual_seed(dropout_seed)  # the weights are drawn
-        training.trainer.limit_val_batches = 0
-        training.trainer.fit_loop.epoch_loop.max_steps = steps
+        trainer: Any = training.trainer
+        # Without validations there is nothing to select by or to save.
+        kept = Progress, LossRecord
+        trainer.callbacks = [one for one in trainer.callbacks if isinstance(one, kept)]
+        trainer.limit_val_batches = 0
+        trainer.fit_loop.epoch_loop.max_steps = steps
         training.fit()
     return record.losses()
 

@@ -11,6 +11,7 @@ exit status is 1.
 
 import gc
 import os
+import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,14 +136,14 @@ def draw(kb: dict[str, list[float]], trends: dict[str, Trend], warmup: int, path
         numbers = range(1, len(values) + 1)
         axis.plot(numbers, [value / 1024 for value in values], label=f"{kind} after the epoch")
         fitted, trend = values[warmup:], trends[kind]
-        mean, middle = sum(fitted) / len(fitted), (warmup + 1 + len(values)) / 2
+        height, middle = statistics.median(fitted), (warmup + 1 + len(values)) / 2
         ends = [warmup + 1, len(values)]
-        line = [(mean + trend.slope * (end - middle)) / 1024 for end in ends]
+        line = [(height + trend.slope * (end - middle)) / 1024 for end in ends]
         axis.plot(
             ends, line, "--", label=f"line through the last {len(fitted)}: {trend} kB an epoch"
         )
         axis.set_xlabel("epoch")
         axis.set_ylabel("MB")
-        axis.legend(loc="lower right")
+        axis.legend(loc="best")
         axis.grid(alpha=0.3)
     save_figure(figure, path)

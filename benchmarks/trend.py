@@ -32,8 +32,10 @@ class Trend(NamedTuple):
 
 
 def fit_trend(values: Sequence[float]) -> Trend:
-    """Fit means of `BLOCKS` blocks of neighbours: memory moves in steps, and its values in a block
-    are no independent witnesses.
+    """Fit the medians of `BLOCKS` blocks of neighbours.
+
+    Memory moves in steps, so that its values in a block are no independent witnesses; and it falls
+    for some epochs when the system takes pages back, which a median does not follow.
 
     Raises ValueError for fewer than two values a block.
     """
@@ -42,7 +44,7 @@ def fit_trend(values: Sequence[float]) -> Trend:
         raise ValueError(f"{len(values)} values: {2 * BLOCKS} or more are right")
     from scipy.stats import linregress, t
 
-    recent = np.asarray(values, dtype=float)[-BLOCKS * size :]
-    line = linregress((np.arange(BLOCKS) + 0.5) * size, recent.reshape(BLOCKS, size).mean(axis=1))
+    blocks = np.asarray(values, dtype=float)[-BLOCKS * size :].reshape(BLOCKS, size)
+    line = linregress((np.arange(BLOCKS) + 0.5) * size, np.median(blocks, axis=1))
     quantile = t.ppf((1 + CONFIDENCE) / 2, BLOCKS - 2)
     return Trend(float(line.slope), float(line.stderr), float(quantile))
