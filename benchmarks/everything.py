@@ -25,7 +25,8 @@ ON_A_CPU: dict[str, str] = {
     "memory": "",
     "training": "--steps 15",
     "epochs": "--picture {folder}/epochs.png",
-    "curves": "--steps 40 --output {folder}/curves.png",
+    "curves": "--steps 60 --set training.batch_size=[2,2,4] --set data.audio_max_len=2 "
+    "--output {folder}/curves.png",
     "evaluation": "--clips 300 --validation_clips 300 --rounds 1",
 }
 """Options of each subject; `{folder}` is that of `--json`."""
