@@ -168,6 +168,8 @@ class OurStep(TrainingStep):
         self.student, self.teacher = (self.module.networks[name] for name in ("student", "teacher"))
         configured: Any = self.module.configure_optimizers()
         self.optimizer = configured["optimizer"]
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.opt.lr  # as after the warm-up, which the scheduler began
         self.mean_teacher = MeanTeacher(self.student, self.teacher, config.training.ema_factor)
 
     def augmentation(self) -> None:

@@ -170,13 +170,13 @@ def test_both_steps_have_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     still = ["net.dropout=0", "net.dropout_output=0"]
     config = override_config(step.load_config(RECIPE), still)
     batch = random_batch(12, config, torch.device("cpu"))
+    torch.manual_seed(0)
     ours = OurStep(config, batch, "32")
     plain = ReferenceStep(config, batch, ours)
-    # Adam divides by the gradient's size, so that rounding grows from step to step.
-    for tolerance in (1e-4, 1e-2, 1e-2):
+    for _ in range(3):
         ours.run()
         plain.run()
-        torch.testing.assert_close(plain.loss, ours.loss, rtol=tolerance, atol=0)
+        torch.testing.assert_close(plain.loss, ours.loss, rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
