@@ -1,5 +1,6 @@
 # make demo   train and test the whole recipe on a generated data set
 # make test   the tests
+# make bench  all benchmarks in a small size (15 to 20 minutes on two idle cores), JSON to bench_results/
 # make bench-evaluation   the evaluation against the plain route (about 10 minutes)
 # make bench-step   the training step by part, a plain one beside it (some minutes on two idle cores)
 # All create .venv and install requirements.lock (and requirements-nodeps.lock) in it, once.
@@ -12,7 +13,7 @@ PYTHON := .venv/bin/python
 ENVIRONMENT := .venv/installed-$(shell cat requirements.lock requirements-nodeps.lock | cksum | cut -d' ' -f1)
 endif
 
-.PHONY: demo test lint coverage bench-evaluation bench-step
+.PHONY: demo test lint coverage bench bench-evaluation bench-step
 
 demo: $(ENVIRONMENT) demo_data
 	$(PYTHON) train_sed.py --conf_file confs/demo.yaml --log_dir exp/demo
@@ -26,6 +27,9 @@ test: $(ENVIRONMENT)
 
 coverage: $(ENVIRONMENT)
 	$(PYTHON) -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+
+bench: $(ENVIRONMENT)
+	$(PYTHON) -m benchmarks all
 
 bench-evaluation: $(ENVIRONMENT)
 	$(PYTHON) -m benchmarks evaluation

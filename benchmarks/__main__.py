@@ -2,10 +2,32 @@
 
 import sys
 
-from benchmarks import evaluation, loading, step
+from benchmarks import (
+    curves,
+    epochs,
+    evaluation,
+    everything,
+    inference,
+    loading,
+    memory,
+    step,
+    training,
+    validation,
+)
 from desed_task.errors import InputError, run_cli
 
-SUBJECTS = {"evaluation": evaluation.main, "loading": loading.main, "step": step.main}
+SUBJECTS = {
+    "all": everything.main,
+    "curves": curves.main,
+    "epochs": epochs.main,
+    "evaluation": evaluation.main,
+    "inference": inference.main,
+    "loading": loading.main,
+    "memory": memory.main,
+    "step": step.main,
+    "training": training.main,
+    "validation": validation.main,
+}
 
 
 def main() -> int:

@@ -3,8 +3,6 @@
 python -m benchmarks evaluation [--systems DIR] [--rounds N] [--json FILE]
 """
 
-import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,8 @@ from numpy.typing import NDArray
 
 from benchmarks import plain_evaluation as plain
 from benchmarks.measure import Pair, interleaved, machine, peak_memory
+from benchmarks.options import RECIPE, add_numbers, check_least, subject_parser, write_report
 from benchmarks.systems import GRID, Systems, evaluate_systems, load_systems
-from desed_task.errors import InputError
 from desed_task.evaluation import (
     THRESHOLDS,
     GroundTruth,
@@ -31,37 +29,29 @@ from local.classes import CLASSES
 from local.config import load_config
 from local.validation import tag_f1_macro
 
-CONFIG = Path(__file__).parents[1] / "confs" / "sed.yaml"
 SHARED = Path(__file__).parents[2] / "shared" / "real_predictions"
 TOLERANCE = 1e-9
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure, print, compare; the exit status is 1 where figures differ from the libraries'."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks evaluation", description=__doc__)
+    parser = subject_parser("evaluation", __doc__)
     parser.add_argument(
         "--systems",
         type=Path,
         default=SHARED if SHARED.is_dir() else None,
         help="folder of a real system's operating points (default: generated scores)",
     )
-    parser.add_argument(
-        "--clips", type=int, default=1168, help="generated clips (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--validation_clips",
-        type=int,
-        default=2500,
-        help="of the selection metrics: those clips, repeated (default: %(default)s)",
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    options = {
+        "clips": (1168, "generated clips"),
+        "validation_clips": (2500, "of the selection metrics: those clips, repeated"),
+        "rounds": (3, "rounds"),
+    }
+    add_numbers(parser, options)
     args = parser.parse_args(argv)
-    for name in ("clips", "validation_clips", "rounds"):
-        if getattr(args, name) < 1:
-            raise InputError(f"--{name} {getattr(args, name)}: 1 or more is right")
+    check_least(args, **dict.fromkeys(options, 1))
     systems = load_systems(args.systems, args.clips)
-    windows = load_config(CONFIG).postprocess.windows
+    windows = load_config(RECIPE).postprocess.windows
     results = [
         decoding(systems, windows, args.rounds),
         metrics(systems, args.rounds),
@@ -83,8 +73,7 @@ def main(argv: Sequence[str]) -> int:
         print(pair)
     print(f"largest difference of a figure  {difference:.1e}")
     print(f"peak memory of our evaluation   {memory:.2f} GB, what it imports included")
-    if args.json is not None:
-        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(args.json, report)
     return int(difference > TOLERANCE)
 
 

@@ -8,19 +8,17 @@ targets. The large sets are generated: annotations, an index of as many entries,
 empty space; preparing them (resampling, checksums) is not part of what is timed.
 """
 
-import argparse
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soundfile
 from torch.utils.data import DataLoader
 
+from benchmarks.generated import write_clips
 from benchmarks.large_set import LargeSet, measure_large_set
 from benchmarks.measure import Timing, interleaved, machine
+from benchmarks.options import add_numbers, check_least, subject_parser, write_report
 from desed_task.dataio.batch import Clip, collate
 from desed_task.dataio.datasets import ClipDataset
 from desed_task.dataio.packed_store import PackedStore, store_path
@@ -38,10 +36,9 @@ _PASSES = 4  # over all clips in a round: a process's first batches are slower
 
 def main(argv: Sequence[str]) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks loading", description=__doc__)
-    parser.add_argument("--clips", type=int, default=720, help="generated (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser = subject_parser("loading", __doc__)
+    options = {"clips": (720, "generated"), "rounds": (5, "rounds"), "workers": (2, "processes")}
+    add_numbers(parser, options)
     parser.add_argument(
         "--entries",
         type=int,
@@ -50,12 +47,8 @@ def main(argv: Sequence[str]) -> int:
         help="sizes of the large sets (default: %(default)s)",
     )
     parser.add_argument("--folder", type=Path, help="for the files (default: a temporary one)")
-    parser.add_argument("--json", type=Path, help="write the figures there")
     args = parser.parse_args(argv)
-    least = {"clips": BATCH, "rounds": 1, "workers": 0}
-    for name, smallest in least.items():
-        if getattr(args, name) < smallest:
-            raise InputError(f"--{name} {getattr(args, name)}: {smallest} or more is right")
+    check_least(args, clips=BATCH, rounds=1, workers=0)
     if min(args.entries, default=BATCH) < BATCH:
         raise InputError(f"--entries {min(args.entries)}: {BATCH} or more is right")
     print(machine())
@@ -69,14 +62,13 @@ def main(argv: Sequence[str]) -> int:
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             sets.append(measure_large_set(Path(folder), entries, args.workers))
     print_large_sets(sets)
-    if args.json is not None:
-        report = {
-            "machine": machine(),
-            "workers": args.workers,
-            "clips_per_second": speeds,
-            "large_sets": [vars(of_set) for of_set in sets],
-        }
-        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    report = {
+        "machine": machine(),
+        "workers": args.workers,
+        "clips_per_second": speeds,
+        "large_sets": [vars(of_set) for of_set in sets],
+    }
+    write_report(args.json, report)
     return 0
 
 
@@ -84,7 +76,8 @@ def clips_a_second(
     folder: Path, n_clips: int, workers: int, rounds: int
 ) -> dict[str, dict[str, float]]:
     """Median, least and most clips a second of rounds in turns, from WAV files and the store."""
-    names = write_clips(folder / "16k", n_clips)
+    names = [f"clip{number:06d}.wav" for number in range(n_clips)]
+    write_clips(folder / "16k", names)
     pack_folder(folder / "16k", GRID.sample_rate, progress=False)
     store = PackedStore(store_path(folder / "16k"))
     events = {
@@ -121,17 +114,6 @@ class _Route:
     def __call__(self) -> int:
         """Clips served."""
         return sum(len(batch.names) for _ in range(_PASSES) for batch in self.loader)
-
-
-def write_clips(folder: Path, n_clips: int) -> list[str]:
-    """WAV files of noise, 10 s, 16 bits; their names."""
-    folder.mkdir(parents=True)
-    noise = np.random.default_rng(0).integers(-9000, 9000, GRID.n_samples).astype(np.int16)
-    names = [f"clip{number:06d}.wav" for number in range(n_clips)]
-    for number, name in enumerate(names):
-        audio = np.roll(noise, 97 * number)
-        soundfile.write(folder / name, audio, GRID.sample_rate, subtype="PCM_16")
-    return names
 
 
 def print_large_sets(sets: Sequence[LargeSet]) -> None:

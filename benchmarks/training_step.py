@@ -1,16 +1,18 @@
 """One training step cut into its parts, ours and the reference's, on the same random clips."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks import reference
+from benchmarks.devices import autocast
 from benchmarks.reference_network import ReferenceCRNN, from_ours
 from desed_task.augment import AugmentContext, DistortedBatch, distort
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher, make_teacher
+from desed_task.errors import InputError
 from desed_task.nnet.crnn import SEDOutput
 from local.build import build_augment_settings, build_crnn_shape
 from local.classes import CLASSES
@@ -20,14 +22,28 @@ from local.sed_trainer import CrossTaskSED
 COPIES = 3  # of every clip: itself, mixed, augmented
 PARTS_OF_BATCH = (1, 1, 2)  # synthetic, weak, unlabelled
 CONSISTENCY_WEIGHT = 1.0  # w, any
+LOADING = "loading"
 AUGMENT_SEED = 1000  # of the first round; the next has the next
+
+
+def check_clips(clips: int) -> None:
+    """Raise InputError for a number of `--clips` before the network that makes no batch."""
+    unit = COPIES * sum(PARTS_OF_BATCH)
+    if clips < 1 or clips % unit:
+        raise InputError(f"--clips {clips}: a multiple of {unit} is right")
+
+
+def batch_shares(clips: int) -> list[int]:
+    """Originals of each kind for so many clips before the network."""
+    unit = clips // (COPIES * sum(PARTS_OF_BATCH))
+    return [part * unit for part in PARTS_OF_BATCH]
 
 
 def random_batch(clips: int, config: Config, device: torch.device) -> Batch:
     """Originals for so many clips before the network: noise of 10 s with random events."""
     generator = torch.Generator().manual_seed(0)
-    unit = clips // (COPIES * sum(PARTS_OF_BATCH))
-    kinds = [kind for kind, part in zip(ClipKind, PARTS_OF_BATCH) for _ in range(part * unit)]  # noqa: B905
+    shares = zip(ClipKind, batch_shares(clips), strict=True)
+    kinds = [kind for kind, share in shares for _ in range(share)]
     grid, number = config.grid, len(kinds)
     targets = torch.rand(number, len(CLASSES), grid.n_frames, generator=generator) > 0.9
     batch = Batch(
@@ -46,8 +62,12 @@ class TrainingStep:
     Args:
         config: the experiment.
         batch: originals on the device.
-        precision: `32` or `bf16` (autocast).
+        precision: a key of `benchmarks.options.DTYPES` (autocast).
+
+    With `batches`, each step begins with loading the next of them; without, it has no such part.
     """
+
+    batches: Iterator[Batch] | None = None
 
     student: nn.Module
     teacher: nn.Module
@@ -65,7 +85,8 @@ class TrainingStep:
 
     def parts(self) -> Mapping[str, Callable[[], None]]:
         """Name -> what to run, in order."""
-        return {
+        first = {} if self.batches is None else {LOADING: self.loading}
+        return first | {
             "augmentation": self.augmentation,
             "features": self.features,
             "student forward": self.student_forward,
@@ -91,10 +112,14 @@ class TrainingStep:
             generator=self.generator,
         )
 
+    def loading(self) -> None:
+        """Wait for the next originals."""
+        assert self.batches is not None
+        self.batch = next(self.batches)
+
     def autocast(self) -> Any:
         """What both networks run under."""
-        half = self.precision == "bf16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half)
+        return autocast(self.device, self.precision)
 
     def augmentation(self) -> None:
         """Originals -> distorted copies."""
@@ -143,6 +168,8 @@ class OurStep(TrainingStep):
         self.student, self.teacher = (self.module.networks[name] for name in ("student", "teacher"))
         configured: Any = self.module.configure_optimizers()
         self.optimizer = configured["optimizer"]
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.opt.lr  # as after the warm-up, which the scheduler began
         self.mean_teacher = MeanTeacher(self.student, self.teacher, config.training.ema_factor)
 
     def augmentation(self) -> None:
