@@ -9,8 +9,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from desed_task.errors import run_cli
+
+if TYPE_CHECKING:
+    from local.config import Config
+    from local.machine import Machine
 
 CONF_FILE = Path("confs/sed.yaml")
 NEWEST = "last"
@@ -54,7 +59,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "them beside ours, and end with status 1 where one differs by more than 1e-9",
     )
     parser.add_argument(
-        "--gpus", type=int, default=1, metavar="N", help="GPUs, 0: the CPU (default: %(default)s)"
+        "--gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="GPUs of each machine, 0: the CPU (default: %(default)s); more than one need "
+        "--set training.backend=ddp",
     )
     parser.add_argument(
         "--fast_dev_run",
@@ -79,21 +89,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Configuration -> data -> fit or test."""
-    args = parse_args(argv)
-    from local import experiment, runs
-    from local.callbacks import end_at_once
+class Plan(NamedTuple):
+    """What is to be done: an experiment, from which checkpoint on, in which folder."""
+
+    config: "Config"
+    checkpoint: Path | None
+    run: Path
+
+
+def make_plan(args: argparse.Namespace, machine: "Machine") -> Plan:
+    """Read the configuration, check it, and make or find the run's folder."""
+    from local import runs
     from local.checkpoints import checkpoint_config, read_checkpoint, test_config
     from local.config import load_config, override_config
-    from local.memory import keep_freed_memory
 
-    signal.signal(signal.SIGTERM, end_at_once)
-    experiment.quiet_lightning()
-    if args.resume_from_checkpoint == Path(NEWEST):
-        args.resume_from_checkpoint = runs.newest_checkpoint(args.log_dir)
-    machine = experiment.Machine(experiment.choose_gpus(args.gpus), args.fast_dev_run)
     checkpoint: Path | None = args.test_from_checkpoint or args.resume_from_checkpoint
+    if checkpoint == Path(NEWEST):
+        checkpoint = runs.newest_checkpoint(args.log_dir)
     if checkpoint is None:
         config = load_config(args.conf_file or CONF_FILE, args.overrides)
     else:
@@ -104,16 +116,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             config = chosen or checkpoint_config(content, str(checkpoint))
         config = override_config(config, args.overrides)
-    machine.precision(config)
+    machine.check(config, trains=args.test_from_checkpoint is None)
+    run = None
+    if checkpoint is not None and not args.test_from_checkpoint:
+        run = runs.run_folder_of(checkpoint)
+    return Plan(config, checkpoint, run or runs.new_run_folder(args.log_dir))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Configuration -> data -> fit or test, in one process or several."""
+    args = parse_args(argv)
+    from local import distributed, experiment, processes
+    from local.callbacks import end_at_once
+    from local.machine import Machine, choose_gpus
+    from local.memory import keep_freed_memory
+
+    signal.signal(signal.SIGTERM, end_at_once)
+    experiment.quiet_lightning()
+    with processes.said_once():
+        machine = Machine(choose_gpus(args.gpus), args.fast_dev_run)
     if machine.gpus == 0:
         keep_freed_memory()
-    if args.test_from_checkpoint:
-        run = runs.new_run_folder(args.log_dir)
-        done = experiment.test(config, machine, run, args.test_from_checkpoint, check=args.check)
-    else:
-        resumed = runs.run_folder_of(checkpoint) if checkpoint else None
-        run = resumed or runs.new_run_folder(args.log_dir)
-        done = experiment.fit(config, machine, run, checkpoint, check=args.check)
+    with processes.together(machine.gpus):
+        config, checkpoint, run = distributed.first_rank(lambda: make_plan(args, machine))
+        tested = args.test_from_checkpoint
+        if tested:
+            done = experiment.test(config, machine, run, tested, check=args.check)
+        else:
+            done = experiment.fit(config, machine, run, checkpoint, check=args.check)
+    if done is None:  # process 0 tells
+        return 0
     print(f"\n{done.metrics}")
     if done.differences:
         print(*done.differences, sep="\n", file=sys.stderr)

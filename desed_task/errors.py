@@ -36,6 +36,14 @@ def run_cli(main: Callable[[], int | None]) -> NoReturn:
         sys.exit(TERMINATED)
 
 
+def exit_status(error: BaseException) -> int:
+    """The status with which `run_cli` leaves after an exception."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    statuses = {InputError: USAGE_ERROR, KeyboardInterrupt: INTERRUPTED, Terminated: TERMINATED}
+    return next((status for kind, status in statuses.items() if isinstance(error, kind)), 1)
+
+
 def _without_traceback(message: str) -> str:
     """The message alone, where PyTorch's loader wrapped a worker's error with its traceback."""
     if "Original Traceback" not in message:

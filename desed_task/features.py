@@ -1,6 +1,6 @@
 """Audio -> log-mel features in the network's range (docs/recipe.md, "Features")."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
@@ -109,17 +109,23 @@ class Scaler(nn.Module):
             self.register_buffer("deviation", torch.ones(shape))
 
     @torch.no_grad()
-    def fit(self, batches: Iterable[Tensor]) -> None:
-        """Take the `dataset` statistics from batches of log-mel `(batch, bands, frames)`."""
+    def fit(
+        self, batches: Iterable[Tensor], summed: Callable[[Tensor], Tensor] = torch.clone
+    ) -> None:
+        """Take the `dataset` statistics from batches of log-mel `(batch, bands, frames)`.
+
+        `summed` adds up a tensor over the processes that have a part of the set each.
+        """
         dims = (0, *self.dims)
         total = torch.zeros_like(self.mean, dtype=torch.float64)
         squares = torch.zeros_like(total)
-        count = 0
+        count = torch.zeros((), dtype=torch.float64)
         for features in batches:
             features = features.double()
             total += features.sum(dims, keepdim=True)
             squares += features.square().sum(dims, keepdim=True)
             count += features.numel() // total.numel()
+        total, squares, count = summed(total), summed(squares), summed(count)
         if count == 0:
             raise ValueError("no batch to take statistics from")
         mean = total / count

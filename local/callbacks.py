@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 
 from desed_task.errors import Terminated
+from local import distributed
 
 LOADERS_GRACE = 60  # seconds
 
@@ -75,14 +76,19 @@ class Preemption(Callback):
     After the last batch of an epoch the validation that follows, or where none does the next
     epoch's first step, is waited for: Lightning resumes from there without loss.
 
+    A signal to any process of a run ends all, after the same step: they ask each other whenever
+    they look, which all of them do equally often, whatever batches of a validation they have.
+
     Args:
         path: where to save the checkpoint.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._signalled = False
         self._asked = False
         self._validating = False
+        self._looks_left = 0  # in the validation that goes on
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signal over from Lightning, which gives it back itself after the fit."""
@@ -103,10 +109,18 @@ class Preemption(Callback):
         """Save and end before a validation."""
         self._validating = True
         self._end_if_asked(trainer)
+        self._looks_left = distributed.largest(int(sum(trainer.num_val_batches)))
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Save and end in the middle of a validation."""
+        self._looks_left -= 1
         self._end_if_asked(trainer)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look as often as the process with the most batches does."""
+        while distributed.ranks() > 1 and self._looks_left > 0:
+            self._looks_left -= 1
+            self._end_if_asked(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The validation is complete."""
@@ -115,12 +129,12 @@ class Preemption(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End between two epochs, where the first one's checkpoint is saved."""
         saved = trainer.checkpoint_callback._last_global_step_saved == trainer.global_step  # type: ignore[union-attr]
-        if saved and self._path.is_file() and self._is_asked(trainer):
+        if saved and trainer.global_step > 0 and self._is_asked():
             raise Terminated(self._message())
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End after the last epoch."""
-        if self._is_asked(trainer):
+        if self._is_asked():
             raise Terminated(self._message())
 
     def on_save_checkpoint(
@@ -133,13 +147,14 @@ class Preemption(Callback):
             progress |= {"total": dict(begun), "current": dict(begun), "is_last_batch": False}
 
     def _note(self, *args: Any) -> None:
-        self._asked = True
+        self._signalled = True
 
-    def _is_asked(self, trainer: pl.Trainer) -> bool:
+    def _is_asked(self) -> bool:
+        self._asked = distributed.any_rank(self._signalled)
         return self._asked
 
     def _end_if_asked(self, trainer: pl.Trainer) -> None:
-        if self._is_asked(trainer):
+        if self._is_asked():
             trainer.save_checkpoint(self._path)
             raise Terminated(self._message())
 

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from desed_task.dataio.annotations import (
     read_durations,
@@ -26,6 +26,7 @@ from desed_task.errors import InputError
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
+from local import distributed
 from local.callbacks import outlive_sigterm
 from local.classes import CLASSES
 from local.config import Config
@@ -80,6 +81,8 @@ class DesedDataModule(pl.LightningDataModule):
         self, config: Config, grid: FrameGrid, missing_list: str | Path, *, tune: bool = False
     ):
         super().__init__()
+        self.prepare_data_per_node = False  # process 0 alone: the folders are shared
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.tune = tune
         self.config = config
         self.grid = grid
@@ -99,7 +102,8 @@ class DesedDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read and check the annotations, look for the audio, report what is there.
 
-        Raises InputError for a broken annotation file, an empty set, or missing durations.
+        Raises InputError for a broken annotation file, an empty set, missing durations, or sets so
+        small that a process would have nothing to validate or to test.
         """
         known = len(self.coverage)
         if stage != "test" and "weak" not in self.coverage:
@@ -111,7 +115,20 @@ class DesedDataModule(pl.LightningDataModule):
             part = training_sets(self.config)[VALIDATION]
             self.synth_validation = self._labelled(VALIDATION, part)
         if len(self.coverage) > known:
+            self._check_shares(stage)
             self._report()
+
+    def _check_shares(self, stage: str) -> None:
+        ranks = distributed.ranks()
+        sizes = {"test": max(len(part.clips) for part in self.test_sets)}
+        if stage != "test":
+            sizes["validation"] = max(len(self.weak_validation), len(self.synth_validation.clips))
+        for name, size in sizes.items():
+            if size < ranks:
+                raise InputError(
+                    f"{ranks} processes, but no {name} set has more than {size} clip(s): some "
+                    "process would have none"
+                )
 
     @property
     def validation_truth(self) -> GroundTruth:
@@ -121,7 +138,13 @@ class DesedDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Clip]:
         """Batches of 6 + 6 + 12 clips, or as configured, in the order of `ClipKind`."""
         training = self.config.training
-        sampler = MixtureBatchSampler(self._train_sizes, training.clips_per_set, training.seed)
+        sampler = MixtureBatchSampler(
+            self._train_sizes,
+            training.clips_per_set,
+            training.seed,
+            rank=distributed.rank(),
+            ranks=distributed.ranks(),
+        )
         return EpochLoader(
             self.train_clips,
             position=self._position,
@@ -231,7 +254,10 @@ class DesedDataModule(pl.LightningDataModule):
 
     def _evaluation_loader(self, clips: ClipDataset, persistent: bool) -> DataLoader[Clip]:
         size = self.config.training.batch_size_val
-        return DataLoader(clips, batch_size=size, **self._loading(persistent))
+        own: Dataset[Clip] = clips
+        if distributed.ranks() > 1:
+            own = Subset(clips, distributed.share(len(clips)))
+        return DataLoader(own, batch_size=size, **self._loading(persistent))
 
     def _loading(self, persistent: bool) -> dict[str, Any]:
         """What all loaders have in common.

@@ -3,15 +3,13 @@
 import itertools
 import logging
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from desed_task.errors import InputError
@@ -25,6 +23,9 @@ from local.checkpoints import (
 )
 from local.config import Config
 from local.data import DesedDataModule
+from local.description import describe
+from local.distributed import first_rank, part, rank, ranks, summed
+from local.machine import Machine
 from local.postprocessing import (
     CHECKPOINT_KEY,
     covers,
@@ -32,6 +33,8 @@ from local.postprocessing import (
     needs_tuning,
     stored_tuning,
 )
+from local.random_state import seed_everything
+from local.rank_state import number_of_ranks
 from local.runs import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT
 from local.scoring import Outcome, report, tune_networks
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
@@ -39,45 +42,6 @@ from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
 MISSING_FILE = "missing_clips.txt"
 LOG_INTERVAL = 10  # steps
 FAST_BATCHES = 2
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What to run on.
-
-    Attributes:
-        gpus: number of GPUs; 0: the CPU.
-        fast: two batches of everything instead of all.
-    """
-
-    gpus: int
-    fast: bool
-
-    def precision(self, config: Config) -> Any:
-        """Lightning's name of the precision. Raises InputError where the device has none such."""
-        wanted = config.training.precision
-        if config.training.compile and not self.gpus:
-            raise InputError("training.compile: needs a GPU (on a CPU it makes training slower)")
-        if wanted == "auto":
-            wanted = "16-mixed" if self.gpus else 32
-        if wanted == "16-mixed" and not self.gpus:
-            raise InputError(
-                "training.precision: 16-mixed needs a GPU; on a CPU use 32 or bf16-mixed"
-            )
-        return "32-true" if wanted == 32 else wanted
-
-
-def choose_gpus(wanted: int) -> int:
-    """GPUs to use: as many as wanted, or the CPU (0) where there is none, which it says.
-
-    Raises InputError for more than one: a run uses one device.
-    """
-    if wanted > 1:
-        raise InputError(f"--gpus {wanted}: a run uses one device; allowed: 0 (CPU) and 1")
-    if wanted == 1 and not torch.cuda.is_available():
-        print("No GPU found: using the CPU.")
-        return 0
-    return wanted
 
 
 def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
@@ -100,9 +64,6 @@ def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
         Preemption(run / CHECKPOINTS / LAST_CHECKPOINT),
     ]
     return pl.Trainer(
-        accelerator="gpu" if machine.gpus else "cpu",
-        devices=1,
-        precision=machine.precision(config),
         benchmark=bool(machine.gpus),  # convolutions of constant shapes: the fastest ones
         max_epochs=1 if machine.fast else training.n_epochs,
         limit_train_batches=limit,
@@ -116,13 +77,22 @@ def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
         logger=[tensorboard, CSVLogger(str(run), name="csv")],
         callbacks=callbacks,
         enable_model_summary=False,
+        **machine.trainer_options(config),
     )
+
+
+class Training(NamedTuple):
+    """All that a fit takes."""
+
+    trainer: pl.Trainer
+    module: CrossTaskSED
+    data: DesedDataModule
 
 
 def fit(
     config: Config, machine: Machine, run: Path, resume: Path | None, *, check: bool = False
-) -> Outcome:
-    """Train, then test the best checkpoint.
+) -> Outcome | None:
+    """Train, then test the best checkpoint; what process 0 judges is None in the others.
 
     Args:
         config: the experiment.
@@ -131,24 +101,7 @@ def fit(
         resume: a checkpoint of ours to go on from.
         check: ask the libraries for the test's figures as well.
     """
-    if resume is not None:
-        check_resumable(config, resume)
-    trainer = make_trainer(config, machine, run)
-    save_config(config, run)
-    tune = needs_tuning(config)
-    data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=tune)
-    data.prepare_data()
-    data.setup("fit")
-    loader = data.train_dataloader()
-    steps = -(-len(loader) // config.training.accumulate_batches)
-    batches = min(len(loader), FAST_BATCHES) if machine.fast else len(loader)
-    trainer.log_every_n_steps = min(LOG_INTERVAL, batches)  # type: ignore[attr-defined]
-    pl.seed_everything(config.training.seed, workers=True, verbose=False)
-    module = CrossTaskSED(config, steps)
-    if config.scaler.statistic == "dataset" and resume is None:
-        fit_scaler(module, itertools.islice(loader, batches))
-    del loader
-    print(describe(module, machine, steps))
+    trainer, module, data = get_ready(config, machine, run, resume)
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
     if not Path(best).is_file():
@@ -156,12 +109,46 @@ def fit(
             f"--resume_from_checkpoint {resume}: no epoch was left to train; raise "
             f"training.n_epochs {config.training.n_epochs}, or test it with --test_from_checkpoint"
         )
-    print(f"Testing {best}")
+    say(f"Testing {best}")
     trainer.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
-    tuned = tune_networks(module, data, config) if tune else {}
+    part()
+    if rank() > 0:
+        return None
+    tuned = tune_networks(module, data, config) if data.tune else {}
     if tuned:
         add_to_checkpoint(Path(best), {CHECKPOINT_KEY: dump_tuning(tuned)})
     return report(module, data, config, run, tuned, check=check)
+
+
+def get_ready(config: Config, machine: Machine, run: Path, resume: Path | None) -> Training:
+    """Prepare the data, make networks and trainer, and say so; arguments as of `fit`.
+
+    Process 0 checks and writes before the others read.
+    """
+    data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=needs_tuning(config))
+
+    def prepare() -> None:
+        if resume is not None:
+            check_resumable(config, resume)
+        save_config(config, run)
+        data.prepare_data()
+        data.setup("fit")
+
+    first_rank(prepare)
+    data.setup("fit")
+    trainer = make_trainer(config, machine, run)
+    loader = data.train_dataloader()
+    steps = -(-len(loader) // config.training.accumulate_batches)
+    batches = min(len(loader), FAST_BATCHES) if machine.fast else len(loader)
+    trainer.log_every_n_steps = min(LOG_INTERVAL, batches)  # type: ignore[attr-defined]
+    seed_everything(config.training.seed)
+    module = CrossTaskSED(config, steps)
+    if rank() > 0:  # the same weights, but other dropout
+        seed_everything(config.training.seed + rank())
+    if config.scaler.statistic == "dataset" and resume is None:
+        fit_scaler(module, itertools.islice(loader, batches))
+    say(describe(module, machine, steps))
+    return Training(trainer, module, data)
 
 
 def check_resumable(config: Config, checkpoint: Path) -> None:
@@ -186,10 +173,20 @@ def check_resumable(config: Config, checkpoint: Path) -> None:
             f"--resume_from_checkpoint {checkpoint}: was trained with another "
             f"{', '.join(changed)}; what shapes the network stays as it was"
         )
+    before, now = number_of_ranks(content), ranks()
+    progress = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    if before != now and not progress["is_last_batch"]:
+        raise InputError(
+            f"--resume_from_checkpoint {checkpoint}: was saved in the middle of an epoch that "
+            f"{before} process(es) shared; {now} cannot go on with it: use {before}, or a "
+            "checkpoint of an epoch's end"
+        )
 
 
-def test(config: Config, machine: Machine, run: Path, checkpoint: Path, *, check: bool) -> Outcome:
-    """Test a checkpoint, ours or published.
+def test(
+    config: Config, machine: Machine, run: Path, checkpoint: Path, *, check: bool
+) -> Outcome | None:
+    """Test a checkpoint, ours or published; what process 0 judges is None in the others.
 
     Post-processing that the checkpoint holds no parameters for is tuned first, on the synthetic
     validation set; the checkpoint stays as it is.
@@ -203,11 +200,15 @@ def test(config: Config, machine: Machine, run: Path, checkpoint: Path, *, check
     module = CrossTaskSED(config)
     load_weights(module, weights, str(checkpoint))
     trainer = make_trainer(config, machine, run)
-    save_config(config, run)
+    if rank() == 0:
+        save_config(config, run)
     tuned = stored_tuning(content, str(checkpoint))
     tune = not covers(tuned, list(module.networks), config)
     data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=tune)
     trainer.test(module, datamodule=data, verbose=False)
+    part()
+    if rank() > 0:
+        return None
     if tune:
         tuned = tune_networks(module, data, config)
     return report(module, data, config, run, tuned, check=check)
@@ -234,55 +235,22 @@ def load_weights(module: CrossTaskSED, weights: dict[str, torch.Tensor], source:
 
 
 def fit_scaler(module: CrossTaskSED, loader: Any) -> None:
-    """Take the scaler's statistics from one epoch of training clips."""
-    batches = tqdm(loader, desc="Statistics of the training set", unit="batch")
-    module.scaler.fit(module.log_mel(batch.with_float_audio().audio) for batch in batches)
+    """Take the scaler's statistics from one epoch of training clips, those of all processes."""
+    title = "Statistics of the training set"
+    batches = tqdm(loader, desc=title, unit="batch", disable=rank() > 0)
+    features = (module.log_mel(batch.with_float_audio().audio) for batch in batches)
+    module.scaler.fit(features, summed)
+
+
+def say(text: str) -> None:
+    """Print it, once for all processes."""
+    if rank() == 0:
+        print(text)
 
 
 def save_config(config: Config, run: Path) -> None:
     """Write the resolved configuration into the run's folder."""
     (run / CONFIG_FILE).write_text(config.to_yaml(), encoding="utf-8")
-
-
-def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
-    """What is about to be trained, and on what."""
-    config = module.config
-    student = module.networks["student"]
-    parameters = sum(parameter.numel() for parameter in student.parameters())
-    sizes = config.training.clips_per_set
-    shares = " + ".join(f"{size} {name}" for name, size in sizes.items() if size)
-    device = torch.cuda.get_device_name() if machine.gpus else "CPU"
-    lines = [
-        f"Parameters      {parameters:,} ({', '.join(module.networks)})",
-        f"Multiply-adds   {count_multiply_adds(module) / 1e6:,.1f} million per clip",
-        f"Batch           {shares} clips",
-        f"Steps per epoch {steps} (of {config.training.n_epochs} epochs)",
-        f"Device          {device}, precision {machine.precision(config)}",
-    ]
-    if not config.net.sod_branch:
-        lines.append("SOD task        off, and with it: " + ", ".join(WITHOUT_SOD))
-    return "\n".join(lines)
-
-
-WITHOUT_SOD = (
-    "SOD loss and consistency",
-    "cross-task consistency",
-    "pseudo-label selection",
-    "score correction",
-)
-
-
-@torch.no_grad()
-def count_multiply_adds(module: CrossTaskSED) -> int:
-    """Multiply-adds of the student for one clip (convolutions, matrix products)."""
-    grid, network = module.config.grid, module.networks["student"]
-    features = torch.zeros(1, module.config.feats.n_mels, grid.n_hops)
-    was_training = network.training
-    network.eval()
-    with FlopCounterMode(display=False) as counter:
-        network(features)
-    network.train(was_training)
-    return counter.get_total_flops() // 2
 
 
 def quiet_lightning() -> None:
@@ -293,5 +261,7 @@ def quiet_lightning() -> None:
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
         ".*your dataloader is not resumable.*",  # it is: local.data.EpochLoader
+        ".*when logging on epoch level in distributed setting.*",  # all processes log the same
+        ".*Total length of .* across ranks is zero.*",
     ):
         warnings.filterwarnings("ignore", message)

@@ -40,10 +40,10 @@ CONFIG_TABLE: dict[str, Conversion] = {
         "training",
         "batch_size batch_size_val const_max n_epochs_warmup num_workers n_epochs "
         "early_stop_patience accumulate_batches gradient_clip val_thresholds n_test_thresholds "
-        "ema_factor self_sup_loss validation_interval weak_split seed obj_metric_synth_type",
+        "ema_factor self_sup_loss validation_interval weak_split seed obj_metric_synth_type "
+        "backend",
     ),
     "training.median_window": _unused("not read: class-wise windows, postprocess.median_window"),
-    "training.backend": _unused("null: one device"),
     "training.mixup": _unused("not read: augs.mixup decides"),
     **_kept("scaler", "statistic normtype dims"),
     "scaler.savepath": _unused("statistics of a data set are stored in the checkpoint"),
@@ -101,8 +101,6 @@ def from_published(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
             path = f"{section}.{key}"
             if path not in CONFIG_TABLE:
                 raise InputError(f"{source}: {path}: unknown key of the published configuration")
-            if path == "training.backend" and value is not None:
-                raise InputError(f"{source}: {path}: {value!r} is not allowed: null, one device")
             conversion = CONFIG_TABLE[path]
             if conversion.fate == "unused":
                 continue

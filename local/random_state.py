@@ -7,6 +7,16 @@ import numpy as np
 import torch
 
 
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and PyTorch's global generators; leaves no trace in the environment.
+
+    Lightning's function of this name does: under DDP, numbers are then drawn a second time.
+    """
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the global one
+    torch.manual_seed(seed)
+
+
 def random_state(generator: torch.Generator) -> dict[str, Any]:
     """State of Python's, NumPy's and PyTorch's generators and of the given one.
 

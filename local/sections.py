@@ -57,6 +57,8 @@ class Training(Section):
     early_stop_patience: PositiveInt
     picture_interval: Count
     n_test_thresholds: PositiveInt
+    backend: Literal["ddp"] | None
+    sync_batchnorm: bool
 
     @model_validator(mode="after")
     def _every_run_validates(self) -> "Training":
@@ -136,6 +138,7 @@ class Opt(Section):
 
     lr: Positive
     betas: Annotated[list[OpenShare], Field(min_length=2, max_length=2)]
+    scale_lr_with_ranks: bool
 
 
 class Feats(Section):

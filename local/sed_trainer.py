@@ -17,13 +17,21 @@ from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher, make_teacher
 from desed_task.nnet.crnn import CRNN, SEDOutput
 from desed_task.schedules import warmup_factor
+from local import distributed
 from local.build import build_augment_settings, build_log_mel, build_network, build_scaler
 from local.classes import CLASSES
 from local.config import Config
 from local.cross_task import counted_classes
 from local.objective import Objective, sod_labels
 from local.pictures import ClipPicture
-from local.random_state import random_state, restore_random_state
+from local.rank_state import (
+    STATE_KEYS,
+    add_rank_states,
+    average_statistics,
+    draw_anew,
+    own_state,
+    restore_rank,
+)
 from local.testing import TestPredictions
 from local.validation import ValidationPredictions, selection_metric
 
@@ -55,8 +63,9 @@ class CrossTaskSED(pl.LightningModule):
             self.networks["teacher"] = make_teacher(student)
         counted = counted_classes(CLASSES, config.cross_task.excluded_classes)
         self.register_buffer("counted", counted, persistent=False)
-        self.generator = torch.Generator().manual_seed(config.training.seed)
-        self._restored: dict[str, Any] | None = None
+        seed = config.training.seed + distributed.rank()
+        self.generator = torch.Generator().manual_seed(seed)
+        self._resumed: dict[str, Any] | None = None
         self._validation: dict[str, ValidationPredictions] = {}
         self._picture: ClipPicture | None = None
         self.test_predictions: dict[int, dict[str, TestPredictions]] = {}
@@ -77,11 +86,12 @@ class CrossTaskSED(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam; the learning rate of step n is scaled by the warm-up factor r(n)."""
-        first, second = self.config.opt.betas
+        opt = self.config.opt
+        rate = opt.lr * (distributed.ranks() if opt.scale_lr_with_ranks else 1)
         optimizer = torch.optim.Adam(
             self.networks["student"].parameters(),
-            lr=self.config.opt.lr,
-            betas=(first, second),
+            lr=rate,
+            betas=(opt.betas[0], opt.betas[1]),
             fused=self._fuses_optimizer,
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: self._ramp(done + 1))
@@ -112,9 +122,13 @@ class CrossTaskSED(pl.LightningModule):
                 self.networks["teacher"],
                 self.config.training.ema_factor,
             )
-        if self._restored is not None:
-            restore_random_state(self._restored, self.generator)
-            self._restored = None
+        if self._resumed is not None:
+            state = own_state(self._resumed)
+            if state is not None:
+                restore_rank(state, self.networks, self.generator)
+            else:
+                draw_anew(self.config.training.seed, self.global_step, self.generator)
+            self._resumed = None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step on originals and distorted copies; returns the total loss."""
@@ -193,14 +207,15 @@ class CrossTaskSED(pl.LightningModule):
     # ---- validation --------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        """Begin with empty predictions."""
+        """Begin with empty predictions, and the same networks in all processes."""
+        average_statistics(self.networks)
         self._validation = {
             name: ValidationPredictions(self.config, self.datamodule.validation_truth)
             for name in self.networks
         }
         interval = self.config.training.picture_interval
         due = interval > 0 and self.current_epoch // self._validation_interval % interval == 0
-        self._picture = ClipPicture(self.config) if due else None
+        self._picture = ClipPicture(self.config) if due and distributed.rank() == 0 else None
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect the predictions of student and teacher, in evaluation mode."""
@@ -215,7 +230,8 @@ class CrossTaskSED(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the figures of both networks and the one that selects the best checkpoint."""
         for name, predictions in self._validation.items():
-            figures = predictions.figures()
+            predictions.gather()
+            figures = distributed.first_rank(predictions.figures)
             self.log_dict({f"val/{name}/{key}": value for key, value in figures.items()})
             if name == "student":
                 selection = selection_metric(figures, self.config)
@@ -238,25 +254,30 @@ class CrossTaskSED(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Begin with empty predictions."""
-        self.test_predictions = {}
+        self.test_predictions = {
+            number: {name: TestPredictions(self.config, self.counted) for name in self.networks}
+            for number in range(len(self.trainer.num_test_batches))
+        }
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect raw and corrected scores of student and teacher; `local.testing` scores them."""
         features = self.features(batch.audio)
-        of_set = self.test_predictions.setdefault(
-            dataloader_idx,
-            {name: TestPredictions(self.config, self.counted) for name in self.networks},
-        )
         for name, network in self.networks.items():
-            of_set[name].add(batch, network(features))
+            self.test_predictions[dataloader_idx][name].add(batch, network(features))
+
+    def on_test_epoch_end(self) -> None:
+        """Process 0 gets the predictions of all."""
+        for of_set in self.test_predictions.values():
+            for predictions in of_set.values():
+                predictions.gather()
 
     # ---- checkpoints -------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the configuration and the state of all generators, as plain values and tensors."""
+        """Add the configuration and the processes' state, as plain values and tensors."""
         checkpoint["hyper_parameters"] = self.config.model_dump()
-        checkpoint["random_state"] = random_state(self.generator)
+        add_rank_states(checkpoint, self.networks, "networks.", self.generator)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of the generators until training starts."""
-        self._restored = checkpoint["random_state"]
+        """Keep the state of the processes until training starts."""
+        self._resumed = {key: checkpoint[key] for key in STATE_KEYS if key in checkpoint}

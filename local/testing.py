@@ -12,8 +12,10 @@ from desed_task.evaluation import (
     SodResult,
 )
 from desed_task.nnet.crnn import SOD_STATES, SEDOutput
+from local import distributed
 from local.config import Config
 from local.cross_task import agreement, correct_scores
+from local.gathering import in_set_order, names_in_set_order
 from local.objective import sod_labels
 
 STATE_NAMES = ("0", "1", "2+")
@@ -51,6 +53,20 @@ class TestPredictions:
         self.names += batch.names
         if output.sod_logits is not None:
             self._count_states(batch, strong, output.sod_logits)
+
+    def gather(self) -> None:
+        """In process 0: take in what the others predicted, in the order of the set.
+
+        All processes call it; nothing happens where there is one.
+        """
+        own = (self._raw, self._corrected, self.names, self.confusion, self._agreeing)
+        parts = distributed.gather(own)
+        if len(parts) < 2:
+            return
+        raw, corrected, names, confusion, agreeing = zip(*parts, strict=True)
+        self._raw, self._corrected = map(in_set_order, (raw, corrected))
+        self.names = names_in_set_order(names)
+        self.confusion, self._agreeing = sum(confusion), sum(agreeing)
 
     def _count_states(self, batch: Batch, strong: Tensor, sod_logits: Tensor) -> None:
         """Count, of the frames within their clip, SOD's states (rows: true) and agreement."""

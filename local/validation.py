@@ -16,7 +16,9 @@ from desed_task.evaluation import Scores, exact_psds, selection_metrics
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.postprocess import median_filter
+from local import distributed
 from local.config import Config
+from local.gathering import in_set_order, names_in_set_order
 
 
 class ValidationPredictions:
@@ -51,6 +53,22 @@ class ValidationPredictions:
             self._add_loss("weak", probabilities, tags)
             self._weak.append(probabilities.cpu().numpy())
             self._tags.append(tags.cpu().numpy())
+
+    def gather(self) -> None:
+        """In process 0: take in what the others predicted, in the order of the sets.
+
+        All processes call it; nothing happens where there is one.
+        """
+        own = (self._scores, self._names, self._weak, self._tags, self._losses, self._clips)
+        parts = distributed.gather(own)
+        if len(parts) < 2:
+            return
+        scores, names, weak, tags, losses, clips = zip(*parts, strict=True)
+        self._scores, self._weak, self._tags = map(in_set_order, (scores, weak, tags))
+        self._names = names_in_set_order(names)
+        for kind in self._losses:
+            self._losses[kind] = [loss for part in losses for loss in part[kind]]
+            self._clips[kind] = [number for part in clips for number in part[kind]]
 
     def figures(self) -> dict[str, float]:
         """Weak F1, intersection F1, event F1, exact PSDS, losses; what has no clips is left out."""

@@ -23,9 +23,9 @@ PLAIN = (
 )
 
 
-def given_batch(config: Config) -> Batch:
+def given_batch(config: Config, seed: int = 3) -> Batch:
     """Two synthetic, two weakly labelled and four unlabelled clips of noise."""
-    noise = torch.Generator().manual_seed(3)
+    noise = torch.Generator().manual_seed(seed)
     grid = config.grid
     kinds = torch.tensor([ClipKind.SYNTHETIC] * 2 + [ClipKind.WEAK] * 2 + [ClipKind.UNLABELLED] * 4)
     events = torch.rand(8, 10, grid.n_frames, generator=noise) > 0.7

@@ -181,8 +181,8 @@ def test_unknown_published_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"training\.mixup_type: unknown key"):
         load_config(_written(tmp_path, yaml.safe_dump(published)))
     published = _published()
-    published["training"]["backend"] = "ddp"
-    with pytest.raises(InputError, match=r"training.backend: 'ddp'"):
+    published["training"]["backend"] = "dp"
+    with pytest.raises(InputError, match=r"training.backend: 'dp'"):
         load_config(_written(tmp_path, yaml.safe_dump(published)))
 
 

@@ -10,12 +10,8 @@ import torch
 
 from desed_task.errors import InputError
 from local.config import Config, load_config, override_config
-from local.experiment import (
-    Machine,
-    choose_gpus,
-    count_multiply_adds,
-    describe,
-)
+from local.description import count_multiply_adds, describe
+from local.machine import Machine, all_parameters_used, choose_gpus
 from local.runs import new_run_folder, run_folder_of
 from local.sed_trainer import CrossTaskSED
 from tests.paths import CONFS, ROOT
@@ -77,8 +73,21 @@ def test_gpus(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     assert choose_gpus(1) == 0
     assert "No GPU found: using the CPU." in capsys.readouterr().out
     assert choose_gpus(0) == 0
+    with pytest.raises(InputError, match="--gpus 2: this machine has none that PyTorch can use"):
+        choose_gpus(2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_gpus(1) == 1
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert (choose_gpus(1), choose_gpus(2)) == (1, 2)
+    with pytest.raises(InputError, match="--gpus 4: this machine has 2"):
+        choose_gpus(4)
+
+
+def test_parameters_without_gradients_are_looked_for_where_there_are_some() -> None:
+    config = load_config(CONFS / "sed.yaml")
+    assert all_parameters_used(config)
+    assert all_parameters_used(override_config(config, ["net.sod_branch=false"]))
+    for switch in ("losses.sod=0", "losses.sed_weak=0", "training.train_sets=[synthetic]"):
+        assert not all_parameters_used(override_config(config, [switch])), switch
 
 
 def test_run_folders_are_numbered(tmp_path: Path) -> None:

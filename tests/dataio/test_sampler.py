@@ -107,3 +107,38 @@ def test_a_set_smaller_than_its_share_is_an_error() -> None:
 def test_shares_that_make_no_sense_are_refused(shares: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="do not fit"):
         MixtureBatchSampler({"a": 5, "b": 5}, shares, seed=0)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_processes_share_the_epoch_of_one_with_larger_batches(ranks: int) -> None:
+    whole = MixtureBatchSampler(
+        SIZES, {name: ranks * share for name, share in SHARES.items()}, seed=4, epoch=2
+    )
+    parts = [
+        list(MixtureBatchSampler(SIZES, SHARES, seed=4, epoch=2, rank=rank, ranks=ranks))
+        for rank in range(ranks)
+    ]
+    assert [len(part) for part in parts] == [len(whole)] * ranks
+    assert len(whole) == 14 // (2 * ranks)
+    for step, *of_ranks in zip(whole, *parts, strict=True):
+        together = [request for batch in of_ranks for request in batch]
+        assert set(together) == set(step)  # with the seeds of their draws
+        assert len(set(together)) == len(together) == 9 * ranks
+        for batch in of_ranks:
+            kinds = [next(n for n, span in SPANS.items() if r.index in span) for r in batch]
+            assert kinds == ["synthetic"] * 3 + ["weak"] * 2 + ["unlabelled"] * 4
+
+
+def test_the_part_of_an_interrupted_epoch_goes_on() -> None:
+    sampler = MixtureBatchSampler(SIZES, SHARES, seed=5, rank=1, ranks=2)
+    whole = list(sampler)
+    sampler.set_epoch(0, first_batch=2)
+    assert list(sampler) == whole[2:]
+
+
+def test_a_set_smaller_than_the_share_of_all_processes_is_an_error() -> None:
+    message = r"the weak set has 14 clips, fewer than the 16 of each batch \(8 processes together"
+    with pytest.raises(InputError, match=message):
+        MixtureBatchSampler({**SIZES, "synthetic": 99, "unlabelled": 99}, SHARES, 0, ranks=8)
+    with pytest.raises(ValueError, match="rank 2 of 2"):
+        MixtureBatchSampler(SIZES, SHARES, seed=0, rank=2, ranks=2)
