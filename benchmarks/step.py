@@ -5,14 +5,15 @@ python -m benchmarks step [--reference] [--precision 32|bf16] [--clips 24] [--de
 
 `loading` is what a step waits for its originals, moved to the device: ours come from a packed
 store by worker processes, which load while the step computes; the plain step reads a WAV file per
-clip itself. Files come from the operating system's cache. Workers also load while the yardsticks
-and the plain step run; how long a training really waits, `training` measures.
+clip itself. On a CPU the plain step runs in a process of its own, with the system's allocator.
+Files come from the operating system's cache. Workers also load while the yardsticks and the plain
+step run; how long a training really waits, `training` measures.
 """
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,16 @@ from benchmarks.options import (
     subject_parser,
     write_report,
 )
+from benchmarks.plain_process import CLOCKS, Timer, plain_step, plain_timer
 from benchmarks.step_data import StepData
 from benchmarks.training_step import (
+    WHOLE,
     OurStep,
-    ReferenceStep,
     TrainingStep,
     batch_shares,
     check_clips,
     random_batch,
+    time_step,
 )
 from desed_task.augment import shift_pitch
 from desed_task.dataio.batch import ClipKind
@@ -51,9 +54,6 @@ MATRIX = 4096  # rows and columns of the product that shows the machine's peak
 COPIED = 1 << 26  # float32 numbers of the copy that shows its bandwidth
 PITCH_CENTS = 150
 PITCH_SHIFT = "pitch shift"
-NETWORK = ("student forward", "teacher forward", "backward")
-WHOLE = "whole step"
-CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -63,10 +63,11 @@ def main(argv: Sequence[str]) -> int:
     config = load_config(RECIPE)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        steps = _steps(args, config, Path(folder))
-        flops, moved = arithmetic(steps["ours"])
-        yardsticks = _yardsticks(steps["ours"], DTYPES[args.precision])
-        timings = time_steps(steps, yardsticks, args.rounds, CLOCKS[args.clock])
+        ours = _our_step(args, config, Path(folder) / "ours")
+        flops, moved = arithmetic(ours)
+        yardsticks = _yardsticks(ours, DTYPES[args.precision])
+        with _timers(args, config, ours, Path(folder) / "plain") as timers:
+            timings = time_steps(timers, yardsticks, args.rounds, device, CLOCKS[args.clock])
     report = {
         "machine": device_name(device),
         "threads": torch.get_num_threads(),
@@ -118,36 +119,48 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def _steps(args: argparse.Namespace, config: Config, folder: Path) -> dict[str, TrainingStep]:
-    """Ours, and the plain one before it, with loaders of clips that are generated in a folder."""
+def _our_step(args: argparse.Namespace, config: Config, folder: Path) -> OurStep:
+    """Ours, with a loader of clips that are generated in an empty folder."""
     device = torch.device(args.device)
+    ours = OurStep(config, random_batch(args.clips, config, device), args.precision)
     data = StepData(folder, batch_shares(args.clips), config.grid)
-    batch = random_batch(args.clips, config, device)
-    ours = OurStep(config, batch, args.precision)
     ours.batches = data.batches(args.workers, device)
+    return ours
+
+
+@contextmanager
+def _timers(
+    args: argparse.Namespace, config: Config, ours: OurStep, folder: Path
+) -> Iterator[dict[str, Timer]]:
+    """Of ours and, before it, of the plain step."""
+    clock = CLOCKS[args.clock]
+    timers: dict[str, Timer] = {"ours": lambda: time_step(ours, clock)}
     if not args.reference:
-        return {"ours": ours}
-    plain = ReferenceStep(config, batch, ours)
-    plain.batches = data.plain_batches(device)
-    return {"reference": plain, "ours": ours}
+        yield timers
+    elif args.device == "cpu":
+        with plain_timer(config, args.clips, folder, args.clock) as plain:
+            yield {"reference": plain, **timers}
+    else:
+        step = plain_step(config, args.clips, ours.device, folder)
+        yield {"reference": lambda: time_step(step, clock), **timers}
 
 
 def time_steps(
-    steps: dict[str, TrainingStep],
-    yardsticks: dict[str, Callable[[], Any]],
+    timers: Mapping[str, Timer],
+    yardsticks: Mapping[str, Callable[[], Any]],
     rounds: int,
+    device: torch.device,
     clock: Clock,
 ) -> dict[str, dict[str, Timing]]:
     """Seconds of every part of every step and, under `machine`, of the yardsticks.
 
     One round runs each once, in turns; a round before the first is not counted.
     """
-    device = next(iter(steps.values())).device
     found_s: dict[str, dict[str, list[float]]] = {}
     for number in tqdm(range(rounds + 1), desc="Rounds", leave=False):
         found = {
             "machine": {name: seconds(task, device, clock) for name, task in yardsticks.items()},
-            **{name: _time_step(step, clock) for name, step in steps.items()},
+            **{name: timer() for name, timer in timers.items()},
         }
         if number == 0:
             continue
@@ -158,13 +171,6 @@ def time_steps(
         name: {part: Timing(tuple(values)) for part, values in of_step.items()}
         for name, of_step in found_s.items()
     }
-
-
-def _time_step(step: TrainingStep, clock: Clock) -> dict[str, float]:
-    found = {name: seconds(part, step.device, clock) for name, part in step.parts().items()}
-    found["network"] = sum(found[name] for name in NETWORK)
-    found[WHOLE] = sum(found[name] for name in step.parts())
-    return found
 
 
 def _yardsticks(step: TrainingStep, dtype: torch.dtype) -> dict[str, Callable[[], Any]]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import reference
-from benchmarks.devices import autocast
+from benchmarks.devices import Clock, autocast, seconds
 from benchmarks.reference_network import ReferenceCRNN, from_ours
 from desed_task.augment import AugmentContext, DistortedBatch, distort
 from desed_task.dataio.batch import Batch, ClipKind
@@ -23,6 +23,8 @@ COPIES = 3  # of every clip: itself, mixed, augmented
 PARTS_OF_BATCH = (1, 1, 2)  # synthetic, weak, unlabelled
 CONSISTENCY_WEIGHT = 1.0  # w, any
 LOADING = "loading"
+NETWORK = ("student forward", "teacher forward", "backward")
+WHOLE = "whole step"
 AUGMENT_SEED = 1000  # of the first round; the next has the next
 
 
@@ -157,6 +159,14 @@ class TrainingStep:
     def average(self) -> None:
         """The teacher takes its share of the student."""
         raise NotImplementedError
+
+
+def time_step(step: TrainingStep, clock: Clock) -> dict[str, float]:
+    """Run a step once; seconds of every part, of the network and of the whole."""
+    found = {name: seconds(part, step.device, clock) for name, part in step.parts().items()}
+    found["network"] = sum(found[name] for name in NETWORK)
+    found[WHOLE] = sum(found[name] for name in step.parts())
+    return found
 
 
 class OurStep(TrainingStep):
