@@ -32,6 +32,7 @@ SETTINGS = (
     "training.backend=ddp",
     "training.batch_size=[1, 1, 1]",
     "training.batch_size_val=1",
+    "training.picture_interval=0",
 )
 STANDARD = ("scaler.statistic=dataset", "scaler.normtype=standard")
 # No term reaches the SOD branch's parameters or those of the weak predictions.
