@@ -68,6 +68,14 @@ def test_precision() -> None:
         Machine(gpus=0, fast=False).precision(half)
 
 
+def test_compiling_is_for_training_on_gpus() -> None:
+    config = override_config(load_config(CONFS / "sed.yaml"), ["training.compile=true"])
+    with pytest.raises(InputError, match=r"training\.compile: true needs a GPU"):
+        Machine(gpus=0, fast=False).check(config)
+    Machine(gpus=0, fast=False).check(config, trains=False)
+    Machine(gpus=1, fast=False).check(config)
+
+
 def test_gpus(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_gpus(1) == 0
