@@ -399,6 +399,8 @@ def test_one_process_with_ddp_is_as_without(
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    if torch.distributed.is_initialized():  # by a test before this one
+        torch.distributed.destroy_process_group()
     found = []
     for backend in ("null", "ddp"):
         config = tiny_config(tiny_data, f"training.backend={backend}", "training.n_epochs=1")
