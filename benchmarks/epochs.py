@@ -1,12 +1,12 @@
 """Memory over many tiny epochs of the real training, and whether it grows.
 
-python -m benchmarks epochs [--epochs 300] [--warmup N] [--device cuda] [--picture FILE]
-                            [--json FILE]
+python -m benchmarks epochs [--epochs 300] [--warmup N] [--device cuda] [--set K=V]
+                            [--picture FILE] [--json FILE]
 
 Each epoch trains and validates as a run does, with its callbacks, loggers, checkpoints and
-pictures. Memory is read after each, garbage collected: what is resident in the main process, on a
-GPU also what is allocated there. After a warm-up a straight line is fitted; where it grows the
-exit status is 1.
+pictures; clips last 2 s unless `--set data.audio_max_len=10`. Memory is read after each, garbage
+collected: what is resident in the main process, on a GPU also what is allocated there. After a
+warm-up a straight line is fitted; where it grows the exit status is 1.
 """
 
 import gc
@@ -68,6 +68,7 @@ def main(argv: Sequence[str]) -> int:
     }
     add_numbers(parser, options)
     parser.add_argument("--picture", type=Path, help="draw the curve there (PNG)")
+    parser.add_argument("--set", action="append", default=[], metavar="K=V", dest="overrides")
     args = parser.parse_args(argv)
     if args.warmup is None:
         args.warmup = args.epochs // 3
@@ -77,11 +78,12 @@ def main(argv: Sequence[str]) -> int:
             f"--epochs {args.epochs}, --warmup {args.warmup}: leave {2 * BLOCKS} or more to fit"
         )
     device = chosen_device(args.device)
-    kb = measure(args.epochs, device)
+    kb = measure(args.epochs, device, args.overrides)
     trends = {kind: fit_trend(values[args.warmup :]) for kind, values in kb.items()}
     grows = any(trend.grows for trend in trends.values())
     report = {
         "machine": device_name(device),
+        "overrides": args.overrides,
         "epochs": args.epochs,
         "warmup": args.warmup,
         "kb": kb,
@@ -97,7 +99,9 @@ def main(argv: Sequence[str]) -> int:
     return int(grows)
 
 
-def measure(epochs: int, device: torch.device) -> dict[str, list[float]]:
+def measure(
+    epochs: int, device: torch.device, overrides: Sequence[str] = ()
+) -> dict[str, list[float]]:
     """Memory after each of so many tiny epochs, in kB."""
     record = MemoryRecord()
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +109,9 @@ def measure(epochs: int, device: torch.device) -> dict[str, list[float]]:
         generate_dataset(sets, seed=7, sizes=real_training.TINY_SETS)
         run.mkdir()
         length = (f"training.n_epochs={epochs}", f"training.early_stop_patience={epochs}")
-        config = load_config(DEMO, [*data_overrides(sets), *real_training.TINY, *length])
+        config = load_config(
+            DEMO, [*data_overrides(sets), *real_training.TINY, *overrides, *length]
+        )
         real_training.prepare(config, device, run, record).fit()
     return record.kb
 

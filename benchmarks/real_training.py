@@ -18,14 +18,12 @@ from local.experiment import LOG_INTERVAL, MISSING_FILE, Machine, make_trainer, 
 from local.memory import keep_freed_memory
 from local.sed_trainer import CrossTaskSED
 
-TINY = (
-    "data.audio_max_len=2",
+TINY_NETWORK = (
     "training.batch_size=[1, 2, 2]",
     "training.batch_size_val=4",
     "training.n_epochs_warmup=1",
     "training.num_workers=0",
     "training.weak_split=0.75",
-    "training.picture_interval=10",
     "feats.n_mels=16",
     "feats.hop_length=1024",
     "feats.n_window=1024",
@@ -39,6 +37,7 @@ TINY = (
     "net.rnn_layers=1",
     "net.n_RNN_cell=8",
 )
+TINY = (*TINY_NETWORK, "data.audio_max_len=2", "training.picture_interval=10")
 """What makes an epoch of `TINY_SETS` take part of a second; of `confs/demo.yaml`."""
 TINY_SETS = {
     "synthetic_train": 4,

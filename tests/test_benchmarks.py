@@ -19,6 +19,7 @@ from benchmarks.systems import load_systems
 from benchmarks.training_step import OurStep, ReferenceStep, random_batch
 from desed_task.errors import InputError
 from local.config import override_config
+from tests.benchmarks.small import narrow
 
 
 def test_the_plain_route_gives_the_same_figures(
@@ -106,17 +107,7 @@ def test_wrong_usage(arguments: list[str], message: str, monkeypatch: pytest.Mon
 
 def _small_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips of a second, a narrow network and little to copy."""
-    whole = step.load_config(RECIPE)
-    small = override_config(
-        whole,
-        [
-            "data.audio_max_len=1",
-            "net.nb_filters=[4, 4, 8, 8, 8]",
-            "net.sed_filters=[8, 8]",
-            "net.n_RNN_cell=4",
-        ],
-    )
-    monkeypatch.setattr(step, "load_config", lambda path: small)
+    narrow(monkeypatch, step)
     monkeypatch.setattr(step, "MATRIX", 32)
     monkeypatch.setattr(step, "COPIED", 1000)
 

@@ -7,25 +7,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.options import RECIPE
 from benchmarks.training_step import OurStep, random_batch
 from desed_task.augment import _overlap_add
-from local.config import Config, load_config, override_config
-from tests.paths import CONFS
+from local.config import Config, load_config
+from tests.benchmarks.small import NARROW
 
 METHODS = ["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
 
 
 def small(*overrides: str) -> Config:
-    return override_config(
-        load_config(CONFS / "sed.yaml"),
-        [
-            "data.audio_max_len=1",
-            "net.nb_filters=[4, 4, 8, 8, 8]",
-            "net.sed_filters=[8, 8]",
-            "net.n_RNN_cell=4",
-            *overrides,
-        ],
-    )
+    return load_config(RECIPE, [*NARROW, *overrides])
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from benchmarks.options import DEMO, RECIPE
 from benchmarks.real_training import TINY
@@ -16,6 +17,19 @@ NARROW = (
     "net.sed_filters=[8, 8]",
     "net.n_RNN_cell=4",
 )
+
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+        ],
+    ),
+]
+"""What a subject runs on, as far as it is there."""
 
 
 def narrow(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> Config:

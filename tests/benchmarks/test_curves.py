@@ -13,7 +13,7 @@ from benchmarks.curves import SMOOTHED, distance, smooth
 from benchmarks.generated import data_overrides
 from benchmarks.real_training import TINY
 from local.config import load_config
-from tests.benchmarks.small import tiny_file
+from tests.benchmarks.small import DEVICES, tiny_file
 from tests.paths import CONFS
 
 
@@ -39,19 +39,7 @@ def test_weights_and_draws_are_the_same(tiny_data: Path) -> None:
     assert first[0] == pytest.approx(other[0], rel=0.2)
 
 
-@pytest.mark.parametrize(
-    "device",
-    [
-        "cpu",
-        pytest.param(
-            "cuda",
-            marks=[
-                pytest.mark.gpu,
-                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-            ],
-        ),
-    ],
-)
+@pytest.mark.parametrize("device", DEVICES)
 def test_curves_are_written_and_drawn(
     device: str,
     tiny_data: Path,

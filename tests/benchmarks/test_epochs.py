@@ -68,7 +68,7 @@ def test_verdict_picture_and_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     planted = [900_000 + slope * number for number in range(60)]
-    monkeypatch.setattr(epochs, "measure", lambda number, device: {RESIDENT: planted})
+    monkeypatch.setattr(epochs, "measure", lambda number, device, overrides: {RESIDENT: planted})
     picture, written = tmp_path / "curve.png", tmp_path / "figures.json"
     asked = ["--epochs", "60", "--picture", str(picture), "--json", str(written)]
     assert epochs.main(asked) == status

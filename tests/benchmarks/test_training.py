@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from benchmarks import training
 from benchmarks.loop_clock import LoopClock, Projection
 from benchmarks.real_training import WaitingLoader
-from tests.benchmarks.small import tiny_file
+from tests.benchmarks.small import DEVICES, tiny_file
 
 
 def test_projection() -> None:
@@ -40,19 +39,7 @@ def test_waits_are_those_of_the_batches() -> None:
     assert len(heard) == 4
 
 
-@pytest.mark.parametrize(
-    "device",
-    [
-        "cpu",
-        pytest.param(
-            "cuda",
-            marks=[
-                pytest.mark.gpu,
-                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-            ],
-        ),
-    ],
-)
+@pytest.mark.parametrize("device", DEVICES)
 def test_training_prints_what_it_measured(
     device: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ from benchmarks import validation
 from benchmarks.real_training import prepare
 from benchmarks.validation import PARTS, REST, WHOLE, TimedModule
 from local.sed_trainer import CrossTaskSED
-from tests.benchmarks.small import narrow
+from tests.benchmarks.small import DEVICES, narrow
 
 
 def test_a_watched_validation_has_the_same_figures(
@@ -38,11 +38,15 @@ def test_a_watched_validation_has_the_same_figures(
     assert parts["features"] * parts["networks"] * parts["figures"] > 0
 
 
-def _run(
-    device: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("device", DEVICES)
+def test_validation_prints_what_it_measured(
+    device: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     narrow(monkeypatch, validation)
-    written = folder / "figures.json"
+    written = tmp_path / "figures.json"
     sizes = ["--clips", "4", "--weak_clips", "2", "--rounds", "1", "--workers", "1"]
     assert validation.main([*sizes, "--device", device, "--json", str(written)]) == 0
     parts = {
@@ -53,17 +57,3 @@ def _run(
     shown = capsys.readouterr().out
     assert "validation of 4 + 2 clips" in shown
     assert f"{parts[WHOLE]:.3f}" in shown
-
-
-def test_validation_prints_what_it_measured(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _run("cpu", tmp_path, capsys, monkeypatch)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_validation_on_a_gpu(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _run("cuda", tmp_path, capsys, monkeypatch)
