@@ -6,6 +6,9 @@
 # All create .venv and install requirements.lock (and requirements-nodeps.lock) in it, once.
 # Another environment is used with PYTHON=...: make PYTHON=python test
 
+# Tests start many processes: without kept bytecode each compiles its libraries anew, in three times the time.
+unexport PYTHONDONTWRITEBYTECODE
+
 BOOTSTRAP ?= python3
 
 ifeq ($(origin PYTHON),undefined)
@@ -22,11 +25,14 @@ demo_data: | $(ENVIRONMENT)
 	rm -rf demo_data.partial
 	$(PYTHON) -m desed_task.dataio.generate --out demo_data --seed 1 --size demo
 
+test coverage: export OMP_NUM_THREADS ?= 1
+TESTS := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(ENVIRONMENT)
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(TESTS)
 
 coverage: $(ENVIRONMENT)
-	$(PYTHON) -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+	$(TESTS) --cov --cov-report=term --cov-fail-under=90
 
 bench: $(ENVIRONMENT)
 	$(PYTHON) -m benchmarks all

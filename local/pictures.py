@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from desed_task.dataio.batch import Batch, ClipKind
+from desed_task.evaluation.report.drawing import to_image
 from desed_task.nnet.crnn import SEDOutput
 from local.classes import CLASSES
 from local.config import Config
@@ -46,22 +47,22 @@ class ClipPicture:
         """Save the picture beside the run's logs, and hand it to TensorBoard."""
         if self._log_mel is None:
             return
-        figure = self._draw(self._log_mel)
+        image = to_image(self._draw(self._log_mel))
         for logger in module.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure("validation clip", figure, module.global_step)
+                logger.experiment.add_image(
+                    "validation clip", np.asarray(image), module.global_step, dataformats="HWC"
+                )
         if module.logger is not None:
             folder = Path(module.logger.log_dir) / "pictures"
             folder.mkdir(parents=True, exist_ok=True)
-            figure.savefig(folder / f"epoch_{module.current_epoch:04d}.png")
+            image.save(folder / f"epoch_{module.current_epoch:04d}.png")
 
     def _draw(self, log_mel: NDArray[np.float32]) -> Any:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         heights = [3.0, *(1.0 if "number" in name else 2.2 for name in self._rolls)]
         figure = Figure(figsize=(9, 1.0 + 0.75 * sum(heights)), layout="constrained", dpi=100)
-        FigureCanvasAgg(figure)
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         seconds = self._config.data.audio_max_len
         top = axes[0].imshow(

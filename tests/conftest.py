@@ -9,3 +9,11 @@ from tests.tiny import make_data
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny generated data set in DESED's layout; tests add nothing but 16 kHz audio."""
     return make_data(tmp_path_factory.mktemp("generated") / "data")
+
+
+LONGEST = ("test_train_sed.py", "test_preemption.py", "test_distributed.py", "test_sed_trainer.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes come first, so that none is left to one worker at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)

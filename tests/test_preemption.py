@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import pytorch_lightning as pl
@@ -81,34 +81,52 @@ MOMENTS = {
 }
 
 
+class Whole(NamedTuple):
+    """A run that nothing interrupted."""
+
+    recorder: Recorder
+    module: CrossTaskSED
+    trainer: pl.Trainer
+
+
+def train_whole(config: Config, run: Path) -> Whole:
+    recorder = Recorder()
+    return Whole(recorder, *train(config, run, recorder))
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The tiny experiment."""
+    return train_whole(tiny_config(tiny_data), tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_interrupted_run_repeats_no_clip_and_skips_none(
-    moment: str, tiny_data: Path, tmp_path: Path
+    moment: str, whole: Whole, tiny_data: Path, tmp_path: Path
 ) -> None:
-    _compare(tiny_config(tiny_data), MOMENTS[moment], tmp_path)
+    _compare(whole, tiny_config(tiny_data), MOMENTS[moment], tmp_path)
 
 
 def test_other_schedules_are_resumed_too(tiny_data: Path, tmp_path: Path) -> None:
     rare = tiny_config(tiny_data, "training.validation_interval=2", "training.num_workers=1")
-    _compare(rare, ("step", 3), tmp_path / "rare")
-    accumulating = tiny_config(tiny_data, "training.accumulate_batches=2")
-    _compare(accumulating, ("step", 4), tmp_path / "accumulating")
+    _compare(train_whole(rare, tmp_path / "1"), rare, ("step", 3), tmp_path / "rare")
+    sums = tiny_config(tiny_data, "training.accumulate_batches=2")
+    _compare(train_whole(sums, tmp_path / "2"), sums, ("step", 4), tmp_path / "accumulating")
 
 
-def _compare(config: Config, moment: tuple[str, int], folder: Path) -> None:
-    whole, parts = Recorder(), [Recorder(*moment), Recorder()]
-    expected, expected_trainer = train(config, folder / "whole", whole)
+def _compare(whole: Whole, config: Config, moment: tuple[str, int], folder: Path) -> None:
+    parts = [Recorder(*moment), Recorder()]
     with pytest.raises(Terminated, match="go on with --resume_from_checkpoint"):
-        train(config, folder / "parts", parts[0])
-    last = folder / "parts" / CHECKPOINTS / LAST_CHECKPOINT
-    found, trainer = train(config, folder / "parts", parts[1], last)
-    assert parts[0].clips + parts[1].clips == whole.clips
-    assert parts[0].figures + parts[1].figures == whole.figures
-    assert trainer.global_step == expected_trainer.global_step
-    assert trainer.current_epoch == expected_trainer.current_epoch
-    for name, tensor in expected.state_dict().items():
+        train(config, folder, parts[0])
+    last = folder / CHECKPOINTS / LAST_CHECKPOINT
+    found, trainer = train(config, folder, parts[1], last)
+    assert parts[0].clips + parts[1].clips == whole.recorder.clips
+    assert parts[0].figures + parts[1].figures == whole.recorder.figures
+    assert trainer.global_step == whole.trainer.global_step
+    assert trainer.current_epoch == whole.trainer.current_epoch
+    for name, tensor in whole.module.state_dict().items():
         assert torch.equal(tensor, found.state_dict()[name]), name
-    scores = [t.checkpoint_callback.best_model_score for t in (trainer, expected_trainer)]  # type: ignore[union-attr]
+    scores = [t.checkpoint_callback.best_model_score for t in (trainer, whole.trainer)]  # type: ignore[union-attr]
     assert scores[0] == scores[1]
 
 

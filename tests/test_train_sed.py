@@ -49,11 +49,9 @@ def arguments(data: Path, log_dir: Path, *more: str) -> list[str]:
 def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run trained and tested by the command line."""
     log_dir = tmp_path_factory.mktemp("runs")
-    whole = [
-        "--set=postprocess.methods=[median,tuned_median,sebbs]",
-        "--set=postprocess.report=true",
-    ]
-    assert main(arguments(tiny_data, log_dir, "--gpus", "0", *whole)) == 0
+    more = ["--set=postprocess.methods=[median,tuned_median,sebbs]"]
+    more += ["--set=training.picture_interval=2"]
+    assert main(arguments(tiny_data, log_dir, "--gpus", "0", *more)) == 0
     return log_dir / "version_0"
 
 
@@ -145,7 +143,7 @@ def test_report_and_the_libraries_figures(
                 ours = metrics[f"{name}/{system}/{figure}"]
                 assert metrics[f"{name}/{system}/library/{figure}"] == pytest.approx(ours, abs=1e-9)
     monkeypatch.setattr("desed_task.evaluation.libraries.intersection_macro_f1", lambda *args: 2.0)
-    assert main([*given, "--set=postprocess.methods=[median]"]) == 1
+    assert main([*given, *QUICK, "--set=postprocess.methods=[median]"]) == 1
     assert "test/student: intersection_f1_macro is 0" in capsys.readouterr().err
 
 
@@ -240,8 +238,10 @@ def test_resuming_with_another_network_is_refused_before_anything_is_written(
 def test_fast_dev_run_goes_through_everything(tiny_data: Path, tmp_path: Path) -> None:
     sets = ("scaler.statistic=dataset", "scaler.normtype=standard", "training.batch_size_val=1")
     more = ["--fast_dev_run", "--gpus", "0", *(f"--set={text}" for text in sets)]
-    assert main(arguments(tiny_data, tmp_path, *more)) == 0
+    assert main(arguments(tiny_data, tmp_path, *more, "--set=postprocess.report=true")) == 0
     run = tmp_path / "version_0"
+    for name in ("test", "eval"):
+        assert "student" in (run / f"metrics_{name}" / "report.html").read_text()
     metrics = json.loads((run / "metrics_test" / "metrics.json").read_text())
     assert metrics["test/student/clips_scored"] == metrics["eval/student/clips_scored"] == 2
     weights = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]

@@ -11,7 +11,7 @@ SIZES = {**TINY_SETS, "validation": 4, "public": 2}
 SMALL = (
     *TINY_NETWORK,
     "training.n_epochs=2",
-    "training.picture_interval=1",
+    "training.picture_interval=0",
     "postprocess.methods=[median]",
     "postprocess.report=false",
     "postprocess.tuning_windows=[1, 5]",

@@ -133,7 +133,8 @@ def start_and_fail() -> None:
     join = processes._join
     processes._join = lambda place, on_gpu: join(place, on_gpu=False)
     with processes.together(gpus=2):
-        print(f"all: {distributed.gather_all(distributed.rank())}", flush=True)
+        line = f"all: {distributed.gather_all(distributed.rank())}\n"
+        os.write(sys.stdout.fileno(), line.encode())  # at once, so that lines stay whole
         if distributed.rank() == 1:
             raise InputError("clip.wav: cannot be read")
         distributed.gather_all("never")

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 Dash = Literal["-", "--", ":"]
 # Okabe and Ito's colours, which colour-blind readers tell apart; dashes double the number.
@@ -28,23 +31,28 @@ def dash_of(number: int) -> Dash:
 
 
 def new_figure(height: float, width: float = WIDTH) -> "Figure":
-    """An empty picture of some inches, on a canvas that needs no screen."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """An empty picture of some inches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+
+
+def to_image(figure: "Figure") -> "Image":
+    """The picture's pixels, laid out and drawn once (`savefig` does both twice)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL.Image import fromarray
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def to_png(figure: "Figure") -> bytes:
     """The picture as a PNG file of at most 256 colours, the same for the same content."""
-    from PIL import Image
+    from PIL.Image import Dither
 
-    canvas = BytesIO()
-    figure.savefig(canvas, format="png", dpi=DPI)
     small = BytesIO()
-    picture = Image.open(canvas).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture = to_image(figure).quantize(256, dither=Dither.NONE)
     picture.save(small, format="png", optimize=True)
     return small.getvalue()
 

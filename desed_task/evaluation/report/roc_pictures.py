@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from desed_task.evaluation.psds import PsdRoc, RocCurve
 from desed_task.evaluation.report.drawing import (
-    DPI,
     WIDTH,
     Dash,
     colour_of,
@@ -65,7 +64,7 @@ def draw_psd_roc(roc: PsdRoc, classes: Sequence[str], path: str | Path, title: s
         title=f"{plain(title, 60)}: {roc.scenario.name} = {roc.psds:.4f}",
     )
     figure.legend(loc="outside right upper", title="class (share of the area)", fontsize="small")
-    figure.savefig(path, dpi=DPI)
+    Path(path).write_bytes(to_png(figure))
 
 
 def effective_curves(
