@@ -41,9 +41,9 @@ VERSIONED = (
 )
 # Rows of the printed table: figures by title.
 HEADLINES = {
-    "PSDS1 (50 thresholds)": "psds1_psds_eval",
+    "PSDS1 (operating points)": "psds1_psds_eval",
     "PSDS1 (exact)": "psds1_sed_scores_eval",
-    "PSDS2 (50 thresholds)": "psds2_psds_eval",
+    "PSDS2 (operating points)": "psds2_psds_eval",
     "PSDS2 (exact)": "psds2_sed_scores_eval",
     "event-based macro-F1": "event_f1_macro",
     "segment-based macro-F1": "segment_f1_macro",

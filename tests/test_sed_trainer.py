@@ -186,6 +186,7 @@ def test_real_steps_drive_the_loss_down(tiny_data: Path, tmp_path: Path, precisi
         "training.n_epochs_warmup=0",
         "training.validation_interval=30",
         "training.batch_size=[2, 2, 2]",
+        "data.audio_max_len=4",
         "opt.lr=0.01",
     )
     torch.manual_seed(0)  # the weights to start from, whatever ran before

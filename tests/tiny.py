@@ -12,6 +12,7 @@ SMALL = (
     *TINY_NETWORK,
     "training.n_epochs=2",
     "training.picture_interval=0",
+    "training.n_test_thresholds=10",
     "postprocess.methods=[median]",
     "postprocess.report=false",
     "postprocess.tuning_windows=[1, 5]",

@@ -194,9 +194,9 @@ def _draw_scores(
     for line, label in enumerate(labels):
         bottom = line + 1 - BASE
         values = np.clip(scores.values[place, label].astype(np.float64), 0, 1)
-        tops = bottom - AREA * values
-        axes.stairs(tops, edges, baseline=bottom, fill=True, color=colour, alpha=0.35, linewidth=0)
-        axes.stairs(tops, edges, baseline=None, color=colour, linewidth=1.0)
+        tops = bottom - AREA * np.append(values, values[-1:])
+        axes.fill_between(edges, bottom, tops, step="post", color=colour, alpha=0.35, linewidth=0)
+        axes.step(edges, tops, where="post", color=colour, linewidth=1.0)
 
 
 def _draw_boxes(axes: "Axes", boxes: Boxes, clip: str, labels: Sequence[int], colour: str) -> None:
