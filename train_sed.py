@@ -5,6 +5,8 @@ python train_sed.py --test_from_checkpoint PATH       test a checkpoint
 """
 
 import argparse
+import contextlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -89,6 +91,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def silent_unless_first() -> contextlib.ExitStack:
+    """Around what all processes of torchrun or `srun` would print: one of a machine does."""
+    silence = contextlib.ExitStack()
+    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) != "0":
+        silence.enter_context(contextlib.redirect_stdout(None))
+        silence.enter_context(contextlib.redirect_stderr(None))
+    return silence
+
+
 class Plan(NamedTuple):
     """What is to be done: an experiment, from which checkpoint on, in which folder."""
 
@@ -125,7 +136,8 @@ def make_plan(args: argparse.Namespace, machine: "Machine") -> Plan:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Configuration -> data -> fit or test, in one process or several."""
-    args = parse_args(argv)
+    with silent_unless_first():
+        args = parse_args(argv)
     from local import distributed, experiment, processes
     from local.callbacks import end_at_once
     from local.machine import Machine, choose_gpus

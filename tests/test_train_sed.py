@@ -294,6 +294,18 @@ def test_mistakes_end_with_one_message_and_status_2(
     assert "Traceback" not in message
 
 
+@pytest.mark.parametrize("variable", ["LOCAL_RANK", "SLURM_LOCALID"])
+def test_one_process_of_a_machine_says_what_is_wrong(
+    variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        monkeypatch.setenv(variable, str(number))
+        with pytest.raises(SystemExit) as caught:
+            run_cli(lambda: main(["--gpus", "-1"]))
+        assert caught.value.code == 2
+        assert ("a number of GPUs" in capsys.readouterr().err) == (number == 0)
+
+
 def test_published_checkpoint_cannot_be_resumed(
     tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
