@@ -1,6 +1,6 @@
 # make demo   train and test the whole recipe on a generated data set
 # make test   the tests
-# make bench  all benchmarks in a small size (15 to 20 minutes on two idle cores), JSON to bench_results/
+# make bench  all benchmarks in a small size (some 25 minutes on two idle, slow cores), JSON to bench_results/
 # make bench-evaluation   the evaluation against the plain route (about 10 minutes)
 # make bench-step   the training step by part, a plain one beside it (some minutes on two idle cores)
 # All create .venv and install requirements.lock (and requirements-nodeps.lock) in it, once.

@@ -2,9 +2,10 @@
 
 python -m benchmarks all [--device cuda] [--json FOLDER] [--only SUBJECT ...]
 
-On a CPU in sizes that two cores finish in 15 to 20 minutes; with `--device cuda` at the recipe's
-size, without the subjects that need no GPU. Tables go to the screen, figures to FOLDER/SUBJECT.json
-(default: bench_results). The exit status is 1 where a subject failed; the others still run.
+On a CPU in sizes that two slow cores finish in some 25 minutes; with `--device cuda` at the
+recipe's size, without the subjects that need no GPU. Tables go to the screen, figures to
+FOLDER/SUBJECT.json (default: bench_results). The exit status is 1 where a subject failed; the
+others still run.
 """
 
 import subprocess

@@ -298,6 +298,7 @@ def test_mistakes_end_with_one_message_and_status_2(
 def test_one_process_of_a_machine_says_what_is_wrong(
     variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)  # torch.distributed's tests leave it
     for number in range(3):
         monkeypatch.setenv(variable, str(number))
         with pytest.raises(SystemExit) as caught:
