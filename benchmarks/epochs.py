@@ -68,7 +68,14 @@ def main(argv: Sequence[str]) -> int:
     }
     add_numbers(parser, options)
     parser.add_argument("--picture", type=Path, help="draw the curve there (PNG)")
-    parser.add_argument("--set", action="append", default=[], metavar="K=V", dest="overrides")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="K=V",
+        dest="overrides",
+        help="override a key of the tiny experiment; may be repeated",
+    )
     args = parser.parse_args(argv)
     if args.warmup is None:
         args.warmup = args.epochs // 3

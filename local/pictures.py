@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from desed_task.dataio.batch import Batch, ClipKind
-from desed_task.evaluation.report.drawing import to_image
+from desed_task.evaluation.report.drawing import new_figure, to_image
 from desed_task.nnet.crnn import SEDOutput
 from local.classes import CLASSES
 from local.config import Config
@@ -59,10 +59,8 @@ class ClipPicture:
             image.save(folder / f"epoch_{module.current_epoch:04d}.png")
 
     def _draw(self, log_mel: NDArray[np.float32]) -> Any:
-        from matplotlib.figure import Figure
-
         heights = [3.0, *(1.0 if "number" in name else 2.2 for name in self._rolls)]
-        figure = Figure(figsize=(9, 1.0 + 0.75 * sum(heights)), layout="constrained", dpi=100)
+        figure = new_figure(1.0 + 0.75 * sum(heights), width=9)
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         seconds = self._config.data.audio_max_len
         top = axes[0].imshow(

@@ -44,6 +44,7 @@ def test_on_a_gpu(method: str) -> None:
         step.run()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert step.loss.isfinite()
 
 
 @pytest.mark.parametrize(("length", "frames"), [(16000, 126), (15900, 124)])
