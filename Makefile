@@ -23,7 +23,7 @@ demo: $(ENVIRONMENT) demo_data
 
 demo_data: | $(ENVIRONMENT)
 	rm -rf demo_data.partial
-	$(PYTHON) -m desed_task.dataio.generate --out demo_data --seed 1 --size demo
+	$(PYTHON) -m desed_task.synthesis.generate --out demo_data --seed 1 --size demo
 
 test coverage: export OMP_NUM_THREADS ?= 1
 TESTS := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from desed_task.errors import run_cli
 
 if TYPE_CHECKING:
-    from local.config import Config
-    from local.machine import Machine
+    from local.config.load import Config
+    from local.run.machine import Machine
 
 CONF_FILE = Path("confs/sed.yaml")
 NEWEST = "last"
@@ -110,13 +110,13 @@ class Plan(NamedTuple):
 
 def make_plan(args: argparse.Namespace, machine: "Machine") -> Plan:
     """Read the configuration, check it, and make or find the run's folder."""
-    from local import runs
-    from local.checkpoints import checkpoint_config, read_checkpoint, test_config
-    from local.config import load_config, override_config
+    from local.config.load import load_config, override_config
+    from local.run import folders
+    from local.run.checkpoints import checkpoint_config, read_checkpoint, test_config
 
     checkpoint: Path | None = args.test_from_checkpoint or args.resume_from_checkpoint
     if checkpoint == Path(NEWEST):
-        checkpoint = runs.newest_checkpoint(args.log_dir)
+        checkpoint = folders.newest_checkpoint(args.log_dir)
     if checkpoint is None:
         config = load_config(args.conf_file or CONF_FILE, args.overrides)
     else:
@@ -130,18 +130,19 @@ def make_plan(args: argparse.Namespace, machine: "Machine") -> Plan:
     machine.check(config, trains=args.test_from_checkpoint is None)
     run = None
     if checkpoint is not None and not args.test_from_checkpoint:
-        run = runs.run_folder_of(checkpoint)
-    return Plan(config, checkpoint, run or runs.new_run_folder(args.log_dir))
+        run = folders.run_folder_of(checkpoint)
+    return Plan(config, checkpoint, run or folders.new_run_folder(args.log_dir))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Configuration -> data -> fit or test, in one process or several."""
     with silent_unless_first():
         args = parse_args(argv)
-    from local import distributed, experiment, processes
-    from local.callbacks import end_at_once
-    from local.machine import Machine, choose_gpus
-    from local.memory import keep_freed_memory
+    from desed_task import process_group
+    from local.run import experiment, processes
+    from local.run.callbacks import end_at_once
+    from local.run.machine import Machine, choose_gpus
+    from local.run.memory import keep_freed_memory
 
     signal.signal(signal.SIGTERM, end_at_once)
     experiment.quiet_lightning()
@@ -150,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if machine.gpus == 0:
         keep_freed_memory()
     with processes.together(machine.gpus):
-        config, checkpoint, run = distributed.first_rank(lambda: make_plan(args, machine))
+        config, checkpoint, run = process_group.first_rank(lambda: make_plan(args, machine))
         tested = args.test_from_checkpoint
         if tested:
             done = experiment.test(config, machine, run, tested, check=args.check)

@@ -37,10 +37,10 @@ from benchmarks.options import (
     write_report,
 )
 from benchmarks.real_training import prepare
-from desed_task.dataio.generate import SIZES, generate_dataset
 from desed_task.errors import InputError
-from local.callbacks import Progress
-from local.config import Config, load_config, override_config
+from desed_task.synthesis.generate import SIZES, generate_dataset
+from local.config.load import Config, load_config, override_config
+from local.run.callbacks import Progress
 
 FLOAT32, OTHER_MASKS = "float32", "float32, other dropout masks"
 SMOOTHED = 20  # steps

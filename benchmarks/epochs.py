@@ -35,9 +35,9 @@ from benchmarks.options import (
     write_report,
 )
 from benchmarks.trend import BLOCKS, Trend, fit_trend
-from desed_task.dataio.generate import generate_dataset
 from desed_task.errors import InputError
-from local.config import load_config
+from desed_task.synthesis.generate import generate_dataset
+from local.config.load import load_config
 
 RESIDENT, ALLOCATED = "resident", "allocated on the GPU"
 EPOCHS_OF_RECIPE = 200

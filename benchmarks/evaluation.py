@@ -23,11 +23,11 @@ from desed_task.evaluation import (
     selection_metrics,
     to_frame,
 )
-from desed_task.evaluation.results import Figure
-from desed_task.postprocess import median_filter
+from desed_task.evaluation.results import MetricValue
+from desed_task.postprocess.median import median_filter
 from local.classes import CLASSES
-from local.config import load_config
-from local.validation import tag_f1_macro
+from local.config.load import load_config
+from local.results.validation import tag_f1_macro
 
 SHARED = Path(__file__).parents[2] / "shared" / "real_predictions"
 TOLERANCE = 1e-9
@@ -115,13 +115,13 @@ def metrics(systems: Systems, rounds: int) -> tuple[Pair, float]:
         for name, system in systems.scores.items()
     }
 
-    def theirs() -> list[dict[str, Figure]]:
+    def theirs() -> list[dict[str, MetricValue]]:
         return [
             plain.figures(*decoded[name], system, systems.truth)
             for name, system in systems.scores.items()
         ]
 
-    def ours() -> list[dict[str, Figure]]:
+    def ours() -> list[dict[str, MetricValue]]:
         return [vars(evaluate(system, systems.truth)) for system in systems.scores.values()]
 
     timings, found = interleaved({"plain": theirs, "ours": ours}, rounds, "all metrics")
@@ -136,7 +136,7 @@ def selection(
     truth, scores = _validation_set(systems, n_clips)
     weak = {name: _clip_tags(system, truth) for name, system in scores.items()}
 
-    def theirs() -> list[dict[str, Figure]]:
+    def theirs() -> list[dict[str, MetricValue]]:
         found = []
         for name, system in scores.items():
             filtered = plain.filter_clips(system.values, windows)
@@ -144,7 +144,7 @@ def selection(
             found.append(plain.selection(events, truth, *weak[name]))
         return found
 
-    def ours() -> list[dict[str, Figure]]:
+    def ours() -> list[dict[str, MetricValue]]:
         found = []
         for name, system in scores.items():
             filtered = Scores(median_filter(system.values, windows), system.names, GRID)
@@ -181,7 +181,9 @@ def _clip_tags(scores: Scores, truth: GroundTruth) -> tuple[NDArray[np.bool_], N
     return scores.values.max(axis=2) > 0.5, tags
 
 
-def _largest_difference(theirs: list[dict[str, Figure]], ours: list[dict[str, Figure]]) -> float:
+def _largest_difference(
+    theirs: list[dict[str, MetricValue]], ours: list[dict[str, MetricValue]]
+) -> float:
     """Of all figures of the libraries."""
     return max(
         abs((value or 0.0) - (mine[name] or 0.0))

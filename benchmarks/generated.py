@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 from benchmarks.options import DEMO
 from benchmarks.systems import generated_truth
-from desed_task.dataio.generate import CLIP_SETS, ClipSet
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.frames import FrameGrid
+from desed_task.synthesis.generate import CLIP_SETS, ClipSet
 from local.classes import CLASSES
-from local.config import load_config
+from local.config.load import load_config
 
 GRID = FrameGrid()
 STRONG_HEAD = "filename\tonset\toffset\tevent_label"
@@ -36,7 +36,7 @@ def write_noise_sets(folder: Path, sizes: Mapping[str, int], grid: FrameGrid = G
     """Sets of noise with random events, already at the grid's rate; overrides that name them.
 
     Args:
-        folder: where, as `desed_task.dataio.generate` lays it out.
+        folder: where, as `desed_task.synthesis.generate` lays it out.
         sizes: clips of each of `CLIP_SETS` by its name; those left out get one.
         grid: the clips' time axis.
     """

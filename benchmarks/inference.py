@@ -29,8 +29,8 @@ from benchmarks.options import (
     write_report,
 )
 from desed_task.errors import InputError
-from desed_task.postprocess import median_filter
-from local.config import load_config
+from desed_task.postprocess.median import median_filter
+from local.config.load import load_config
 from local.cross_task import correct_scores
 from local.sed_trainer import CrossTaskSED
 

@@ -30,7 +30,7 @@ from benchmarks.options import (
     write_report,
 )
 from benchmarks.training_step import OurStep, check_clips, random_batch
-from local.config import load_config
+from local.config.load import load_config
 
 WEAK_SHARE = 16  # strong validation clips to a weak one, as in DESED
 

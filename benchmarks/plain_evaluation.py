@@ -12,7 +12,7 @@ from scipy.ndimage import median_filter
 from sklearn.metrics import f1_score
 
 from desed_task.evaluation import F1_CRITERIA, PSDS1, PSDS2, GroundTruth, Scores, libraries
-from desed_task.evaluation.results import Figure
+from desed_task.evaluation.results import MetricValue
 from desed_task.frames import FrameGrid
 from desed_task.labels import decode_strong
 
@@ -51,18 +51,18 @@ def decode(
 
 def figures(
     points: Points, at_f1: pd.DataFrame, scores: Scores, truth: GroundTruth
-) -> dict[str, Figure]:
+) -> dict[str, MetricValue]:
     """All figures of a system, by the names of `SystemMetrics`."""
-    found: dict[str, Figure] = {}
+    found: dict[str, MetricValue] = {}
     for name, scenario in (("psds1", PSDS1), ("psds2", PSDS2)):
         found[f"{name}_psds_eval"] = libraries.psds_from_operating_points(points, truth, scenario)
         found[f"{name}_sed_scores_eval"] = libraries.exact_psds(scores, truth, scenario)
     return found | f_scores(at_f1, truth)
 
 
-def f_scores(events: pd.DataFrame, truth: GroundTruth) -> dict[str, Figure]:
+def f_scores(events: pd.DataFrame, truth: GroundTruth) -> dict[str, MetricValue]:
     """The F-scores of a system's events."""
-    found: dict[str, Figure] = {
+    found: dict[str, MetricValue] = {
         "intersection_f1_macro": libraries.intersection_macro_f1(events, truth, F1_CRITERIA)
     }
     for name, judge in (("event", libraries.event_based), ("segment", libraries.segment_based)):
@@ -79,7 +79,7 @@ def selection(
     truth: GroundTruth,
     predicted: NDArray[np.bool_],
     tags: NDArray[np.bool_],
-) -> dict[str, Figure]:
+) -> dict[str, MetricValue]:
     """The F-scores that select a model; `predicted` and true tags are `(clips, classes)`."""
     average = libraries.event_based(events, truth).results_class_wise_average_metrics()
     return {

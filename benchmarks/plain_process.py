@@ -1,7 +1,7 @@
 """The plain step in a process of its own, as a plain program runs: with the system's allocator.
 
-Ours keeps freed memory (`local.memory`), which is a setting of a whole process; in one process the
-plain step would have it too.
+Ours keeps freed memory (`local.run.memory`), which is a setting of a whole process; in one process
+the plain step would have it too.
 """
 
 import time
@@ -21,7 +21,7 @@ from benchmarks.training_step import (
     random_batch,
     time_step,
 )
-from local.config import Config
+from local.config.load import Config
 
 Timer = Callable[[], dict[str, float]]
 """Runs a step once; seconds by part."""

@@ -12,10 +12,10 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from desed_task.dataio.batch import Batch
-from local.config import Config
+from local.config.load import Config
 from local.data import DesedDataModule
-from local.experiment import LOG_INTERVAL, MISSING_FILE, Machine, make_trainer, quiet_lightning
-from local.memory import keep_freed_memory
+from local.run.experiment import LOG_INTERVAL, MISSING_FILE, Machine, make_trainer, quiet_lightning
+from local.run.memory import keep_freed_memory
 from local.sed_trainer import CrossTaskSED
 
 TINY_NETWORK = (
@@ -123,7 +123,7 @@ def prepare(
     *callbacks: Callback,
     module: type[CrossTaskSED] = CrossTaskSED,
 ) -> Training:
-    """As `local.experiment.fit` begins: trainer, prepared data, and a module from its seed.
+    """As `local.run.experiment.fit` begins: trainer, prepared data, and a module from its seed.
 
     Args:
         config: the experiment, its sets generated.

@@ -47,8 +47,8 @@ from benchmarks.training_step import (
 from desed_task.augment import shift_pitch
 from desed_task.dataio.batch import ClipKind
 from desed_task.errors import InputError
-from local.config import Config, load_config
-from local.memory import keep_freed_memory
+from local.config.load import Config, load_config
+from local.run.memory import keep_freed_memory
 
 MATRIX = 4096  # rows and columns of the product that shows the machine's peak
 COPIED = 1 << 26  # float32 numbers of the copy that shows its bandwidth

@@ -37,7 +37,7 @@ from benchmarks.options import (
 from benchmarks.real_training import prepare
 from benchmarks.validation import DESED, ON_A_CPU
 from desed_task.errors import InputError
-from local.config import Config, load_config
+from local.config.load import Config, load_config
 
 
 def main(argv: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ from desed_task.errors import InputError
 from desed_task.nnet.crnn import SEDOutput
 from local.build import build_augment_settings, build_crnn_shape
 from local.classes import CLASSES
-from local.config import Config
+from local.config.load import Config
 from local.sed_trainer import CrossTaskSED
 
 COPIES = 3  # of every clip: itself, mixed, augmented

@@ -37,7 +37,7 @@ from benchmarks.options import (
     write_report,
 )
 from benchmarks.real_training import Training, prepare
-from local.config import Config, load_config
+from local.config.load import Config, load_config
 from local.sed_trainer import CrossTaskSED
 
 DESED = (2500, 158)  # strong and weak validation clips

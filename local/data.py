@@ -12,6 +12,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from desed_task import process_group
 from desed_task.dataio.annotations import (
     read_durations,
     read_strong,
@@ -26,11 +27,10 @@ from desed_task.errors import InputError
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
-from local import distributed
-from local.callbacks import outlive_sigterm
+from local.audio_sets import VALIDATION, AudioSet, prepare_sets, test_sets, training_sets
 from local.classes import CLASSES
-from local.config import Config
-from local.prepare import VALIDATION, AudioSet, prepare_sets, test_sets, training_sets
+from local.config.load import Config
+from local.run.callbacks import outlive_sigterm
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class DesedDataModule(pl.LightningDataModule):
             self._report()
 
     def _check_shares(self, stage: str) -> None:
-        ranks = distributed.ranks()
+        ranks = process_group.ranks()
         sizes = {"test": max(len(part.clips) for part in self.test_sets)}
         if stage != "test":
             sizes["validation"] = max(len(self.weak_validation), len(self.synth_validation.clips))
@@ -142,8 +142,8 @@ class DesedDataModule(pl.LightningDataModule):
             self._train_sizes,
             training.clips_per_set,
             training.seed,
-            rank=distributed.rank(),
-            ranks=distributed.ranks(),
+            rank=process_group.rank(),
+            ranks=process_group.ranks(),
         )
         return EpochLoader(
             self.train_clips,
@@ -255,8 +255,8 @@ class DesedDataModule(pl.LightningDataModule):
     def _evaluation_loader(self, clips: ClipDataset, persistent: bool) -> DataLoader[Clip]:
         size = self.config.training.batch_size_val
         own: Dataset[Clip] = clips
-        if distributed.ranks() > 1:
-            own = Subset(clips, distributed.share(len(clips)))
+        if process_group.ranks() > 1:
+            own = Subset(clips, process_group.share(len(clips)))
         return DataLoader(own, batch_size=size, **self._loading(persistent))
 
     def _loading(self, persistent: bool) -> dict[str, Any]:

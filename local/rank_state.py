@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from local import distributed
+from desed_task import process_group
 from local.random_state import random_state, restore_random_state, seed_everything
 
 RANKS, RANDOM_STATE = "ranks", "random_state"
@@ -26,10 +26,10 @@ def running_statistics(networks: nn.Module) -> dict[str, Tensor]:
 
 def average_statistics(networks: nn.Module) -> None:
     """Give all processes the mean of their running statistics."""
-    if distributed.ranks() == 1:
+    if process_group.ranks() == 1:
         return
     own = list(running_statistics(networks).values())
-    for buffer, mean in zip(own, distributed.averages(own), strict=True):
+    for buffer, mean in zip(own, process_group.averages(own), strict=True):
         buffer.copy_(mean)
 
 
@@ -46,12 +46,12 @@ def add_rank_states(
     """
     drawn = random_state(generator)
     checkpoint[RANDOM_STATE] = drawn
-    if distributed.ranks() == 1:
+    if process_group.ranks() == 1:
         return
     own = running_statistics(networks)
     kept = {name: buffer.detach().cpu().clone() for name, buffer in own.items()}
-    checkpoint[RANKS] = distributed.gather_all({RANDOM_STATE: drawn, "statistics": kept})
-    for name, mean in zip(own, distributed.averages(list(own.values())), strict=True):
+    checkpoint[RANKS] = process_group.gather_all({RANDOM_STATE: drawn, "statistics": kept})
+    for name, mean in zip(own, process_group.averages(list(own.values())), strict=True):
         checkpoint["state_dict"][prefix + name] = mean
 
 
@@ -64,7 +64,7 @@ def own_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     """What this process goes on from; None: as many processes as now did not train it."""
     alone = {RANDOM_STATE: checkpoint[RANDOM_STATE], "statistics": {}}
     states: list[dict[str, Any]] = checkpoint.get(RANKS, [alone])
-    return states[distributed.rank()] if len(states) == distributed.ranks() else None
+    return states[process_group.rank()] if len(states) == process_group.ranks() else None
 
 
 def restore_rank(state: Mapping[str, Any], networks: nn.Module, generator: torch.Generator) -> None:
@@ -77,6 +77,6 @@ def restore_rank(state: Mapping[str, Any], networks: nn.Module, generator: torch
 
 def draw_anew(seed: int, step: int, generator: torch.Generator) -> None:
     """Draw numbers of this process's own, others in every process and after every step."""
-    words = np.random.SeedSequence([seed, distributed.rank(), step]).generate_state(1)
+    words = np.random.SeedSequence([seed, process_group.rank(), step]).generate_state(1)
     seed_everything(int(words[0]))
     generator.manual_seed(int(words[0]))

@@ -1,7 +1,8 @@
 """The LightningModule: student and teacher go through the same code, step by step.
 
 Orchestration only; what happens in a step is in `desed_task.augment`, `local.objective` and
-`desed_task.ema`, what is measured in `local.validation` and `local.testing`.
+`desed_task.ema`, what is measured in `local.results.validation` and
+`local.results.test_predictions`.
 Source: docs/recipe.md, "One training step".
 """
 
@@ -12,18 +13,17 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from desed_task import process_group
 from desed_task.augment import AugmentContext, DistortedBatch, distort
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher, make_teacher
 from desed_task.nnet.crnn import CRNN, SEDOutput
 from desed_task.schedules import warmup_factor
-from local import distributed
 from local.build import build_augment_settings, build_log_mel, build_network, build_scaler
 from local.classes import CLASSES
-from local.config import Config
+from local.config.load import Config
 from local.cross_task import counted_classes
 from local.objective import Objective, sod_labels
-from local.pictures import ClipPicture
 from local.rank_state import (
     STATE_KEYS,
     add_rank_states,
@@ -32,8 +32,9 @@ from local.rank_state import (
     own_state,
     restore_rank,
 )
-from local.testing import TestPredictions
-from local.validation import ValidationPredictions, selection_metric
+from local.results.pictures import ClipPicture
+from local.results.test_predictions import TestPredictions
+from local.results.validation import ValidationPredictions, selection_metric
 
 SELECTION_METRIC = "val/obj_metric"
 
@@ -63,7 +64,7 @@ class CrossTaskSED(pl.LightningModule):
             self.networks["teacher"] = make_teacher(student)
         counted = counted_classes(CLASSES, config.cross_task.excluded_classes)
         self.register_buffer("counted", counted, persistent=False)
-        seed = config.training.seed + distributed.rank()
+        seed = config.training.seed + process_group.rank()
         self.generator = torch.Generator().manual_seed(seed)
         self._resumed: dict[str, Any] | None = None
         self._validation: dict[str, ValidationPredictions] = {}
@@ -87,7 +88,7 @@ class CrossTaskSED(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam; the learning rate of step n is scaled by the warm-up factor r(n)."""
         opt = self.config.opt
-        rate = opt.lr * (distributed.ranks() if opt.scale_lr_with_ranks else 1)
+        rate = opt.lr * (process_group.ranks() if opt.scale_lr_with_ranks else 1)
         optimizer = torch.optim.Adam(
             self.networks["student"].parameters(),
             lr=rate,
@@ -215,7 +216,7 @@ class CrossTaskSED(pl.LightningModule):
         }
         interval = self.config.training.picture_interval
         due = interval > 0 and self.current_epoch // self._validation_interval % interval == 0
-        self._picture = ClipPicture(self.config) if due and distributed.rank() == 0 else None
+        self._picture = ClipPicture(self.config) if due and process_group.rank() == 0 else None
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect the predictions of student and teacher, in evaluation mode."""
@@ -231,7 +232,7 @@ class CrossTaskSED(pl.LightningModule):
         """Log the figures of both networks and the one that selects the best checkpoint."""
         for name, predictions in self._validation.items():
             predictions.gather()
-            figures = distributed.first_rank(predictions.figures)
+            figures = process_group.first_rank(predictions.figures)
             self.log_dict({f"val/{name}/{key}": value for key, value in figures.items()})
             if name == "student":
                 selection = selection_metric(figures, self.config)
@@ -260,7 +261,7 @@ class CrossTaskSED(pl.LightningModule):
         }
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Collect raw and corrected scores of student and teacher; `local.testing` scores them."""
+        """Collect raw and corrected scores of student and teacher."""
         features = self.features(batch.audio)
         for name, network in self.networks.items():
             self.test_predictions[dataloader_idx][name].add(batch, network(features))

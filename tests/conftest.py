@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import make_data
+from tests.support.tiny import make_data
 
 
 @pytest.fixture(scope="session")
@@ -11,7 +11,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_data(tmp_path_factory.mktemp("generated") / "data")
 
 
-LONGEST = ("test_train_sed.py", "test_preemption.py", "test_distributed.py", "test_sed_trainer.py")
+LONGEST = ("test_train_sed.py", "test_preemption.py", "test_processes.py", "test_sed_trainer.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ from benchmarks.step_data import StepData
 from benchmarks.systems import load_systems
 from benchmarks.training_step import OurStep, ReferenceStep, random_batch
 from desed_task.errors import InputError
-from local.config import override_config
+from local.config.load import override_config
 from tests.benchmarks.small import narrow
 
 

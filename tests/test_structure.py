@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.paths import GOLDEN, ROOT
+from tests.support.paths import GOLDEN, ROOT
 
 MAY_IMPORT = {"desed_task": {"desed_task"}, "local": {"desed_task", "local"}}
 OURS = {"desed_task", "local", "train_sed", "tests"}
@@ -113,7 +113,7 @@ def test_conda_script_leaves_an_environment_alone(tmp_path: Path) -> None:
 
 
 def test_golden_files_are_those_of_the_specification() -> None:
-    from tests.shared_data import shared_path
+    from tests.support.shared_data import shared_path
 
     shared = shared_path("golden")
     for path in shared.iterdir():

@@ -15,9 +15,9 @@ import yaml
 from desed_task.dataio.annotations import read_strong
 from desed_task.errors import run_cli
 from local.classes import CLASSES
-from local.config import load_config
-from tests.paths import CONFS, GOLDEN, ROOT
-from tests.tiny import SIZES, overrides
+from local.config.load import load_config
+from tests.support.paths import CONFS, GOLDEN, ROOT
+from tests.support.tiny import SIZES, overrides
 from train_sed import main
 
 NETWORKS = ("student", "teacher")

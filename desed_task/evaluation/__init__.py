@@ -14,7 +14,6 @@ from desed_task.evaluation.intersection import Criteria
 from desed_task.evaluation.outputs import Boxes, OperatingPoints, Predictions, Scores
 from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
 from desed_task.evaluation.psds import PSDS1, PSDS2, Scenario
-from desed_task.evaluation.report import ReportSystem, SodResult, write_report
 from desed_task.evaluation.results import ClassMetrics, SelectionMetrics, SystemMetrics
 from desed_task.evaluation.score_files import read_scores, write_scores
 from desed_task.evaluation.truth import GroundTruth
@@ -34,11 +33,9 @@ __all__ = [
     "Intervals",
     "OperatingPoints",
     "Predictions",
-    "ReportSystem",
     "Scenario",
     "Scores",
     "SelectionMetrics",
-    "SodResult",
     "SystemMetrics",
     "bootstrap",
     "detect",
@@ -50,7 +47,6 @@ __all__ = [
     "read_scores",
     "selection_metrics",
     "to_frame",
-    "write_report",
     "write_scores",
     "write_system",
 ]

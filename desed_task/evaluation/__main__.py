@@ -22,11 +22,11 @@ from desed_task.errors import InputError, run_cli
 from desed_task.evaluation.bootstrap import Intervals, bootstrap
 from desed_task.evaluation.evaluate import evaluate
 from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
-from desed_task.evaluation.report import ReportSystem, write_report
-from desed_task.evaluation.results import Figure, SystemMetrics, difference_lines, figure_table
+from desed_task.evaluation.results import MetricValue, SystemMetrics, difference_lines, figure_table
 from desed_task.evaluation.score_files import TIME_COLUMNS, read_scores
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.files import appearing
+from desed_task.report import ReportSystem, write_report
 
 UNNAMED = "system"
 FOUND_DIFFERENCES = 1
@@ -225,9 +225,9 @@ def judge(sources: Sources, truth: GroundTruth, args: argparse.Namespace) -> Sys
 
 def flat_figures(
     metrics: dict[str, SystemMetrics], intervals: Intervals | None
-) -> dict[str, Figure]:
+) -> dict[str, MetricValue]:
     """All figures by name; a system that was not given a name has no prefix."""
-    figures: dict[str, Figure] = {}
+    figures: dict[str, MetricValue] = {}
     for name, of_system in metrics.items():
         figures |= {f"{name}/{key}": value for key, value in of_system.as_flat_dict().items()}
     if intervals is not None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from desed_task.evaluation.events import Floats
 from desed_task.evaluation.resampling import HEADLINES, resampled_figures
-from desed_task.evaluation.results import Figure, SystemMetrics
+from desed_task.evaluation.results import MetricValue, SystemMetrics
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Interval:
         low, high: percentiles of the figure of resampled sets.
     """
 
-    value: Figure
-    low: Figure
-    high: Figure
+    value: MetricValue
+    low: MetricValue
+    high: MetricValue
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Intervals:
     figures: dict[str, dict[str, Interval]]
     differences: dict[tuple[str, str], dict[str, Interval]]
 
-    def as_flat_dict(self) -> dict[str, Figure]:
+    def as_flat_dict(self) -> dict[str, MetricValue]:
         """All bounds by name, ready for JSON.
 
         They are `SYSTEM/FIGURE/low` and `…/high`; a difference is `difference/A/B/FIGURE`, and
         its bounds `difference/A/B/FIGURE/low` and `…/high`.
         """
-        flat: dict[str, Figure] = {}
+        flat: dict[str, MetricValue] = {}
         for system, intervals in self.figures.items():
             for name, interval in intervals.items():
                 flat[f"{system}/{name}/low"] = interval.low
@@ -128,7 +128,7 @@ def _common_clips(systems: Mapping[str, SystemMetrics]) -> list[str]:
     if not systems:
         raise ValueError("no systems; one or more is right")
     (first, clips), *others = (
-        (system, list(metrics.task.truth.events)) for system, metrics in systems.items()
+        (system, list(metrics.scoring_input.truth.events)) for system, metrics in systems.items()
     )
     for system, own in others:
         alone = sorted(set(own) ^ set(clips))
@@ -156,7 +156,7 @@ def _figures_of_draws(
     ) as bar:
         for system, metrics in systems.items():
             place = {name: number for number, name in enumerate(clips)}
-            order = [place[name] for name in metrics.task.truth.events]
+            order = [place[name] for name in metrics.scoring_input.truth.events]
             rows = []
             for figures in resampled_figures(metrics, weights[:, order]):
                 rows.append([figures[name] for name in HEADLINES])

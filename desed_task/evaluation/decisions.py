@@ -14,9 +14,9 @@ from desed_task.evaluation.intersection import (
     IntersectionTallies,
     intersection_tallies,
 )
-from desed_task.evaluation.results import Figure
+from desed_task.evaluation.results import MetricValue
+from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.evaluation.segment_based import segment_tallies
-from desed_task.evaluation.task import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +27,11 @@ class Counts:
     segments: ClassCounts
     intersections: IntersectionCounts
 
-    def f_scores(self) -> dict[str, Figure]:
+    def f_scores(self) -> dict[str, MetricValue]:
         """The F-scores of all classes and what they count, by the names of `SystemMetrics`."""
         crossing = self.intersections
         occurring = bool(crossing.true.any())
-        figures: dict[str, Figure] = {
+        figures: dict[str, MetricValue] = {
             "intersection_f1_macro": float(crossing.macro()[0]) if occurring else None,
             "intersection_f1_macro_occurring": (
                 float(np.nanmean(crossing.per_class[0])) if occurring else None
@@ -61,7 +61,7 @@ class Decisions:
     intersections: IntersectionTallies
 
     @classmethod
-    def on(cls, detections: EventTable, task: Task, criteria: Criteria) -> "Decisions":
+    def on(cls, detections: EventTable, task: ScoringInput, criteria: Criteria) -> "Decisions":
         """Decide; clips are numbered as in the task, and `criteria` are the intersections'."""
         return cls(
             event_tallies(detections, task.true, task.n_classes),
@@ -70,7 +70,7 @@ class Decisions:
         )
 
     def counts(self, weights: Floats | None = None) -> Counts:
-        """What they count, of clips weighted as in `Tally.count`."""
+        """What they count, of clips weighted as in `ClipCounts.count`."""
         return Counts(
             self.events.counts(weights),
             self.segments.counts(weights),
@@ -79,7 +79,7 @@ class Decisions:
 
 
 def decide_intersections(
-    detections: EventTable, task: Task, criteria: Sequence[Criteria], *, n_levels: int
+    detections: EventTable, task: ScoringInput, criteria: Sequence[Criteria], *, n_levels: int
 ) -> list[IntersectionTallies]:
     """What each of the criteria decides on events of `n_levels` operating points."""
     overlaps = find_overlaps(detections, task.true)

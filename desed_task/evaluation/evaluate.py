@@ -15,12 +15,12 @@ from desed_task.evaluation.outputs import OperatingPoints, Predictions, ScoredOu
 from desed_task.evaluation.psds import PSDS1, PSDS2, PsdRoc, Scenario, operating_point_roc
 from desed_task.evaluation.results import (
     ClassMetrics,
-    Figure,
+    MetricValue,
     SelectionMetrics,
     SystemMetrics,
     named,
 )
-from desed_task.evaluation.task import Task, Threshold
+from desed_task.evaluation.scoring_input import ScoringInput, Threshold
 from desed_task.evaluation.truth import GroundTruth
 
 THRESHOLDS = tuple((2 * k + 1) / 100 for k in range(50))
@@ -73,7 +73,7 @@ def evaluate(
             than one frame before their clip; boxes of a class that overlap.
         ValueError: nothing is given to judge, or shapes that do not fit each other.
     """
-    task = Task.prepare(
+    task = ScoringInput.prepare(
         scores,
         truth,
         operating_points=operating_points,
@@ -99,7 +99,7 @@ def selection_metrics(
 
     Arguments and errors are those of `evaluate`; a figure that is undefined counts as 0.
     """
-    task = Task.prepare(scores, truth, f1_threshold=threshold)
+    task = ScoringInput.prepare(scores, truth, f1_threshold=threshold)
     assert task.detections is not None
     (decided,) = decide_intersections(task.detections, task, [F1_CRITERIA], n_levels=1)
     return SelectionMetrics(
@@ -110,19 +110,23 @@ def selection_metrics(
 
 def exact_psds(
     scores: ScoredOutput, truth: GroundTruth, scenarios: Sequence[Scenario] = (PSDS1, PSDS2)
-) -> list[Figure]:
+) -> list[MetricValue]:
     """The exact scores alone, as `evaluate` gives them."""
-    task = Task.prepare(scores, truth)
-    rocs = exact_rocs(task.candidates, task.true, task.n_classes, task.counted_seconds, scenarios)
+    task = ScoringInput.prepare(scores, truth)
+    rocs = exact_rocs(
+        task.threshold_events, task.true, task.n_classes, task.counted_seconds, scenarios
+    )
     return [None if roc is None else roc.psds for roc in rocs]
 
 
-def _judge(task: Task, scenarios: Sequence[Scenario], f1_threshold: Threshold) -> SystemMetrics:
+def _judge(
+    task: ScoringInput, scenarios: Sequence[Scenario], f1_threshold: Threshold
+) -> SystemMetrics:
     nothing: list[PsdRoc | None] = [None] * len(scenarios)
     exact = nothing
     if task.scores is not None:
         exact = exact_rocs(
-            task.candidates, task.true, task.n_classes, task.counted_seconds, scenarios
+            task.threshold_events, task.true, task.n_classes, task.counted_seconds, scenarios
         )
     return _assemble(
         task,
@@ -137,7 +141,7 @@ def _judge(task: Task, scenarios: Sequence[Scenario], f1_threshold: Threshold) -
     )
 
 
-def _operating_rocs(task: Task, scenarios: Sequence[Scenario]) -> list[PsdRoc | None]:
+def _operating_rocs(task: ScoringInput, scenarios: Sequence[Scenario]) -> list[PsdRoc | None]:
     assert task.points is not None
     criteria = [scenario.criteria for scenario in scenarios]
     decided = decide_intersections(task.points, task, criteria, n_levels=len(task.thresholds))
@@ -149,7 +153,7 @@ def _operating_rocs(task: Task, scenarios: Sequence[Scenario]) -> list[PsdRoc | 
 
 
 def _assemble(
-    task: Task,
+    task: ScoringInput,
     f1_threshold: Threshold,
     *,
     counts: Counts | None,
@@ -176,12 +180,15 @@ def _assemble(
         cross_triggers=_cross_triggers(truth.classes, counts),
         rocs={name: roc for name, roc in zip(SCENARIOS, exact, strict=True) if roc},
         operating_rocs={name: roc for name, roc in zip(SCENARIOS, operating, strict=True) if roc},
-        task=task,
+        scoring_input=task,
     )
 
 
 def _class_metrics(
-    task: Task, f1_threshold: Threshold, counts: Counts | None, rocs: Sequence[PsdRoc | None]
+    task: ScoringInput,
+    f1_threshold: Threshold,
+    counts: Counts | None,
+    rocs: Sequence[PsdRoc | None],
 ) -> dict[str, ClassMetrics]:
     names = [f"{name}_{kind}" for kind in ("psds_eval", "sed_scores_eval") for name in SCENARIOS]
     areas = {
@@ -201,13 +208,13 @@ def _class_metrics(
     }
 
 
-def _class_counts(counts: Counts, classes: Sequence[str]) -> list[dict[str, Figure]]:
+def _class_counts(counts: Counts, classes: Sequence[str]) -> list[dict[str, MetricValue]]:
     """What is counted of each class, by the names of `ClassMetrics`."""
     crossing = counts.intersections
     intersection_f1 = named(crossing.per_class[0], classes)
-    of_class: list[dict[str, Figure]] = []
+    of_class: list[dict[str, MetricValue]] = []
     for k, label in enumerate(classes):
-        figures: dict[str, Figure] = {
+        figures: dict[str, MetricValue] = {
             "detected": int(counts.events.detected[k]),
             "segments_true": int(counts.segments.true[k]),
             "intersection_f1": intersection_f1[label],

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from desed_task.evaluation.clip_counts import ClipCounts
 from desed_task.evaluation.events import EventTable, pairs_per_clip
 from desed_task.evaluation.fscore import ClassCounts, ClassTallies
-from desed_task.evaluation.tally import Tally
 
 ONSET_COLLAR = 0.2
 OFFSET_COLLAR = 0.2
@@ -45,9 +45,9 @@ def event_tallies(
     hit &= np.abs(truth.offset[true] - detections.offset[detected]) <= tolerance
     matched = _match(detected[hit], true[hit], len(detections), len(truth))
     return ClassTallies(
-        true=Tally(truth.clip, truth.label, (n_classes,)),
-        detected=Tally(detections.clip, detections.label, (n_classes,)),
-        correct=Tally(truth.clip[matched], truth.label[matched], (n_classes,)),
+        true=ClipCounts(truth.clip, truth.label, (n_classes,)),
+        detected=ClipCounts(detections.clip, detections.label, (n_classes,)),
+        correct=ClipCounts(truth.clip[matched], truth.label[matched], (n_classes,)),
     )
 
 

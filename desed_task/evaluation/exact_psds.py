@@ -1,7 +1,7 @@
 """PSDS over all thresholds (Ebbers et al., 2022), by sed_scores_eval's definition.
 
 Whether an event that a system's scores contain at some threshold is tolerated or a cross trigger
-depends on its own times only, so every such event (`Candidates`) is judged once, and the curves
+depends on its own times only, so every such event (`ThresholdEvents`) is matched once; the curves
 are sums of what appears and disappears at each score.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.evaluation.candidates import Candidates
+from desed_task.evaluation.clip_counts import ClipCounts
 from desed_task.evaluation.events import EventTable, Floats, Ints, find_overlaps, sums
 from desed_task.evaluation.psds import (
     PsdRoc,
@@ -22,14 +22,14 @@ from desed_task.evaluation.psds import (
     effective_rate,
     staircase,
 )
-from desed_task.evaluation.tally import Tally
+from desed_task.evaluation.threshold_events import ThresholdEvents
 
 # Shared times are compared after rounding to this many decimals, as sed_scores_eval does.
 TIME_DECIMALS = 6
 
 
 def exact_rocs(
-    candidates: Callable[[int], Candidates],
+    candidates: Callable[[int], ThresholdEvents],
     truth: EventTable,
     n_classes: int,
     total_seconds: float,
@@ -74,10 +74,10 @@ class ClassChanges:
         found: true events that tolerated nodes cover well enough, `(levels + 1,)`.
     """
 
-    true: Tally
-    false: Tally
-    cross: Tally
-    found: Tally
+    true: ClipCounts
+    false: ClipCounts
+    cross: ClipCounts
+    found: ClipCounts
 
     def curve(
         self,
@@ -89,7 +89,7 @@ class ClassChanges:
     ) -> RocCurve:
         """True positive ratio against effective false positives per hour, up to `max_efpr`.
 
-        The class must occur, in clips weighted as in `Tally.count`; the seconds are weighted
+        The class must occur, in clips weighted as in `ClipCounts.count`; the seconds are weighted
         already.
         """
         false, cross, found = (
@@ -102,7 +102,7 @@ class ClassChanges:
 
 
 def class_changes(
-    candidates: Candidates,
+    candidates: ThresholdEvents,
     label: int,
     truth: EventTable,
     n_classes: int,
@@ -117,7 +117,7 @@ class _ClassOutput:
     """All candidates of one class, and what they share with the truth."""
 
     def __init__(
-        self, candidates: Candidates, label: int, truth: EventTable, n_classes: int
+        self, candidates: ThresholdEvents, label: int, truth: EventTable, n_classes: int
     ) -> None:
         clip, onset, offset, birth, death = candidates
         same = np.zeros(len(onset), dtype=np.int64)
@@ -146,20 +146,20 @@ class _ClassOutput:
             cross = self._alive(rejected[:0], (*shape, 0))
         true = self.truth.clip[self.truth.label == self.label]
         return ClassChanges(
-            true=Tally(true, np.zeros(len(true), dtype=np.int64), ()),
+            true=ClipCounts(true, np.zeros(len(true), dtype=np.int64), ()),
             false=self._alive(rejected, shape),
             cross=cross,
             found=self._found(tolerated, scenario.gtc),
         )
 
-    def _alive(self, node: Ints, shape: tuple[int, ...], column: Ints | int = 0) -> Tally:
+    def _alive(self, node: Ints, shape: tuple[int, ...], column: Ints | int = 0) -> ClipCounts:
         """These nodes begin to count at their birth, and cease at their death."""
         width = math.prod(shape[1:])
         ends = self.death[node] >= 0
         begin = self.birth[node] * width + column
         end = (self.death[node] * width + column)[ends]
         clip = self.clip[node]
-        return Tally(
+        return ClipCounts(
             clip=np.concatenate([clip, clip[ends]]),
             cell=np.concatenate([begin, end]),
             shape=shape,
@@ -180,7 +180,7 @@ class _ClassOutput:
         others = np.repeat(np.unique(label), [len(nodes) for nodes in fitting])
         return np.concatenate([node[:0], *fitting]), others
 
-    def _found(self, tolerated: NDArray[np.bool_], gtc: float) -> Tally:
+    def _found(self, tolerated: NDArray[np.bool_], gtc: float) -> ClipCounts:
         """True events begin and cease to be covered well enough by tolerated nodes."""
         counted = self.overlaps.same_class & tolerated[self.overlaps.detection]
         node, true, seconds = self.overlaps.of(counted)
@@ -201,7 +201,7 @@ class _ClassOutput:
         gain = hit - np.where(np.diff(true, prepend=-1) == 0, np.append(0, hit[:-1]), 0)
         counts = (rank >= 0) & (gain != 0)
         clip = self.truth.clip[true[counts]]
-        return Tally(clip, rank[counts], (self.n_levels + 1,), gain[counts])
+        return ClipCounts(clip, rank[counts], (self.n_levels + 1,), gain[counts])
 
 
 def _rounded(seconds: Floats) -> Floats:

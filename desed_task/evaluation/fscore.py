@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from desed_task.evaluation.clip_counts import ClipCounts
 from desed_task.evaluation.events import Floats, Ints
-from desed_task.evaluation.tally import Tally
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +51,10 @@ class ClassCounts:
 class ClassTallies(NamedTuple):
     """What `ClassCounts` counts, thing by thing; each tally is `(classes,)`."""
 
-    true: Tally
-    detected: Tally
-    correct: Tally
+    true: ClipCounts
+    detected: ClipCounts
+    correct: ClipCounts
 
     def counts(self, weights: Floats | None = None) -> ClassCounts:
-        """The counts, of clips weighted as in `Tally.count`."""
+        """The counts, of clips weighted as in `ClipCounts.count`."""
         return ClassCounts(*(tally.count(weights) for tally in self))

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from desed_task.evaluation.clip_counts import ClipCounts
 from desed_task.evaluation.events import EventTable, Floats, Ints, Overlaps
-from desed_task.evaluation.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ class IntersectionCounts:
 class IntersectionTallies(NamedTuple):
     """What `IntersectionCounts` counts, thing by thing; tallies have the counts' shapes."""
 
-    true: Tally
-    correct: Tally
-    false: Tally
-    cross: Tally
+    true: ClipCounts
+    correct: ClipCounts
+    false: ClipCounts
+    cross: ClipCounts
 
     def counts(self, weights: Floats | None = None) -> IntersectionCounts:
-        """The counts, of clips weighted as in `Tally.count`."""
+        """The counts, of clips weighted as in `ClipCounts.count`."""
         return IntersectionCounts(*(tally.count(weights) for tally in self))
 
 
@@ -145,10 +145,10 @@ def intersection_tallies(
         detections, truth, overlaps, tolerated, criteria.cttc, n_classes
     )
     return IntersectionTallies(
-        true=Tally(truth.clip, truth.label, (n_classes,)),
-        correct=Tally(truth.clip[row], level * n_classes + truth.label[row], shape),
-        false=Tally(detections.clip[false], place[false], shape),
-        cross=Tally(
+        true=ClipCounts(truth.clip, truth.label, (n_classes,)),
+        correct=ClipCounts(truth.clip[row], level * n_classes + truth.label[row], shape),
+        false=ClipCounts(detections.clip[false], place[false], shape),
+        cross=ClipCounts(
             detections.clip[detection], place[detection] * n_classes + other, (*shape, n_classes)
         ),
     )

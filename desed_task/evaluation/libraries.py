@@ -16,9 +16,9 @@ from desed_task.evaluation.events import EventTable
 from desed_task.evaluation.intersection import Criteria
 from desed_task.evaluation.outputs import Scores
 from desed_task.evaluation.psds import Scenario
-from desed_task.evaluation.results import Figure
+from desed_task.evaluation.results import MetricValue
+from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.evaluation.segment_based import SEGMENT_SECONDS
-from desed_task.evaluation.task import Task
 from desed_task.evaluation.truth import GroundTruth
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def psds_from_operating_points(
     operating_points: Sequence["pd.DataFrame"], truth: GroundTruth, scenario: Scenario
-) -> Figure:
+) -> MetricValue:
     """psds_eval's score from the events at some thresholds; None for a truth without event.
 
     With a single class in the truth psds_eval's cross-trigger rate is 0/0, and its score 0.
@@ -48,7 +48,9 @@ def psds_from_operating_points(
     return float(result.value)
 
 
-def intersection_macro_f1(events: "pd.DataFrame", truth: GroundTruth, criteria: Criteria) -> Figure:
+def intersection_macro_f1(
+    events: "pd.DataFrame", truth: GroundTruth, criteria: Criteria
+) -> MetricValue:
     """psds_eval's macro F1, 0 where it is undefined; None for a truth without event."""
     if not any(truth.events.values()):
         return None
@@ -62,7 +64,7 @@ def intersection_macro_f1(events: "pd.DataFrame", truth: GroundTruth, criteria: 
 
 def exact_psds(
     scores: Scores, truth: GroundTruth, scenario: Scenario, *, trim_to_duration: bool = False
-) -> Figure:
+) -> MetricValue:
     """sed_scores_eval's score over all thresholds; None for a truth without event.
 
     Clips of `truth` without scores are given one frame of -inf. Raises AssertionError where two
@@ -132,13 +134,13 @@ def report(metrics: Any) -> str:
 
 
 def library_figures(
-    task: Task, *, f1_criteria: Criteria, psds1: Scenario, psds2: Scenario
-) -> dict[str, Figure]:
+    task: ScoringInput, *, f1_criteria: Criteria, psds1: Scenario, psds2: Scenario
+) -> dict[str, MetricValue]:
     """Every figure of `evaluate` that a library defines for what is judged, by the same name.
 
     psds_eval refuses detections of one class that overlap in a clip.
     """
-    figures: dict[str, Figure] = {}
+    figures: dict[str, MetricValue] = {}
     for name, scenario in (("psds1", psds1), ("psds2", psds2)):
         single = _n_occurring(task.truth) == 1
         if task.points is not None and not single and not _overlapping(task.points):
@@ -158,11 +160,11 @@ def library_figures(
     return figures
 
 
-def _frame(task: Task, events: EventTable) -> "pd.DataFrame":
+def _frame(task: ScoringInput, events: EventTable) -> "pd.DataFrame":
     return to_frame(events, list(task.truth.events), task.truth.classes)
 
 
-def _exact(task: Task, scenario: Scenario) -> Figure:
+def _exact(task: ScoringInput, scenario: Scenario) -> MetricValue:
     """sed_scores_eval's figure of the clips that count."""
     assert task.scores is not None
     scores, truth = task.scores.as_scores(), task.truth
@@ -175,8 +177,8 @@ def _exact(task: Task, scenario: Scenario) -> Figure:
 
 def _f_scores(
     events: "pd.DataFrame", truth: GroundTruth, criteria: Criteria, *, overlapping: bool
-) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
+) -> dict[str, MetricValue]:
+    figures: dict[str, MetricValue] = {}
     if not overlapping:
         figures["intersection_f1_macro"] = intersection_macro_f1(events, truth, criteria)
     for name, judge in (("event", event_based), ("segment", segment_based)):

@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.evaluation.candidates import Candidates, find_candidates
 from desed_task.evaluation.decode import TimeAxis, detect_many, frame_edges
 from desed_task.evaluation.events import EventTable, Floats
+from desed_task.evaluation.threshold_events import ThresholdEvents, find_threshold_events
 
 
 class ScoredOutput(Protocol):
@@ -33,7 +33,7 @@ class ScoredOutput(Protocol):
     def detect_by_class(self, thresholds: Sequence[float]) -> EventTable:
         """Events at one threshold per class, `(classes,)`, as level 0."""
 
-    def candidates(self, label: int) -> Candidates:
+    def threshold_events(self, label: int) -> ThresholdEvents:
         """Every event of a class that exists at some threshold."""
 
     def as_scores(self) -> "Scores":
@@ -83,9 +83,9 @@ class Scores:
         above = self.values > bounds[:, None]
         return detect_many(above.astype(np.float32), [0.5], self.axis)
 
-    def candidates(self, label: int) -> Candidates:
+    def threshold_events(self, label: int) -> ThresholdEvents:
         """Every run of frames that is an event at some threshold."""
-        return find_candidates(self.values[:, label], self.edges)
+        return find_threshold_events(self.values[:, label], self.edges)
 
     def as_scores(self) -> "Scores":
         """Itself."""
@@ -129,13 +129,13 @@ class Boxes:
         bounds = np.asarray(thresholds, dtype=np.float64)
         return self.events.select(self.confidence > bounds[self.events.label])
 
-    def candidates(self, label: int) -> Candidates:
+    def threshold_events(self, label: int) -> ThresholdEvents:
         """The boxes of a class: each exists at all thresholds below its confidence."""
         chosen = self.events.label == label
         events = self.events.select(chosen)
         confidence = self.confidence[chosen]
         never = np.full(len(events), -np.inf)
-        return Candidates(events.clip, events.onset, events.offset, confidence, never)
+        return ThresholdEvents(events.clip, events.onset, events.offset, confidence, never)
 
     def as_scores(self) -> Scores:
         """Constant scores within each box, -inf elsewhere; every clip has its own edges.

@@ -11,8 +11,8 @@ from desed_task.evaluation.events import Floats, sums
 from desed_task.evaluation.exact_psds import ClassChanges, class_changes
 from desed_task.evaluation.intersection import IntersectionTallies
 from desed_task.evaluation.psds import Scenario, combine, operating_point_roc
-from desed_task.evaluation.results import Figure, SystemMetrics
-from desed_task.evaluation.task import Task
+from desed_task.evaluation.results import MetricValue, SystemMetrics
+from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.evaluation.thinning import thin
 
 HEADLINES = (
@@ -30,7 +30,7 @@ HEADLINES = (
 )
 
 
-def resampled_figures(metrics: SystemMetrics, weights: Floats) -> Iterator[dict[str, Figure]]:
+def resampled_figures(metrics: SystemMetrics, weights: Floats) -> Iterator[dict[str, MetricValue]]:
     """The `HEADLINES` of resampled sets, one set after the other.
 
     They are what `evaluate` gives with the same options for a truth, and a system's output, in
@@ -41,13 +41,13 @@ def resampled_figures(metrics: SystemMetrics, weights: Floats) -> Iterator[dict[
         metrics: of the set as it is; a figure that is None there is None in all sets.
         weights: how often each clip of the truth is there, whole numbers, `(sets, clips)`.
     """
-    task = metrics.task
+    task = metrics.scoring_input
     decisions = None
     if task.detections is not None:
         decisions = Decisions.on(task.detections, task, F1_CRITERIA)
     areas = _operating_areas(metrics) | _exact_areas(metrics, weights)
     for of_set in weights:
-        figures: dict[str, Figure] = (
+        figures: dict[str, MetricValue] = (
             {} if decisions is None else decisions.counts(of_set).f_scores()
         )
         figures |= {name: area.psds(of_set) for name, area in areas.items()}
@@ -58,16 +58,16 @@ def resampled_figures(metrics: SystemMetrics, weights: Floats) -> Iterator[dict[
 class _OperatingArea:
     """The area below the PSD-ROC through operating points."""
 
-    task: Task
+    scoring_input: ScoringInput
     scenario: Scenario
     tallies: IntersectionTallies
 
-    def psds(self, weights: Floats) -> Figure:
-        """The score, of clips weighted as in `Tally.count`."""
+    def psds(self, weights: Floats) -> MetricValue:
+        """The score, of clips weighted as in `ClipCounts.count`."""
         roc = operating_point_roc(
             self.tallies.counts(weights),
-            _class_seconds(self.task, weights),
-            float(self.task.durations @ weights),
+            _class_seconds(self.scoring_input, weights),
+            float(self.scoring_input.durations @ weights),
             self.scenario,
         )
         return None if roc is None else roc.psds
@@ -77,14 +77,14 @@ class _OperatingArea:
 class _ExactArea:
     """The area below the PSD-ROC over all thresholds; `changes` are by class."""
 
-    task: Task
+    scoring_input: ScoringInput
     scenario: Scenario
     changes: dict[int, ClassChanges]
 
-    def psds(self, weights: Floats) -> Figure:
-        """The score, of clips weighted as in `Tally.count`."""
-        class_seconds = _class_seconds(self.task, weights)
-        total_seconds = float((self.task.durations * self.task.counted) @ weights)
+    def psds(self, weights: Floats) -> MetricValue:
+        """The score, of clips weighted as in `ClipCounts.count`."""
+        class_seconds = _class_seconds(self.scoring_input, weights)
+        total_seconds = float((self.scoring_input.durations * self.scoring_input.counted) @ weights)
         curves = {
             label: changes.curve(
                 self.scenario, class_seconds, total_seconds, weights, self.scenario.max_efpr
@@ -95,14 +95,14 @@ class _ExactArea:
         return combine(curves, self.scenario).psds if curves else None
 
 
-def _class_seconds(task: Task, weights: Floats) -> Floats:
+def _class_seconds(task: ScoringInput, weights: Floats) -> Floats:
     true = task.true
     return sums(true.label, (true.offset - true.onset) * weights[true.clip], task.n_classes)
 
 
 def _operating_areas(metrics: SystemMetrics) -> dict[str, _OperatingArea]:
     """Figures over operating points, by name."""
-    task = metrics.task
+    task = metrics.scoring_input
     if task.points is None:
         return {}
     scenarios = {name: roc.scenario for name, roc in metrics.operating_rocs.items()}
@@ -116,7 +116,7 @@ def _operating_areas(metrics: SystemMetrics) -> dict[str, _OperatingArea]:
 
 def _exact_areas(metrics: SystemMetrics, weights: Floats) -> dict[str, _ExactArea]:
     """Figures over all thresholds, by name; exact for sets of these weights only."""
-    task = metrics.task
+    task = metrics.scoring_input
     areas = {
         f"{name}_sed_scores_eval": _ExactArea(task, roc.scenario, {})
         for name, roc in metrics.rocs.items()
@@ -125,7 +125,9 @@ def _exact_areas(metrics: SystemMetrics, weights: Floats) -> dict[str, _ExactAre
     drawn, total_seconds = weights[total_seconds > 0], total_seconds[total_seconds > 0]
     for label in np.unique(task.true.label).tolist() if areas else []:
         scenarios = [area.scenario for area in areas.values()]
-        decided = class_changes(task.candidates(label), label, task.true, task.n_classes, scenarios)
+        decided = class_changes(
+            task.threshold_events(label), label, task.true, task.n_classes, scenarios
+        )
         for area, changes in zip(areas.values(), decided, strict=True):
             area.changes[label] = thin(changes, drawn, total_seconds, area.scenario.max_efpr)
     return areas

@@ -9,10 +9,10 @@ from desed_task.evaluation.events import Floats
 from desed_task.evaluation.psds import PsdRoc
 
 if TYPE_CHECKING:
-    from desed_task.evaluation.task import Task
+    from desed_task.evaluation.scoring_input import ScoringInput
 
-Figure = float | None
-NOT_FLAT = ("per_class", "cross_triggers", "rocs", "operating_rocs", "task", "library")
+MetricValue = float | None
+NOT_FLAT = ("per_class", "cross_triggers", "rocs", "operating_rocs", "scoring_input", "library")
 CHECK_TOLERANCE = 1e-9
 
 
@@ -26,23 +26,23 @@ class ClassMetrics:
     false positives are the detected events (segments) it rejects.
     """
 
-    event_f1: Figure = None
-    segment_f1: Figure = None
-    intersection_f1: Figure = None
-    psds1_psds_eval: Figure = None
-    psds2_psds_eval: Figure = None
-    psds1_sed_scores_eval: Figure = None
-    psds2_sed_scores_eval: Figure = None
-    f1_threshold: Figure = None
+    event_f1: MetricValue = None
+    segment_f1: MetricValue = None
+    intersection_f1: MetricValue = None
+    psds1_psds_eval: MetricValue = None
+    psds2_psds_eval: MetricValue = None
+    psds1_sed_scores_eval: MetricValue = None
+    psds2_sed_scores_eval: MetricValue = None
+    f1_threshold: MetricValue = None
     true: int
-    detected: Figure = None
-    event_true_positives: Figure = None
-    event_false_positives: Figure = None
-    intersection_true_positives: Figure = None
-    intersection_false_positives: Figure = None
-    segments_true: Figure = None
-    segment_true_positives: Figure = None
-    segment_false_positives: Figure = None
+    detected: MetricValue = None
+    event_true_positives: MetricValue = None
+    event_false_positives: MetricValue = None
+    intersection_true_positives: MetricValue = None
+    intersection_false_positives: MetricValue = None
+    segments_true: MetricValue = None
+    segment_true_positives: MetricValue = None
+    segment_false_positives: MetricValue = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,32 +69,32 @@ class SystemMetrics:
             another (second key), at the F1 threshold.
         rocs: the curves behind `…_sed_scores_eval`, by scenario.
         operating_rocs: the curves behind `…_psds_eval`, by scenario.
-        task: what was judged.
+        scoring_input: what was scored.
         library: the libraries' figures, by the same names, of those they define; None if they
             were not asked.
     """
 
-    psds1_psds_eval: Figure
-    psds2_psds_eval: Figure
-    psds1_sed_scores_eval: Figure
-    psds2_sed_scores_eval: Figure
-    event_f1_macro: Figure = None
-    event_f1_micro: Figure = None
-    segment_f1_macro: Figure = None
-    segment_f1_micro: Figure = None
-    intersection_f1_macro: Figure = None
-    intersection_f1_macro_occurring: Figure = None
-    intersection_f1_micro: Figure = None
-    event_true_positives: Figure = None
-    event_false_positives: Figure = None
-    event_false_negatives: Figure = None
-    segment_true_positives: Figure = None
-    segment_false_positives: Figure = None
-    segment_false_negatives: Figure = None
-    intersection_true_positives: Figure = None
-    intersection_false_positives: Figure = None
-    intersection_false_negatives: Figure = None
-    f1_threshold: Figure
+    psds1_psds_eval: MetricValue
+    psds2_psds_eval: MetricValue
+    psds1_sed_scores_eval: MetricValue
+    psds2_sed_scores_eval: MetricValue
+    event_f1_macro: MetricValue = None
+    event_f1_micro: MetricValue = None
+    segment_f1_macro: MetricValue = None
+    segment_f1_micro: MetricValue = None
+    intersection_f1_macro: MetricValue = None
+    intersection_f1_macro_occurring: MetricValue = None
+    intersection_f1_micro: MetricValue = None
+    event_true_positives: MetricValue = None
+    event_false_positives: MetricValue = None
+    event_false_negatives: MetricValue = None
+    segment_true_positives: MetricValue = None
+    segment_false_positives: MetricValue = None
+    segment_false_negatives: MetricValue = None
+    intersection_true_positives: MetricValue = None
+    intersection_false_positives: MetricValue = None
+    intersection_false_negatives: MetricValue = None
+    f1_threshold: MetricValue
     classes_averaged: int
     clips_scored: int
     clips_without_events: int
@@ -104,11 +104,11 @@ class SystemMetrics:
     cross_triggers: dict[str, dict[str, int]] = field(repr=False)
     rocs: dict[str, PsdRoc] = field(repr=False, compare=False)
     operating_rocs: dict[str, PsdRoc] = field(repr=False, compare=False)
-    task: "Task" = field(repr=False, compare=False)
-    library: dict[str, Figure] | None = field(default=None, compare=False)
+    scoring_input: "ScoringInput" = field(repr=False, compare=False)
+    library: dict[str, MetricValue] | None = field(default=None, compare=False)
 
     @property
-    def differences(self) -> dict[str, tuple[Figure, Figure]]:
+    def differences(self) -> dict[str, tuple[MetricValue, MetricValue]]:
         """Figures that differ by more than 1e-9 from the library's, as (ours, the library's)."""
         return {
             name: (getattr(self, name), figure)
@@ -116,13 +116,13 @@ class SystemMetrics:
             if not _agree(getattr(self, name), figure)
         }
 
-    def as_flat_dict(self) -> dict[str, Figure]:
+    def as_flat_dict(self) -> dict[str, MetricValue]:
         """All figures by name, ready for JSON.
 
         Figures of a class are `per_class/CLASS/NAME`, cross triggers
         `cross_triggers/CLASS/OTHER`, a library's `library/NAME`.
         """
-        flat: dict[str, Figure] = {
+        flat: dict[str, MetricValue] = {
             item.name: getattr(self, item.name)
             for item in fields(self)
             if item.name not in NOT_FLAT
@@ -153,7 +153,7 @@ def difference_lines(systems: Mapping[str, SystemMetrics]) -> list[str]:
     ]
 
 
-def named(values: Floats, classes: Sequence[str]) -> dict[str, Figure]:
+def named(values: Floats, classes: Sequence[str]) -> dict[str, MetricValue]:
     """Figures by class name, NaN as None."""
     return {
         label: None if math.isnan(value) else value
@@ -180,13 +180,13 @@ def figure_table(
     return "\n".join(lines)
 
 
-def _agree(ours: Figure, theirs: Figure) -> bool:
+def _agree(ours: MetricValue, theirs: MetricValue) -> bool:
     if ours is None or theirs is None:
         return ours is theirs
     return abs(ours - theirs) <= CHECK_TOLERANCE
 
 
-def _shown(value: Figure) -> str:
+def _shown(value: MetricValue) -> str:
     if value is None:
         return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

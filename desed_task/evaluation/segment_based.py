@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from desed_task.evaluation.clip_counts import ClipCounts
 from desed_task.evaluation.events import EventTable
 from desed_task.evaluation.fscore import ClassTallies
-from desed_task.evaluation.tally import Tally
 
 SEGMENT_SECONDS = 1.0
 
@@ -36,10 +36,10 @@ def segment_tallies(
     return ClassTallies(_active(true), _active(detected), _active(true & detected))
 
 
-def _active(activity: NDArray[np.bool_]) -> Tally:
+def _active(activity: NDArray[np.bool_]) -> ClipCounts:
     """The active segments of `(clips, classes, segments)`, by class."""
     clip, label, _ = np.nonzero(activity)
-    return Tally(clip, label, activity.shape[1:2])
+    return ClipCounts(clip, label, activity.shape[1:2])
 
 
 def _activity(events: EventTable, shape: tuple[int, int, int], seconds: float) -> NDArray[np.bool_]:

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from desed_task.evaluation.clip_counts import ClipCounts
 from desed_task.evaluation.events import Floats, Ints
 from desed_task.evaluation.exact_psds import ClassChanges
 from desed_task.evaluation.psds import SECONDS_PER_HOUR
-from desed_task.evaluation.tally import Tally
 
 BLOCKS = 256
 
@@ -41,17 +41,17 @@ def thin(
     )
 
 
-def _level(tally: Tally) -> Ints:
+def _level(tally: ClipCounts) -> Ints:
     return tally.cell // max(math.prod(tally.shape[1:]), 1)
 
 
-def _moved(tally: Tally, kept: Ints) -> Tally:
+def _moved(tally: ClipCounts, kept: Ints) -> ClipCounts:
     """What changes at the kept levels, and between them and the next higher one."""
     width = math.prod(tally.shape[1:])
     level = np.searchsorted(kept, _level(tally), side="right") - 1
     stays = level >= 0
     assert tally.amount is not None
-    return Tally(
+    return ClipCounts(
         clip=tally.clip[stays],
         cell=(level * width + tally.cell % max(width, 1))[stays],
         shape=(len(kept) + 1, *tally.shape[1:]),
@@ -59,7 +59,7 @@ def _moved(tally: Tally, kept: Ints) -> Tally:
     ).merged()
 
 
-def _reached(false: Tally, weights: Floats, most: Floats) -> NDArray[np.bool_]:
+def _reached(false: ClipCounts, weights: Floats, most: Floats) -> NDArray[np.bool_]:
     """Levels that may have no more false positives than `most` with some of the weights.
 
     The changes are taken in `BLOCKS` blocks by falling score. Within a block there are at least

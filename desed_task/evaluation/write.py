@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from desed_task.evaluation.decode import to_frame
 from desed_task.evaluation.libraries import event_based, report, segment_based
 from desed_task.evaluation.outputs import Boxes, Scores
-from desed_task.evaluation.report.roc_pictures import draw_psd_roc
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.evaluation.score_files import write_scores
 from desed_task.files import appearing
 from desed_task.frames import FrameGrid
+from desed_task.report.roc_pictures import draw_psd_roc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ def write_system(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    task = metrics.task
+    task = metrics.scoring_input
     clips, classes = list(task.truth.events), task.truth.classes
     texts = {}
     if isinstance(task.scores, Scores):

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.options import DEMO, RECIPE
 from benchmarks.real_training import TINY
-from local.config import Config, load_config, override_config
+from local.config.load import Config, load_config, override_config
 
 NARROW = (
     "data.audio_max_len=1",

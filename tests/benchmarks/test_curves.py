@@ -12,9 +12,9 @@ from benchmarks import curves
 from benchmarks.curves import SMOOTHED, distance, smooth
 from benchmarks.generated import data_overrides
 from benchmarks.real_training import TINY
-from local.config import load_config
+from local.config.load import load_config
 from tests.benchmarks.small import DEVICES, tiny_file
-from tests.paths import CONFS
+from tests.support.paths import CONFS
 
 
 def test_smoothing_and_distance() -> None:

@@ -11,9 +11,9 @@ from benchmarks import inference
 from benchmarks.inference import Inference, figure
 from benchmarks.measure import Timing
 from desed_task.dataio.batch import Batch, ClipKind
-from desed_task.postprocess import median_filter
+from desed_task.postprocess.median import median_filter
+from local.results.test_predictions import TestPredictions
 from local.sed_trainer import CrossTaskSED
-from local.testing import TestPredictions
 from tests.benchmarks.small import narrow
 
 

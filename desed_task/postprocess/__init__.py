@@ -1,0 +1,1 @@
+"""Post-processing of class scores: median filter, sound event bounding boxes, tuning."""

@@ -1,0 +1,1 @@
+"""The generated data set in DESED's layout: voices, timbres, rooms, domains, scenes."""

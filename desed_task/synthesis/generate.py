@@ -1,0 +1,240 @@
+"""Generate a data set with DESED's layout and classes from synthesised sounds.
+
+    python -m desed_task.synthesis.generate --out DIR --seed 42 --size demo
+
+DESED's recordings cannot be passed on freely; this stand-in lets the whole recipe run. It has a
+synthetic and a recorded domain that differ (see `domains`), so that weak labels and unlabelled
+clips have something to teach.
+"""
+
+import argparse
+import multiprocessing
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+from tqdm import tqdm
+
+from desed_task.errors import InputError, run_cli
+from desed_task.synthesis.domains import RECORDED, SYNTHETIC, Domain
+from desed_task.synthesis.scenes import Clip, Event, render_clip
+from desed_task.synthesis.signals import SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """One set of the data set; `audio` and `metadata` are relative to the data set's folder."""
+
+    name: str
+    domain: Domain
+    audio: str
+    prefix: str
+    strong: str | None = None
+    weak: str | None = None
+    durations: str | None = None
+    listing: str | None = None
+
+
+CLIP_SETS = (
+    ClipSet(
+        "synthetic_train",
+        SYNTHETIC,
+        "audio/train/synthetic21_train/soundscapes",
+        "soundscape_train",
+        strong="metadata/train/synthetic21_train/soundscapes.tsv",
+    ),
+    ClipSet("weak", RECORDED, "audio/train/weak", "weak", weak="metadata/train/weak.tsv"),
+    ClipSet(
+        "unlabelled",
+        RECORDED,
+        "audio/train/unlabel_in_domain",
+        "unlabelled",
+        listing="metadata/train/unlabel_in_domain.tsv",
+    ),
+    ClipSet(
+        "synthetic_validation",
+        SYNTHETIC,
+        "audio/validation/synthetic21_validation/soundscapes",
+        "soundscape_validation",
+        strong="metadata/validation/synthetic21_validation/soundscapes.tsv",
+        durations="metadata/validation/synthetic21_validation/durations.tsv",
+    ),
+    ClipSet(
+        "validation",
+        RECORDED,
+        "audio/validation/validation",
+        "validation",
+        strong="metadata/validation/validation.tsv",
+        durations="metadata/validation/validation_durations.tsv",
+    ),
+    ClipSet(
+        "public",
+        RECORDED,
+        "audio/eval/public",
+        "public",
+        strong="metadata/eval/public.tsv",
+        durations="metadata/eval/public_durations.tsv",
+    ),
+)
+
+SIZES: dict[str, dict[str, int]] = {
+    name: dict(zip([each.name for each in CLIP_SETS], counts, strict=True))
+    for name, counts in {
+        "tiny": (12, 10, 20, 6, 8, 6),
+        "demo": (240, 160, 320, 60, 120, 40),
+        "full": (10000, 1578, 14412, 2500, 1168, 692),
+    }.items()
+}
+"""Number of clips in each set; `full` has DESED's counts."""
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """What the metadata tell about one written clip; duration in seconds."""
+
+    filename: str
+    duration: float
+    events: tuple[Event, ...]
+
+
+def clip_generator(seed: int, set_index: int, clip_index: int) -> np.random.Generator:
+    """Return the random numbers of one clip: the same whatever is generated besides it."""
+    return np.random.default_rng(np.random.SeedSequence([seed, set_index, clip_index]))
+
+
+def make_clip(seed: int, set_index: int, clip_index: int) -> Clip:
+    """Render one clip; clips of the weak set are drawn again until they have a tag."""
+    clip_set = CLIP_SETS[set_index]
+    rng = clip_generator(seed, set_index, clip_index)
+    clip = render_clip(rng, clip_set.domain)
+    while clip_set.weak and not clip.events:
+        clip = render_clip(rng, clip_set.domain)
+    return clip
+
+
+def _write_clip(root: Path, seed: int, place: tuple[int, int]) -> ClipRecord:
+    set_index, clip_index = place
+    clip_set = CLIP_SETS[set_index]
+    clip = make_clip(seed, set_index, clip_index)
+    filename = f"{clip_set.prefix}_{clip_index:05d}.wav"
+    path = root / clip_set.audio / filename
+    soundfile.write(path, clip.audio, SAMPLE_RATE, subtype="PCM_16")
+    return ClipRecord(filename, clip.duration, clip.events)
+
+
+def _strong_table(records: Sequence[ClipRecord]) -> pd.DataFrame:
+    """Return one row per event, and one without event for a clip that has none."""
+    rows = [
+        (record.filename, *(("", "", "") if e is None else _event_row(e)))
+        for record in records
+        for e in (record.events or (None,))
+    ]
+    return pd.DataFrame(rows, columns=["filename", "onset", "offset", "event_label"])
+
+
+def _event_row(event: Event) -> tuple[str, str, str]:
+    return f"{event.onset:.3f}", f"{event.offset:.3f}", event.label
+
+
+def _weak_table(records: Sequence[ClipRecord]) -> pd.DataFrame:
+    tags = [",".join(sorted({event.label for event in record.events})) for record in records]
+    names = [record.filename for record in records]
+    return pd.DataFrame({"filename": names, "event_labels": tags})
+
+
+def _write_metadata(root: Path, clip_set: ClipSet, records: Sequence[ClipRecord]) -> None:
+    names = [record.filename for record in records]
+    lengths = [f"{record.duration:.3f}" for record in records]
+    tables = {
+        clip_set.strong: lambda: _strong_table(records),
+        clip_set.weak: lambda: _weak_table(records),
+        clip_set.durations: lambda: pd.DataFrame({"filename": names, "duration": lengths}),
+        clip_set.listing: lambda: pd.DataFrame({"filename": names}),
+    }
+    for path, table in tables.items():
+        if path is not None:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            table().to_csv(root / path, sep="\t", index=False)
+
+
+def _write_all(root: Path, seed: int, sizes: Mapping[str, int], workers: int) -> None:
+    places = [
+        (set_index, clip_index)
+        for set_index, clip_set in enumerate(CLIP_SETS)
+        for clip_index in range(sizes.get(clip_set.name, 0))
+    ]
+    for clip_set in CLIP_SETS:
+        (root / clip_set.audio).mkdir(parents=True, exist_ok=True)
+    write = partial(_write_clip, root, seed)
+    progress = partial(tqdm, total=len(places), unit="clip", desc="generating")
+    if workers == 1:
+        records = list(progress(map(write, places)))
+    else:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            records = list(progress(pool.map(write, places, chunksize=8)))
+    for set_index, clip_set in enumerate(CLIP_SETS):
+        own = [r for r, place in zip(records, places, strict=True) if place[0] == set_index]
+        _write_metadata(root, clip_set, own)
+
+
+def _checked(out: Path, seed: int, sizes: Mapping[str, int], workers: int) -> Path:
+    """Return the folder to work in, after refusing what cannot be done."""
+    unknown = set(sizes) - {each.name for each in CLIP_SETS}
+    if unknown:
+        known = ", ".join(each.name for each in CLIP_SETS)
+        raise InputError(f"sizes: unknown set {min(unknown)!r}, expected one of: {known}")
+    if seed < 0:
+        raise InputError(f"--seed: expected 0 or more, got {seed}")
+    if workers < 1:
+        raise InputError(f"--workers: expected 1 or more, got {workers}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out: {out} exists and is not an empty folder; choose a new one")
+    partial_out = out.with_name(out.name + ".partial")
+    if partial_out.exists():
+        raise InputError(
+            f"--out: {partial_out} is left from a run that was interrupted or is still going on; "
+            "remove it to start again"
+        )
+    return partial_out
+
+
+def generate_dataset(out: Path, seed: int, sizes: Mapping[str, int], workers: int = 1) -> None:
+    """Write a data set; the same seed gives the same bytes for any number of workers.
+
+    `sizes` maps names of `CLIP_SETS` to numbers of clips; sets left out stay empty. All is
+    written to `<out>.partial`, the metadata last, which is renamed to `out` when complete.
+    """
+    out = Path(os.path.abspath(out))
+    partial_out = _checked(out, seed, sizes, workers)
+    try:
+        partial_out.mkdir(parents=True)
+        _write_all(partial_out, seed, sizes, workers)
+        if out.exists():
+            out.rmdir()
+        partial_out.rename(out)
+    except (OSError, soundfile.SoundFileError) as error:
+        raise InputError(f"--out: cannot write {out}: {error}") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and generate the data set."""
+    parser = argparse.ArgumentParser(description="Generate a stand-in for DESED.")
+    parser.add_argument("--out", type=Path, required=True, help="folder to create")
+    parser.add_argument("--seed", type=int, default=42, help="0 or more (default 42)")
+    parser.add_argument("--size", default="demo", help=f"one of: {', '.join(SIZES)}")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    options = parser.parse_args(arguments)
+    if options.size not in SIZES:
+        raise InputError(f"--size: expected one of {', '.join(SIZES)}, got {options.size!r}")
+    generate_dataset(options.out, options.seed, SIZES[options.size], options.workers)
+
+
+if __name__ == "__main__":
+    run_cli(main)

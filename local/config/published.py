@@ -1,0 +1,184 @@
+"""The published YAML and checkpoint -> ours: one explicit table each.
+
+Source: docs/recipe.md, "Where the published code cannot be followed" and "The published
+checkpoint". The tables are printed in docs/configuration.md (a test keeps them equal).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from desed_task.errors import InputError
+from local.config.load import merge, read_composed
+
+DEFAULTS = Path(__file__).parents[2] / "confs" / "sed.yaml"
+
+
+class Conversion(NamedTuple):
+    """What becomes of a published key: `kept`, `renamed` (to `target`) or `unused`, and why."""
+
+    fate: str
+    reason: str = ""
+    target: str = ""
+
+
+_KEPT = Conversion("kept")
+
+
+def _kept(section: str, names: str) -> dict[str, Conversion]:
+    return {f"{section}.{name}": _KEPT for name in names.split()}
+
+
+def _unused(reason: str) -> Conversion:
+    return Conversion("unused", reason)
+
+
+CONFIG_TABLE: dict[str, Conversion] = {
+    **_kept(
+        "training",
+        "batch_size batch_size_val const_max n_epochs_warmup num_workers n_epochs "
+        "early_stop_patience accumulate_batches gradient_clip val_thresholds n_test_thresholds "
+        "ema_factor self_sup_loss validation_interval weak_split seed obj_metric_synth_type "
+        "backend",
+    ),
+    "training.median_window": _unused("not read: class-wise windows, postprocess.median_window"),
+    "training.mixup": _unused("not read: augs.mixup decides"),
+    **_kept("scaler", "statistic normtype dims"),
+    "scaler.savepath": _unused("statistics of a data set are stored in the checkpoint"),
+    **_kept(
+        "data",
+        "synth_folder synth_folder_44k synth_tsv weak_folder weak_folder_44k weak_tsv "
+        "unlabeled_folder unlabeled_folder_44k synth_val_folder synth_val_folder_44k "
+        "synth_val_tsv synth_val_dur test_folder test_folder_44k test_tsv test_dur "
+        "audio_max_len fs",
+    ),
+    "data.net_subsample": _unused("follows from net.pooling"),
+    **_kept("opt", "lr"),
+    **_kept("feats", "n_mels hop_length n_window f_min f_max"),
+    "feats.n_filters": _unused("not read"),
+    "feats.sample_rate": _unused("says data.fs again"),
+    "net.dropout": _unused("not read: the network has 0.2 in its blocks, 0.5 before the heads"),
+    **_kept("net", "rnn_layers n_RNN_cell dropout_recurrent"),
+    "net.n_in_channel": _unused("always 1"),
+    "net.nclass": _unused("the ten classes of local/classes.py"),
+    "net.attention": _unused("not read: weak predictions are always attention-weighted"),
+    "net.activation": _unused("not read: context gating"),
+    "net.rnn_type": _unused("not read: a bidirectional GRU"),
+    "net.kernel_size": _unused("not read: 3 in every block"),
+    "net.padding": _unused("not read: maps keep their size"),
+    "net.stride": _unused("not read: 1"),
+    "net.nb_filters": _unused("not read: 32, 64, 128, 256, 256"),
+    "net.pooling": _unused("does not describe the network: its third block pools [1, 2]"),
+    "augs.mixup": Conversion("kept", "in lower case"),
+    **_kept("augs", "mixup_scale aug_methods aug_scale consis_loss"),
+    "augs.unsup": _unused("not read: unlabelled clips are always augmented"),
+    "augs.consis": Conversion(
+        "renamed", "true: weight 1, false: weight 0", "losses.self_consistency"
+    ),
+}
+
+
+def is_published(raw: Mapping[str, Any]) -> bool:
+    """Whether a raw configuration has the published layout (which names `net.nclass`)."""
+    net = raw.get("net")
+    return isinstance(net, Mapping) and "nclass" in net
+
+
+def from_published(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The published YAML (nested mapping) as ours: laid over the defaults of `confs/sed.yaml`.
+
+    Raises InputError for a key that is not in `CONFIG_TABLE`.
+    """
+    ours: dict[str, Any] = {}
+    for section, content in raw.items():
+        if section == "log_dir":
+            continue
+        if not isinstance(content, Mapping):
+            raise InputError(f"{source}: {section}: unknown key of the published configuration")
+        for key, value in content.items():
+            path = f"{section}.{key}"
+            if path not in CONFIG_TABLE:
+                raise InputError(f"{source}: {path}: unknown key of the published configuration")
+            conversion = CONFIG_TABLE[path]
+            if conversion.fate == "unused":
+                continue
+            target = conversion.target or path
+            ours = merge(ours, _nested(target, _converted(path, value)))
+    return merge(read_composed(DEFAULTS) | {"data": _without_second_set()}, ours)
+
+
+def _without_second_set() -> dict[str, Any]:
+    """Our data section with the second test set, which the published layout does not have, off."""
+    data = read_composed(DEFAULTS)["data"]
+    return {key: None if key.startswith("eval_") else value for key, value in data.items()}
+
+
+def _converted(path: str, value: Any) -> Any:
+    if path == "augs.mixup" and isinstance(value, str):
+        return value.lower()
+    if path == "augs.consis" and isinstance(value, bool):
+        return 1.0 if value else 0.0
+    return value
+
+
+def _nested(path: str, value: Any) -> dict[str, Any]:
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
+
+
+_MODULES: tuple[tuple[str, str], ...] = (
+    ("alpha", "sod_scale"),
+    ("beta", "sed_scale"),
+    *(
+        (f"{theirs}.{part_theirs}{index}", f"{ours}.{part_ours}")
+        for theirs, index, ours, norm in (
+            ("cnn_0_1.cnn", 0, "backbone.0", "subspectralnorm"),
+            ("cnn_0_1.cnn", 1, "backbone.1", "subspectralnorm"),
+            ("cnn_2.cnn", 0, "backbone.2", "subspectralnorm"),
+            ("cnn_3.cnn", 0, "backbone.3", "subspectralnorm"),
+            ("cnn_4.cnn", 0, "backbone.4", "batchnorm"),
+            ("cnn_sed.cnn", 0, "sed_blocks.0", "batchnorm"),
+            ("cnn_sed.cnn", 1, "sed_blocks.1", "batchnorm"),
+        )
+        for part_theirs, part_ours in (("conv", "conv"), (norm, "norm"), ("cg", "gate"))
+    ),
+    ("rnn_sed.rnn", "sed_rnn"),
+    ("rnn_vad.rnn", "sod_rnn"),
+    ("densenet.batchnorm2", "sod_fusion.norm_out"),
+    ("densenet.batchnorm", "sod_fusion.norm_in"),
+    ("densenet.conv", "sod_fusion.conv"),
+    ("densenet2.batchnorm2", "sed_fusion.norm_out"),
+    ("densenet2.batchnorm", "sed_fusion.norm_in"),
+    ("densenet2.conv", "sed_fusion.conv"),
+    ("dense_softmax", "attention_head"),
+    ("dense_vad", "sod_head"),
+    ("dense", "strong_head"),
+)
+
+
+def convert_name(name: str) -> str:
+    """A published parameter's name -> ours. Raises KeyError for a name that is not known."""
+    for theirs, ours in _MODULES:
+        if name == theirs or name.startswith(theirs + "."):
+            return ours + name[len(theirs) :]
+    raise KeyError(name)
+
+
+def convert_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The published network's `state_dict` (without prefix) -> ours.
+
+    Theirs has (time, band) kernels and linear gating; ours (band, time) and 1x1 convolutions.
+    Raises KeyError for a name that is not known.
+    """
+    converted = {}
+    for name, tensor in weights.items():
+        ours = convert_name(name)
+        if ours.endswith("gate.linear.weight"):
+            tensor = tensor[:, :, None, None]
+        elif ours.endswith("conv.weight"):
+            tensor = tensor.transpose(2, 3).contiguous()
+        converted[ours] = tensor
+    return converted

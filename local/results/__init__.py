@@ -1,0 +1,1 @@
+"""Results: predictions -> scores -> metrics, files, tables, pictures."""

@@ -1,0 +1,1 @@
+"""A run: its folder, processes, trainer, checkpoints."""

@@ -1,0 +1,51 @@
+"""What a run says of itself before it trains."""
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from desed_task.process_group import ranks
+from local.run.machine import Machine
+from local.sed_trainer import CrossTaskSED
+
+
+def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
+    """What is about to be trained, and on what."""
+    config = module.config
+    student = module.networks["student"]
+    parameters = sum(parameter.numel() for parameter in student.parameters())
+    sizes = config.training.clips_per_set
+    shares = " + ".join(f"{size} {name}" for name, size in sizes.items() if size)
+    device = torch.cuda.get_device_name() if machine.gpus else "CPU"
+    lines = [
+        f"Parameters      {parameters:,} ({', '.join(module.networks)})",
+        f"Multiply-adds   {count_multiply_adds(module) / 1e6:,.1f} million per clip",
+        f"Batch           {shares} clips",
+        f"Steps per epoch {steps} (of {config.training.n_epochs} epochs)",
+        f"Device          {device}, precision {machine.precision(config)}",
+    ]
+    if ranks() > 1:
+        lines.insert(3, f"Processes       {ranks()}, with such a batch each")
+    if not config.net.sod_branch:
+        lines.append("SOD task        off, and with it: " + ", ".join(WITHOUT_SOD))
+    return "\n".join(lines)
+
+
+WITHOUT_SOD = (
+    "SOD loss and consistency",
+    "cross-task consistency",
+    "pseudo-label selection",
+    "score correction",
+)
+
+
+@torch.no_grad()
+def count_multiply_adds(module: CrossTaskSED) -> int:
+    """Multiply-adds of the student for one clip (convolutions, matrix products)."""
+    grid, network = module.config.grid, module.networks["student"]
+    features = torch.zeros(1, module.config.feats.n_mels, grid.n_hops)
+    was_training = network.training
+    network.eval()
+    with FlopCounterMode(display=False) as counter:
+        network(features)
+    network.train(was_training)
+    return counter.get_total_flops() // 2

@@ -1,0 +1,108 @@
+"""What a run runs on: the CPU, a GPU, or several, one process for each."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.environments import TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+
+from desed_task import process_group
+from desed_task.errors import InputError
+from local.config.load import Config
+from local.run.processes import launched_place
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What to run on.
+
+    Attributes:
+        gpus: number of GPUs of each machine; 0: the CPU.
+        fast: two batches of everything instead of all.
+    """
+
+    gpus: int
+    fast: bool
+
+    def precision(self, config: Config) -> Any:
+        """Lightning's name of the precision. Raises InputError where the device has none such."""
+        wanted = config.training.precision
+        if wanted == "auto":
+            wanted = "16-mixed" if self.gpus else 32
+        if wanted == "16-mixed" and not self.gpus:
+            raise InputError(
+                "training.precision: 16-mixed needs a GPU; on a CPU use 32 or bf16-mixed"
+            )
+        return "32-true" if wanted == 32 else wanted
+
+    def check(self, config: Config, *, trains: bool = True) -> None:
+        """Raise InputError for settings that the device, or the number of processes, rules out."""
+        self.precision(config)
+        if trains and config.training.compile and not self.gpus:
+            raise InputError(
+                "training.compile: true needs a GPU; on a CPU, which it makes slower, use false"
+            )
+        ranks, training = process_group.ranks(), config.training
+        if ranks > 1 and training.backend is None:
+            raise InputError(
+                f"training.backend is null, one device, but {ranks} processes take part: "
+                "add --set training.backend=ddp"
+            )
+        if ranks > 1 and training.sync_batchnorm and not self.gpus:
+            raise InputError(
+                "training.sync_batchnorm: PyTorch synchronises batch norm on GPUs only; "
+                "on CPUs use false"
+            )
+
+    def trainer_options(self, config: Config) -> dict[str, Any]:
+        """What Lightning's trainer must know of the devices, and of the processes that share them.
+
+        Buffers are not broadcast in every step: the processes' batch-norm statistics are averaged
+        where they are used (`local.rank_state`).
+        """
+        options: dict[str, Any] = {
+            "accelerator": "gpu" if self.gpus else "cpu",
+            "precision": self.precision(config),
+        }
+        if config.training.backend is None:
+            return options | {"devices": 1}
+        strategy = DDPStrategy(
+            broadcast_buffers=False, find_unused_parameters=not all_parameters_used(config)
+        )
+        place = process_group.place()
+        return options | {
+            "devices": place.local_ranks,
+            "num_nodes": place.nodes,
+            "strategy": strategy,
+            "sync_batchnorm": config.training.sync_batchnorm and self.gpus > 0,
+            "plugins": [TorchElasticEnvironment()] if process_group.joined() else None,
+        }
+
+
+def all_parameters_used(config: Config) -> bool:
+    """Whether every parameter of the student gets a gradient in every step.
+
+    The three supervised terms reach all; without one of them DDP has to look for the others.
+    """
+    losses, clips = config.losses, config.training.clips_per_set
+    strong = losses.sed_strong > 0 and clips["synthetic"] > 0
+    weak = losses.sed_weak > 0 and clips["weak"] > 0
+    return strong and weak and (losses.sod > 0 or not config.net.sod_branch)
+
+
+def choose_gpus(wanted: int) -> int:
+    """GPUs to use: as many as wanted, or the CPU (0) where one is wanted and none is there.
+
+    Raises InputError for more than one where there are fewer.
+    """
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted > max(1, there):
+        found = f"has {there}" if there else "has none that PyTorch can use"
+        raise InputError(f"--gpus {wanted}: this machine {found}")
+    if wanted == 1 and not there:
+        place = launched_place()
+        if place is None or place.rank == 0:
+            print("No GPU found: using the CPU.")
+        return 0
+    return wanted

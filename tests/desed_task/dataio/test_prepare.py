@@ -1,0 +1,307 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from desed_task.dataio import prepare
+from desed_task.dataio.annotations import read_durations
+from desed_task.dataio.audio import audio_info, read_audio
+from desed_task.dataio.prepare import (
+    Prepared,
+    resample_folder,
+    to_16_bit,
+    wav_names,
+    write_durations,
+)
+from desed_task.errors import InputError
+from tests.support.audio_files import cut_off, tone, write_tone
+
+Folders = tuple[Path, Path]
+
+RATE = 16000
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return tmp_path / "original", tmp_path / "made" / "16k"
+
+
+def resample(folders: Folders, workers: int = 1) -> Prepared:
+    return resample_folder(*folders, RATE, workers, progress=False)
+
+
+def times_of(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def loudest_hertz(audio: NDArray[np.floating], rate: int) -> float:
+    spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio))))
+    return np.fft.rfftfreq(len(audio), 1 / rate)[spectrum.argmax()]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("rate", [44100, 48000, 16000, 8000])
+def test_a_tone_keeps_its_pitch_level_and_length(folders: Folders, rate: int, workers: int) -> None:
+    for number in range(3):
+        write_tone(folders[0] / f"{number}.wav", 1.0, rate, hertz=1000.0 * (number + 1))
+    assert resample(folders, workers) == Prepared(made=3, kept=0)
+    for number in range(3):
+        path = folders[1] / f"{number}.wav"
+        assert audio_info(path) == (RATE, 1, RATE)
+        assert soundfile.info(path).subtype == "PCM_16"
+        audio = read_audio(path, RATE)
+        assert loudest_hertz(audio, RATE) == pytest.approx(1000 * (number + 1), abs=1)
+        middle = audio[4000:12000]
+        assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / np.sqrt(2), rel=1e-3)
+
+
+def test_what_lies_above_half_the_rate_is_removed(folders: Folders) -> None:
+    write_tone(folders[0] / "high.wav", 1.0, 44100, hertz=12000.0)
+    resample(folders)
+    assert np.abs(read_audio(folders[1] / "high.wav", RATE)[1000:-1000]).max() < 1e-3
+
+
+def test_the_resampled_wave_lies_where_the_original_does(folders: Folders) -> None:
+    write_tone(folders[0] / "a.wav", 1.0, 44100, hertz=440.0)
+    resample(folders)
+    audio = read_audio(folders[1] / "a.wav", RATE)
+    expected = tone(1.0, RATE, hertz=440.0)
+    np.testing.assert_allclose(audio[1000:-1000], expected[1000:-1000], atol=2e-3)
+
+
+def test_channels_are_averaged(folders: Folders) -> None:
+    folders[0].mkdir()
+    left, right = tone(1.0, 44100, 440.0, level=0.6), tone(1.0, 44100, 3000.0, level=0.2)
+    soundfile.write(folders[0] / "a.wav", np.stack([left, right], axis=1), 44100)
+    resample(folders)
+    expected = tone(1.0, RATE, 440.0, level=0.3) + tone(1.0, RATE, 3000.0, level=0.1)
+    audio = read_audio(folders[1] / "a.wav", RATE)
+    np.testing.assert_allclose(audio[1000:-1000], expected[1000:-1000], atol=2e-3)
+
+
+def test_what_exceeds_full_scale_is_clipped_and_never_wraps(folders: Folders) -> None:
+    folders[0].mkdir()
+    square = np.sign(tone(1.0, 44100, 100.0))
+    soundfile.write(folders[0] / "a.wav", square, 44100, subtype="FLOAT")
+    resample(folders)
+    audio = read_audio(folders[1] / "a.wav", RATE)
+    expected = np.sign(tone(1.0, RATE, 100.0))
+    away_from_edges = np.abs(tone(1.0, RATE, 100.0)) > 0.2
+    assert (np.sign(audio) == expected)[away_from_edges].all()
+    assert audio.max() == pytest.approx(1, abs=1e-4)
+
+
+def test_conversion_to_16_bit_rounds_and_clips() -> None:
+    audio = np.array([0, 1.6 / 32768, -1.6 / 32768, 1.0, 1.7, -1.0, -3.0], dtype=np.float32)
+    assert to_16_bit(audio).tolist() == [0, 2, -2, 32767, 32767, -32768, -32768]
+
+
+def test_what_is_there_stays(folders: Folders) -> None:
+    for name in "abc":
+        write_tone(folders[0] / f"{name}.wav", 0.2, 44100)
+    resample(folders)
+    before = times_of(folders[1])
+    write_tone(folders[0] / "d.wav", 0.2, 44100)
+    assert resample(folders) == Prepared(made=1, kept=3)
+    after = times_of(folders[1])
+    assert sorted(after) == ["a.wav", "b.wav", "c.wav", "d.wav"]
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut_off,
+        lambda path: cut_off(path, 0.0),
+        lambda path: path.write_text("no audio"),
+        lambda path: write_tone(path, 0.1),  # whole, but of less than the source
+    ],
+)
+def test_an_incomplete_target_is_made_again(
+    folders: Folders, damage: Callable[[Path], object]
+) -> None:
+    write_tone(folders[0] / "a.wav", 0.3, 44100)
+    write_tone(folders[0] / "b.wav", 0.3, 44100)
+    resample(folders)
+    whole = (folders[1] / "a.wav").read_bytes()
+    damage(folders[1] / "a.wav")
+    assert resample(folders) == Prepared(made=1, kept=1)
+    assert (folders[1] / "a.wav").read_bytes() == whole
+
+
+def test_a_target_of_another_rate_is_an_error_and_stays(folders: Folders) -> None:
+    write_tone(folders[0] / "a.wav", 0.3, 44100)
+    write_tone(folders[0] / "b.wav", 0.3, 44100)
+    wrong = write_tone(folders[1] / "a.wav", 0.3, 22050)
+    with pytest.raises(InputError, match=r"a\.wav: is at 22050 Hz, expected 16000 Hz; delete it"):
+        resample(folders)
+    assert audio_info(wrong).sample_rate == 22050
+    assert audio_info(folders[1] / "b.wav").sample_rate == RATE
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_broken_sources_are_named_after_all_others_were_made(
+    folders: Folders, workers: int
+) -> None:
+    for name in "abcdef":
+        write_tone(folders[0] / f"{name}.wav", 0.2, 44100)
+    (folders[0] / "b.wav").write_text("no audio")
+    cut_off(folders[0] / "d.wav")
+    soundfile.write(folders[0] / "e.wav", np.array([0, np.nan]), 44100, subtype="FLOAT")
+    with pytest.raises(InputError) as caught:
+        resample(folders, workers)
+    message = str(caught.value)
+    assert "3 of 6 files failed" in message
+    for name, reason in (
+        ("b", "cannot be read as audio"),
+        ("d", "is cut off"),
+        ("e", "no numbers"),
+    ):
+        assert f"{folders[0] / name}.wav: {reason}" in message or (
+            f"{folders[0] / name}.wav: holds samples that are {reason}" in message
+        )
+    assert wav_names(folders[1]) == ["a.wav", "c.wav", "f.wav"]
+
+
+def test_a_source_that_becomes_broken_does_not_replace_a_good_target(folders: Folders) -> None:
+    source = write_tone(folders[0] / "a.wav", 0.2, 44100)
+    resample(folders)
+    whole = (folders[1] / "a.wav").read_bytes()
+    cut_off(source)
+    with pytest.raises(InputError, match="is cut off"):
+        resample(folders)
+    assert (folders[1] / "a.wav").read_bytes() == whole
+
+
+def test_an_interrupted_run_leaves_nothing_that_is_trusted(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        write_tone(folders[0] / f"{name}.wav", 0.2, 44100)
+    write = soundfile.write
+
+    def interrupted(path: Path, audio: NDArray[np.floating], *args: Any, **kwargs: Any) -> None:
+        write(path, audio[: len(audio) // 2], *args, **kwargs)
+        if ".b.wav" in str(path):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepare.soundfile, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        resample(folders)
+    assert os.listdir(folders[1]) == ["a.wav"]  # short, as written above
+    monkeypatch.undo()
+    killed = folders[1] / ".b.wav.4711.part"  # what a run that was killed leaves
+    killed.write_bytes(b"half")
+    assert resample(folders) == Prepared(made=3, kept=0)
+    assert sorted(os.listdir(folders[1])) == ["a.wav", "b.wav", "c.wav"]
+
+
+def test_a_file_gets_its_name_only_when_it_is_whole(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tone(folders[0] / "a.wav", 0.2, 44100)
+    seen = []
+    replace = os.replace
+
+    def watched(part: Path, path: Path) -> None:
+        seen.append((os.path.dirname(part), os.path.exists(path), audio_info(part).frames))
+        replace(part, path)
+
+    monkeypatch.setattr(prepare.os, "replace", watched)
+    resample(folders)
+    assert seen == [(str(folders[1]), False, 3200)]
+
+
+def test_a_disk_that_cannot_be_written_is_reported(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tone(folders[0] / "a.wav", 0.2, 44100)
+
+    def full(part: Path, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(prepare.os, "replace", full)
+    with pytest.raises(InputError, match=r"a\.wav: cannot be written: .*No space left"):
+        resample(folders)
+
+
+@pytest.mark.parametrize("original", [None, "absent", "empty"])
+def test_a_target_alone_is_used_as_it_is(
+    folders: Folders, tmp_path: Path, original: str | None
+) -> None:
+    (tmp_path / "empty").mkdir()
+    write_tone(folders[1] / "a.wav", 0.2)
+    write_tone(folders[1] / "b.wav", 0.2, channels=2)
+    before = times_of(folders[1])
+    source = None if original is None else tmp_path / original
+    done = resample_folder(source, folders[1], RATE, progress=False)
+    assert done == Prepared(made=0, kept=2)
+    assert times_of(folders[1]) == before
+
+
+def test_a_target_alone_is_checked(folders: Folders) -> None:
+    write_tone(folders[1] / "a.wav", 0.2)
+    write_tone(folders[1] / "b.wav", 0.2, rate=44100)
+    write_tone(folders[1] / "c.wav", 0.2)
+    cut_off(folders[1] / "c.wav")
+    with pytest.raises(InputError) as caught:
+        resample_folder(None, folders[1], RATE, progress=False)
+    assert "2 of 3 files failed" in str(caught.value)
+    assert "b.wav: is at 44100 Hz, expected 16000 Hz" in str(caught.value)
+    assert "c.wav: is cut off" in str(caught.value)
+
+
+def test_neither_folder_is_an_error_that_names_both(folders: Folders) -> None:
+    with pytest.raises(InputError) as caught:
+        resample(folders)
+    assert str(folders[0]) in str(caught.value)
+    assert str(folders[1]) in str(caught.value)
+    assert not folders[1].exists()
+
+
+def test_other_files_and_nested_folders_are_left_alone(folders: Folders) -> None:
+    write_tone(folders[0] / "a.WAV", 0.2, 44100)
+    write_tone(folders[0] / "nested" / "b.wav", 0.2, 44100)
+    write_tone(folders[0] / "._a.wav", 0.2, 44100)
+    (folders[0] / "a.jams").write_text("{}")
+    (folders[0] / "folder.wav").mkdir()
+    assert resample(folders) == Prepared(made=1, kept=0)
+    assert os.listdir(folders[1]) == ["a.WAV"]
+
+
+def test_a_progress_bar_counts_the_files(
+    folders: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "abc":
+        write_tone(folders[0] / f"{name}.wav", 0.2, 44100)
+    resample_folder(*folders, RATE)
+    assert "3/3" in capsys.readouterr().err
+
+
+def test_durations_are_those_of_the_files(tmp_path: Path) -> None:
+    folder = tmp_path / "audio"
+    write_tone(folder / "b.wav", 1.25)
+    write_tone(folder / "a.wav", 10.0)
+    write_tone(folder / "c.wav", 0.333125)
+    tsv = tmp_path / "metadata" / "durations.tsv"
+    assert write_durations(folder, tsv) == 3
+    assert tsv.read_text() == "filename\tduration\na.wav\t10.0\nb.wav\t1.25\nc.wav\t0.333125\n"
+    assert read_durations(tsv) == {"a.wav": 10.0, "b.wav": 1.25, "c.wav": 0.333125}
+    assert os.listdir(tsv.parent) == ["durations.tsv"]
+
+
+def test_durations_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    tsv = tmp_path / "durations.tsv"
+    with pytest.raises(InputError, match=r"no \.wav file"):
+        write_durations(tmp_path / "none", tsv)
+    write_tone(tmp_path / "audio" / "a.wav")
+    write_tone(tmp_path / "audio" / "b.wav")
+    cut_off(tmp_path / "audio" / "b.wav")
+    with pytest.raises(InputError, match=r"b\.wav"):
+        write_durations(tmp_path / "audio", tsv)
+    assert os.listdir(tmp_path) == ["audio"]

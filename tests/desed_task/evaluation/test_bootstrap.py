@@ -1,0 +1,372 @@
+"""Bootstrap intervals, against `evaluate` on sets in which clips are copied."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from desed_task.evaluation import (
+    PSDS1,
+    PSDS2,
+    Boxes,
+    GroundTruth,
+    OperatingPoints,
+    Predictions,
+    Scores,
+    SystemMetrics,
+    evaluate,
+)
+from desed_task.evaluation.bootstrap import HEADLINES, bootstrap, draw
+from desed_task.evaluation.events import EventTable
+from desed_task.evaluation.exact_psds import class_changes
+from desed_task.evaluation.resampling import resampled_figures
+from desed_task.evaluation.scoring_input import ScoringInput
+from desed_task.evaluation.thinning import thin
+from tests.desed_task.evaluation.test_real_predictions import rebuilt, truth_in
+from tests.support import cases
+from tests.support.shared_data import shared_path
+
+OF_SCORES = [name for name in HEADLINES if name.endswith("sed_scores_eval")]
+WIDE = {"psds1": replace(PSDS1, max_efpr=2000.0), "psds2": replace(PSDS2, max_efpr=2000.0)}
+ODD = {
+    "psds1": replace(PSDS1, alpha_ct=1.0, alpha_st=0.3, max_efpr=700.0),
+    "psds2": replace(PSDS2, alpha_st=0.0, max_efpr=300.0),
+}
+Output = Scores | Boxes | OperatingPoints | Predictions
+System = dict[str, Output]
+
+
+def copied(truth: GroundTruth, weights: np.ndarray) -> tuple[GroundTruth, dict[str, list[str]]]:
+    """The truth with every clip as often as its weight says, and the copies' names."""
+    copies = {
+        name: [f"{name}#{k}" for k in range(int(times))]
+        for name, times in zip(truth.events, weights, strict=True)
+    }
+    events = {new: truth.events[name] for name, news in copies.items() for new in news}
+    durations = {new: truth.durations[name] for name, news in copies.items() for new in news}
+    return GroundTruth(truth.classes, events, durations), copies
+
+
+def copied_output(output: Output, copies: dict[str, list[str]]) -> Output:
+    """What a system says of the copies."""
+    old = [k for k, name in enumerate(output.names) for _ in copies[name]]
+    names = [new for name in output.names for new in copies[name]]
+    if isinstance(output, Scores):
+        return Scores(output.values[old], names, output.edges[old])
+    rows = [np.flatnonzero(output.events.clip == k) for k in old]
+    chosen = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
+    clip = np.repeat(np.arange(len(old)), [len(of_clip) for of_clip in rows])
+    events = replace(output.events.select(chosen), clip=clip)
+    if isinstance(output, Boxes):
+        return replace(output, events=events, confidence=output.confidence[chosen], names=names)
+    order = np.lexsort((events.onset, events.label, events.clip, events.level))
+    return replace(output, events=events.select(order), names=names)
+
+
+def judge(system: System, truth: GroundTruth, options: dict[str, Any]) -> SystemMetrics:
+    rest = {key: output for key, output in system.items() if key != "scores"}
+    return evaluate(system.get("scores"), truth, **rest, **options)  # type: ignore[arg-type]
+
+
+def judge_copies(
+    system: System, truth: GroundTruth, options: dict[str, Any], weights: np.ndarray
+) -> SystemMetrics:
+    many, copies = copied(truth, weights)
+    said = {key: copied_output(output, copies) for key, output in system.items()}
+    return judge(said, many, options)
+
+
+def headlines(metrics: SystemMetrics) -> dict[str, float | None]:
+    return {name: getattr(metrics, name) for name in HEADLINES}
+
+
+def assert_same(found: dict[str, float | None], expected: dict[str, float | None]) -> None:
+    assert found.keys() == expected.keys()
+    undefined = {name for name, figure in expected.items() if figure is None}
+    assert {name for name, figure in found.items() if figure is None} == undefined
+    defined = [name for name in expected if name not in undefined]
+    difference = [abs((found[name] or 0) - (expected[name] or 0)) for name in defined]
+    assert max(difference, default=0.0) <= 1e-9, dict(zip(defined, difference, strict=True))
+
+
+def scores_in(
+    rng: np.random.Generator, truth: GroundTruth, levels: int | None = 12, n_named: int = 100
+) -> System:
+    names = list(truth.events)[:n_named]
+    values = cases.random_scores(rng, truth, levels=levels)[: len(names)]
+    return {"scores": Scores(values, names, cases.GRID)}
+
+
+def boxes_in(rng: np.random.Generator, truth: GroundTruth) -> System:
+    """Boxes near the true events, some wrong, some beyond the clip's end, many ties."""
+    names = list(truth.events)
+    true = truth.table(names)
+    rows = rng.random(len(true)) < 0.8
+    onset = np.maximum(true.onset + rng.normal(0, 0.1, len(true)), 0.0)
+    offset = np.maximum(true.offset + rng.normal(0, 0.1, len(true)), onset + 0.05)
+    label = np.where(rng.random(len(true)) < 0.8, true.label, rng.integers(0, 4, len(true)))
+    table = EventTable(true.level, true.clip, label, onset, offset).select(rows).ordered()
+    end: dict[tuple[int, int], float] = {}
+    apart = []
+    for row in zip(table.clip, table.label, table.onset, table.offset, strict=True):
+        apart.append(row[2] >= end.get(row[:2], 0.0))
+        end[row[:2]] = max(row[3], end.get(row[:2], 0.0))
+    kept = table.select(np.array(apart))
+    confidence = rng.integers(1, 9, len(kept)) / 10
+    return {"scores": Boxes(kept, confidence, names, len(truth.classes))}
+
+
+def events_in(rng: np.random.Generator, truth: GroundTruth) -> System:
+    scores = scores_in(rng, truth, n_named=15)["scores"]
+    assert isinstance(scores, Scores)
+    points = scores.detect(cases.THRESHOLDS)
+    return {
+        "operating_points": OperatingPoints(points, cases.THRESHOLDS, scores.names),
+        "predictions": Predictions(scores.detect([0.4]), scores.names),
+    }
+
+
+def some_weights(rng: np.random.Generator, truth: GroundTruth) -> np.ndarray:
+    """Every clip once; draws; no clip with a dog; a single clip; empty clips only."""
+    n_clips = len(truth.events)
+    true = truth.table(list(truth.events))
+    clips = np.arange(n_clips)
+    one_clip = np.where(clips == true.clip[0], n_clips, 0)
+    no_dog = np.where(np.isin(clips, true.clip[true.label == 2]), 0, rng.integers(1, 4, n_clips))
+    empty = np.where(np.isin(clips, true.clip), 0, 1)
+    draws = [*draw(n_clips, 3, seed=1), rng.integers(0, 6, n_clips)]
+    return np.array([np.ones(n_clips), *draws, no_dog, one_clip, empty], dtype=np.float64)
+
+
+@pytest.mark.parametrize(
+    ("seed", "system", "options"),
+    [
+        (0, scores_in, {}),
+        (1, scores_in, WIDE | {"f1_threshold": 0.3}),
+        (2, lambda rng, truth: scores_in(rng, truth, levels=None), ODD),
+        (3, lambda rng, truth: scores_in(rng, truth, levels=None), {}),
+        (4, lambda rng, truth: scores_in(rng, truth, n_named=7), WIDE),
+        (5, scores_in, WIDE | {"drop_clips_without_events": True}),
+        (6, scores_in, ODD | {"trim_to_duration": True, "f1_threshold": [0.2, 0.3, 0.4, 0.5]}),
+        (7, scores_in, ODD | {"drop_clips_without_events": True, "trim_to_duration": True}),
+        (8, boxes_in, ODD),
+        (9, boxes_in, WIDE | {"trim_to_duration": True, "drop_clips_without_events": True}),
+        (10, events_in, WIDE),
+        (11, events_in, ODD | {"drop_clips_without_events": True, "trim_to_duration": True}),
+    ],
+)
+def test_a_resampled_set_gives_what_evaluate_gives_for_copied_clips(
+    seed: int, system: Callable[..., System], options: dict[str, Any]
+) -> None:
+    rng = np.random.default_rng(seed)
+    # Every other truth lies on the frames' grid, with events that touch: many ties.
+    step, apart = (0.064, False) if seed % 2 else (None, True)
+    truth = cases.random_truth(rng, 20, step=step, apart=apart)
+    said = system(rng, truth)
+    metrics = judge(said, truth, options)
+    weights = some_weights(rng, truth)
+    found = list(resampled_figures(metrics, weights))
+    expected = [judge_copies(said, truth, options, row) for row in weights]
+    assert 0 < expected[-3].classes_averaged < expected[0].classes_averaged == 4
+    for figures, of_copies in zip(found, expected, strict=True):
+        assert_same(figures, headlines(of_copies))
+    assert_same(found[0], headlines(metrics))
+    assert list(found[-1].values()) == [None] * len(HEADLINES)
+    given = HEADLINES if "scores" in said else set(HEADLINES) - set(OF_SCORES)
+    assert all(figures[n] is not None for figures in found[:-1] for n in given)
+    assert len({round(figures["psds2_psds_eval"] or 0, 6) for figures in found}) > 5
+
+
+def test_a_truth_with_a_single_class_and_one_without_any() -> None:
+    rng = np.random.default_rng(0)
+    truth = cases.random_truth(rng, 10, classes=("Dog",))
+    said = scores_in(rng, truth)
+    weights = draw(10, 5, seed=0)
+    found = list(resampled_figures(judge(said, truth, ODD), weights))
+    for figures, row in zip(found, weights, strict=True):
+        assert_same(figures, headlines(judge_copies(said, truth, ODD, row)))
+    nothing = cases.truth_of({name: [] for name in truth.events}, 10.0)
+    intervals = bootstrap({"a": judge(said, nothing, {})}, replicates=5).figures["a"]
+    assert {(i.value, i.low, i.high) for i in intervals.values()} == {(None, None, None)}
+
+
+def test_thinning_leaves_out_most_levels_and_no_area() -> None:
+    rng = np.random.default_rng(3)
+    truth = cases.random_truth(rng, 20)
+    said = scores_in(rng, truth, levels=None)["scores"]
+    assert isinstance(said, Scores)
+    task = ScoringInput.prepare(said, truth)
+    scenario = replace(PSDS2, max_efpr=300.0)
+    weights = draw(20, 50, seed=0)
+    seconds = weights @ task.durations
+    (changes,) = class_changes(task.threshold_events(3), 3, task.true, 4, [scenario])
+    fewer = thin(changes, weights, seconds, scenario.max_efpr)
+    assert 2 < fewer.false.shape[0] < changes.false.shape[0] / 10
+    class_seconds = np.full(4, 30.0)
+    areas = [
+        [
+            each.curve(scenario, class_seconds, total, row).area(scenario.max_efpr)
+            for row, total in zip(weights, seconds, strict=True)
+        ]
+        for each in (changes, fewer)
+    ]
+    np.testing.assert_allclose(areas[1], areas[0], rtol=0, atol=1e-12)
+    assert len(set(areas[0])) > 40
+
+
+@pytest.fixture(scope="module")
+def two_systems() -> tuple[GroundTruth, list[System], dict[str, SystemMetrics]]:
+    rng = np.random.default_rng(8)
+    truth = cases.random_truth(rng, 15)
+    said = [scores_in(rng, truth), scores_in(rng, truth, n_named=9)]
+    metrics = [judge(system, truth, WIDE) for system in said]
+    return truth, said, dict(zip(("good", "late"), metrics, strict=True))
+
+
+def test_intervals_are_percentiles_over_sets_that_all_systems_share(
+    two_systems: tuple[GroundTruth, list[System], dict[str, SystemMetrics]],
+) -> None:
+    truth, said, metrics = two_systems
+    intervals = bootstrap(metrics, replicates=25, seed=4, confidence=0.8)
+    assert (intervals.replicates, intervals.seed, intervals.confidence) == (25, 4, 0.8)
+    weights = draw(15, 25, seed=4)
+    each = [[headlines(judge_copies(s, truth, WIDE, row)) for row in weights] for s in said]
+    for name in HEADLINES:
+        good, late = (np.array([figures[name] for figures in sets]) for sets in each)
+        value = [getattr(metrics[system], name) for system in ("good", "late")]
+        for found, point, drawn in (
+            (intervals.figures["good"], value[0], good),
+            (intervals.figures["late"], value[1], late),
+            (intervals.differences["good", "late"], value[0] - value[1], good - late),
+        ):
+            assert found[name].value == point
+            bounds = [found[name].low, found[name].high]
+            assert bounds == pytest.approx(np.percentile(drawn, [10, 90]), abs=1e-9)
+            assert bounds[0] < bounds[1]  # type: ignore[operator]
+
+
+def test_one_system_has_no_differences_and_does_not_depend_on_others(
+    two_systems: tuple[GroundTruth, list[System], dict[str, SystemMetrics]],
+) -> None:
+    _, _, metrics = two_systems
+    both = bootstrap(metrics, replicates=10)
+    alone = bootstrap({"late": metrics["late"]}, replicates=10)
+    assert alone.differences == {}
+    assert alone.figures["late"] == both.figures["late"]
+    assert list(both.differences) == [("good", "late")]
+    other = bootstrap({"late": metrics["late"]}, replicates=10, seed=1)
+    assert other.figures["late"] != alone.figures["late"]
+
+
+def test_flat_bounds_are_json_with_names(
+    two_systems: tuple[GroundTruth, list[System], dict[str, SystemMetrics]],
+) -> None:
+    _, _, metrics = two_systems
+    intervals = bootstrap(metrics, replicates=10)
+    flat = json.loads(json.dumps(intervals.as_flat_dict(), allow_nan=False))
+    assert len(flat) == 2 * 2 * len(HEADLINES) + 3 * len(HEADLINES)
+    assert flat["good/psds1_psds_eval/low"] == intervals.figures["good"]["psds1_psds_eval"].low
+    of_pair = intervals.differences["good", "late"]["event_f1_macro"]
+    assert flat["difference/good/late/event_f1_macro"] == of_pair.value
+    assert flat["difference/good/late/event_f1_macro/high"] == of_pair.high
+
+
+def test_figures_that_a_system_lacks_stay_none() -> None:
+    rng = np.random.default_rng(1)
+    truth = cases.random_truth(rng, 10)
+    scored, points = scores_in(rng, truth), events_in(rng, truth)
+    del points["predictions"]
+    metrics = {"a": judge(scored, truth, {}), "b": judge(points, truth, {"f1_threshold": 0.45})}
+    intervals = bootstrap(metrics, replicates=5)
+    missing = [n for n, i in intervals.figures["b"].items() if i.value is None]
+    assert missing == [n for n in HEADLINES if not n.endswith("psds_eval")]
+    for found in (intervals.figures["b"], intervals.differences["a", "b"]):
+        for name, interval in found.items():
+            assert (interval.value is None) == (interval.low is None) == (interval.high is None)
+            assert (interval.value is None) == (name in missing)
+
+
+def test_sets_without_any_event_are_left_out() -> None:
+    truth = cases.truth_of({"a": [(0.0, 1.28, "Cat")], "b": [], "c": []})
+    scores = cases.scores_of({"a": [(0, 20, "Cat", 0.9)], "b": [], "c": []})
+    scores[scores == 0] = -np.inf
+    metrics = evaluate(Scores(scores, list("abc"), cases.GRID), truth)
+    found = bootstrap({"x": metrics}, replicates=40).figures["x"]
+    for interval in found.values():
+        assert [interval.value, interval.low, interval.high] == pytest.approx([1.0] * 3)
+    undefined = [f["event_f1_micro"] is None for f in resampled_figures(metrics, draw(3, 40, 0))]
+    assert 0 < sum(undefined) < 40
+
+
+def test_the_same_system_does_not_differ_from_itself_in_any_order_of_clips() -> None:
+    rng = np.random.default_rng(5)
+    truth = cases.random_truth(rng, 12)
+    said = scores_in(rng, truth)
+    other_way = truth.restricted(reversed(truth.events))
+    metrics = {"a": judge(said, truth, WIDE), "b": judge(said, other_way, WIDE)}
+    intervals = bootstrap(metrics, replicates=20)
+    for interval in intervals.differences["a", "b"].values():
+        assert [interval.value, interval.low, interval.high] == pytest.approx([0] * 3, abs=1e-9)
+    width = intervals.figures["a"]["event_f1_micro"]
+    assert width.low is not None
+    assert width.high is not None
+    assert width.high - width.low > 0.01
+
+
+def test_a_bar_shows_progress_where_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    truth = cases.truth_of({"a": [(0.0, 1.28, "Cat")]})
+    scores = Scores(cases.scores_of({"a": [(0, 20, "Cat", 0.9)]}), ["a"], cases.GRID)
+    metrics = {"x": evaluate(scores, truth)}
+    bootstrap(metrics, replicates=3)
+    assert capsys.readouterr().err == ""
+    bootstrap(metrics, replicates=3, progress=True)
+    assert "3/3" in capsys.readouterr().err
+
+
+def test_draws_are_as_many_clips_as_there_are() -> None:
+    weights = draw(50, 2000, seed=0)
+    assert weights.shape == (2000, 50)
+    assert (weights.sum(axis=1) == 50).all()
+    assert weights.mean(axis=0) == pytest.approx(np.ones(50), abs=0.1)
+    # A clip is left out with probability (1 - 1/50)**50.
+    assert (weights == 0).mean() == pytest.approx(math.pow(0.98, 50), abs=0.01)
+    assert draw(0, 3, seed=0).shape == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"replicates": 0}, "replicates = 0; 1 or more is right"),
+        ({"confidence": 95}, "confidence = 95; a share between 0 and 1 is right"),
+        ({}, "'x' and 'y' were judged on different clips: 1 are in one truth only, as 'b'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(options: dict[str, Any], message: str) -> None:
+    def metrics_of(names: Sequence[str]) -> SystemMetrics:
+        truth = cases.truth_of({name: [(0.0, 1.28, "Cat")] for name in names})
+        scores = cases.scores_of({name: [(0, 20, "Cat", 0.9)] for name in names})
+        return evaluate(Scores(scores, names, cases.GRID), truth)
+
+    systems = {"x": metrics_of("ab"), "y": metrics_of("a")}
+    with pytest.raises(ValueError, match=message):
+        bootstrap(systems, **options)
+
+
+def test_no_system_is_refused() -> None:
+    with pytest.raises(ValueError, match="no systems; one or more is right"):
+        bootstrap({})
+
+
+def test_a_resampled_real_set_gives_what_evaluate_gives() -> None:
+    folder = shared_path("real_predictions")
+    scores, _ = rebuilt(folder, "student")
+    truth = truth_in(folder)
+    said: System = {"scores": scores}
+    metrics = judge(said, truth, {})
+    weights = draw(len(truth.events), 2, seed=0)
+    for figures, row in zip(resampled_figures(metrics, weights), weights, strict=True):
+        assert_same(figures, headlines(judge_copies(said, truth, {}, row)))

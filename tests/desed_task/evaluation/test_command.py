@@ -1,0 +1,219 @@
+"""`python -m desed_task.evaluation`, as a user runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from desed_task.errors import InputError, run_cli
+from desed_task.evaluation import (
+    THRESHOLDS,
+    GroundTruth,
+    Scores,
+    evaluate,
+    to_frame,
+    write_scores,
+)
+from desed_task.evaluation.__main__ import main
+from tests.support import cases
+from tests.support.paths import ROOT
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A truth, and a system's scores, operating points and events, as files."""
+    rng = np.random.default_rng(0)
+    truth = cases.random_truth(rng, 12)
+    names = list(truth.events)
+    scores = Scores(cases.random_scores(rng, truth), names, cases.GRID)
+    table(tmp_path / "truth.tsv", [(n, *e) for n, events in truth.events.items() for e in events])
+    lengths = "".join(f"{name}\t{seconds}\n" for name, seconds in truth.durations.items())
+    (tmp_path / "durations.tsv").write_text(f"filename\tduration\n{lengths}")
+    write_scores(tmp_path / "scores", scores.values, names, truth.classes, cases.GRID)
+    (tmp_path / "points").mkdir()
+    points = scores.detect(THRESHOLDS)
+    for level, threshold in enumerate(THRESHOLDS):
+        frame = to_frame(points.at_level(level), names, truth.classes)
+        path = tmp_path / "points" / f"predictions_th_{threshold:.2f}.tsv"
+        frame.to_csv(path, sep="\t", index=False)
+    to_frame(scores.detect([0.5]), names, truth.classes).to_csv(tmp_path / "events.csv")
+    return tmp_path
+
+
+def table(path: Path, rows: list[tuple[str, float, float, str]]) -> None:
+    lines = ["filename\tonset\toffset\tevent_label", *("\t".join(map(str, row)) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def run(files: Path, *arguments: str) -> int:
+    truth = ["--ground_truth", str(files / "truth.tsv")]
+    durations = ["--durations", str(files / "durations.tsv")]
+    quick = [] if "--bootstrap" in arguments else ["--bootstrap", "0"]
+    quick += [] if "--check" in arguments else ["--no_report"]
+    return main([*truth, *durations, "--output", str(files / "out"), *quick, *arguments])
+
+
+def figures(files: Path) -> dict[str, float | None]:
+    return json.loads((files / "out" / "metrics.json").read_text())
+
+
+def judged(files: Path) -> dict[str, float | None]:
+    truth = GroundTruth.read(files / "truth.tsv", files / "durations.tsv", cases.CLASSES)
+    names = list(truth.events)
+    rng = np.random.default_rng(0)
+    scores = cases.random_scores(rng, cases.random_truth(rng, 12))
+    return evaluate(Scores(scores, names, cases.GRID), truth).as_flat_dict()
+
+
+def test_scores_give_every_figure(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(files, "--scores", str(files / "scores"), "--check") == 0
+    found, expected = figures(files), judged(files)
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    libraries = {name for name in found if name not in expected}
+    assert len(libraries) == 9
+    for name in libraries:
+        assert found[name] == pytest.approx(found[name.removeprefix("library/")], abs=1e-9)
+    shown = capsys.readouterr().out
+    assert f"{found['psds1_sed_scores_eval']:.4f}" in shown
+    assert str(files / "out" / "report.html") in shown
+    assert "The libraries agree" in shown
+    assert (files / "out" / "report.md").is_file()
+
+
+def test_operating_points_and_events_together(files: Path) -> None:
+    paths = [
+        "--operating_points",
+        str(files / "points"),
+        "--predictions",
+        str(files / "events.csv"),
+    ]
+    assert run(files, *paths, "--check") == 0
+    found, expected = figures(files), judged(files)
+    assert found["psds1_sed_scores_eval"] is None
+    for name in ("psds1_psds_eval", "psds2_psds_eval", "event_f1_macro", "segment_f1_micro"):
+        assert found[name] == pytest.approx(expected[name], abs=1e-12)
+
+
+def test_systems_side_by_side_with_intervals(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    systems = [f"--system=ours={files / 'scores'}"]
+    systems += [f"--system=theirs={files / 'points'},{files / 'events.csv'}"]
+    assert run(files, *systems, "--bootstrap", "30", "--seed", "4") == 0
+    found = figures(files)
+    assert found["ours/psds1_psds_eval"] == found["theirs/psds1_psds_eval"]
+    low, high = found["ours/event_f1_macro/low"], found["ours/event_f1_macro/high"]
+    assert low is not None
+    assert high is not None
+    assert low < (found["ours/event_f1_macro"] or 0) < high
+    assert found["difference/ours/theirs/event_f1_macro"] == 0
+    assert found["difference/ours/theirs/event_f1_macro/high"] == 0
+    assert found["difference/ours/theirs/psds1_sed_scores_eval"] is None
+    assert "ours" in capsys.readouterr().out
+
+
+def test_a_folder_that_the_test_wrote_is_a_system(files: Path) -> None:
+    inner = files / "student" / "scores"
+    inner.mkdir(parents=True)
+    (files / "scores").rename(inner / "postprocessed")
+    assert run(files, f"--system=student={files / 'student'}") == 0
+    assert figures(files)["student/psds2_sed_scores_eval"] == pytest.approx(
+        judged(files)["psds2_sed_scores_eval"]
+    )
+
+
+def test_options_reach_the_evaluation(files: Path) -> None:
+    more = ["--f1_threshold", "0.3", "--drop_clips_without_events", "--trim_to_duration"]
+    assert run(files, "--scores", str(files / "scores"), *more) == 0
+    found = figures(files)
+    assert found["f1_threshold"] == 0.3
+    assert found["clips_dropped"] == 2
+    assert found["event_f1_macro"] != judged(files)["event_f1_macro"]
+
+
+def test_a_clip_without_predictions_counts_as_empty(files: Path) -> None:
+    removed = sorted((files / "scores").iterdir())[:3]
+    for path in removed:
+        path.unlink()
+    assert run(files, "--scores", str(files / "scores")) == 0
+    assert figures(files)["clips_missing"] == 3
+
+
+def test_a_difference_from_the_libraries_is_status_1(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from desed_task.evaluation import libraries
+
+    monkeypatch.setattr(libraries, "intersection_macro_f1", lambda *args: 0.125)
+    assert run(files, "--predictions", str(files / "events.csv"), "--check") == 1
+    assert "intersection_f1_macro is 0." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--system=x"], "--system x: NAME=PATH is right"),
+        (["--system=a=scores", "--system=a=points"], "the name 'a' is taken"),
+        (["--system=a=scores,scores"], "are both scores"),
+        (["--system=a/b=scores"], "a name without / is right"),
+        (["--system=a=nowhere"], "nowhere: no such file or folder"),
+        (["--system=a=empty"], "empty: no .tsv"),
+        (["--scores", "scores", "--classes", "Cat,Cat"], "--classes Cat,Cat"),
+        (["--scores", "scores", "--classes", "Cat,Dog"], "class 'Dishes' is unknown"),
+        (["--scores", "scores", "--audio", "nowhere"], "--audio nowhere: no such folder"),
+        (["--scores", "empty"], "empty: no score file"),
+        (["--operating_points", "empty"], "empty"),
+        (["--predictions", "nowhere.tsv"], "nowhere.tsv"),
+    ],
+)
+def test_bad_input(
+    files: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(files)
+    (files / "empty").mkdir()
+    with pytest.raises(InputError) as error:
+        run(files, *arguments)
+    assert message in str(error.value)
+    assert not (files / "out" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to score"),
+        (["--scores", "x", "--f1_threshold", "1.5"], "--f1_threshold 1.5"),
+        (["--scores", "x", "--bootstrap", "-1"], "--bootstrap"),
+    ],
+)
+def test_wrong_usage_is_status_2(
+    files: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run_cli(lambda: run(files, *arguments))
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_module_runs_without_network_libraries(files: Path) -> None:
+    """As a process of its own: status, one line of error, and what it imports."""
+    code = (
+        "import sys; from desed_task.evaluation.__main__ import main; "
+        f"main(['--ground_truth', {str(files / 'truth.tsv')!r}, '--durations', "
+        f"{str(files / 'durations.tsv')!r}, '--output', {str(files / 'out')!r}, '--bootstrap', "
+        f"'0', '--scores', {str(files / 'scores')!r}]); "
+        "print([m for m in ('torch', 'pytorch_lightning', 'local') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    command = [sys.executable, "-m", "desed_task.evaluation", "--ground_truth", "no.tsv"]
+    command += ["--durations", "no.tsv", "--output", str(files / "o"), "--scores", str(files)]
+    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: no.tsv: cannot be read")
+    assert len(failed.stderr.splitlines()) == 1

@@ -1,0 +1,104 @@
+"""Event-based and segment-based F-scores against sed_eval and by hand."""
+
+import numpy as np
+import pytest
+
+from desed_task.evaluation import GroundTruth, detect, libraries, to_frame
+from desed_task.evaluation.event_based import event_counts
+from desed_task.evaluation.events import EventTable
+from desed_task.evaluation.fscore import ClassCounts
+from desed_task.evaluation.segment_based import segment_tallies
+from tests.support import cases
+
+
+def table(truth: GroundTruth) -> EventTable:
+    return truth.table(list(truth.events))
+
+
+def detections_of(events: dict[str, list[tuple[float, float, str]]]) -> EventTable:
+    return table(cases.truth_of(events))
+
+
+def counts_of(metrics: object) -> list[list[float]]:
+    """Reference, system and correct counts of each class in sed_eval's metrics."""
+    by_class = metrics.class_wise  # type: ignore[attr-defined]
+    return [[by_class[k][key] for k in cases.CLASSES] for key in ("Nref", "Nsys", "Ntp")]
+
+
+def figures_of(metrics: object) -> list[float]:
+    averages = metrics.results_class_wise_average_metrics()  # type: ignore[attr-defined]
+    overall = metrics.results_overall_metrics()  # type: ignore[attr-defined]
+    return [averages["f_measure"]["f_measure"], overall["f_measure"]["f_measure"]]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("kind", ["events", "segments"])
+def test_counts_and_f_scores_equal_sed_eval(kind: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = cases.random_truth(rng, 20, step=[None, 0.064, 0.5][seed % 3], apart=seed % 2 == 0)
+    scores = cases.random_scores(rng, truth)
+    if seed == 1:
+        scores[:, 0] = 0  # a class that is never detected
+    if seed == 2:
+        scores[:] = 0
+    names = list(truth.events)
+    detections = detect(scores, 0.5, cases.GRID)
+    frame = to_frame(detections, names, truth.classes)
+    if kind == "events":
+        ours = event_counts(detections, table(truth), 4)
+        theirs = libraries.event_based(frame, truth)
+    else:
+        ours = segment_tallies(detections, table(truth), len(names), 4).counts()
+        theirs = libraries.segment_based(frame, truth)
+    assert [ours.true.tolist(), ours.detected.tolist(), ours.correct.tolist()] == counts_of(theirs)
+    assert [ours.macro, ours.micro] == pytest.approx(figures_of(theirs), abs=1e-9)
+
+
+def test_crowded_events_are_paired_as_sed_eval_pairs_them() -> None:
+    """Many events within each other's collars: a greedy pairing would miss some."""
+    rng = np.random.default_rng(0)
+    true: dict[str, list[tuple[float, float, str]]] = {}
+    said: dict[str, list[tuple[float, float, str]]] = {}
+    for clip in range(40):
+        for events in (true, said):
+            onsets = rng.uniform(0, 0.8, 6)
+            events[f"{clip}.wav"] = [(t, t + rng.uniform(0.1, 0.4), "Dog") for t in onsets.tolist()]
+    truth, detected = cases.truth_of(true), detections_of(said)
+    ours = event_counts(detected, table(truth), 4)
+    frame = to_frame(detected, list(true), cases.CLASSES)
+    theirs = libraries.event_based(frame, truth)
+    assert ours.correct.tolist() == counts_of(theirs)[2]
+    assert 100 < ours.correct[2] < 240
+
+
+def test_a_hit_needs_the_onset_collar_and_the_offset_tolerance() -> None:
+    truth = cases.truth_of({"a": [(1.0, 6.0, "Cat")], "b": []})
+    for onset, offset, hit in (
+        (1.19, 6.0, 1),
+        (1.21, 6.0, 0),
+        (0.81, 5.01, 1),
+        (1.0, 7.01, 0),
+    ):
+        detected = detections_of({"a": [(onset, offset, "Cat")], "b": []})
+        assert event_counts(detected, table(truth), 4).correct.tolist() == [hit, 0, 0, 0]
+    elsewhere = detections_of({"a": [(1.0, 6.0, "Dog")], "b": [(1.0, 6.0, "Cat")]})
+    assert event_counts(elsewhere, table(truth), 4).correct.sum() == 0
+
+
+def test_segments_an_event_touches_count() -> None:
+    truth = cases.truth_of({"a": [(0.5, 1.1, "Cat"), (3.0, 4.0, "Dog")]})
+    detected = detections_of({"a": [(1.9, 2.0, "Cat"), (2.9, 3.1, "Dog")]})
+    counts = segment_tallies(detected, table(truth), 1, 4).counts()
+    assert counts.true.tolist() == [2, 0, 1, 0]
+    assert counts.detected.tolist() == [1, 0, 2, 0]
+    assert counts.correct.tolist() == [1, 0, 1, 0]
+
+
+def test_f_scores_by_hand() -> None:
+    counts = ClassCounts(np.array([4, 2, 0]), np.array([2, 0, 3]), np.array([1, 0, 0]))
+    np.testing.assert_allclose(counts.per_class, [2 / 6, 0, np.nan])
+    assert counts.macro == pytest.approx(1 / 6)
+    assert counts.micro == pytest.approx(2 / 11)
+    nothing = ClassCounts(np.zeros(3, int), np.array([1, 0, 0]), np.zeros(3, int))
+    assert nothing.macro is None
+    assert nothing.micro is None

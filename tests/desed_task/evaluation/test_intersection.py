@@ -1,0 +1,162 @@
+"""Intersection-based counts, F-score and PSDS at operating points, against psds_eval."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from desed_task.evaluation import (
+    PSDS1,
+    PSDS2,
+    THRESHOLDS,
+    Criteria,
+    GroundTruth,
+    Scenario,
+    detect_many,
+    libraries,
+    to_frame,
+)
+from desed_task.evaluation.events import EventTable, find_overlaps, sums
+from desed_task.evaluation.intersection import (
+    IntersectionCounts,
+    compensated_sums,
+    intersection_counts,
+)
+from desed_task.evaluation.psds import RocCurve, operating_point_roc, staircase
+from tests.support import cases
+
+LOOSE = Criteria(0.5, 0.5, 0.3)
+
+
+def judge(
+    detections: EventTable, truth: GroundTruth, criteria: Criteria, n_levels: int
+) -> IntersectionCounts:
+    names = list(truth.events)
+    true = truth.table(names)
+    return intersection_counts(
+        detections,
+        true,
+        find_overlaps(detections, true),
+        truth.duration_of(names),
+        criteria,
+        n_levels=n_levels,
+        n_classes=len(truth.classes),
+    )
+
+
+def psds_eval_counts(events: pd.DataFrame, truth: GroundTruth, criteria: Criteria) -> np.ndarray:
+    """psds_eval's matrix of counts: detected class by true class, and false alarms last."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluator = libraries._psds_eval(truth, criteria)
+        evaluator.add_operating_point(events)
+    return evaluator.operating_points.counts[0]
+
+
+# Half of the cases lie on a coarse grid: many shares that just reach a criterion.
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("criteria", [PSDS1.criteria, PSDS2.criteria, LOOSE, Criteria(1, 1, 1)])
+def test_counts_equal_psds_eval(criteria: Criteria, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = cases.random_truth(rng, 20, step=0.064 if seed % 2 else None, apart=seed < 4)
+    scores = cases.random_scores(rng, truth)
+    detections = detect_many(scores, cases.THRESHOLDS, cases.GRID)
+    counts = judge(detections, truth, criteria, len(cases.THRESHOLDS))
+    n_found = 0
+    for level in range(len(cases.THRESHOLDS)):
+        events = to_frame(detections.at_level(level), list(truth.events), truth.classes)
+        expected = psds_eval_counts(events, truth, criteria)
+        np.testing.assert_array_equal(counts.correct[level], np.diag(expected)[:-1])
+        np.testing.assert_array_equal(counts.false[level], expected[:-1, -1])
+        np.testing.assert_array_equal(
+            counts.cross[level], expected[:-1, :-1] * (1 - np.eye(4, dtype=int))
+        )
+        n_found += counts.correct[level].sum()
+    assert n_found or criteria.dtc == 1
+
+
+def test_sums_are_pandas_sums_to_the_last_bit() -> None:
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 40, 3000)
+    values = rng.random(3000) * 10.0 ** rng.integers(-8, 3, 3000)
+    expected = pd.Series(values).groupby(group).sum().reindex(range(45), fill_value=0.0)
+    np.testing.assert_array_equal(compensated_sums(group, values, 45), expected)
+    assert compensated_sums(group[:0], values[:0], 2).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_macro_f1_equals_psds_eval_also_with_a_class_never_found(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = cases.random_truth(rng, step=0.1 if seed % 2 else None)
+    scores = cases.random_scores(rng, truth)
+    if seed > 1:
+        scores[:, 1] = 0
+    detections = detect_many(scores, [0.5], cases.GRID)
+    frame = to_frame(detections, list(truth.events), truth.classes)
+    expected = libraries.intersection_macro_f1(frame, truth, LOOSE)
+    assert judge(detections, truth, LOOSE, 1).macro()[0] == pytest.approx(expected, abs=1e-9)
+    assert expected
+
+
+def test_criteria_by_hand() -> None:
+    truth = cases.truth_of({"a": [(0.0, 2.0, "Cat"), (5.0, 6.0, "Dog")], "b": []}, 8.0)
+    detections = cases.truth_of(
+        {
+            # More than half of the first lies in the cat's event and covers 1.2 of its 2 s.
+            "a": [(0.8, 3.1, "Cat"), (5.0, 5.5, "Speech"), (8.5, 9.0, "Dog")],
+            "b": [(7.5, 9.0, "Dog")],
+        }
+    ).table(["a", "b"])
+    counts = judge(detections, truth, LOOSE, 1)
+    assert counts.correct.tolist() == [[1, 0, 0, 0]]
+    # The speech fits the dog; the dog past the clip's end is no false alarm, the other one is.
+    assert counts.false.tolist() == [[0, 0, 1, 1]]
+    assert counts.cross[0, 3].tolist() == [0, 0, 1, 0]
+    np.testing.assert_allclose(counts.per_class, [[1, np.nan, 0, np.nan]])
+    assert counts.macro().tolist() == [1.0]
+    strict = judge(detections, truth, Criteria(0.5, 0.7, 0.3), 1)
+    assert strict.correct.sum() == 0
+    assert strict.macro().tolist() == [0.0]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.1, -0.5])
+def test_criteria_outside_their_range_are_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="gtc = "):
+        Criteria(0.5, share, 0.3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("base", [PSDS1, PSDS2], ids=["psds1", "psds2"])
+def test_psds_from_operating_points_equals_psds_eval(base: Scenario, seed: int) -> None:
+    scenario = replace(base, alpha_st=0.5, max_efpr=3000.0)  # the clips last minutes, not hours
+    rng = np.random.default_rng(seed)
+    truth = cases.random_truth(rng, 40, step=0.064 if seed % 2 else None, apart=seed < 4)
+    scores = cases.random_scores(rng, truth)
+    if seed == 3:
+        scores[:, 2] = 0
+    if seed == 5:
+        scores *= 0.3  # the upper thresholds detect nothing
+    detections = detect_many(scores, THRESHOLDS, cases.GRID)
+    true = truth.table(list(truth.events))
+    counts = judge(detections, truth, scenario.criteria, len(THRESHOLDS))
+    seconds = sums(true.label, true.offset - true.onset, 4)
+    roc = operating_point_roc(counts, seconds, truth.total_seconds, scenario)
+    assert roc is not None
+    frames = [
+        to_frame(detections.at_level(level), list(truth.events), truth.classes)
+        for level in range(len(THRESHOLDS))
+    ]
+    expected = libraries.psds_from_operating_points(frames, truth, scenario)
+    assert roc.psds == pytest.approx(expected, abs=1e-9)
+    assert roc.psds > 0.01
+
+
+def test_staircase_keeps_the_best_rate_up_to_each_point() -> None:
+    curve = staircase(np.array([5.0, 0, 2, 2, 3]), np.array([0.9, 0, 0.4, 0.2, 0.3]))
+    assert curve.efpr.tolist() == [0, 2, 3, 5]
+    assert curve.rate.tolist() == [0, 0.4, 0.4, 0.9]
+    assert curve.at(np.array([-1.0, 1.9, 2, 4, 9])).tolist() == [0, 0, 0.4, 0.4, 0.9]
+    assert curve.area(4) == pytest.approx(0.4 * 2 / 4)
+    assert RocCurve(np.array([0.0]), np.array([0.25])).area(100) == pytest.approx(0.25)

@@ -1,0 +1,412 @@
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from desed_task.errors import InputError
+from desed_task.evaluation import EventTable, GroundTruth
+from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
+from local.classes import CLASSES
+from tests.support import cases
+from tests.support.paths import ROOT
+from tests.support.shared_data import shared_path
+
+Writer = Callable[..., Path]
+
+HEADER = "event_label\tonset\toffset\tfilename\n"
+TRUTH = cases.truth_of({"c.wav": [], "a.wav": [], "b": [], "d.wav": []})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Writer:
+    def write(text: str, name: str = "events.tsv") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text.encode())
+        return path
+
+    return write
+
+
+def rows_of(table: EventTable) -> list[tuple[float, ...]]:
+    columns = (table.level, table.clip, table.label, table.onset, table.offset)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def problems_of(path: Path) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        read_predictions(path, TRUTH)
+    first, *lines = str(caught.value).splitlines()
+    assert first.startswith(f"{path}: problems in the file (")
+    return [line.strip() for line in lines]
+
+
+def test_events_are_ordered_with_clips_and_classes_as_in_the_truth(file: Writer) -> None:
+    path = file(
+        HEADER
+        + "Dog\t2.5\t3\tb\n"
+        + "Speech\t0\t12.5\ta.wav\n"  # past the end of a 10 s clip: the system's own business
+        + "Dog\t1\t2\tb\n"
+        + "Cat\t0.25\t1e0\ta.wav\n"
+    )
+    read = read_predictions(path, TRUTH)
+    assert read.names == ("a.wav", "b")
+    assert rows_of(read.events) == [
+        (0, 0, 0, 0.25, 1),
+        (0, 0, 3, 0, 12.5),
+        (0, 1, 2, 1, 2),
+        (0, 1, 2, 2.5, 3),
+    ]
+    for name in ("level", "clip", "label"):
+        assert getattr(read.events, name).dtype == np.int64
+    assert read.events.onset.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "filename\toffset\tonset\tevent_label\na.wav\t2\t1\tDog\n",
+        ",event_label,onset,offset,filename\n0,Dog,1.0,2.0,a.wav\n",
+        "index,event_label,onset,offset,filename,confidence\n0,Dog,1,2,a.wav,high\n",
+        "event_label\tonset\toffset\tfilename\tindex\nDog\t1.0\t2.0\ta.wav\t7\n",
+        '"event_label","onset","offset","filename"\n"Dog","1","2","a.wav"\n',
+        "\ufeffevent_label\tonset\toffset\tfilename\r\nDog\t1\t2\ta.wav\r\n\r\n",
+        " event_label , onset , offset , filename \n Dog , 1 , 2 , a.wav \n \n",
+        HEADER + "Dog\t1\t2\ta.wav",
+        HEADER + "Dog\t1\t2\ta\n",  # the truth knows a.wav
+    ],
+)
+def test_order_of_columns_others_separators_and_line_ends(file: Writer, text: str) -> None:
+    for name in ("events.tsv", "events.csv"):
+        read = read_predictions(file(text, name), TRUTH)
+        assert read.names == ("a.wav",)
+        assert rows_of(read.events) == [(0, 0, 2, 1, 2)]
+
+
+@pytest.mark.parametrize("names", [("a", "a.wav"), ("a.wav", "a")])
+def test_an_exact_name_goes_before_one_with_wav(file: Writer, names: tuple[str, str]) -> None:
+    truth = cases.truth_of({name: [] for name in names})
+    assert read_predictions(file(HEADER + "Dog\t1\t2\ta\n"), truth).names == ("a",)
+    assert read_predictions(file(HEADER + "Dog\t1\t2\ta.wav\n"), truth).names == ("a.wav",)
+
+
+def test_what_pandas_writes_is_read(tmp_path: Path) -> None:
+    truth = cases.truth_of({'odd, "name".wav': [], "a.wav": []})
+    rng = np.random.default_rng(0)
+    onset = rng.random(50)
+    table = pd.DataFrame(
+        {
+            "event_label": rng.choice(["Cat", "Dog"], 50),
+            "onset": onset,
+            "offset": onset + rng.random(50) + 0.01,
+            "filename": rng.choice(list(truth.events), 50),
+        }
+    )
+    kinds: list[dict[str, Any]] = [{}, {"sep": "\t"}, {"sep": "\t", "index": False}]
+    for number, options in enumerate(kinds):
+        path = tmp_path / str(number)
+        table.to_csv(path, **options)
+        read = read_predictions(path, truth)
+        assert read.names == tuple(truth.events)
+        named = table.sort_values(["filename", "event_label", "onset"], ascending=[False, 1, 1])
+        np.testing.assert_array_equal(read.events.onset, named["onset"])
+        np.testing.assert_array_equal(read.events.offset, named["offset"])
+
+
+@pytest.mark.parametrize("row", ["\t\t\tc.wav", "nan\tNaN\tNA\tc.wav", "c.wav", "\t\t\tc"])
+def test_a_row_with_only_a_file_name_mentions_the_clip(file: Writer, row: str) -> None:
+    read = read_predictions(file(HEADER + "Dog\t1\t2\ta.wav\n" + row + "\n"), TRUTH)
+    assert read.names == ("c.wav", "a.wav")
+    assert rows_of(read.events) == [(0, 1, 2, 1, 2)]
+
+
+def test_rows_without_event_beside_events_are_a_warning(
+    file: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = file(HEADER + "\t\t\ta.wav\nDog\t1\t2\ta.wav\n")
+    read = read_predictions(path, TRUTH)
+    assert len(read.events) == 1
+    assert f"{path}: oddities in the file (1):" in caplog.text
+    assert "line 2: a.wav has a row without event, and events: the events count" in caplog.text
+
+
+def test_repeated_rows_count_once_with_a_warning(
+    file: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = file(
+        HEADER
+        + "Dog\t1\t2\ta.wav\n"
+        + "Cat\t1\t2\ta.wav\n"
+        + "Dog\t1.0\t2\ta\n"
+        + "Dog\t1\t2\tb\n"
+        + "Dog\t1\t2\ta.wav\n"
+    )
+    read = read_predictions(path, TRUTH)
+    assert rows_of(read.events) == [(0, 0, 0, 1, 2), (0, 0, 2, 1, 2), (0, 1, 2, 1, 2)]
+    assert f"{path}: oddities in the file (2):" in caplog.text
+    assert "line 4: a repeats the event 1.0 2 Dog of line 2: counted once" in caplog.text
+    assert "line 6: a.wav repeats the event 1 2 Dog of line 2: counted once" in caplog.text
+
+
+def test_overlapping_events_of_a_class_stay(file: Writer, caplog: pytest.LogCaptureFixture) -> None:
+    rows = "Dog\t1\t4\ta.wav\nDog\t2\t3\ta.wav\nDog\t1\t5\ta.wav\nDog\t5\t6\ta.wav\n"
+    read = read_predictions(file(HEADER + rows), TRUTH)
+    assert sorted(row[3:] for row in rows_of(read.events)) == [(1, 4), (1, 5), (2, 3), (5, 6)]
+    assert not caplog.records
+
+
+def test_all_problems_of_a_file_are_reported_together(file: Writer) -> None:
+    path = file(
+        HEADER
+        + "Dog\t1\t2\ta.wav\n"
+        + "Dogg\t1\t2\ta.wav\n"
+        + "Dog\t2\t1.5\ta.wav\n"
+        + "Dog\t2\t2.0\ta.wav\n"
+        + "Dog\t-0.5\t1\ta.wav\n"
+        + "\n"
+        + "Dog\tnan\t1\ta.wav\n"
+        + "Dog\t1\tinf\ta.wav\n"
+        + "Dog\t1,5\t2\ta.wav\n"
+        + "Dog\t1\t\ta.wav\n"
+        + "\t1\t2\ta.wav\n"
+        + "Dog\t1\t2\tz.wav\n"
+        + "\t\t\tz.wav\n"
+        + "Dog\t1\t2\taudio/a.wav\n"
+        + "Dog\t1\t2\tb.wav\n"
+        + "Dog,1,2,a.wav\n"
+        + "z.wav\n"
+        + "Dog\t1\t2\ta.wav\t0.7\n"
+        + "Goat\t3\t1\ty.wav\n"
+    )
+    expected = [
+        "line 3: class 'Dogg' is unknown (did you mean Dog?)",
+        "line 4: onset 2 must be before offset 1.5",
+        "line 5: onset 2 must be before offset 2.0",
+        "line 6: onset -0.5 must be 0 seconds or later",
+        "line 8: onset 'nan' is not a number of seconds",
+        "line 9: offset 'inf' is not a number of seconds",
+        "line 10: onset '1,5' is not a number of seconds",
+        "line 11: offset '' is not a number of seconds",
+        "line 12: class '' is unknown",
+        "line 13: clip 'z.wav' is not in the ground truth",
+        "line 14: clip 'z.wav' is not in the ground truth",
+        "line 15: clip 'audio/a.wav' is not in the ground truth (is it a.wav? folders do not "
+        "belong there)",
+        "line 16: clip 'b.wav' is not in the ground truth",
+        "line 17: 'Dog,1,2,a.wav' has 1 field, expected 4, separated by tabs as in line 1; this "
+        "row is separated by commas",
+        "line 18: 'z.wav' has 1 field, expected 4, separated by tabs as in line 1",
+        r"line 19: 'Dog\t1\t2\ta.wav\t0.7' has 5 fields, expected 4, separated by tabs as in "
+        "line 1",
+        "line 20: clip 'y.wav' is not in the ground truth",
+        "line 20: class 'Goat' is unknown",
+        "line 20: onset 3 must be before offset 1",
+        f"known classes: {', '.join(cases.CLASSES)}",
+    ]
+    assert problems_of(path) == expected
+
+
+def test_a_long_list_of_problems_is_cut_and_counted(file: Writer) -> None:
+    found = problems_of(file(HEADER + "Dog\t2\t1\ta.wav\n" * 25))
+    assert len(found) == 21
+    assert found[19:] == ["line 21: onset 2 must be before offset 1", "and 5 more"]
+
+
+def test_rows_with_tabs_below_a_header_with_commas(file: Writer) -> None:
+    header = HEADER.replace("\t", ",")
+    assert problems_of(file(header + "Dog,1,2,a.wav\nDog\t1\t2\ta.wav\n")) == [
+        r"line 3: 'Dog\t1\t2\ta.wav' has 1 field, expected 4, separated by commas as in line 1; "
+        "this row is separated by tabs"
+    ]
+    assert problems_of(file(header + "Dog,1,5,2,a.wav\nDog,1\n")) == [
+        "line 2: 'Dog,1,5,2,a.wav' has 5 fields, expected 4, separated by commas as in line 1",
+        "line 3: 'Dog,1' has 2 fields, expected 4, separated by commas as in line 1",
+    ]
+
+
+def test_quotation_marks_that_do_not_end(file: Writer) -> None:
+    found = problems_of(file(HEADER + 'Dog\t1\t2\ta.wav\n"Dog\t1\t2\ta.wav\nDog\t3\t4\ta.wav\n'))
+    assert len(found) == 1
+    assert found[0].startswith("line 3: quotation marks that do not fit (")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("event_label\tonset\tfilename", r"missing column offset; found 'event_label\\tonset"),
+        ("event_label,label", "missing columns onset, offset, filename; found 'event_label,label'"),
+        ("event_label\tonset,offset\tfilename", "missing columns onset, offset; .* all by commas"),
+        ("event_label onset offset filename", "'event_label onset offset filename' is separated "),
+        (" ", "' ' is separated by neither tabs nor commas"),
+        ("Dog\t1\t2\ta.wav", "missing columns event_label, onset, offset, filename; found 'Dog"),
+        ("onset,offset,onset,event_label,filename", "more than one column onset"),
+    ],
+)
+def test_column_names_that_are_not_right(file: Writer, header: str, message: str) -> None:
+    with pytest.raises(InputError, match=rf"events\.tsv: line 1: {message}"):
+        read_predictions(file(header + "\nDog\t1\t2\ta.wav\n"), TRUTH)
+
+
+def test_a_file_with_only_column_names_detects_nothing(
+    file: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    for text in (HEADER, HEADER.strip(), ",event_label,onset,offset,filename\n"):
+        read = read_predictions(file(text), TRUTH)
+        assert (len(read.events), read.names) == (0, ())
+        assert read.events.clip.dtype == np.int64
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("text", ["", "\n", "\ufeff"])
+def test_a_file_without_text_detects_nothing_with_a_warning(
+    file: Writer, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    path = file(text)
+    read = read_predictions(path, TRUTH)
+    assert (len(read.events), read.names) == (0, ())
+    assert f"{path}: oddities in the file (1):\n  line 1: no text at all" in caplog.text
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "bytes.tsv").write_bytes(HEADER.encode() + b"D\xff\t1\t2\ta.wav\n")
+    with pytest.raises(InputError, match=r"bytes\.tsv: cannot be read as text: 'utf-8'"):
+        read_predictions(tmp_path / "bytes.tsv", TRUTH)
+    with pytest.raises(InputError, match=r"none\.tsv: no such file; a file with columns event_la"):
+        read_predictions(tmp_path / "none.tsv", TRUTH)
+    with pytest.raises(InputError, match=rf"{tmp_path}: a folder; a file with columns event_label"):
+        read_predictions(tmp_path, TRUTH)
+
+
+def test_operating_points_are_levels_by_ascending_threshold(file: Writer, tmp_path: Path) -> None:
+    folder = tmp_path / "points"
+    file(HEADER + "Dog\t1\t2\ta.wav\n", "points/predictions_th_0.5.tsv")
+    file(HEADER + "Dog\t1\t3\ta.wav\nCat\t0\t1\td.wav\n", "points/z_th_0.05.tsv")
+    file(HEADER + "c.wav\n", "points/predictions_th_0.9.tsv")
+    file(HEADER, "points/predictions_th_1.tsv")
+    read = read_operating_points(folder, TRUTH)
+    assert read.thresholds == (0.05, 0.5, 0.9, 1.0)
+    assert read.names == ("c.wav", "a.wav", "d.wav")
+    assert rows_of(read.events) == [(0, 1, 2, 1, 3), (0, 2, 0, 0, 1), (1, 1, 2, 1, 2)]
+
+
+def test_an_operating_point_without_text_is_right_with_a_warning(
+    file: Writer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file("", "points/0.9.tsv")
+    read = read_operating_points(tmp_path / "points", TRUTH)
+    assert (read.thresholds, read.names, len(read.events)) == ((0.9,), (), 0)
+    assert "0.9.tsv: oddities in the file (1):\n  line 1: no text at all" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold"),
+    [
+        ("predictions_th_0.01.tsv", 0.01),
+        ("0.5.tsv", 0.5),
+        ("0.50.csv", 0.5),
+        ("th0.01.tsv", 0.01),
+        ("student2_th-0.3.tsv", 0.3),
+        ("run3_th_1.tsv", 1.0),
+        ("th_0.tsv", 0.0),
+        ("th_1e-05.tsv", 1e-5),
+        ("th_0.25_events.csv", 0.25),
+    ],
+)
+def test_the_threshold_is_the_last_number_of_the_name(
+    file: Writer, tmp_path: Path, name: str, threshold: float
+) -> None:
+    file(HEADER, f"points/{name}")
+    file("what a file browser keeps", "points/.hidden")
+    assert read_operating_points(tmp_path / "points", TRUTH).thresholds == (threshold,)
+
+
+@pytest.mark.parametrize("name", ["all.tsv", "th_1.5.tsv", "th_50.csv", "th_-0.5.tsv", "-0.5.tsv"])
+def test_names_without_threshold_are_refused(file: Writer, tmp_path: Path, name: str) -> None:
+    path = file(HEADER, f"points/{name}")
+    with pytest.raises(InputError) as caught:
+        read_operating_points(tmp_path / "points", TRUTH)
+    assert str(caught.value) == (
+        f"{path}: the last number in the name must be a threshold between 0 and 1, as in "
+        "predictions_th_0.01.tsv"
+    )
+
+
+def test_folders_of_operating_points_that_are_not_right(file: Writer, tmp_path: Path) -> None:
+    folder = tmp_path / "points"
+    with pytest.raises(InputError, match=r"points: no such folder; one file per threshold, named"):
+        read_operating_points(folder, TRUTH)
+    with pytest.raises(InputError, match=r"one\.tsv: a file; a folder with one file per threshold"):
+        read_operating_points(file(HEADER, "one.tsv"), TRUTH)
+    file("", "points/.hidden.tsv")
+    with pytest.raises(InputError, match=r"points: no file of events; one file per threshold"):
+        read_operating_points(folder, TRUTH)
+    file(HEADER, "points/th_0.5.tsv")
+    file(HEADER, "points/th_0.50.csv")
+    message = r"points: th_0\.5\.tsv and th_0\.50\.csv are both of threshold 0\.5; one file per"
+    with pytest.raises(InputError, match=message):
+        read_operating_points(folder, TRUTH)
+    file("", "points/README.md")
+    message = r"README\.md: not a file of events \(\.tsv or \.csv\), in a folder of operating poin"
+    with pytest.raises(InputError, match=message):
+        read_operating_points(folder, TRUTH)
+    (folder / "README.md").unlink()
+    (folder / "0.7.tsv").mkdir()
+    with pytest.raises(InputError, match=r"0\.7\.tsv: not a file of events"):
+        read_operating_points(folder, TRUTH)
+
+
+def test_a_problem_in_an_operating_point_names_its_file(file: Writer, tmp_path: Path) -> None:
+    file(HEADER, "points/th_0.1.tsv")
+    file(HEADER + "Dog\t2\t1\ta.wav\n", "points/th_0.3.tsv")
+    with pytest.raises(InputError, match=r"th_0\.3\.tsv: problems in the file \(1\):\n  line 2: "):
+        read_operating_points(tmp_path / "points", TRUTH)
+
+
+def test_reading_needs_no_pandas() -> None:
+    code = (
+        "import sys, desed_task.evaluation.prediction_files, desed_task.evaluation.score_files; "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'pandas')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def as_pandas_reads(path: Path, truth: GroundTruth, level: int) -> list[tuple[float, ...]]:
+    table = pd.read_csv(
+        path, sep="\t" if path.suffix == ".tsv" else ",", float_precision="round_trip"
+    )
+    clips = {name: number for number, name in enumerate(truth.events)}
+    labels = {label: number for number, label in enumerate(truth.classes)}
+    rows = table[["filename", "event_label", "onset", "offset"]].itertuples(index=False)
+    return [(level, clips[name], labels[label], *times) for name, label, *times in rows]
+
+
+@pytest.mark.parametrize("system", ["student", "teacher"])
+def test_real_files(system: str, caplog: pytest.LogCaptureFixture) -> None:
+    folder = shared_path("real_predictions")
+    with caplog.at_level(logging.ERROR):  # annotators' events overlap here and there
+        truth = GroundTruth.read(
+            folder / "validation.tsv", folder / "validation_durations.tsv", CLASSES
+        )
+    points = folder / system / "predictions_operating_points"
+    read = read_operating_points(points, truth)
+    assert read.thresholds == tuple(k / 100 for k in range(1, 100, 2))
+    assert read.names == tuple(truth.events)
+    assert not caplog.records
+    expected = []
+    for level, threshold in enumerate(read.thresholds):
+        path = points / f"predictions_th_{threshold:.2f}.tsv"
+        expected += as_pandas_reads(path, truth, level)
+    assert rows_of(read.events) == sorted(expected)
+
+    path = folder / system / "predictions0.5.csv"
+    one = read_predictions(path, truth)
+    rows = as_pandas_reads(path, truth, 0)
+    place = list(truth.events).index
+    renumbered = [(a, place(one.names[int(clip)]), *rest) for a, clip, *rest in rows_of(one.events)]
+    assert renumbered == sorted(rows)

@@ -1,0 +1,156 @@
+"""The network against golden numbers, and the shapes it can be built in."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from desed_task.nnet.dropout import Dropout
+from local.build import build_log_mel, build_network, build_scaler
+from local.config.load import Config, load_config
+from local.config.published import convert_name, convert_weights
+from tests.golden import weights
+from tests.support.paths import CONFS, GOLDEN
+
+RELATIVE = 1e-4
+GRADIENT = 1e-3
+
+
+@pytest.fixture(scope="module")
+def published() -> Config:
+    return load_config(CONFS / "sed.yaml")
+
+
+@pytest.fixture(scope="module")
+def features(published: Config) -> torch.Tensor:
+    waveform = np.load(GOLDEN / "features.npz")["waveform_16bit"]
+    audio = torch.from_numpy(waveform / np.float32(32768))
+    return build_scaler(published)(build_log_mel(published)(audio))
+
+
+def _network(config: Config) -> nn.Module:
+    network = build_network(config)
+    stand_ins = {name: torch.from_numpy(value) for name, value in weights.state_dict().items()}
+    network.load_state_dict(convert_weights(stand_ins))
+    return network
+
+
+def _assert_close(actual: torch.Tensor, expected: np.ndarray, relative: float) -> None:
+    scale = float(np.abs(expected).max())
+    np.testing.assert_allclose(
+        actual.detach().numpy(), expected, rtol=relative, atol=relative * scale
+    )
+
+
+def test_evaluation_outputs(published: Config, features: torch.Tensor) -> None:
+    golden = np.load(GOLDEN / "network.npz")
+    with torch.no_grad():
+        output = _network(published).eval()(features)
+    assert output.strong.shape == (2, 10, 156)
+    for name in ("strong", "weak", "sod_logits"):
+        _assert_close(getattr(output, name), golden[name], RELATIVE)
+
+
+def test_sod_branch_may_be_left_out(published: Config, features: torch.Tensor) -> None:
+    network = _network(published).eval()
+    with torch.no_grad():
+        whole, without = network(features), network(features, with_sod=False)
+    assert without.sod_logits is None
+    torch.testing.assert_close(whole.strong, without.strong)
+
+
+def test_training_outputs_gradients_and_running_statistics(
+    published: Config, features: torch.Tensor
+) -> None:
+    golden = np.load(GOLDEN / "network.npz")
+    expected = json.loads((GOLDEN / "network_train.json").read_text())
+    network = _network(published).train()
+    for module in network.modules():
+        if isinstance(module, Dropout):
+            module.p = 0.0
+    output = network(features)
+    for name in ("strong", "weak", "sod_logits"):
+        _assert_close(getattr(output, name), golden[f"train_{name}"], RELATIVE)
+    one_sound = torch.ones(output.sod_logits.shape[:2], dtype=torch.long)
+    sod = nn.functional.cross_entropy(output.sod_logits.transpose(1, 2), one_sound)
+    loss = output.strong.square().mean() + output.weak.mean() + sod
+    assert loss.item() == pytest.approx(float(golden["train_loss"]), rel=RELATIVE)
+    loss.backward()
+    gradients = {
+        name: p.grad.norm().item() for name, p in network.named_parameters() if p.grad is not None
+    }
+    for name, norm in expected["grad_norm"].items():
+        assert gradients[convert_name(name)] == pytest.approx(norm, rel=GRADIENT), name
+    buffers = dict(network.named_buffers())
+    for name, total in expected["running_sum_after_one_step"].items():
+        value = buffers[convert_name(name)]
+        scale = value.abs().sum().item()
+        assert value.sum().item() == pytest.approx(total, rel=RELATIVE, abs=1e-5 * scale), name
+
+
+def test_published_size(published: Config) -> None:
+    parameters = sum(p.numel() for p in build_network(published).parameters())
+    shapes = json.loads((GOLDEN / "network_shapes.json").read_text())
+    trained = [
+        shape
+        for name, shape in shapes.items()
+        if "running" not in name and not name.endswith("num_batches_tracked")
+    ]
+    assert parameters == sum(int(np.prod(shape)) for shape in trained)
+
+
+def test_every_key_of_net_takes_effect(published: Config) -> None:
+    """Another value of each key changes the network's modules."""
+    changes = {
+        "nb_filters": [8, 16, 16, 32, 24],
+        "kernel_size": [5, 3, 3, 3, 3],
+        "pooling": [[2, 2], [1, 2], [1, 2], [1, 2], [2, 2]],
+        "sed_filters": [256, 64],
+        "sed_kernel_size": [1, 3],
+        "sed_pooling": [[1, 4], [1, 1]],
+        "subspectral_blocks": 2,
+        "subspectral_bands": 2,
+        "batchnorm_eps": 0.01,
+        "batchnorm_momentum": 0.1,
+        "dropout": 0.3,
+        "rnn_layers": 3,
+        "n_RNN_cell": 64,
+        "dropout_recurrent": 0.1,
+        "dropout_output": 0.1,
+        "sod_branch": False,
+    }
+    before = repr(build_network(published))
+    assert set(changes) | {"weak_floor"} == set(type(published.net).model_fields)
+    for key, value in changes.items():
+        net = published.net.model_copy(update={key: value})
+        assert repr(build_network(published.model_copy(update={"net": net}))) != before, key
+
+
+def test_another_depth_runs(published: Config) -> None:
+    net = published.net.model_copy(
+        update={
+            "nb_filters": [8, 8, 16],
+            "kernel_size": [3, 3, 3],
+            "pooling": [[2, 2], [1, 2], [2, 2]],
+            "sed_filters": [16],
+            "sed_kernel_size": [3],
+            "sed_pooling": [[1, 4]],
+            "subspectral_blocks": 1,
+            "rnn_layers": 1,
+            "n_RNN_cell": 8,
+        }
+    )
+    network = build_network(published.model_copy(update={"net": net})).eval()
+    output = network(torch.rand(2, 32, 100))
+    assert output.strong.shape == (2, 10, 25)
+    assert output.sod_logits.shape == (2, 25, 3)
+
+
+def test_weak_floor_bounds_the_attention(published: Config) -> None:
+    """With a floor of 1 every attention weight is 1, so weak is the mean of strong."""
+    net = published.net.model_copy(update={"weak_floor": 1.0})
+    network = build_network(published.model_copy(update={"net": net})).eval()
+    output = network(torch.rand(1, 128, 626))
+    torch.testing.assert_close(output.weak, output.strong.mean(dim=-1))

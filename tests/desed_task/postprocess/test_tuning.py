@@ -1,0 +1,77 @@
+"""Choosing post-processing by class, by hand-made validation sets."""
+
+import numpy as np
+import pytest
+
+from desed_task.evaluation import GroundTruth, Scores
+from desed_task.postprocess.tuning import best_thresholds, choose_by_class, class_figures
+from tests.support import cases
+
+
+def outputs(
+    *rows: dict[str, list[tuple[int, int, str, float]]],
+) -> list[tuple[str, Scores]]:
+    """Systems A, B, …, each with scores of the clips a and b."""
+    return [
+        (name, Scores(cases.scores_of(clips), ["a", "b"], cases.GRID))
+        for name, clips in zip("ABC", rows, strict=False)
+    ]
+
+
+@pytest.fixture
+def truth() -> GroundTruth:
+    of_b = [(3.2, 6.4, "Dog"), (0.0, 5.0, "Speech")]
+    return cases.truth_of({"a": [(0.0, 1.28, "Cat")], "b": of_b})
+
+
+RIGHT_CAT, RIGHT_DOG = (0, 20, "Cat", 0.4), (50, 100, "Dog", 0.9)
+WRONG_CAT, WRONG_DOG = (60, 70, "Cat", 0.8), (0, 10, "Dog", 0.95)
+
+
+@pytest.mark.parametrize("metric", ["psds1", "psds2", "event_f1"])
+def test_each_class_takes_what_is_best_for_it(truth: GroundTruth, metric: str) -> None:
+    choices = outputs(
+        {"a": [RIGHT_CAT], "b": [WRONG_DOG]},
+        {"a": [WRONG_CAT], "b": [RIGHT_DOG]},
+    )
+    # Dishes occur nowhere: the better mean. Speech is never found: the first of equals.
+    chosen = choose_by_class(choices, truth, metric)  # type: ignore[arg-type]
+    assert dict(zip(cases.CLASSES, chosen, strict=True)) == {
+        "Cat": "A",
+        "Dog": "B",
+        "Dishes": "A",
+        "Speech": "A",
+    }
+    turned = choose_by_class(choices[::-1], truth, metric)  # type: ignore[arg-type]
+    assert turned[cases.CLASSES.index("Speech")] == "B"
+
+
+def test_a_class_without_event_takes_the_best_mean_of_the_others(truth: GroundTruth) -> None:
+    nothing, both = outputs({"a": [], "b": []}, {"a": [RIGHT_CAT], "b": [RIGHT_DOG]})
+    assert choose_by_class([nothing, both], truth, "psds1")[cases.CLASSES.index("Dishes")] == "B"
+
+
+def test_figures_of_a_class(truth: GroundTruth) -> None:
+    ((_, system),) = outputs({"a": [RIGHT_CAT], "b": [RIGHT_DOG, (60, 70, "Cat", 0.6)]})
+    figures = dict(zip(cases.CLASSES, class_figures(system, truth, "event_f1"), strict=True))
+    # At thresholds below 0.4 the cat is found, beside a false alarm.
+    assert figures["Cat"] == pytest.approx(2 / 3)
+    assert figures["Dog"] == 1.0
+    assert figures["Speech"] == 0.0
+    assert np.isnan(figures["Dishes"])
+    assert np.isnan(class_figures(system, truth, "psds1")[cases.CLASSES.index("Dishes")])
+
+
+def test_best_thresholds(truth: GroundTruth) -> None:
+    ((_, system),) = outputs({"a": [RIGHT_CAT], "b": [RIGHT_DOG, (110, 120, "Dog", 0.6)]})
+    thresholds = best_thresholds(system, truth, thresholds=[0.1, 0.2, 0.3, 0.5, 0.7], otherwise=0.5)
+    chosen = dict(zip(cases.CLASSES, thresholds, strict=True))
+    assert chosen == {"Cat": 0.2, "Dishes": 0.5, "Dog": 0.7, "Speech": 0.5}
+
+
+def test_nothing_to_choose_from(truth: GroundTruth) -> None:
+    with pytest.raises(ValueError, match="at least one event"):
+        choose_by_class([], truth, "psds1")
+    empty = cases.truth_of({"a": [], "b": []})
+    with pytest.raises(ValueError, match="at least one event"):
+        choose_by_class(outputs({"a": [], "b": []}), empty, "psds1")

@@ -1,0 +1,131 @@
+"""Reports on little or nothing, sound in them, and how their files are written."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from desed_task.evaluation import EventTable, OperatingPoints, evaluate
+from desed_task.report import ReportSystem, page, write_report
+from desed_task.report.clip_pictures import log_mel
+from tests.support import cases
+from tests.support.audio_files import cut_off, write_tone
+from tests.support.paths import ROOT
+from tests.support.report_cases import SLUGS, Page, single
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_the_spectrogram_of_a_tone(tmp_path: Path, rate: int) -> None:
+    path = write_tone(tmp_path / "a.wav", 2.0, rate, hertz=1000.0)
+    heard = log_mel(path, seconds=1.5)
+    assert heard.seconds == pytest.approx(1.5)
+    assert heard.highest_hz == min(8000, rate / 2)
+    bands, frames = heard.decibel.shape
+    assert frames == pytest.approx(1.5 / 0.016, abs=2)
+    loudest = heard.decibel[:, frames // 2].argmax()
+    mel = 1127 * np.log1p(np.array([1000.0, heard.highest_hz]) / 700)
+    assert loudest == pytest.approx(bands * mel[0] / mel[1], abs=1.5)
+
+
+def test_sound_that_cannot_be_read_is_a_remark(tmp_path: Path) -> None:
+    short = write_tone(tmp_path / "audio" / "short.wav", 0.01, 16000)
+    cut_off(write_tone(tmp_path / "audio" / "broken.wav", 1.0, 16000))
+    right = (0.0, 9.984, "Cat")
+    system = single({short.name: [right], "broken": [right, (9.99, 10.0, "Cat")]}, 0.9)
+    path = write_report(tmp_path, [system], title="t", audio=tmp_path / "audio")
+    page = Page(path.read_text("utf-8"))
+    assert page.words.count("No spectrogram") == 1
+    assert "No spectrogram: broken.wav: is cut off" in page.words
+
+
+@pytest.mark.parametrize(
+    ("events", "values"),
+    [
+        ({"a": [(0.0, 1.0, "Cat")], "b": []}, 0.0),
+        ({"a": [], "b": []}, 0.0),
+        ({"a": [], "b": []}, 0.9),
+        ({"a": [(0.0, 9.984, "Cat")]}, 0.9),
+    ],
+    ids=["nothing detected", "nothing at all", "no true event", "all right"],
+)
+def test_undefined_and_empty_cases(
+    tmp_path: Path, events: dict[str, list[tuple[float, float, str]]], values: float
+) -> None:
+    page = Page(write_report(tmp_path, [single(events, values)], title="t").read_text("utf-8"))
+    assert page.ids == SLUGS
+    assert "nan" not in page.words.lower().split()
+    assert "None" not in page.words
+    true = any(events.values())
+    f1 = page.row(0, "event-based F1, macro")
+    assert f1 == (["1.0000" if values else "0.0000"] if true else ["–"])
+    assert ("F1 and PSDS need true events, and the truth holds none." in page.words) == (not true)
+    assert ("No clip has an event or a detection." in page.words) == (not true and not values)
+
+
+def test_a_system_that_only_gives_operating_points_elsewhere(tmp_path: Path) -> None:
+    truth = cases.truth_of({"a": [(0.0, 1.0, "Cat")]})
+    zero = np.zeros(1)
+    events = EventTable(zero.astype(int), zero.astype(int), zero.astype(int), zero, zero + 1)
+    points = OperatingPoints(events, (0.3,), ["a"])
+    metrics = evaluate(None, truth, operating_points=points)
+    path = write_report(tmp_path, [ReportSystem("points", metrics)], title="t")
+    page = Page(path.read_text("utf-8"))
+    assert "– for points: F1 needs events at one threshold." in page.words
+    assert page.words.count("No system gave events at one threshold") == 3
+
+
+def test_an_earlier_report_is_replaced_and_the_page_comes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = tmp_path / "report_pictures"
+    pictures.mkdir()
+    (pictures / "stale.png").write_bytes(b"old")
+    (pictures / "mine.txt").write_text("kept")
+    order = []
+    appearing = page.appearing
+
+    @contextmanager
+    def noted(path: Path) -> Iterator[Path]:
+        with appearing(path) as partial:
+            yield partial
+        order.append(path.name)
+
+    monkeypatch.setattr(page, "appearing", noted)
+    system = single({"a": [(0.0, 1.0, "Cat")]}, 0.9)
+    write_report(tmp_path, [system], title="t")
+    assert order[-2:] == ["report.md", "report.html"]
+    first = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    names = {path.name for path in first}
+    assert "stale.png" not in names
+    assert "mine.txt" in names
+    assert set(order) | {"mine.txt"} == names
+    write_report(tmp_path, [system], title="t")
+    again = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert again == first
+
+
+def test_unsuitable_systems_are_refused(tmp_path: Path) -> None:
+    system = single({"a": [(0.0, 1.0, "Cat")]})
+    other = ReportSystem("other", single({"a": [(0.0, 2.0, "Cat")]}).metrics)
+    with pytest.raises(ValueError, match="no system"):
+        write_report(tmp_path, [], title="t")
+    with pytest.raises(ValueError, match="each needs a name of its own"):
+        write_report(tmp_path, [system, system], title="t")
+    with pytest.raises(ValueError, match="'other' was judged on another truth than 'only'"):
+        write_report(tmp_path, [system, other], title="t")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_it_needs_no_drawing_and_no_network_library() -> None:
+    code = (
+        "import sys, desed_task.report; "
+        "print([m for m in ('torch', 'pandas', 'matplotlib', 'PIL') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.strip() == "[]"

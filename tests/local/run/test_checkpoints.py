@@ -1,0 +1,164 @@
+"""Checkpoints: ours and the published layout; nothing in a file is executed."""
+
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from desed_task.errors import InputError
+from local.config.load import load_config, override_config
+from local.run.checkpoints import (
+    checkpoint_config,
+    checkpoint_weights,
+    is_ours,
+    read_checkpoint,
+    test_config,
+)
+from local.run.experiment import load_weights
+from local.sed_trainer import CrossTaskSED
+from tests.golden import weights as golden
+from tests.support.paths import CONFS, GOLDEN
+
+test_config.__test__ = False  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("published") / "published.ckpt"
+    subprocess.run([sys.executable, GOLDEN / "weights.py", path], check=True)
+    return path
+
+
+def test_published_checkpoint(published: Path) -> None:
+    content = read_checkpoint(published)
+    assert not is_ours(content)
+    config = checkpoint_config(content, str(published))
+    assert config.net == load_config(CONFS / "sed.yaml").net
+    module = CrossTaskSED(config)
+    load_weights(module, checkpoint_weights(content, str(published)), str(published))
+    for name, prefix in (("student", ""), ("teacher", "teacher.")):
+        expected = golden.state_dict(prefix)["dense.weight"]
+        loaded = module.state_dict()[f"networks.{name}.strong_head.weight"]
+        assert (loaded.numpy() == expected).all()
+
+
+class Anything:
+    """A class that a file may name; making one would leave a trace."""
+
+    trace: ClassVar[list[str]] = []
+
+    def __init__(self) -> None:
+        Anything.trace.append("made")
+
+    def __reduce__(self) -> Any:
+        return (_leave_a_trace, ("called",))
+
+
+def _leave_a_trace(text: str) -> str:
+    Anything.trace.append(text)
+    return text
+
+
+def test_callbacks_keyed_by_class_objects(published: Path, tmp_path: Path) -> None:
+    content = torch.load(published, weights_only=True)
+    content["callbacks"] = {Anything: {"best_model_score": torch.tensor(1.0)}}
+    path = tmp_path / "classes.ckpt"
+    torch.save(content, path)
+    loaded = read_checkpoint(path)
+    expected = content["state_dict"]["sed_student.dense.weight"]
+    assert torch.equal(loaded["state_dict"]["sed_student.dense.weight"], expected)
+    assert next(iter(loaded["callbacks"])) is not Anything
+
+
+def test_code_in_a_checkpoint_is_not_executed(published: Path, tmp_path: Path) -> None:
+    content = torch.load(published, weights_only=True)
+    content["callbacks"] = {"evil": Anything()}
+    Anything.trace.clear()
+    path = tmp_path / "evil.ckpt"
+    torch.save(content, path)
+    loaded = read_checkpoint(path)
+    assert Anything.trace == []
+    assert dict(loaded["callbacks"]["evil"]) == {}
+
+
+BROKEN = {
+    "missing": "cannot be read",
+    "text": "is no checkpoint",
+    "zip": "is damaged or no checkpoint",
+    "cut": "is no checkpoint",
+    "other": "it has no 'state_dict'",
+    "names": "no weights named networks",
+    "parameter": "unknown parameter sed_student.dense9.weight",
+}
+
+
+def _broken(kind: str, path: Path, published: Path) -> None:
+    if kind == "text":
+        path.write_text("hello")
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.txt", "hello")
+    elif kind == "cut":
+        path.write_bytes(published.read_bytes()[:5000])
+    elif kind == "other":
+        torch.save({"weights": 1}, path)
+    elif kind == "names":
+        torch.save({"state_dict": {"a": torch.ones(1)}, "hyper_parameters": {}}, path)
+    elif kind == "parameter":
+        weights = {"sed_student.dense9.weight": torch.ones(1)}
+        torch.save({"state_dict": weights, "hyper_parameters": {}}, path)
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_checkpoint(kind: str, tmp_path: Path, published: Path) -> None:
+    path = tmp_path / "broken.ckpt"
+    _broken(kind, path, published)
+    with pytest.raises(InputError, match=BROKEN[kind]) as caught:
+        checkpoint_weights(read_checkpoint(path), str(path))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pickled_module_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "old.ckpt"
+    path.write_bytes(pickle.dumps({"state_dict": {}}))
+    with pytest.raises(InputError, match="zip format"):
+        read_checkpoint(path)
+
+
+def test_weights_that_do_not_fit(published: Path) -> None:
+    content = read_checkpoint(published)
+    module = CrossTaskSED(load_config(CONFS / "sed.yaml", ["net.n_RNN_cell=64"]))
+    with pytest.raises(InputError, match=r"of another shape\): networks.*in the file") as caught:
+        load_weights(module, checkpoint_weights(content, "x.ckpt"), "x.ckpt")
+    assert str(caught.value).startswith("x.ckpt: does not fit")
+
+
+def test_chosen_configuration_keeps_the_network(published: Path) -> None:
+    content = read_checkpoint(published)
+    chosen = load_config(CONFS / "demo.yaml", ["data.test_folder=/mine", "training.seed=5"])
+    shorter = override_config(chosen, ["data.audio_max_len=5.0"])
+    with pytest.raises(InputError, match="was trained with"):
+        test_config(content, shorter, "x.ckpt")
+    config = test_config(content, chosen, "x.ckpt")
+    assert config.net.nb_filters == [32, 64, 128, 256, 256]
+    assert config.feats.n_mels == 128
+    assert (config.data.test_folder, config.training.seed) == ("/mine", 5)
+
+
+def test_keys_newer_than_a_checkpoint_have_the_recipe_s_values() -> None:
+    config = load_config(CONFS / "demo.yaml")
+    stored = config.model_dump()
+    del stored["postprocess"]["methods"], stored["postprocess"]["tuning_metric"]
+    old = checkpoint_config({"hyper_parameters": stored}, "old.ckpt")
+    assert old.postprocess.methods == ["median"]
+    changed = config.postprocess.model_copy(update={"methods": ["median"]})
+    assert old == config.model_copy(update={"postprocess": changed})
+    stored["postprocess"]["volume"] = 11
+    with pytest.raises(InputError, match=r"postprocess\.volume: unknown key"):
+        checkpoint_config({"hyper_parameters": stored}, "old.ckpt")

@@ -1,0 +1,371 @@
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from desed_task.dataio.annotations import read_durations
+from desed_task.dataio.batch import Batch, ClipKind
+from desed_task.errors import USAGE_ERROR, InputError, run_cli
+from desed_task.labels import Event
+from local.classes import CLASSES
+from local.config.load import Config, load_config
+from local.data import DesedDataModule
+from tests.support.audio_files import write_tone
+from tests.support.paths import CONFS
+
+SPEECH, DOG = CLASSES.index("Speech"), CLASSES.index("Dog")
+FOLDERS = ("synth", "weak", "unlabeled", "synth_val", "test", "eval")
+
+
+def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["\t".join(columns), *("\t".join(map(str, row)) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_strong(path: Path, names: list[str]) -> None:
+    """All clips hold Dog in 0.1-0.4 s but the first, which has no event."""
+    rows = [(names[0], "", "", ""), *((name, 0.1, 0.4, "Dog") for name in names[1:])]
+    write_table(path, ("filename", "onset", "offset", "event_label"), rows)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A data set in DESED's layout, with the original audio alone; clips of 0.5 to 1.4 s."""
+    clips = {"synth": 8, "weak": 10, "unlabeled": 11, "synth_val": 3, "test": 4, "eval": 2}
+    for name, count in clips.items():
+        for number in range(count):
+            path = tmp_path / f"{name}_44k" / f"{name}{number}.wav"
+            write_tone(path, 0.5 + 0.1 * (number % 10), 44100, 200 + 50 * number, 1 + number % 2)
+    for name in ("synth", "synth_val", "test", "eval"):
+        write_strong(
+            tmp_path / f"{name}.tsv", [f"{name}{number}.wav" for number in range(clips[name])]
+        )
+    tags = [(f"weak{number}.wav", "Speech,Dog" if number else "Speech") for number in range(10)]
+    write_table(tmp_path / "weak.tsv", ("filename", "event_labels"), tags)
+    return tmp_path
+
+
+def configure(tree: Path, *overrides: str) -> Config:
+    data = {
+        **{f"{name}_folder_44k": tree / f"{name}_44k" for name in FOLDERS},
+        **{f"{name}_folder": tree / f"{name}_16k" for name in FOLDERS},
+        **{f"{name}_tsv": tree / f"{name}.tsv" for name in FOLDERS if name != "unlabeled"},
+        **{f"{name}_dur": tree / f"{name}_dur.tsv" for name in ("synth_val", "test", "eval")},
+        "audio_max_len": 1.0,
+    }
+    return load_config(
+        CONFS / "sed.yaml",
+        [
+            *(f"data.{key}={value}" for key, value in data.items()),
+            "training.batch_size=[2, 2, 3]",
+            "training.batch_size_val=4",
+            "training.num_workers=0",
+            "training.weak_split=0.7",
+            *overrides,
+        ],
+    )
+
+
+def module(tree: Path, *overrides: str, stage: str = "fit") -> DesedDataModule:
+    config = configure(tree, *overrides)
+    data = DesedDataModule(config, config.grid, tree / "run" / "missing.tsv")
+    data.prepare_data()
+    data.setup(stage)
+    return data
+
+
+def test_training_batches_hold_the_mixture(tree: Path) -> None:
+    data = module(tree)
+    loader = data.train_dataloader()
+    batches = list(loader)
+    assert len(batches) == len(loader) == 3  # 7 weak clips at 2 a batch
+    for batch in batches:
+        assert batch.audio.shape == (7, 16000)
+        assert batch.targets.shape == (7, 10, data.grid.n_frames)
+        assert batch.kind.tolist() == [0, 0, 1, 1, 2, 2, 2]
+        prefixes = [re.sub(r"\d+\.wav", "", name) for name in batch.names]
+        assert prefixes == ["synth"] * 2 + ["weak"] * 2 + ["unlabeled"] * 3
+        assert not batch.targets[4:].any()
+        assert (batch.tags[2:4, SPEECH] == 1).all()
+        for name, target, seconds in zip(batch.names, batch.targets, batch.seconds, strict=True):
+            number = int("".join(filter(str.isdigit, name)))
+            assert seconds == pytest.approx(0.5 + 0.1 * (number % 10), abs=1e-3)
+            if name.startswith("synth"):
+                assert target[DOG].any() == (number > 0)
+
+
+def test_validation_is_the_weak_rest_and_the_synthetic_validation_set_once_each(tree: Path) -> None:
+    data = module(tree)
+    batches = [batch for loader in data.val_dataloader() for batch in loader]
+    kinds = torch.cat([batch.kind for batch in batches]).tolist()
+    names = [name for batch in batches for name in batch.names]
+    assert kinds == [ClipKind.WEAK] * 3 + [ClipKind.SYNTHETIC] * 3
+    assert names[3:] == ["synth_val0.wav", "synth_val1.wav", "synth_val2.wav"]
+    trained = {name for _ in range(3) for batch in data.train_dataloader() for name in batch.names}
+    assert not trained & set(names)
+    assert [batch.audio.shape[0] for batch in batches] == [3, 3]
+
+
+def test_test_sets_bring_their_truth(tree: Path) -> None:
+    data = module(tree, stage="test")
+    main, second = data.test_sets
+    assert (main.name, second.name) == ("test", "eval")
+    assert main.truth.events == {
+        "test0.wav": [],
+        **{f"test{number}.wav": [Event(0.1, 0.4, "Dog")] for number in (1, 2, 3)},
+    }
+    assert main.truth.durations == read_durations(tree / "test_dur.tsv")
+    assert main.truth.durations["test3.wav"] == pytest.approx(0.8, abs=1e-3)
+    assert (main.coverage.expected, main.coverage.missing) == (4, ())
+    loaders = data.test_dataloader()
+    assert [[name for batch in loader for name in batch.names] for loader in loaders] == [
+        [f"test{number}.wav" for number in range(4)],
+        [f"eval{number}.wav" for number in range(2)],
+    ]
+
+
+def test_overlapping_events_of_a_class_are_one_in_the_truth(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [("synth_val0.wav", *event) for event in ((0.3, 0.5, "Dog"), (0.1, 0.4, "Dog"))]
+    others = [(f"synth_val{number}.wav", 0.1, 0.4, "Cat") for number in (1, 2)]
+    columns = ("filename", "onset", "offset", "event_label")
+    write_table(tree / "synth_val.tsv", columns, [*rows, *others])
+    truth = module(tree).validation_truth
+    assert truth.events["synth_val0.wav"] == [Event(0.1, 0.5, "Dog")]
+    assert truth.events["synth_val2.wav"] == [Event(0.1, 0.4, "Cat")]
+    assert "synth_val.tsv: 1 event(s) overlapped another" in caplog.text
+
+
+def test_a_test_alone_needs_no_training_set(tree: Path) -> None:
+    config = configure(tree)
+    for name in ("synth", "weak", "unlabeled", "synth_val"):
+        (tree / f"{name}_44k").rename(tree / f"gone_{name}")
+    data = DesedDataModule(config, config.grid, tree / "missing.tsv")
+    trainer = quiet_trainer(tree)
+    recorder = Recorder()
+    trainer.test(recorder, datamodule=data)
+    assert [len(names) for _, names, _ in recorder.tested] == [4, 2]
+    assert not (tree / "synth_16k").exists()
+    with pytest.raises(InputError, match="synth_16k"):
+        quiet_trainer(tree).fit(Recorder(), datamodule=data)
+
+
+def test_without_a_second_test_set_there_is_one_loader(tree: Path) -> None:
+    keys = ("eval_folder", "eval_folder_44k", "eval_tsv", "eval_dur")
+    nothing = [f"data.{key}=null" for key in keys]
+    assert len(module(tree, *nothing, stage="test").test_dataloader()) == 1
+
+
+def test_sets_that_are_not_trained_on_need_not_be_there(tree: Path) -> None:
+    (tree / "unlabeled_44k").rename(tree / "gone")
+    data = module(tree, "training.train_sets=[synthetic]")
+    batches = list(data.train_dataloader())
+    assert len(batches) == 4
+    assert all(batch.kind.tolist() == [0, 0] for batch in batches)
+    assert len(data.weak_validation) == 3  # still validated on
+    assert "unlabelled" not in data.coverage
+
+
+def test_coverage_is_reported_and_missing_clips_are_listed(
+    tree: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tree / "synth_44k" / "synth3.wav").unlink()
+    (tree / "test_44k" / "test2.wav").unlink()
+    write_tone(tree / "weak_44k" / "other.wav", rate=44100)
+    data = module(tree)
+    lines = {line.split("  ")[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    assert list(lines) == ["set", "synthetic", "weak", "unlabelled", *list(lines)[4:]]
+    assert lines["synthetic"][1:5] == ["8", "7", "1", "0"]
+    assert lines["weak"][1:5] == ["10", "10", "0", "1"]
+    assert lines["unlabelled"][1:5] == ["11", "11", "0", "0"]
+    assert lines["synthetic validation"][2:6] == ["3", "3", "0", "0"]
+    assert lines["test"][1:5] == ["4", "3", "1", "0"]
+    assert lines["eval"][1:5] == ["2", "2", "0", "0"]
+    listed = (tree / "run" / "missing.tsv").read_text().splitlines()
+    assert listed == ["set\tfilename", "synthetic\tsynth3.wav", "test\ttest2.wav"]
+    assert "2 annotated clips have no audio" in caplog.text
+    assert "test2.wav" not in data.test_sets[0].truth.events
+    data.setup("test")  # nothing new: not reported again
+    assert capsys.readouterr().out == ""
+
+
+def test_a_missing_clip_does_not_move_the_weak_split(tree: Path) -> None:
+    complete = module(tree)
+    kept = {complete.weak_validation.name(index) for index in range(3)}
+    trained = next(f"weak{number}.wav" for number in range(10) if f"weak{number}.wav" not in kept)
+    (tree / "weak_16k" / trained).unlink()
+    (tree / "weak_44k" / trained).unlink()
+    again = module(tree)
+    assert {again.weak_validation.name(index) for index in range(3)} == kept
+
+
+def test_an_empty_set_ends_the_program_with_its_name(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (tree / "synth_44k").iterdir():
+        path.rename(path.with_name(f"other_{path.name}"))
+    with pytest.raises(SystemExit) as caught:
+        run_cli(lambda: len(module(tree).coverage))
+    assert caught.value.code == USAGE_ERROR
+    assert "error: synthetic: the set is empty: of 8 expected clips none" in capsys.readouterr().err
+
+
+def test_a_weak_set_without_validation_clips_is_an_error(tree: Path) -> None:
+    complete = module(tree)
+    for index in range(3):
+        for folder in ("weak_16k", "weak_44k"):
+            (tree / folder / complete.weak_validation.name(index)).unlink()
+    with pytest.raises(InputError, match="weak: no clip of the validation part"):
+        module(tree)
+
+
+def test_a_set_smaller_than_its_share_is_an_error(tree: Path) -> None:
+    data = module(tree, "training.batch_size=[9, 2, 3]")
+    with pytest.raises(InputError, match="the synthetic set has 8 clips, fewer than the 9"):
+        data.train_dataloader()
+
+
+def test_given_durations_are_used_and_must_be_complete(tree: Path) -> None:
+    columns = ("filename", "duration")
+    names = [f"test{number}.wav" for number in range(4)]
+    write_table(tree / "test_dur.tsv", columns, [(name, 7.5) for name in names])
+    assert module(tree).test_sets[0].truth.durations == dict.fromkeys(names, 7.5)
+    write_table(tree / "test_dur.tsv", columns, [(name, 7.5) for name in names[1:]])
+    with pytest.raises(InputError, match=r"test_dur\.tsv: lacks 1 of 4 clips.*test0\.wav"):
+        module(tree)
+
+
+def test_worker_processes_change_nothing(tree: Path) -> None:
+    alone = list(module(tree).train_dataloader())
+    shared = list(module(tree, "training.num_workers=2").train_dataloader())
+    assert [batch.names for batch in shared] == [batch.names for batch in alone]
+    for one, other in zip(alone, shared, strict=True):
+        assert torch.equal(one.audio, other.audio)
+        assert torch.equal(one.targets, other.targets)
+
+
+def test_loading_leaves_the_global_random_state_alone(tree: Path) -> None:
+    data = module(tree)
+    before = torch.get_rng_state()
+    list(data.train_dataloader())
+    for loader in data.val_dataloader():
+        list(loader)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Recorder(pl.LightningModule):
+    """Notes the clips of each batch, and their sum, which tells one crop from another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.trained: list[tuple[int, tuple[str, ...], float]] = []
+        self.tested: list[tuple[int, tuple[str, ...], list[float]]] = []
+
+    def training_step(self, batch: Batch, number: int) -> Tensor:
+        self.trained.append((self.current_epoch, batch.names, float(batch.audio.abs().sum())))
+        return self.weight.sum()
+
+    def validation_step(self, batch: Batch, number: int, dataloader_idx: int = 0) -> None:
+        pass
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("metric", float(self.current_epoch))
+
+    def test_step(self, batch: Batch, number: int, dataloader_idx: int = 0) -> None:
+        self.tested.append((dataloader_idx, batch.names, batch.seconds.tolist()))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def quiet_trainer(tree: Path, **options: Any) -> pl.Trainer:
+    return pl.Trainer(
+        default_root_dir=tree / "run",
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **{"enable_checkpointing": False, **options},
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    "saving",
+    [
+        {"monitor": "metric", "mode": "max", "save_last": True},  # after validation
+        {"save_on_train_epoch_end": True, "save_last": True},
+        {"every_n_train_steps": 3, "save_last": True},  # after the last step, before validation
+    ],
+)
+def test_a_resumed_run_sees_what_the_uninterrupted_one_would(
+    tree: Path, saving: dict[str, Any], workers: int
+) -> None:
+    def fit(
+        epochs: int, resume: Path | None = None
+    ) -> tuple[list[tuple[int, tuple[str, ...], float]], str]:
+        recorder = Recorder()
+        config = configure(tree, f"training.num_workers={workers}")
+        checkpoint = ModelCheckpoint(dirpath=tree / "checkpoints", **saving)
+        trainer = quiet_trainer(
+            tree, max_epochs=epochs, callbacks=[checkpoint], enable_checkpointing=True
+        )
+        data = DesedDataModule(config, config.grid, tree / "run" / "missing.tsv")
+        trainer.fit(recorder, datamodule=data, ckpt_path=resume)
+        return recorder.trained, checkpoint.last_model_path
+
+    whole, _ = fit(4)
+    first, last = fit(2)
+    rest, _ = fit(4, resume=Path(last))
+    assert first + rest == whole
+    assert [epoch for epoch, _, _ in whole] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert len({(names, loudness) for _, names, loudness in whole}) == 12  # new draws each epoch
+
+
+def test_packed_stores_give_the_same_batches(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With them, no WAV file is read for a batch; without, nothing is packed."""
+
+    def batches(data: DesedDataModule) -> list[Batch]:
+        loaders = [data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()]
+        return [batch for loader in loaders for batch in loader]
+
+    expected = batches(module(tree))
+    assert not list(tree.glob("*.store"))
+    packed = module(tree, "data.packed=true")
+    assert len(list(tree.glob("*_16k.store"))) == 6
+    monkeypatch.setattr("desed_task.dataio.datasets.read_excerpt", None)
+    for found, batch in zip(batches(packed), expected, strict=True):
+        assert found.audio.dtype == batch.audio.dtype == torch.int16
+        assert torch.equal(found.audio, batch.audio)
+        assert torch.equal(found.targets, batch.targets)
+        assert found.names == batch.names
+    write_tone(tree / "weak_16k" / "weak3.wav", 0.7)
+    module(tree, "data.packed=true")
+    assert caplog.text.count("the packed store is made again") == 1
+
+
+def test_a_run_that_prepared_nothing_names_the_store_it_lacks(tree: Path) -> None:
+    module(tree)
+    config = configure(tree, "data.packed=true")
+    with pytest.raises(InputError, match=r"weak_16k\.store.*its set makes it again"):
+        DesedDataModule(config, config.grid, tree / "missing.tsv").setup("fit")
+
+
+def test_audio_is_float_on_the_device(tree: Path) -> None:
+    data = module(tree)
+    batch = next(iter(data.train_dataloader()))
+    given = data.transfer_batch_to_device(batch, torch.device("cpu"), 0)
+    assert given.audio.dtype == torch.float32
+    assert torch.equal(given.audio * 2**15, batch.audio.float())

@@ -1,0 +1,151 @@
+"""The plain implementation of the benchmark gives the numbers of ours."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks import reference
+from benchmarks.reference_network import ReferenceCRNN, from_ours
+from desed_task.augment import AugmentContext, DistortedBatch, distort
+from desed_task.dataio.batch import Batch, ClipKind
+from desed_task.ema import MeanTeacher
+from desed_task.nnet.crnn import SEDOutput
+from local.build import (
+    build_augment_settings,
+    build_crnn_shape,
+    build_log_mel,
+    build_network,
+    build_scaler,
+)
+from local.classes import CLASSES
+from local.config.load import Config, load_config, override_config
+from local.cross_task import counted_classes
+from local.objective import Objective
+from tests.support.paths import CONFS
+
+COUNTED = counted_classes(CLASSES, ["Dishes"])
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return load_config(CONFS / "sed.yaml")
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    kinds = [kind for kind in ClipKind for _ in range(2)]
+    targets = (torch.rand(6, 10, 156, generator=generator) > 0.9).float()
+    targets[4:] = 0
+    return Batch(
+        audio=0.1 * torch.randn(6, 160000, generator=generator),
+        targets=targets,
+        kind=torch.tensor(kinds),
+        names=tuple(map(str, range(6))),
+        seconds=torch.full((6,), 10.0, dtype=torch.float64),
+    )
+
+
+def _context(config: Config, seed: int, *methods: str) -> AugmentContext:
+    changed = override_config(config, [f"augs.aug_methods=[{', '.join(methods)}]"])
+    return AugmentContext(
+        settings=build_augment_settings(changed if methods else config),
+        sample_rate=16000,
+        n_frames=156,
+        n_mels=128,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+@pytest.mark.parametrize("method", ["Time mask", "Pitch shift", "Time shift"])
+def test_augmentation(method: str, config: Config, batch: Batch) -> None:
+    ours = distort(batch, _context(config, 3, method))
+    plain = reference.distort(batch, _context(config, 3, method))
+    torch.testing.assert_close(plain.audio, ours.audio, rtol=1e-4, atol=1e-5)
+    for name in ("targets", "kind", "copy"):
+        assert torch.equal(getattr(plain, name), getattr(ours, name)), name
+    for kind, record in ours.records.items():
+        assert plain.records[kind].shift_frames == record.shift_frames
+        assert torch.equal(plain.records[kind].permutations, record.permutations)  # type: ignore[arg-type]
+
+
+def test_features(config: Config, batch: Batch) -> None:
+    ours = build_scaler(config)(build_log_mel(config)(batch.audio))
+    torch.testing.assert_close(reference.features(batch.audio), ours, rtol=0, atol=1e-5)
+
+
+def _network_pair(config: Config) -> tuple[nn.Module, nn.Module]:
+    """Ours and the reference with equal weights, in training mode, without dropout."""
+    still = override_config(config, ["net.dropout=0", "net.dropout_output=0"])
+    torch.manual_seed(0)
+    ours, plain = build_network(still), ReferenceCRNN(build_crnn_shape(still))
+    with torch.no_grad():
+        for name, parameter in ours.named_parameters():
+            if "norm" in name:
+                parameter.uniform_(0.5, 1.5)
+    plain.load_state_dict(from_ours(ours.state_dict()))
+    return ours, plain
+
+
+def test_network_in_training(config: Config) -> None:
+    """Outputs, gradients of all parameters and running statistics."""
+    ours, plain = _network_pair(config)
+    features = torch.rand(3, 128, 160, generator=torch.Generator().manual_seed(2))
+    outputs = [network(features) for network in (ours, plain)]
+    for name, mine, theirs in zip(SEDOutput._fields, *outputs, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4, msg=name)
+    for output in outputs:
+        (output.strong.square().mean() + output.weak.mean() + output.sod_logits.std()).backward()
+    gradients = from_ours({name: p.grad for name, p in ours.named_parameters()})  # type: ignore[misc]
+    for name, parameter in plain.named_parameters():
+        assert parameter.grad is not None
+        # A bias before a batch norm has no gradient but rounding.
+        error = (gradients[name] - parameter.grad).norm()
+        assert error <= 2e-3 * parameter.grad.norm() + 1e-6, name
+    buffers = from_ours(dict(ours.named_buffers()))
+    for name, buffer in plain.named_buffers():
+        torch.testing.assert_close(buffers[name], buffer, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def _output(generator: torch.Generator) -> SEDOutput:
+    def uniform(*shape: int) -> Tensor:
+        # Towards 0 and 1, so that confident predictions are among them.
+        return (8 * torch.rand(*shape, generator=generator) - 4).sigmoid()
+
+    return SEDOutput(
+        uniform(18, 10, 156).requires_grad_(),
+        uniform(18, 10).requires_grad_(),
+        torch.randn(18, 156, 3, generator=generator).requires_grad_(),
+    )
+
+
+def test_losses(config: Config, batch: Batch) -> None:
+    distorted: DistortedBatch = distort(batch, _context(config, 5, "Time shift"))
+    generator = torch.Generator().manual_seed(4)
+    student, teacher = _output(generator), SEDOutput(*(x.detach() for x in _output(generator)))  # type: ignore[union-attr]
+    objective = Objective(config, COUNTED)
+    terms = objective.terms(student, teacher, distorted)
+    plain = reference.loss_terms(student, teacher, distorted, COUNTED)
+    assert plain.keys() == terms.keys()
+    for name, term in terms.items():
+        torch.testing.assert_close(plain[name], term, msg=name)
+    totals = (objective.total(terms, 0.7), reference.total_loss(plain, 0.7))
+    torch.testing.assert_close(*totals)
+    leaves: Any = tuple(student)
+    gradients: list[Any] = [torch.autograd.grad(total, leaves) for total in totals]
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_average() -> None:
+    torch.manual_seed(0)
+    student, teacher = nn.Linear(3, 4), nn.Linear(3, 4)
+    plain = copy.deepcopy(teacher)
+    mean_teacher = MeanTeacher(student, teacher, 0.999)
+    for step in (1, 2, 5000):
+        mean_teacher.update(step)
+        reference.average(student, plain, step)
+    torch.testing.assert_close(plain.state_dict(), teacher.state_dict())
