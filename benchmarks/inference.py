@@ -60,9 +60,9 @@ class Inference:
             output.strong.float(),
             output.sod_logits,
             self._module.counted,
-            threshold=self.config.cross_task.active_threshold,
-            gain=settings.correction_gain,
-            floor=settings.correction_floor,
+            active_threshold=self.config.cross_task.active_threshold,
+            correction_gain=settings.correction_gain,
+            correction_floor=settings.correction_floor,
         )
         return median_filter(corrected.cpu().numpy(), settings.windows)
 

@@ -36,7 +36,7 @@ def distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
     for kind in ClipKind:
         rows = [row for row, of_clip in enumerate(batch.kind.tolist()) if of_clip == kind]
         clips, labels = [batch.audio[row] for row in rows], [batch.targets[row] for row in rows]
-        number = context.integer(*context.settings.mixup_permutations)
+        number = context.integer(*context.settings.mixup_scale)
         permutations = [
             torch.randperm(len(rows), generator=context.generator) for _ in range(number)
         ]
@@ -47,8 +47,10 @@ def distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
                 label = torch.maximum(label, labels[permutation[i]])
             audio.append(mixed)
             targets.append(label)
-        name = context.settings.methods[context.integer(0, len(context.settings.methods) - 1)]
-        level = context.integer(1, context.settings.max_level)
+        name = context.settings.aug_methods[
+            context.integer(0, len(context.settings.aug_methods) - 1)
+        ]
+        level = context.integer(1, context.settings.aug_scale)
         changed, shift = augment(name, clips, level, context)
         audio += changed
         targets += [torch.roll(label, shift, dims=-1) for label in labels]

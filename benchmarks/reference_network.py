@@ -18,7 +18,7 @@ class SubSpectralNorm(nn.Module):
 
     def __init__(self, channels: int, shape: CRNNShape) -> None:
         super().__init__()
-        self.groups = shape.subspectral_groups
+        self.groups = shape.subspectral_bands
         self.norm = _norm(channels * self.groups, shape)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,10 +89,10 @@ class ReferenceCRNN(nn.Module):
     def __init__(self, shape: CRNNShape) -> None:
         super().__init__()
         self.weak_floor = shape.weak_floor
-        width, sed_width = shape.filters[-1], (shape.filters[-1], *shape.sed_filters)[-1]
+        width, sed_width = shape.nb_filters[-1], (shape.nb_filters[-1], *shape.sed_filters)[-1]
         self.backbone = _blocks(
-            (1, *shape.filters),
-            shape.kernel_sizes,
+            (1, *shape.nb_filters),
+            shape.kernel_size,
             shape.pooling,
             shape.subspectral_blocks,
             shape,
@@ -101,15 +101,15 @@ class ReferenceCRNN(nn.Module):
         self.pool_third = nn.Sequential(
             nn.AvgPool2d(shape.pooling[-2]), nn.AvgPool2d(shape.pooling[-1])
         )
-        fused = shape.filters[-2] + shape.filters[-3]
+        fused = shape.nb_filters[-2] + shape.nb_filters[-3]
         self.sed_fusion, self.sod_fusion = Fusion(fused, width, shape), Fusion(fused, width, shape)
         self.sed_scale, self.sod_scale = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
         self.sed_blocks = _blocks(
-            (width, *shape.sed_filters), shape.sed_kernel_sizes, shape.sed_pooling, 0, shape
+            (width, *shape.sed_filters), shape.sed_kernel_size, shape.sed_pooling, 0, shape
         )
         self.sed_rnn, self.sod_rnn = _gru(sed_width, shape), _gru(width, shape)
         self.output_dropout = nn.Dropout(shape.dropout_output)
-        cells = 2 * shape.rnn_cells
+        cells = 2 * shape.n_RNN_cell
         self.strong_head = nn.Linear(cells, shape.n_classes)
         self.attention_head = nn.Linear(cells, shape.n_classes)
         self.sod_head = nn.Linear(cells, SOD_STATES)
@@ -161,13 +161,13 @@ def _blocks(
 
 
 def _norm(channels: int, shape: CRNNShape) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=shape.norm_eps, momentum=shape.norm_momentum)
+    return nn.BatchNorm2d(channels, eps=shape.batchnorm_eps, momentum=shape.batchnorm_momentum)
 
 
 def _gru(inputs: int, shape: CRNNShape) -> nn.GRU:
     return nn.GRU(
         inputs,
-        shape.rnn_cells,
+        shape.n_RNN_cell,
         num_layers=shape.rnn_layers,
         bidirectional=True,
         batch_first=True,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from fractions import Fraction
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -35,13 +36,15 @@ class Copy(IntEnum):
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """The numbers of the augmentations; m is the level drawn from 1..`max_level`.
+    """Settings of mixup and augmentations, named as the keys of `augs`.
+
+    Each augmentation draws a level from 1 to `aug_scale`.
 
     Attributes:
-        mixup: whether there is a mixed copy.
-        mixup_permutations: fewest and most permutations added.
-        methods: names of `AUGMENTATIONS` to draw from; empty: no augmented copy.
-        max_level: largest m.
+        mixup: `hard`: add a mixed copy; `none`: do not.
+        mixup_scale: fewest and most permutations added.
+        aug_methods: names of `AUGMENTATIONS` to draw from; empty: no augmented copy.
+        aug_scale: largest level.
         time_shift: share of the clip per level.
         pitch_shift: cents per level.
         time_mask_number: intervals per level.
@@ -51,10 +54,10 @@ class AugmentSettings:
         filter_gain: lowest and highest gain in dB.
     """
 
-    mixup: bool
-    mixup_permutations: tuple[int, int]
-    methods: tuple[str, ...]
-    max_level: int
+    mixup: Literal["hard", "none"]
+    mixup_scale: tuple[int, int]
+    aug_methods: tuple[str, ...]
+    aug_scale: int
     time_shift: float
     pitch_shift: float
     time_mask_number: int
@@ -272,7 +275,7 @@ def _distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
     copies = [torch.full_like(batch.kind, Copy.ORIGINAL)]
     gains: list[Tensor | None] = [None]
     records = {}
-    methods = context.settings.methods
+    methods = context.settings.aug_methods
 
     def add(clips: Tensor, labels: Tensor, kind: ClipKind, copy: Copy, gain: Tensor | None) -> None:
         audio.append(clips)
@@ -287,14 +290,14 @@ def _distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
             continue
         clips, labels = batch.audio.index_select(0, rows), batch.targets.index_select(0, rows)
         permutations, augmentation, shift = None, None, 0
-        if context.settings.mixup:
-            number = context.integer(*context.settings.mixup_permutations)
+        if context.settings.mixup == "hard":
+            number = context.integer(*context.settings.mixup_scale)
             drawn = [torch.randperm(len(clips), generator=context.generator) for _ in range(number)]
             permutations = to_device(torch.stack(drawn), clips.device)
             add(mix(clips, permutations), mix_targets(labels, permutations), kind, Copy.MIXED, None)
         if methods:
             augmentation = methods[context.integer(0, len(methods) - 1)]
-            level = context.integer(1, context.settings.max_level)
+            level = context.integer(1, context.settings.aug_scale)
             done = AUGMENTATIONS[augmentation](clips, level, context)
             shift = done.shift_frames
             add(done.audio, labels.roll(shift, dims=-1), kind, Copy.AUGMENTED, done.mel_gain)

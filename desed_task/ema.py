@@ -14,24 +14,24 @@ class MeanTeacher:
 
     Args:
         student, teacher: two networks of one shape.
-        factor: upper bound of the average's α.
+        ema_factor: upper bound of the average's α.
     """
 
-    def __init__(self, student: nn.Module, teacher: nn.Module, factor: float) -> None:
+    def __init__(self, student: nn.Module, teacher: nn.Module, ema_factor: float) -> None:
         self._student = [parameter.detach() for parameter in student.parameters()]
         self._teacher = [parameter.detach() for parameter in teacher.parameters()]
-        self._factor = factor
+        self._ema_factor = ema_factor
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Set teacher ← α·teacher + (1-α)·student; `step` = 1, 2, … optimiser steps are done."""
-        weight = 1 - ema_decay(step, self._factor)
+        weight = 1 - ema_decay(step, self._ema_factor)
         torch._foreach_lerp_(self._teacher, self._student, weight)
 
 
-def ema_decay(step: int, factor: float) -> float:
-    """α of optimiser step n = 1, 2, …: min(1 - 1/(n + 1), factor); 0.5 in the first."""
-    return min(1 - 1 / (step + 1), factor)
+def ema_decay(step: int, ema_factor: float) -> float:
+    """α of optimiser step n = 1, 2, …: min(1 - 1/(n + 1), ema_factor); 0.5 in the first."""
+    return min(1 - 1 / (step + 1), ema_factor)
 
 
 def make_teacher(student: nn.Module) -> nn.Module:

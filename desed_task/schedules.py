@@ -3,12 +3,12 @@
 import math
 
 
-def warmup_factor(step: int, ramp_length: int, exponent: float = 5.0) -> float:
+def warmup_factor(step: int, ramp_length: int, warmup_exponent: float) -> float:
     """r(n) = exp(-e·(1 - min(n, R)/R)²) of optimiser step n = 1, 2, …; 1 after R steps.
 
-    `ramp_length` R in optimiser steps; 0: no warm-up, 1 throughout. `exponent` e.
+    `ramp_length` R in optimiser steps; 0: no warm-up, 1 throughout. `warmup_exponent` e.
     """
     if ramp_length == 0:
         return 1.0
     progress = min(step, ramp_length) / ramp_length
-    return math.exp(-exponent * (1 - progress) ** 2)
+    return math.exp(-warmup_exponent * (1 - progress) ** 2)

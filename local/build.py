@@ -1,78 +1,49 @@
-"""Configuration -> the parts of `desed_task`: features, scaler, network, augmentation."""
+"""Configuration -> parts of `desed_task`: features, scaler, network, augmentation.
+
+Each part takes the keys of its section under their own names.
+"""
+
+from typing import Any
 
 from desed_task.augment import AugmentSettings
 from desed_task.features import LogMel, Scaler
 from desed_task.nnet.crnn import CRNN, CRNNShape
 from local.classes import CLASSES
 from local.config.load import Config
+from local.config.schema import Section
 
 
 def build_log_mel(config: Config) -> LogMel:
-    """The log-mel front end of a configuration."""
-    feats = config.feats
-    return LogMel(
-        sample_rate=config.data.fs,
-        n_window=feats.n_window,
-        hop_length=feats.hop_length,
-        n_mels=feats.n_mels,
-        f_min=feats.f_min,
-        f_max=feats.f_max,
-        log_floor=feats.log_floor,
-        log_range=(feats.log_range[0], feats.log_range[1]),
-    )
+    """The log-mel front end."""
+    return LogMel(sample_rate=config.data.fs, **_keys(config.feats))
 
 
 def build_scaler(config: Config) -> Scaler:
-    """The feature scaler of a configuration."""
-    scaler = config.scaler
-    return Scaler(
-        scaler.statistic, scaler.normtype, scaler.dims, config.feats.n_mels, config.grid.n_hops
-    )
+    """The feature scaler."""
+    return Scaler(**_keys(config.scaler), n_mels=config.feats.n_mels, n_frames=config.grid.n_hops)
 
 
 def build_network(config: Config) -> CRNN:
-    """The two-branch CRNN of a configuration, with fresh weights."""
+    """The two-branch CRNN with new random weights."""
     return CRNN(build_crnn_shape(config))
 
 
 def build_crnn_shape(config: Config) -> CRNNShape:
-    """Widths, depths and numbers of a configuration's network."""
-    net = config.net
-    return CRNNShape(
-        n_classes=len(CLASSES),
-        filters=tuple(net.nb_filters),
-        kernel_sizes=tuple(net.kernel_size),
-        pooling=tuple((time, band) for time, band in net.pooling),
-        sed_filters=tuple(net.sed_filters),
-        sed_kernel_sizes=tuple(net.sed_kernel_size),
-        sed_pooling=tuple((time, band) for time, band in net.sed_pooling),
-        subspectral_blocks=net.subspectral_blocks,
-        subspectral_groups=net.subspectral_bands,
-        rnn_layers=net.rnn_layers,
-        rnn_cells=net.n_RNN_cell,
-        dropout=net.dropout,
-        dropout_recurrent=net.dropout_recurrent,
-        dropout_output=net.dropout_output,
-        norm_eps=net.batchnorm_eps,
-        norm_momentum=net.batchnorm_momentum,
-        weak_floor=net.weak_floor,
-        sod_branch=net.sod_branch,
-    )
+    """Widths and depths of the network."""
+    return CRNNShape(n_classes=len(CLASSES), **_keys(config.net))
 
 
 def build_augment_settings(config: Config) -> AugmentSettings:
-    """The numbers of mixup and augmentations of a configuration."""
-    augs = config.augs
-    return AugmentSettings(
-        mixup=augs.mixup == "hard",
-        mixup_permutations=(augs.mixup_scale[0], augs.mixup_scale[1]),
-        methods=tuple(augs.aug_methods),
-        max_level=augs.aug_scale,
-        time_shift=augs.time_shift,
-        pitch_shift=augs.pitch_shift,
-        time_mask_number=augs.time_mask_number,
-        time_mask_length=augs.time_mask_length,
-        frequency_mask=augs.frequency_mask,
-        filter_bands=(augs.filter_bands[0], augs.filter_bands[1]),
-        filter_gain=(augs.filter_gain[0], augs.filter_gain[1]),
-    )
+    """Settings of mixup and augmentations."""
+    settings = _keys(config.augs)
+    del settings["consis_loss"]  # a key of the objective
+    return AugmentSettings(**settings)
+
+
+def _keys(section: Section) -> dict[str, Any]:
+    """The section's keys and values, lists as tuples."""
+    return {key: _as_tuple(value) for key, value in section.model_dump().items()}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""The training objective: the table of docs/recipe.md, "One training step", term by term.
+"""The training objective: each term of the table in docs/recipe.md, "One training step".
 
 Every function takes named tensors, averages over all their elements (masked ones included) and
 returns a scalar. Losses are computed in float32.
@@ -19,7 +19,7 @@ from local.cross_task import active_count, agreement, expected_count, state_scor
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
-# Binary cross-entropy of probabilities, and two distances of any numbers.
+# bce takes probabilities, mse and mae take any values.
 DISTANCES: Mapping[str, Distance] = {
     "bce": F.binary_cross_entropy,
     "mse": F.mse_loss,
@@ -39,15 +39,15 @@ def sed_weak_loss(weak: Tensor, tags: Tensor) -> Tensor:
 
 
 def sod_loss(sod_logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-    """Cross-entropy of SOD logits `(clips, frames, 3)` and the number of active classes.
+    """Cross-entropy of SOD logits `(clips, frames, 3)` and `sod_labels` of the targets.
 
-    `targets` `(clips, classes, frames)` are frame labels; see `sod_labels`.
+    `targets` `(clips, classes, frames)` are frame labels.
     """
     return F.cross_entropy(sod_logits.flatten(0, 1), sod_labels(targets, counted).flatten())
 
 
 def sod_labels(targets: Tensor, counted: Tensor) -> Tensor:
-    """min(2, number of active counted classes) of frame labels: `(clips, frames)`, int64."""
+    """`(clips, frames)` int64: min(2, number of active counted classes) of frame labels."""
     return active_count(targets, counted, LABEL_THRESHOLD)
 
 
@@ -60,25 +60,25 @@ def sed_consistency_loss(
     disagreement_weight: float,
     distance: Distance,
 ) -> Tensor:
-    """Student's and teacher's `strong` `(clips, classes, frames)` agree.
+    """Distance of student's and teacher's `strong` `(clips, classes, frames)`.
 
-    On the rows `synthetic` everywhere; on the rows `real` (both int64) frames that are not
-    `selected` `(clips, frames)` weigh `disagreement_weight` (None: all frames count whole).
+    All frames of the rows `synthetic` have weight 1. In the rows `real` (both int64), frames that
+    are not `selected` `(clips, frames)` have `disagreement_weight` (None: all have weight 1).
     """
     total = student.new_zeros(())
     if len(synthetic):
         total = total + distance(*_chosen(synthetic, student, teacher))
     if not len(real):
         return total
-    of_student, of_teacher = _chosen(real, student, teacher)
+    student, teacher = _chosen(real, student, teacher)
     if selected is None:
-        return total + distance(of_student, of_teacher)
-    trusted = selected.index_select(0, real).unsqueeze(1).to(student.dtype)
-    doubted = 1 - trusted
+        return total + distance(student, teacher)
+    agreeing = selected.index_select(0, real).unsqueeze(1).to(student.dtype)
+    disagreeing = 1 - agreeing
     return (
         total
-        + distance(trusted * of_student, trusted * of_teacher)
-        + disagreement_weight * distance(doubted * of_student, doubted * of_teacher)
+        + distance(agreeing * student, agreeing * teacher)
+        + disagreement_weight * distance(disagreeing * student, disagreeing * teacher)
     )
 
 
@@ -87,30 +87,30 @@ def _chosen(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
 
 
 def weak_consistency_loss(student: Tensor, teacher: Tensor, distance: Distance) -> Tensor:
-    """Student's and teacher's `weak` `(clips, classes)` agree."""
+    """Distance of student's and teacher's `weak` `(clips, classes)`."""
     return distance(student, teacher)
 
 
 def sod_consistency_loss(
-    student: Tensor, teacher: Tensor, selected: Tensor | None, name: str
+    student: Tensor, teacher: Tensor, selected: Tensor | None, self_sup_loss: str
 ) -> Tensor:
-    """Student's and teacher's SOD `(clips, frames, 3)` agree.
+    """Distance of student's and teacher's SOD logits `(clips, frames, 3)`.
 
-    `name` mse: of the logits; bce: of the probabilities of the three states. Frames that are not
-    `selected` `(clips, frames)` count as equal (None: all frames are compared).
+    `self_sup_loss` mse compares the logits, bce the probabilities of the three states. Frames that
+    are not `selected` `(clips, frames)` are treated as equal (None: all frames are compared).
     """
-    if name == "bce":
+    if self_sup_loss == "bce":
         student, teacher = student.softmax(dim=-1), teacher.softmax(dim=-1)
     if selected is not None:
         chosen = selected.unsqueeze(-1).to(student.dtype)
         student, teacher = chosen * student, chosen * teacher
-    return DISTANCES[name](student, teacher)
+    return DISTANCES[self_sup_loss](student, teacher)
 
 
 def cross_task_loss(
     strong: Tensor, sod_logits: Tensor, counted: Tensor, distance: Distance
 ) -> Tensor:
-    """The student's two tasks count the same number of sounds; gradients flow through both."""
+    """Distance of the numbers of sounds by the student's SED and SOD; gradients reach both."""
     return distance(expected_count(strong, counted), state_score(sod_logits))
 
 
@@ -118,17 +118,19 @@ def mixup_self_consistency(
     mixed: Tensor,
     original: Tensor,
     permutations: Tensor,
-    active: float,
-    inactive: float,
+    self_consistency_active: float,
+    self_consistency_inactive: float,
     distance: Distance,
 ) -> Tensor:
-    """Prediction of a mixture = OR of the confident predictions of its parts, where they tell.
+    """Distance of a mixture's prediction and the OR of its clips' confident predictions.
 
+    Elements without a confident OR (no clip above `self_consistency_active`, not all below
+    `self_consistency_inactive`) contribute 0.
     `mixed`, `original` `(clips, …)`; `permutations` `(permutations, clips)` that were added.
     """
-    parts = torch.stack([original, *(original.index_select(0, row) for row in permutations)])
-    high = (parts > active).any(dim=0)
-    low = (parts < inactive).all(dim=0)
+    clips = torch.stack([original, *(original.index_select(0, row) for row in permutations)])
+    high = (clips > self_consistency_active).any(dim=0)
+    low = (clips < self_consistency_inactive).all(dim=0)
     return distance(mixed * (high | low), high.to(mixed.dtype))
 
 
@@ -137,8 +139,8 @@ def self_consistency_loss(
     distorted: DistortedBatch,
     kind: ClipKind,
     *,
-    active: float,
-    inactive: float,
+    self_consistency_active: float,
+    self_consistency_inactive: float,
     distance: Distance,
 ) -> Tensor:
     """Self-consistency (RCT, Shao et al. 2022) of one kind of clip.
@@ -153,7 +155,12 @@ def self_consistency_loss(
         if record.permutations is not None:
             mixed = prediction.index_select(0, rows[Copy.MIXED])
             total = total + 0.5 * mixup_self_consistency(
-                mixed, original, record.permutations, active, inactive, distance
+                mixed,
+                original,
+                record.permutations,
+                self_consistency_active,
+                self_consistency_inactive,
+                distance,
             )
         if record.augmentation is not None:
             moved = _moved(original, record) if name == "strong" else original
@@ -168,11 +175,11 @@ def _moved(strong: Tensor, record: Record) -> Tensor:
 
 @dataclass(frozen=True)
 class Objective:
-    """All terms of a configuration; a term of weight 0, or without what it rests on, is left out.
+    """All terms of a configuration, without those of weight 0 or without input.
 
     Attributes:
         config: the whole configuration.
-        counted: `(classes,)` boolean, classes that count towards SOD, on the losses' device.
+        counted: `(classes,)` boolean, False for classes excluded from SOD, on the losses' device.
     """
 
     config: Config
@@ -219,17 +226,17 @@ class Objective:
         )
 
     def selected(self, teacher: SEDOutput) -> Tensor | None:
-        """`(clips, frames)`: where the teacher's two tasks agree; None without a SOD branch."""
+        """`(clips, frames)` boolean: the teacher's tasks agree; None without a SOD branch."""
         if teacher.sod_logits is None:
             return None
-        threshold = self.config.cross_task.active_threshold
-        return agreement(teacher.strong, teacher.sod_logits, self.counted, threshold)
+        active_threshold = self.config.cross_task.active_threshold
+        return agreement(teacher.strong, teacher.sod_logits, self.counted, active_threshold)
 
     def _teacher_terms(
         self, student: SEDOutput, teacher: SEDOutput, synthetic: Tensor, real: Tensor
     ) -> dict[str, Tensor]:
         weights, cross_task = self.config.losses, self.config.cross_task
-        loss_name = self.config.training.self_sup_loss
+        self_sup_loss = self.config.training.self_sup_loss
         selected = self.selected(teacher)
         terms: dict[str, Tensor] = {}
         if weights.sed_consistency:
@@ -244,7 +251,7 @@ class Objective:
             )
         if weights.weak_consistency:
             terms["weak_consistency"] = weak_consistency_loss(
-                student.weak, teacher.weak, DISTANCES[loss_name]
+                student.weak, teacher.weak, DISTANCES[self_sup_loss]
             )
         if weights.sod_consistency and student.sod_logits is not None:
             assert teacher.sod_logits is not None  # both networks have one shape
@@ -252,7 +259,7 @@ class Objective:
                 student.sod_logits,
                 teacher.sod_logits,
                 selected if cross_task.select_sod_consistency else None,
-                loss_name,
+                self_sup_loss,
             )
         return terms
 
@@ -267,8 +274,8 @@ class Objective:
                     student,
                     distorted,
                     kind,
-                    active=weights.self_consistency_active,
-                    inactive=weights.self_consistency_inactive,
+                    self_consistency_active=weights.self_consistency_active,
+                    self_consistency_inactive=weights.self_consistency_inactive,
                     distance=DISTANCES[self.config.augs.consis_loss],
                 )
         return total

@@ -33,38 +33,38 @@ class SEDOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class CRNNShape:
-    """Widths and depths of a `CRNN`; one entry per block in the lists.
+    """Widths and depths of a `CRNN`, named as the keys of `net`; lists: one entry per block.
 
     Attributes:
         n_classes: classes of the SED branch.
-        filters, kernel_sizes, pooling: the shared backbone, at least three blocks; pooling is
+        nb_filters, kernel_size, pooling: the shared backbone, at least three blocks; pooling is
             (time, band).
-        sed_filters, sed_kernel_sizes, sed_pooling: further blocks of the SED branch.
-        subspectral_blocks: how many of the first blocks have sub-spectral batch norm,
-        subspectral_groups: with so many groups of bands.
-        rnn_layers, rnn_cells: of each branch's bidirectional GRU.
+        sed_filters, sed_kernel_size, sed_pooling: further blocks of the SED branch.
+        subspectral_blocks: number of first blocks with sub-spectral batch norm.
+        subspectral_bands: groups of bands of the sub-spectral batch norm.
+        rnn_layers, n_RNN_cell: of each branch's bidirectional GRU.
         dropout, dropout_recurrent, dropout_output: in blocks, between GRU layers, before the heads.
-        norm_eps, norm_momentum: of every batch norm (momentum weighs the new batch).
+        batchnorm_eps, batchnorm_momentum: of every batch norm (momentum weighs the new batch).
         weak_floor: smallest attention weight of a frame in `weak`.
         sod_branch: whether there is a SOD branch.
     """
 
     n_classes: int
-    filters: tuple[int, ...]
-    kernel_sizes: tuple[int, ...]
+    nb_filters: tuple[int, ...]
+    kernel_size: tuple[int, ...]
     pooling: tuple[tuple[int, int], ...]
     sed_filters: tuple[int, ...]
-    sed_kernel_sizes: tuple[int, ...]
+    sed_kernel_size: tuple[int, ...]
     sed_pooling: tuple[tuple[int, int], ...]
     subspectral_blocks: int
-    subspectral_groups: int
-    rnn_layers: int
-    rnn_cells: int
+    subspectral_bands: int
+    batchnorm_eps: float
+    batchnorm_momentum: float
     dropout: float
+    rnn_layers: int
+    n_RNN_cell: int  # noqa: N815 - the configuration key
     dropout_recurrent: float
     dropout_output: float
-    norm_eps: float
-    norm_momentum: float
     weak_floor: float
     sod_branch: bool
 
@@ -76,32 +76,32 @@ class CRNN(nn.Module):
         super().__init__()
         self.weak_floor = shape.weak_floor
         self._compiled: Callable[..., tuple[Tensor, Tensor | None]] | None = None
-        width = shape.filters[-1]
+        width = shape.nb_filters[-1]
         self.backbone = _conv_blocks(
-            1, shape.filters, shape.kernel_sizes, shape.pooling, shape.subspectral_blocks, shape
+            1, shape.nb_filters, shape.kernel_size, shape.pooling, shape.subspectral_blocks, shape
         )
         # The two blocks before the last, pooled to the last one's size, are fused with it.
         self.pool_third_last = nn.Sequential(
             _average_pool(shape.pooling[-2]), _average_pool(shape.pooling[-1])
         )
         self.pool_second_last = _average_pool(shape.pooling[-1])
-        fused = shape.filters[-2] + shape.filters[-3]
+        fused = shape.nb_filters[-2] + shape.nb_filters[-3]
         self.sed_fusion = _fusion(fused, width, shape)
         self.sed_scale = nn.Parameter(torch.ones(1))
         self.sed_blocks = _conv_blocks(
-            width, shape.sed_filters, shape.sed_kernel_sizes, shape.sed_pooling, 0, shape
+            width, shape.sed_filters, shape.sed_kernel_size, shape.sed_pooling, 0, shape
         )
         sed_width = (width, *shape.sed_filters)[-1]
         self.sed_rnn = _bigru(sed_width, shape)
         self.output_dropout = Dropout(shape.dropout_output)
-        self.strong_head = nn.Linear(2 * shape.rnn_cells, shape.n_classes)
-        self.attention_head = nn.Linear(2 * shape.rnn_cells, shape.n_classes)
+        self.strong_head = nn.Linear(2 * shape.n_RNN_cell, shape.n_classes)
+        self.attention_head = nn.Linear(2 * shape.n_RNN_cell, shape.n_classes)
         self.has_sod = shape.sod_branch
         if self.has_sod:
             self.sod_fusion = _fusion(fused, width, shape)
             self.sod_scale = nn.Parameter(torch.ones(1))
             self.sod_rnn = _bigru(width, shape)
-            self.sod_head = nn.Linear(2 * shape.rnn_cells, SOD_STATES)
+            self.sod_head = nn.Linear(2 * shape.n_RNN_cell, SOD_STATES)
 
     def forward(self, features: Tensor, with_sod: bool = True) -> SEDOutput:
         """Scaled log-mel features `(batch, bands, frames)` -> `SEDOutput`.
@@ -164,10 +164,10 @@ def _conv_blocks(
             channels,
             kernel_size=kernel_size,
             pooling=pool,
-            groups=shape.subspectral_groups if number < subspectral_blocks else None,
+            groups=shape.subspectral_bands if number < subspectral_blocks else None,
             dropout=shape.dropout,
-            eps=shape.norm_eps,
-            momentum=shape.norm_momentum,
+            eps=shape.batchnorm_eps,
+            momentum=shape.batchnorm_momentum,
         )
         for number, (before, channels, kernel_size, pool) in enumerate(
             zip((inputs, *filters[:-1]), filters, kernel_sizes, pooling, strict=True)
@@ -178,7 +178,11 @@ def _conv_blocks(
 
 def _fusion(inputs: int, channels: int, shape: CRNNShape) -> FusionLayer:
     return FusionLayer(
-        inputs, channels, dropout=shape.dropout, eps=shape.norm_eps, momentum=shape.norm_momentum
+        inputs,
+        channels,
+        dropout=shape.dropout,
+        eps=shape.batchnorm_eps,
+        momentum=shape.batchnorm_momentum,
     )
 
 
@@ -188,4 +192,4 @@ def _average_pool(pooling: tuple[int, int]) -> nn.AvgPool2d:
 
 
 def _bigru(inputs: int, shape: CRNNShape) -> BiGRU:
-    return BiGRU(inputs, shape.rnn_cells, shape.rnn_layers, shape.dropout_recurrent)
+    return BiGRU(inputs, shape.n_RNN_cell, shape.rnn_layers, shape.dropout_recurrent)

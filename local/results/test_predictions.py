@@ -42,9 +42,9 @@ class TestPredictions:
                 strong,
                 output.sod_logits,
                 self._counted,
-                threshold=self._config.cross_task.active_threshold,
-                gain=settings.correction_gain,
-                floor=settings.correction_floor,
+                active_threshold=self._config.cross_task.active_threshold,
+                correction_gain=settings.correction_gain,
+                correction_floor=settings.correction_floor,
             )
         self._raw.append(strong.cpu().numpy())
         self._corrected.append(corrected.cpu().numpy())

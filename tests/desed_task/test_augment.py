@@ -28,10 +28,10 @@ from desed_task.labels import Event, encode_strong
 
 GRID = FrameGrid()
 SETTINGS = AugmentSettings(
-    mixup=True,
-    mixup_permutations=(1, 2),
-    methods=("Time mask", "Pitch shift", "Time shift"),
-    max_level=5,
+    mixup="hard",
+    mixup_scale=(1, 2),
+    aug_methods=("Time mask", "Pitch shift", "Time shift"),
+    aug_scale=5,
     time_shift=0.1,
     pitch_shift=50.0,
     time_mask_number=5,
@@ -209,16 +209,16 @@ def test_distort_repeats_with_the_same_generator_state() -> None:
 
 
 def test_mel_gains_reach_the_augmented_copies_alone() -> None:
-    distorted = distort(_batch(), _context(methods=("Frequency mask",)))
+    distorted = distort(_batch(), _context(aug_methods=("Frequency mask",)))
     assert distorted.mel_gain is not None
     masked = (distorted.mel_gain == 0).any(dim=1)
     assert torch.equal(masked, distorted.copy == Copy.AUGMENTED)
 
 
 def test_switched_off_copies_are_not_made() -> None:
-    neither = distort(_batch(), _context(mixup=False, methods=()))
+    neither = distort(_batch(), _context(mixup="none", aug_methods=()))
     assert len(neither.audio) == 8
-    only_mixed = distort(_batch(), _context(methods=()))
+    only_mixed = distort(_batch(), _context(aug_methods=()))
     assert only_mixed.copy.unique().tolist() == [Copy.ORIGINAL, Copy.MIXED]
     assert only_mixed.records[ClipKind.WEAK].augmentation is None
 
@@ -228,15 +228,15 @@ def test_every_method_and_level_is_drawn() -> None:
     names = {record.augmentation for records in drawn for record in records}
     shifts = {record.shift_frames for records in drawn for record in records}
     numbers = {len(record.permutations) for records in drawn for record in records}  # type: ignore[arg-type]
-    assert names == set(SETTINGS.methods)
+    assert names == set(SETTINGS.aug_methods)
     assert shifts == {0, 15, 31, 46, 62, 78}
     assert numbers == {1, 2}
 
 
 def test_audio_keeps_its_precision_under_autocast() -> None:
     for method in ("Pitch shift", "Time mask"):
-        plain = distort(_batch(), _context(methods=(method,)))
+        plain = distort(_batch(), _context(aug_methods=(method,)))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            under = distort(_batch(), _context(methods=(method,)))
+            under = distort(_batch(), _context(aug_methods=(method,)))
         assert under.audio.dtype == torch.float32
         assert torch.equal(under.audio, plain.audio)

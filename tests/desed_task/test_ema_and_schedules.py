@@ -44,11 +44,11 @@ def test_teacher_keeps_its_own_buffers() -> None:
 def test_golden_warmup() -> None:
     golden = json.loads((GOLDEN / "warmup.json").read_text())
     for step, factor in golden["step_factor"]:
-        assert warmup_factor(step, golden["ramp_up_length"]) == pytest.approx(factor, rel=1e-5)
+        assert warmup_factor(step, golden["ramp_up_length"], 5.0) == pytest.approx(factor, rel=1e-5)
 
 
 def test_no_warmup() -> None:
-    assert warmup_factor(1, 0) == 1.0
+    assert warmup_factor(1, 0, 5.0) == 1.0
 
 
 def test_update_follows_a_replaced_tensor() -> None:

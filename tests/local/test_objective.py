@@ -119,8 +119,8 @@ def test_self_consistency(
         student,
         _distorted(golden, {KINDS[kind]: record}),
         KINDS[kind],
-        active=config.losses.self_consistency_active,
-        inactive=config.losses.self_consistency_inactive,
+        self_consistency_active=config.losses.self_consistency_active,
+        self_consistency_inactive=config.losses.self_consistency_inactive,
         distance=DISTANCES[config.augs.consis_loss],
     )
     name = f"self_consistency_{case}_{kind}"
@@ -143,9 +143,9 @@ def test_score_correction(golden: dict[str, Tensor]) -> None:
         golden["student_strong"],
         golden["student_sod"],
         COUNTED,
-        threshold=0.5,
-        gain=0.2,
-        floor=0.2,
+        active_threshold=0.5,
+        correction_gain=0.2,
+        correction_floor=0.2,
     )
     torch.testing.assert_close(corrected, golden["post_processed"], rtol=RELATIVE, atol=0)
 

@@ -148,9 +148,9 @@ def test_rate_and_consistency_weight_ramp_from_the_first_step(
 ) -> None:
     config = tiny_config(tiny_data, "training.n_epochs=3", "training.n_epochs_warmup=2")
     _, recorder = _recorded(config, tmp_path)
-    expected = [config.opt.lr * warmup_factor(step, 6) for step in range(1, 10)]
+    expected = [config.opt.lr * warmup_factor(step, 6, 5.0) for step in range(1, 10)]
     assert recorder.rates == pytest.approx(expected)
-    ramp = [config.training.const_max * warmup_factor(step, 6) for step in range(1, 10)]
+    ramp = [config.training.const_max * warmup_factor(step, 6, 5.0) for step in range(1, 10)]
     assert recorder.consistency == pytest.approx(ramp)
     assert recorder.rates[6:] == [config.opt.lr] * 3
 
