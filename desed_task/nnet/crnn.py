@@ -10,11 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from desed_task.labels import SOD_STATE_NAMES
 from desed_task.nnet.blocks import ConvBlock, FusionLayer
 from desed_task.nnet.dropout import Dropout
 from desed_task.nnet.gru import BiGRU
 
-SOD_STATES = 3  # no sound, one sound, two and more
+SOD_STATES = len(SOD_STATE_NAMES)
 
 
 class SEDOutput(NamedTuple):

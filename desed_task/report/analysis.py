@@ -12,8 +12,8 @@ from desed_task.evaluation.events import EventTable, Floats, Ints, find_overlaps
 from desed_task.evaluation.intersection import intersection_counts
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.evaluation.scoring_input import ScoringInput
+from desed_task.labels import SOD_STATE_NAMES
 
-POLYPHONY_STATES = 3  # no class, one class, two or more
 POLYPHONY_STEP = 0.02  # seconds
 
 
@@ -127,7 +127,8 @@ def polyphony_confusion(task: ScoringInput, step: float = POLYPHONY_STEP) -> Flo
     """
     if task.detections is None:
         return None
-    confusion = np.zeros(POLYPHONY_STATES**2)
+    n_states = len(SOD_STATE_NAMES)
+    confusion = np.zeros(n_states**2)
     rows_of_true = _rows_by_clip(task.true, len(task.durations))
     rows_of_detected = _rows_by_clip(task.detections, len(task.durations))
     for clip in np.flatnonzero(task.counted):
@@ -137,9 +138,9 @@ def polyphony_confusion(task: ScoringInput, step: float = POLYPHONY_STEP) -> Flo
         weights = np.minimum(step, seconds - starts)
         true = _active_classes(task.true, rows_of_true[clip], starts + step / 2)
         detected = _active_classes(task.detections, rows_of_detected[clip], starts + step / 2)
-        states = POLYPHONY_STATES * np.minimum(true, 2) + np.minimum(detected, 2)
-        confusion += sums(states, weights, POLYPHONY_STATES**2)
-    return confusion.reshape(POLYPHONY_STATES, POLYPHONY_STATES)
+        states = n_states * np.minimum(true, n_states - 1) + np.minimum(detected, n_states - 1)
+        confusion += sums(states, weights, n_states**2)
+    return confusion.reshape(n_states, n_states)
 
 
 def _rows_by_clip(table: EventTable, n_clips: int) -> list[slice]:

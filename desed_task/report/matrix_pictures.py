@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from desed_task.evaluation.events import Floats, Ints
+from desed_task.labels import SOD_STATE_NAMES
 from desed_task.report.analysis import row_shares
 from desed_task.report.drawing import new_figure, plain, to_png
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 COLOUR_MAP = "YlGnBu"  # colour-blind readers see it from light to dark
 EMPTY_COLOUR = "#ffffff"
-STATES = ("0", "1", "2+")
 PANELS_PER_ROW = 3
 
 
@@ -82,8 +82,8 @@ def state_matrices(
             )
             _write(axes, line, column, text, None if np.isnan(share) else share, 8.5)
         axes.set_title(plain(name, 30), fontsize=10)
-        axes.set_xticks(range(len(STATES)), STATES)
-        axes.set_yticks(range(len(STATES)), STATES)
+        axes.set_xticks(range(len(SOD_STATE_NAMES)), SOD_STATE_NAMES)
+        axes.set_yticks(range(len(SOD_STATE_NAMES)), SOD_STATE_NAMES)
         axes.tick_params(length=0, labelbottom=place + n_columns >= len(matrices))
     figure.supxlabel(said, fontsize=10)
     figure.supylabel(true, fontsize=10)

@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from desed_task.dataio.batch import Batch, ClipKind
+from desed_task.labels import SOD_STATE_NAMES
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.report.drawing import new_figure, to_image
 from local.classes import CLASSES
 from local.config.load import Config
-
-SOD_NAMES = ("0", "1", "2+")
 
 
 class ClipPicture:
@@ -73,7 +72,7 @@ class ClipPicture:
         axes[0].set(title=self._name, ylabel="mel band")
         figure.colorbar(top, ax=axes[0], label="scaled log-mel", pad=0.01)
         for axis, (name, roll) in zip(axes[1:], self._rolls.items(), strict=True):
-            labels = CLASSES if len(roll) == len(CLASSES) else SOD_NAMES
+            labels = CLASSES if len(roll) == len(CLASSES) else SOD_STATE_NAMES
             probabilities = axis.imshow(
                 roll,
                 aspect="auto",

@@ -9,14 +9,13 @@ from torch import Tensor
 
 from desed_task import process_group
 from desed_task.dataio.batch import Batch
+from desed_task.labels import SOD_STATE_NAMES
 from desed_task.nnet.crnn import SOD_STATES, SEDOutput
 from desed_task.report import SodResult
 from local.config.load import Config
 from local.cross_task import agreement, correct_scores
 from local.objective import sod_labels
 from local.results.gathering import in_set_order, names_in_set_order
-
-STATE_NAMES = ("0", "1", "2+")
 
 
 class TestPredictions:
@@ -100,7 +99,7 @@ class TestPredictions:
         occurring = [value for value, n in zip(f1, true, strict=True) if n and value is not None]
         return {
             "sod_accuracy": float(right.sum() / true.sum()) if true.sum() else None,
-            **{f"sod_f1_{name}": value for name, value in zip(STATE_NAMES, f1, strict=True)},
+            **{f"sod_f1_{name}": value for name, value in zip(SOD_STATE_NAMES, f1, strict=True)},
             "sod_f1_macro": float(np.mean(occurring)) if occurring else None,
             "sod_sed_agreement": self._agreeing / int(true.sum()) if true.sum() else None,
         }
