@@ -3,8 +3,8 @@
 python -m benchmarks step [--reference] [--precision 32|bf16] [--clips 24] [--device cuda]
                           [--clock wall|cpu] [--workers N] [--rounds N] [--json FILE]
 
-`loading` is what a step waits for its originals, moved to the device: ours come from a packed
-store by worker processes, which load while the step computes; the plain step reads a WAV file per
+`loading` is what a step waits for its originals, moved to the device: ours come from
+worker processes, which load while the step computes; the plain step reads a WAV file per
 clip itself. On a CPU the plain step runs in a process of its own, with the system's allocator.
 Files come from the operating system's cache. Workers also load while the yardsticks and the plain
 step run; how long a training really waits, `training` measures.

@@ -1,4 +1,4 @@
-"""Batches for the training step: ours from a packed store, plain ones from a WAV file per clip.
+"""Batches for the training step: ours from worker processes, plain ones clip by clip.
 
 Both routes deliver the same clips in the same order, without an end.
 """
@@ -15,8 +15,6 @@ from benchmarks.generated import write_clips
 from benchmarks.systems import generated_truth
 from desed_task.dataio.batch import Batch, Clip, ClipKind, collate
 from desed_task.dataio.datasets import ClipDataset, ClipRequest, CombinedDataset
-from desed_task.dataio.packed_store import PackedStore, store_path
-from desed_task.dataio.packing import pack_folder
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
@@ -41,7 +39,7 @@ class Endless(Sampler[list[ClipRequest]]):
 
 
 class StepData:
-    """Generated clips of all kinds in one folder, as WAV files and as a packed store.
+    """Generated clips of all kinds in one folder, as WAV files.
 
     Args:
         folder: an empty folder.
@@ -58,7 +56,6 @@ class StepData:
             kind for kind, n in zip(ClipKind, shares, strict=True) for _ in range(BATCHES * n)
         ]
         write_clips(self.folder, list(truth.events), grid)
-        pack_folder(self.folder, grid.sample_rate, progress=False)
 
     def batches(self, workers: int, device: torch.device) -> Iterator[Batch]:
         """As `local.data` serves and moves them; the audio is float32 on the device."""
@@ -90,14 +87,12 @@ class StepData:
 
     def _part(self, kind: ClipKind) -> ClipDataset:
         of_kind = [clip for clip, its in zip(self.clips, self.kinds, strict=True) if its == kind]
-        store = PackedStore(store_path(self.folder))
-        place = (self.folder, CLASSES, self.grid, store)
         if kind == ClipKind.SYNTHETIC:
-            return ClipDataset.strong(place[0], dict(of_kind), *place[1:])
+            return ClipDataset.strong(self.folder, dict(of_kind), CLASSES, self.grid)
         if kind == ClipKind.WEAK:
             tags = {name: _tags(events) for name, events in of_kind}
-            return ClipDataset.weak(place[0], tags, *place[1:])
-        return ClipDataset.unlabelled(place[0], dict(of_kind), *place[1:])
+            return ClipDataset.weak(self.folder, tags, CLASSES, self.grid)
+        return ClipDataset.unlabelled(self.folder, dict(of_kind), CLASSES, self.grid)
 
     def _read(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         name, events = self.clips[index]

@@ -4,8 +4,8 @@ python -m benchmarks training [--steps 30] [--clips N] [--weak_clips N] [--stret
                               [--epochs 3] [--workers N] [--precision auto|32|16-mixed|bf16-mixed]
                               [--conf_file FILE] [--device cuda] [--json FILE]
 
-Trains and validates as `train_sed.py` does, with its loggers and checkpoints, on noise in a packed
-store. Nothing waits for the GPU except at the ends of stretches of `--stretch` steps, whose mean
+Trains and validates as `train_sed.py` does, with its loggers and checkpoints, on noise. Nothing
+waits for the GPU except at the ends of stretches of `--stretch` steps, whose mean
 step is counted. The first epoch of `--epochs` is not. `device idle meanwhile` is the wait of steps
 whose data came when the GPU had done all it was given: the most it waited. The projection to 200
 epochs of DESED (236 steps and a validation of 2 500 + 158 clips each) follows from the medians; it
@@ -154,7 +154,6 @@ def _config(args: argparse.Namespace, folder: Path) -> Config:
         "training.n_epochs_warmup=1",
         f"training.precision={args.precision}",
         f"training.num_workers={args.workers}",
-        "data.packed=true",
     )
     overrides = write_noise_sets(folder / "sets", sizes, config.grid)
     return load_config(args.conf_file, [*overrides, *settings])

@@ -4,7 +4,7 @@ python -m benchmarks validation [--clips 72] [--weak_clips 12] [--precision 32|b
                                 [--workers N] [--rounds N] [--device cuda] [--json FILE]
 
 Runs the recipe's validation (`CrossTaskSED.validation_step` and the figures of student and
-teacher) on generated clips in a packed store, with Lightning's loop. On a GPU the default is
+teacher) on generated clips, with Lightning's loop. On a GPU the default is
 DESED's 2 500 + 158 clips. Each round validates twice: as it is, for the whole epoch, and with a
 stop watch that waits for the GPU after each part. `loading` is what the loop waits for clips;
 `figures` decodes and scores; `rest` is all else: moving clips, gathering scores, Lightning. The
@@ -155,7 +155,6 @@ def prepare_validation(
         f"training.num_workers={workers}",
         "training.batch_size=[1, 1, 1]",
         "training.picture_interval=0",
-        "data.packed=true",
     )
     config = load_config(RECIPE, [*overrides, *settings])
     run = folder / "run"

@@ -1,7 +1,7 @@
-"""How a user's mistake reaches the user: one clear message, exit status 2."""
+"""Errors that end a command with one message and an exit status; short lists in messages."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 USAGE_ERROR = 2
@@ -10,15 +10,15 @@ TERMINATED = 143  # 128 + SIGTERM
 
 
 class InputError(Exception):
-    """Something the user can mend: a file, a key, a value; the message says what is right."""
+    """A user's mistake in a file, a key or a value; the message says what was expected."""
 
 
 class Terminated(BaseException):
-    """SIGTERM was followed; the message says how to go on. No `except Exception` stops it."""
+    """The end after SIGTERM; the message says how to resume. No `except Exception` catches it."""
 
 
 def run_cli(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command line's `main` and leave with its status; an `InputError` becomes one message.
+    """Run a command line's `main` and exit with its status; an `InputError` becomes one message.
 
     Exit status: what `main` returns (None: 0), 2 after an `InputError`, 130 after Ctrl-C,
     143 after `Terminated`.
@@ -37,15 +37,31 @@ def run_cli(main: Callable[[], int | None]) -> NoReturn:
 
 
 def exit_status(error: BaseException) -> int:
-    """The status with which `run_cli` leaves after an exception."""
+    """The status with which `run_cli` exits after an exception."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     statuses = {InputError: USAGE_ERROR, KeyboardInterrupt: INTERRUPTED, Terminated: TERMINATED}
     return next((status for kind, status in statuses.items() if isinstance(error, kind)), 1)
 
 
+def shortened(names: Iterable[object], most: int = 3) -> str:
+    """The first `most` names and how many more there are: `a, b, c and 4 more`."""
+    listed = [str(name) for name in names]
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+def listing(title: str, problems: Sequence[str], most: int = 5) -> str:
+    """One problem as it is; more of them below a title with their number, at most `most` lines."""
+    if len(problems) == 1:
+        return problems[0]
+    shown = "".join(f"\n  {problem}" for problem in problems[:most])
+    first = f", the first {most}" if len(problems) > most else ""
+    return f"{title}: {len(problems)} problems{first}:{shown}"
+
+
 def _without_traceback(message: str) -> str:
-    """The message alone, where PyTorch's loader wrapped a worker's error with its traceback."""
+    """The message alone, without the traceback that PyTorch's loader adds in a worker process."""
     if "Original Traceback" not in message:
         return message
     return message.rsplit(f"{InputError.__name__}: ", maxsplit=1)[-1].strip()

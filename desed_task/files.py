@@ -1,17 +1,32 @@
-"""Files that are complete when they appear."""
+"""Files that are complete as soon as they carry their name."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_PARTIAL = ".partial-"
+
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """A file to write that takes its name once it is complete; removed where writing fails."""
-    partial = path.with_name(f"{path.stem}.partial-{os.getpid()}{path.suffix}")
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A hidden path beside `path`, with the same ending, which replaces `path` after the block.
+
+    Where the block fails, the hidden file is removed and an existing file at `path` stays as it is.
+    A process that is killed leaves the hidden file; see `remove_partial_files`.
+    """
+    partial = path.with_name(f".{path.stem}{_PARTIAL}{os.getpid()}{path.suffix}")
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove the hidden files that killed processes left in a folder.
+
+    Only for a folder that no other process writes at the same time.
+    """
+    for path in folder.glob(f".*{_PARTIAL}*"):
+        path.unlink()

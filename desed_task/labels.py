@@ -34,14 +34,6 @@ def encode_strong(
     return targets
 
 
-def encode_weak(tags: Iterable[str], classes: Sequence[str]) -> NDArray[np.float32]:
-    """Clip targets `(classes,)`, 1 for each tag. Raises ValueError for an unknown class."""
-    targets = np.zeros(len(classes), dtype=np.float32)
-    for tag in tags:
-        targets[_index(tag, classes)] = 1
-    return targets
-
-
 def decode_strong(
     active: NDArray[np.bool_], classes: Sequence[str], grid: FrameGrid
 ) -> list[Event]:

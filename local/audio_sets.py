@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from desed_task.dataio.packing import pack_folder
 from desed_task.dataio.prepare import resample_folder, write_durations
 from local.config.load import Config
 
@@ -60,13 +59,10 @@ def test_sets(config: Config) -> dict[str, AudioSet]:
     return sets
 
 
-def prepare_sets(
-    sets: Iterable[AudioSet], sample_rate: int, workers: int, packed: bool = False
-) -> None:
+def prepare_sets(sets: Iterable[AudioSet], sample_rate: int, workers: int) -> None:
     """Resample what is missing of each set, and generate its durations file where it is missing.
 
-    With `packed`, make each set's packed store, or check it. Raises InputError; see
-    `resample_folder`, `write_durations` and `pack_folder`.
+    Raises InputError; see `resample_folder` and `write_durations`.
     """
     for part in sets:
         prepared = resample_folder(part.original, part.folder, sample_rate, workers)
@@ -74,8 +70,3 @@ def prepare_sets(
         if part.durations is not None and not Path(part.durations).is_file():
             written = write_durations(part.folder, part.durations)
             logger.info("%s: durations of %d clips written", part.durations, written)
-        if packed:
-            store = pack_folder(part.folder, sample_rate, workers)
-            logger.info(
-                "%s: %d clips, %s", store.path, store.clips, "made" if store.made else "kept"
-            )

@@ -21,7 +21,6 @@ from desed_task.dataio.annotations import (
 from desed_task.dataio.batch import Batch, Clip, collate
 from desed_task.dataio.coverage import Coverage, cover, coverage_report, write_missing
 from desed_task.dataio.datasets import ClipDataset, CombinedDataset, weak_split
-from desed_task.dataio.packed_store import PackedStore, store_path
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.errors import InputError
 from desed_task.evaluation.truth import GroundTruth
@@ -96,7 +95,7 @@ class DesedDataModule(pl.LightningDataModule):
         wanted = self._wanted()
         new = {name: part for name, part in wanted.items() if name not in self._prepared}
         workers = max(1, self.config.training.num_workers)
-        prepare_sets(new.values(), self.config.data.fs, workers, self.config.data.packed)
+        prepare_sets(new.values(), self.config.data.fs, workers)
         self._prepared |= new.keys()
 
     def setup(self, stage: str) -> None:
@@ -191,9 +190,8 @@ class DesedDataModule(pl.LightningDataModule):
         ]
         if not parts[1]:
             raise InputError(f"weak: no clip of the validation part is in {weak.folder}")
-        store = self._store(weak)
         weak_train, self.weak_validation = (
-            ClipDataset.weak(weak.folder, part, CLASSES, self.grid, store) for part in parts
+            ClipDataset.weak(weak.folder, part, CLASSES, self.grid) for part in parts
         )
         clips: dict[str, ClipDataset] = {}
         if "synthetic" in sets:
@@ -203,9 +201,7 @@ class DesedDataModule(pl.LightningDataModule):
         if "unlabelled" in sets:
             part = sets["unlabelled"]
             names = self._cover("unlabelled", part, None).found
-            clips["unlabelled"] = ClipDataset.unlabelled(
-                part.folder, names, CLASSES, self.grid, self._store(part)
-            )
+            clips["unlabelled"] = ClipDataset.unlabelled(part.folder, names, CLASSES, self.grid)
         self.train_clips = CombinedDataset(list(clips.values()))
         self._train_sizes = {
             name: len(clips[name]) if name in clips else 0
@@ -216,11 +212,7 @@ class DesedDataModule(pl.LightningDataModule):
     def _strong(self, name: str, part: AudioSet) -> tuple[ClipDataset, dict[str, list[Event]]]:
         annotations = read_strong(str(part.tsv), CLASSES)
         events = {clip: annotations[clip] for clip in self._cover(name, part, annotations).found}
-        store = self._store(part)
-        return ClipDataset.strong(part.folder, events, CLASSES, self.grid, store), events
-
-    def _store(self, part: AudioSet) -> PackedStore | None:
-        return PackedStore(store_path(part.folder)) if self.config.data.packed else None
+        return ClipDataset.strong(part.folder, events, CLASSES, self.grid), events
 
     def _labelled(self, name: str, part: AudioSet) -> LabelledSet:
         clips, events = self._strong(name, part)

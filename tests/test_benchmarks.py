@@ -52,23 +52,17 @@ def test_a_figure_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_loading_reports_speed_and_the_cost_of_an_index(
+def test_loading_reports_speed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: int
 ) -> None:
     written = tmp_path / "figures.json"
-    sizes = ["--clips", "24", "--rounds", "2", "--workers", str(workers), "--entries", "30", "300"]
+    sizes = ["--clips", "24", "--rounds", "2", "--workers", str(workers)]
     assert loading.main([*sizes, "--json", str(written), "--folder", str(tmp_path)]) == 0
     report = json.loads(written.read_text())
     shown = capsys.readouterr().out
     for name, speed in report["clips_per_second"].items():
         assert 0 < speed["least"] <= speed["median"] <= speed["most"]
         assert f"{name:<16}{speed['median']:9.0f} clips/s" in shown
-    small, large = report["large_sets"]
-    assert (small["entries"], large["entries"]) == (30, 300)
-    for of_set in (small, large):
-        assert len(of_set["worker_mb"]) == workers
-        assert of_set["index_bytes"] / of_set["entries"] < 60
-        assert of_set["dataset_bytes"] / of_set["entries"] < 200
     assert list(tmp_path.iterdir()) == [written]  # what it generated is gone
 
 
@@ -84,7 +78,6 @@ def test_ratio_is_the_median_of_the_rounds() -> None:
         (["speed"], "unknown subject 'speed'"),
         (["evaluation", "--rounds", "0"], "--rounds 0"),
         (["loading", "--clips", "5"], "--clips 5: 24 or more"),
-        (["loading", "--entries", "100", "5"], "--entries 5: 24 or more"),
         (["step", "--clips", "20"], "multiple of 12"),
         (["step", "--rounds", "0"], "--rounds 0"),
         (["step", "--workers", "-1"], "--workers -1"),

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from desed_task.dataio.audio import Excerpt, fit_length, read_excerpt
+from desed_task.dataio.audio import fit_length, read_excerpt
 from desed_task.dataio.batch import Clip, ClipKind
-from desed_task.dataio.packed_store import PackedStore
 from desed_task.errors import InputError
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event, encode_strong
@@ -37,8 +36,6 @@ class ClipDataset(Dataset[Clip]):
     Indexed by an integer, a longer clip begins at its start (validation, test); indexed by a
     `ClipRequest`, at a place drawn from the request's seed (training), its events moved along.
     Names and events lie in flat arrays, which worker processes share instead of copying them.
-    With the folder's packed store, clips come from there, the same samples; those it does not hold
-    come from their WAV files.
     """
 
     def __init__(
@@ -49,16 +46,10 @@ class ClipDataset(Dataset[Clip]):
         kind: ClipKind,
         classes: Sequence[str],
         grid: FrameGrid,
-        store: PackedStore | None = None,
     ):
         """`events` has one list per name; `strong`, `weak`, `unlabelled` are shorter to write."""
         if len(names) != len(events):
             raise ValueError(f"{len(names)} names but {len(events)} lists of events")
-        if store is not None and store.index.sample_rate != grid.sample_rate:
-            raise InputError(
-                f"{store.path}: is at {store.index.sample_rate} Hz, expected {grid.sample_rate} Hz"
-            )
-        self._store = store
         self.kind = kind
         self.classes = tuple(classes)
         self.grid = grid
@@ -78,11 +69,10 @@ class ClipDataset(Dataset[Clip]):
         annotations: Mapping[str, Sequence[Event]],
         classes: Sequence[str],
         grid: FrameGrid,
-        store: PackedStore | None = None,
     ) -> Self:
         """Clips whose events are known, `{name: events}`; their targets are frame labels."""
         names, events = list(annotations), list(annotations.values())
-        return cls(folder, names, events, ClipKind.SYNTHETIC, classes, grid, store)
+        return cls(folder, names, events, ClipKind.SYNTHETIC, classes, grid)
 
     @classmethod
     def weak(
@@ -91,11 +81,10 @@ class ClipDataset(Dataset[Clip]):
         annotations: Mapping[str, Sequence[str]],
         classes: Sequence[str],
         grid: FrameGrid,
-        store: PackedStore | None = None,
     ) -> Self:
         """Clips whose tags are known, `{name: tags}`; a tag fills all frames of its class."""
         events = [[Event(-np.inf, np.inf, tag) for tag in tags] for tags in annotations.values()]
-        return cls(folder, list(annotations), events, ClipKind.WEAK, classes, grid, store)
+        return cls(folder, list(annotations), events, ClipKind.WEAK, classes, grid)
 
     @classmethod
     def unlabelled(
@@ -104,12 +93,11 @@ class ClipDataset(Dataset[Clip]):
         names: Iterable[str],
         classes: Sequence[str],
         grid: FrameGrid,
-        store: PackedStore | None = None,
     ) -> Self:
         """Clips of which nothing is known; their targets are zeros."""
         listed = list(names)
         events: list[list[Event]] = [[] for _ in listed]
-        return cls(folder, listed, events, ClipKind.UNLABELLED, classes, grid, store)
+        return cls(folder, listed, events, ClipKind.UNLABELLED, classes, grid)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -120,7 +108,8 @@ class ClipDataset(Dataset[Clip]):
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
         name = self.name(index)
-        part = self._read(name, seed)
+        path = f"{self._folder}/{name}"
+        part = read_excerpt(path, self.grid.sample_rate, self.grid.n_samples, seed)
         events = self.events(index, part.start / self.grid.sample_rate)
         return Clip(
             audio=torch.from_numpy(fit_length(part.audio, self.grid.n_samples)),
@@ -129,13 +118,6 @@ class ClipDataset(Dataset[Clip]):
             name=name,
             seconds=part.file_seconds,
         )
-
-    def _read(self, name: str, seed: int | None) -> Excerpt:
-        n_samples = self.grid.n_samples
-        part = self._store.excerpt(name, n_samples, seed) if self._store is not None else None
-        if part is not None:
-            return part
-        return read_excerpt(f"{self._folder}/{name}", self.grid.sample_rate, n_samples, seed)
 
     def name(self, index: int) -> str:
         """File name of a clip."""

@@ -7,9 +7,8 @@ folder at a time.
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,12 +21,12 @@ from tqdm import tqdm
 
 from desed_task.dataio.audio import AudioInfo, audio_info, open_audio
 from desed_task.errors import InputError
+from desed_task.files import atomic_write, remove_partial_files
 
 # Resamplers differ by a sample or so in the length they give; a cut-off file lacks far more.
 _LENGTH_TOLERANCE_SECONDS = 0.01
 _MOST_REPORTED = 20
 _FILES_PER_TASK = 8
-_PART = ".part"
 
 
 # A file to check or make, with the one it is made from, if any: (source, target).
@@ -78,7 +77,7 @@ def resample_folder(
         raise InputError(f"no .wav file in {wanted} ({sample_rate} Hz): at least one is needed")
     if sources:
         target.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(target)
+        remove_partial_files(target)
     names = sorted({*sources, *wav_names(target)})
     files = [
         (source / name if source is not None and name in there else None, target / name)
@@ -107,8 +106,8 @@ def write_durations(folder: str | Path, tsv: str | Path) -> int:
         raise InputError(f"{folder}: no .wav file whose duration could go into {tsv}")
     lines = [f"{name}\t{round(audio_info(folder / name).seconds, 6)}\n" for name in names]
     tsv.parent.mkdir(parents=True, exist_ok=True)
-    with _whole_file(tsv) as part:
-        part.write_text("filename\tduration\n" + "".join(lines), encoding="utf-8")
+    with atomic_write(tsv) as partial_tsv:
+        partial_tsv.write_text("filename\tduration\n" + "".join(lines), encoding="utf-8")
     return len(names)
 
 
@@ -192,26 +191,12 @@ def _resample_file(source: Path, target: Path, sample_rate: int) -> None:
         raise InputError(f"{source}: holds samples that are no numbers (NaN or infinite)")
     if rate != sample_rate:
         audio = soxr.resample(audio, rate, sample_rate, quality="HQ")
-    with _whole_file(target) as part:
-        soundfile.write(part, to_16_bit(audio), sample_rate, subtype="PCM_16", format="WAV")
+    with atomic_write(target) as partial_target:
+        soundfile.write(
+            partial_target, to_16_bit(audio), sample_rate, subtype="PCM_16", format="WAV"
+        )
 
 
 def to_16_bit(audio: NDArray[np.float32]) -> NDArray[np.int16]:
     """Samples in [-1, 1) as 16-bit integers, rounded; what lies outside is clipped."""
     return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that becomes `path` once the block is done."""
-    part = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    for part in folder.glob(f".*{_PART}"):
-        part.unlink()

@@ -25,7 +25,7 @@ from desed_task.evaluation.prediction_files import read_operating_points, read_p
 from desed_task.evaluation.results import MetricValue, SystemMetrics, difference_lines, figure_table
 from desed_task.evaluation.score_files import TIME_COLUMNS, read_scores
 from desed_task.evaluation.truth import GroundTruth
-from desed_task.files import appearing
+from desed_task.files import atomic_write
 from desed_task.report import ReportSystem, write_report
 
 UNNAMED = "system"
@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     intervals: Intervals | None = None
     if args.bootstrap:
         intervals = bootstrap(metrics, replicates=args.bootstrap, seed=args.seed, progress=True)
-    with appearing(args.output / "metrics.json") as partial:
+    with atomic_write(args.output / "metrics.json") as partial:
         text = json.dumps(flat_figures(metrics, intervals), indent=1)
         partial.write_text(f"{text}\n", encoding="utf-8")
     written = [args.output / "metrics.json"]

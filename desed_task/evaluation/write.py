@@ -11,7 +11,7 @@ from desed_task.evaluation.libraries import event_based, report, segment_based
 from desed_task.evaluation.outputs import Boxes, Scores
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.evaluation.score_files import write_scores
-from desed_task.files import appearing
+from desed_task.files import atomic_write
 from desed_task.frames import FrameGrid
 from desed_task.report.roc_pictures import draw_psd_roc
 
@@ -65,11 +65,11 @@ def write_system(
         texts["event_f1.txt"] = report(event_based(events, task.truth))
         texts["segment_f1.txt"] = report(segment_based(events, task.truth))
     for name, text in texts.items():
-        with appearing(folder / name) as partial:
+        with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     for number, scenario in enumerate(("psds1", "psds2"), start=1):
         if scenario in metrics.rocs:
-            with appearing(folder / f"psd_roc_{number}.png") as partial:
+            with atomic_write(folder / f"psd_roc_{number}.png") as partial:
                 roc = metrics.rocs[scenario]
                 draw_psd_roc(roc, classes, partial, title or folder.name)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from desed_task.files import appearing
+from desed_task.files import atomic_write
 from desed_task.report.drawing import DPI
 from desed_task.report.parts import (
     Picture,
@@ -65,7 +65,7 @@ def write_report(
     (folder / PICTURES).mkdir(parents=True, exist_ok=True)
     _write_pictures(folder / PICTURES, sections)
     for name, text in pages.items():
-        with appearing(folder / name) as partial:
+        with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     return folder / PAGE
 
@@ -89,7 +89,7 @@ def _write_pictures(folder: Path, sections: Sequence[Section]) -> None:
     """Write the sections' pictures and remove all other PNG files."""
     pictures = [block for part in sections for block in part.blocks if isinstance(block, Picture)]
     for picture in pictures:
-        with appearing(folder / picture.name) as partial:
+        with atomic_write(folder / picture.name) as partial:
             partial.write_bytes(picture.png)
     for path in set(folder.glob("*.png")) - {folder / picture.name for picture in pictures}:
         path.unlink()

@@ -12,7 +12,7 @@ import yaml
 from desed_task import __version__
 from desed_task.evaluation import Intervals, bootstrap, evaluate, write_system
 from desed_task.evaluation.results import difference_lines, figure_table
-from desed_task.files import appearing
+from desed_task.files import atomic_write
 from desed_task.report import ReportSystem, write_report
 from local.audio_sets import test_sets
 from local.config.load import Config
@@ -257,5 +257,5 @@ def write_metrics(figures: Mapping[str, Any], config: Config, path: Path) -> Non
         **versions,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with appearing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

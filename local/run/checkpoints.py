@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from desed_task.errors import InputError
-from desed_task.files import appearing
+from desed_task.files import atomic_write
 from local.config.load import Config, build_config, merge, read_composed
 from local.config.published import DEFAULTS, convert_weights, from_published, is_published
 
@@ -108,7 +108,7 @@ def _load(content: bytes) -> Any:
 def add_to_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Add plain values to a checkpoint of ours; the file is replaced as a whole."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    with appearing(path) as partial:
+    with atomic_write(path) as partial:
         torch.save(checkpoint | dict(content), partial)
 
 

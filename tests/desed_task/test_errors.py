@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from desed_task.errors import InputError, Terminated, run_cli
+from desed_task.errors import InputError, Terminated, listing, run_cli, shortened
 
 
 class Broken(Dataset[torch.Tensor]):
@@ -53,3 +53,16 @@ def test_statuses(capsys: pytest.CaptureFixture[str]) -> None:
 def test_other_errors_are_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         run_cli(lambda: sys.exit(1 // 0))
+
+
+def test_lists_in_messages_are_short() -> None:
+    assert shortened([]) == ""
+    assert shortened(["a", 2, "c"]) == "a, 2, c"
+    assert shortened("abcdefg") == "a, b, c and 4 more"
+    assert shortened("abcdefg", most=6) == "a, b, c, d, e, f and 1 more"
+
+
+def test_one_problem_is_the_message_and_several_are_counted() -> None:
+    assert listing("f.tsv", ["f.tsv:3: x"]) == "f.tsv:3: x"
+    assert listing("f.tsv", ["a", "b"]) == "f.tsv: 2 problems:\n  a\n  b"
+    assert listing("f.tsv", list("abc"), most=2) == "f.tsv: 3 problems, the first 2:\n  a\n  b"

@@ -332,37 +332,6 @@ def test_a_resumed_run_sees_what_the_uninterrupted_one_would(
     assert len({(names, loudness) for _, names, loudness in whole}) == 12  # new draws each epoch
 
 
-def test_packed_stores_give_the_same_batches(
-    tree: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """With them, no WAV file is read for a batch; without, nothing is packed."""
-
-    def batches(data: DesedDataModule) -> list[Batch]:
-        loaders = [data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()]
-        return [batch for loader in loaders for batch in loader]
-
-    expected = batches(module(tree))
-    assert not list(tree.glob("*.store"))
-    packed = module(tree, "data.packed=true")
-    assert len(list(tree.glob("*_16k.store"))) == 6
-    monkeypatch.setattr("desed_task.dataio.datasets.read_excerpt", None)
-    for found, batch in zip(batches(packed), expected, strict=True):
-        assert found.audio.dtype == batch.audio.dtype == torch.int16
-        assert torch.equal(found.audio, batch.audio)
-        assert torch.equal(found.targets, batch.targets)
-        assert found.names == batch.names
-    write_tone(tree / "weak_16k" / "weak3.wav", 0.7)
-    module(tree, "data.packed=true")
-    assert caplog.text.count("the packed store is made again") == 1
-
-
-def test_a_run_that_prepared_nothing_names_the_store_it_lacks(tree: Path) -> None:
-    module(tree)
-    config = configure(tree, "data.packed=true")
-    with pytest.raises(InputError, match=r"weak_16k\.store.*its set makes it again"):
-        DesedDataModule(config, config.grid, tree / "missing.tsv").setup("fit")
-
-
 def test_audio_is_float_on_the_device(tree: Path) -> None:
     data = module(tree)
     batch = next(iter(data.train_dataloader()))

@@ -187,7 +187,7 @@ def test_an_interrupted_run_leaves_nothing_that_is_trusted(
 
     def interrupted(path: Path, audio: NDArray[np.floating], *args: Any, **kwargs: Any) -> None:
         write(path, audio[: len(audio) // 2], *args, **kwargs)
-        if ".b.wav" in str(path):
+        if "/.b." in str(path):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(prepare.soundfile, "write", interrupted)
@@ -195,7 +195,7 @@ def test_an_interrupted_run_leaves_nothing_that_is_trusted(
         resample(folders)
     assert os.listdir(folders[1]) == ["a.wav"]  # short, as written above
     monkeypatch.undo()
-    killed = folders[1] / ".b.wav.4711.part"  # what a run that was killed leaves
+    killed = folders[1] / ".b.partial-4711.wav"  # what a run that was killed leaves
     killed.write_bytes(b"half")
     assert resample(folders) == Prepared(made=3, kept=0)
     assert sorted(os.listdir(folders[1])) == ["a.wav", "b.wav", "c.wav"]
@@ -206,15 +206,15 @@ def test_a_file_gets_its_name_only_when_it_is_whole(
 ) -> None:
     write_tone(folders[0] / "a.wav", 0.2, 44100)
     seen = []
-    replace = os.replace
+    replace = Path.replace
 
-    def watched(part: Path, path: Path) -> None:
-        seen.append((os.path.dirname(part), os.path.exists(path), audio_info(part).frames))
-        replace(part, path)
+    def watched(partial: Path, path: Path) -> None:
+        seen.append((partial.parent, path.exists(), audio_info(partial).frames))
+        replace(partial, path)
 
-    monkeypatch.setattr(prepare.os, "replace", watched)
+    monkeypatch.setattr(Path, "replace", watched)
     resample(folders)
-    assert seen == [(str(folders[1]), False, 3200)]
+    assert seen == [(folders[1], False, 3200)]
 
 
 def test_a_disk_that_cannot_be_written_is_reported(
@@ -225,7 +225,7 @@ def test_a_disk_that_cannot_be_written_is_reported(
     def full(part: Path, path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prepare.os, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(InputError, match=r"a\.wav: cannot be written: .*No space left"):
         resample(folders)
 

@@ -86,15 +86,15 @@ def test_an_earlier_report_is_replaced_and_the_page_comes_last(
     (pictures / "stale.png").write_bytes(b"old")
     (pictures / "mine.txt").write_text("kept")
     order = []
-    appearing = page.appearing
+    atomic_write = page.atomic_write
 
     @contextmanager
     def noted(path: Path) -> Iterator[Path]:
-        with appearing(path) as partial:
+        with atomic_write(path) as partial:
             yield partial
         order.append(path.name)
 
-    monkeypatch.setattr(page, "appearing", noted)
+    monkeypatch.setattr(page, "atomic_write", noted)
     system = single({"a": [(0.0, 1.0, "Cat")]}, 0.9)
     write_report(tmp_path, [system], title="t")
     assert order[-2:] == ["report.md", "report.html"]
