@@ -14,6 +14,7 @@ from pydantic import ValidationError, model_validator
 
 from desed_task.errors import InputError
 from desed_task.frames import FrameGrid
+from local.config.retired import RETIRED, drop_retired
 from local.config.schema import (
     Augs,
     CrossTask,
@@ -155,7 +156,7 @@ def override_config(config: Config, overrides: Iterable[str]) -> Config:
 def build_config(raw: Mapping[str, Any], source: str) -> Config:
     """Check a nested mapping; `source` names it in messages."""
     try:
-        return Config.model_validate(dict(raw))
+        return Config.model_validate(drop_retired(raw, source))
     except ValidationError as error:
         lines = [f"{source}: {_explain(problem)}" for problem in error.errors()]
         raise InputError("\n       ".join(lines)) from None
@@ -194,6 +195,10 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 def _overridden(raw: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     for override in overrides:
+        if override.partition("=")[0].strip() in RETIRED:  # `build_config` says so
+            name, retired = override.partition("=")[0].strip().split(".")
+            raw = merge(raw, {name: {retired: None}})
+            continue
         path, separator, text = override.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not separator or not all(keys):

@@ -120,7 +120,6 @@ class Data(Section):
     eval_dur: str | None
     audio_max_len: Positive
     fs: PositiveInt
-    packed: bool
 
     @model_validator(mode="after")
     def _second_test_set_is_whole(self) -> "Data":

@@ -209,3 +209,14 @@ def test_documentation_has_every_key_and_the_conversion_table() -> None:
         assert f"| {' | '.join(cells)} |".replace("|  |", "| |") in text, key
     for label in CLASSES:
         assert label in text
+
+
+def test_retired_key_is_ignored_with_a_note(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = _written(tmp_path, f"extends: {CONFS / 'sed.yaml'}\ndata: {{packed: true}}")
+    assert load_config(path) == _sed()
+    assert "data.packed: no longer used: ignored" in caplog.text
+    assert _sed("data.packed=true") == _sed()
+    with pytest.raises(InputError, match=r"data\.pack: unknown key"):
+        load_config(_written(tmp_path, f"extends: {CONFS / 'sed.yaml'}\ndata: {{pack: true}}"))
