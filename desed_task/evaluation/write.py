@@ -13,7 +13,6 @@ from desed_task.evaluation.results import SystemMetrics
 from desed_task.evaluation.score_files import write_scores
 from desed_task.files import atomic_write
 from desed_task.frames import FrameGrid
-from desed_task.report.roc_pictures import draw_psd_roc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,14 +23,12 @@ def write_system(
     metrics: SystemMetrics,
     grid: FrameGrid,
     *,
-    title: str | None = None,
     raw_scores: NDArray[np.floating] | None = None,
 ) -> None:
-    """Write a system's events, reports, curves and scores.
+    """Write a system's events, reports and scores.
 
     Files: `events_T.tsv` (T the F1 threshold, `tuned` where each class has its own),
-    `event_f1.txt` and `segment_f1.txt` as sed_eval prints them, `psd_roc_1.png`, `psd_roc_2.png`
-    (over all thresholds; left out where the score is undefined), `scores/postprocessed/CLIP.tsv`
+    `event_f1.txt` and `segment_f1.txt` as sed_eval prints them, `scores/postprocessed/CLIP.tsv`
     or, of bounding boxes, `boxes.tsv` with their confidences, and `scores/raw/CLIP.tsv` if raw
     scores are given. Each file is complete when it appears.
 
@@ -39,7 +36,6 @@ def write_system(
         folder: made if it is not there.
         metrics: what `evaluate` found.
         grid: time axis of the scores.
-        title: the system's name in the pictures; the folder's name if None.
         raw_scores: the network's probabilities, of the shape of the scores.
 
     Raises:
@@ -67,11 +63,6 @@ def write_system(
     for name, text in texts.items():
         with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
-    for number, scenario in enumerate(("psds1", "psds2"), start=1):
-        if scenario in metrics.rocs:
-            with atomic_write(folder / f"psd_roc_{number}.png") as partial:
-                roc = metrics.rocs[scenario]
-                draw_psd_roc(roc, classes, partial, title or folder.name)
 
 
 def _tsv(table: "pd.DataFrame") -> str:

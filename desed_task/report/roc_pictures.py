@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from desed_task.evaluation.psds import PsdRoc, RocCurve
+from desed_task.evaluation.results import SystemMetrics
+from desed_task.files import atomic_write
 from desed_task.report.drawing import (
     WIDTH,
     Dash,
@@ -26,15 +28,25 @@ TRUE_POSITIVES = "true positive ratio"
 PANELS_PER_ROW = 4
 
 
-def draw_psd_roc(roc: PsdRoc, classes: Sequence[str], path: str | Path, title: str) -> None:
-    """Draw the effective curve and the curve of each class into a PNG file.
+def write_psd_rocs(folder: str | Path, metrics: SystemMetrics, *, title: str) -> None:
+    """Write `psd_roc_1.png` and `psd_roc_2.png`: the exact curves of a system and of its classes.
+
+    A scenario whose PSDS is undefined gets no file.
 
     Args:
-        roc: the curves.
-        classes: class names by index.
-        path: the file.
-        title: what is drawn; the score is put behind it.
+        folder: an existing folder.
+        metrics: result of `evaluate`.
+        title: beginning of the pictures' titles; the PSDS follows.
     """
+    classes = metrics.scoring_input.truth.classes
+    for number, scenario in enumerate(("psds1", "psds2"), start=1):
+        if scenario in metrics.rocs:
+            with atomic_write(Path(folder) / f"psd_roc_{number}.png") as partial:
+                partial.write_bytes(all_curves(metrics.rocs[scenario], classes, title))
+
+
+def all_curves(roc: PsdRoc, classes: Sequence[str], title: str) -> bytes:
+    """PNG with the effective curve and the curve of each class of one system."""
     figure = new_figure(5.5, width=9)
     axes = figure.add_subplot()
     areas = roc.class_psds()
@@ -64,7 +76,7 @@ def draw_psd_roc(roc: PsdRoc, classes: Sequence[str], path: str | Path, title: s
         title=f"{plain(title, 60)}: {roc.scenario.name} = {roc.psds:.4f}",
     )
     figure.legend(loc="outside right upper", title="class (share of the area)", fontsize="small")
-    Path(path).write_bytes(to_png(figure))
+    return to_png(figure)
 
 
 def effective_curves(

@@ -13,7 +13,7 @@ from desed_task import __version__
 from desed_task.evaluation import Intervals, bootstrap, evaluate, write_system
 from desed_task.evaluation.results import difference_lines, figure_table
 from desed_task.files import atomic_write
-from desed_task.report import ReportSystem, write_report
+from desed_task.report import ReportSystem, write_psd_rocs, write_report
 from local.audio_sets import test_sets
 from local.config.load import Config
 from local.data import DesedDataModule, LabelledSet
@@ -170,9 +170,10 @@ def write_test_set(
             folder / system.name,
             system.metrics,
             config.grid,
-            title=f"{system.name}, {part.name} set",
             raw_scores=predicted.raw_scores() if _is_main(method, config) else None,
         )
+        title = f"{system.name}, {part.name} set"
+        write_psd_rocs(folder / system.name, system.metrics, title=title)
     systems = [each.system for each in judged]
     intervals = _intervals(systems, config)
     if intervals is not None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from desed_task.evaluation import EventTable, OperatingPoints, evaluate
-from desed_task.report import ReportSystem, page, write_report
+from desed_task.evaluation import EventTable, OperatingPoints, Scores, evaluate
+from desed_task.report import ReportSystem, page, write_psd_rocs, write_report
 from desed_task.report.clip_pictures import log_mel
 from tests.support import cases
 from tests.support.audio_files import cut_off, write_tone
@@ -106,6 +107,20 @@ def test_an_earlier_report_is_replaced_and_the_page_comes_last(
     write_report(tmp_path, [system], title="t")
     again = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert again == first
+
+
+def test_psd_roc_pictures_of_defined_scores_only(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth = cases.random_truth(rng, 8)
+    scores = Scores(cases.random_scores(rng, truth), list(truth.events), cases.GRID)
+    write_psd_rocs(tmp_path, evaluate(scores, truth), title="student <1>")
+    assert {path.name for path in tmp_path.iterdir()} == {"psd_roc_1.png", "psd_roc_2.png"}
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            assert image.format == "PNG"
+        path.unlink()
+    write_psd_rocs(tmp_path, single({"a": []}).metrics, title="no true event")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unsuitable_systems_are_refused(tmp_path: Path) -> None:
