@@ -3,8 +3,9 @@
 # make bench  all benchmarks in a small size (some 25 minutes on two idle, slow cores), JSON to bench_results/
 # make bench-evaluation   the evaluation against the plain route (about 10 minutes)
 # make bench-step   the training step by part, a plain one beside it (some minutes on two idle cores)
-# All create .venv and install requirements.lock (and requirements-nodeps.lock) in it, once.
-# Another environment is used with PYTHON=...: make PYTHON=python test
+# All create .venv from requirements.lock and requirements-nodeps.lock, once. Tests, lint and the benchmarks that compare with
+# other libraries add requirements-test.lock, which needs a C++ compiler.
+# To use another environment: make PYTHON=python test
 
 # Tests start many processes: without kept bytecode each compiles its libraries anew, in three times the time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -13,13 +14,23 @@ BOOTSTRAP ?= python3
 
 ifeq ($(origin PYTHON),undefined)
 PYTHON := .venv/bin/python
-ENVIRONMENT := .venv/installed-$(shell cat requirements.lock requirements-nodeps.lock | cksum | cut -d' ' -f1)
+checksum = $(shell cat $(1) | cksum | cut -d' ' -f1)
+ENVIRONMENT := .venv/installed-$(call checksum,requirements.lock requirements-nodeps.lock)
+TEST_ENVIRONMENT := $(ENVIRONMENT)-$(call checksum,requirements-test.lock)
 endif
 
 .PHONY: demo test lint coverage bench bench-evaluation bench-step
 
+FINISHED_DEMO := $(lastword $(sort $(wildcard exp/demo/version_*/metrics_test/metrics.json)))
+
+ifneq ($(FINISHED_DEMO),)
+demo:
+	@echo "The demo has been trained and tested: $(dir $(FINISHED_DEMO))report.html"
+	@echo "To start anew: rm -r exp/demo && make demo"
+else
 demo: $(ENVIRONMENT) demo_data
 	$(PYTHON) train_sed.py --conf_file confs/demo.yaml --log_dir exp/demo
+endif
 
 demo_data: | $(ENVIRONMENT)
 	rm -rf demo_data.partial
@@ -28,35 +39,40 @@ demo_data: | $(ENVIRONMENT)
 test coverage: export OMP_NUM_THREADS ?= 1
 TESTS := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: $(ENVIRONMENT)
+test: $(TEST_ENVIRONMENT)
 	$(TESTS)
 
-coverage: $(ENVIRONMENT)
+coverage: $(TEST_ENVIRONMENT)
 	$(TESTS) --cov --cov-report=term --cov-fail-under=90
 
-bench: $(ENVIRONMENT)
+bench: $(TEST_ENVIRONMENT)
 	$(PYTHON) -m benchmarks all
 
-bench-evaluation: $(ENVIRONMENT)
+bench-evaluation: $(TEST_ENVIRONMENT)
 	$(PYTHON) -m benchmarks evaluation
 
 bench-step: $(ENVIRONMENT)
 	$(PYTHON) -m benchmarks step --reference
 
-lint: $(ENVIRONMENT)
+lint: $(TEST_ENVIRONMENT)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	if command -v shellcheck >/dev/null; then shellcheck conda_create_environment.sh .ci/run; fi
 
 ifdef ENVIRONMENT
+INSTALL := .venv/bin/python -m pip install --quiet --no-compile
+
 $(ENVIRONMENT): requirements.lock requirements-nodeps.lock
 	@$(BOOTSTRAP) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(BOOTSTRAP) is older than Python 3.11: make BOOTSTRAP=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(BOOTSTRAP) -m venv .venv
-	.venv/bin/python -m pip install --quiet --no-compile --requirement requirements.lock
-	.venv/bin/python -m pip install --quiet --no-compile --no-deps --no-build-isolation \
-		--requirement requirements-nodeps.lock
-	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(INSTALL) --requirement requirements.lock
+	$(INSTALL) --no-deps --requirement requirements-nodeps.lock
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(TEST_ENVIRONMENT): requirements-test.lock | $(ENVIRONMENT)
+	$(INSTALL) --no-deps --requirement requirements-test.lock
 	touch $@
 endif

@@ -1,18 +1,14 @@
-"""Real files that lie beside the repository, in `shared/`."""
+"""Files that lie beside the repository, in `shared/`."""
 
-import os
 from pathlib import Path
 
-import pytest
-
 from tests.support.paths import ROOT
+from tests.support.required import skip_or_fail
 
 
 def shared_path(name: str) -> Path:
-    """A file or folder of `shared/`; without it the test fails in CI and is skipped elsewhere."""
+    """Return a file or folder of `shared/`; a test without it is skipped or fails."""
     path = ROOT.parent / "shared" / name
     if not path.exists():
-        if os.environ.get("CI"):
-            pytest.fail(f"{path} is missing, and CI must run this test")
-        pytest.skip(f"{path} is not there")
+        skip_or_fail(f"{path} does not exist")
     return path

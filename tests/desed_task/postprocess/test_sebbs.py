@@ -1,4 +1,3 @@
-import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -16,6 +15,7 @@ from desed_task.postprocess.sebbs import (
     find_segments,
     merge_segments,
 )
+from tests.support.required import skip_or_fail
 
 Floats = NDArray[np.float64]
 Box = tuple[float, float, float]  # onset, offset, confidence
@@ -37,13 +37,11 @@ def own_boxes(
 def package_boxes(
     rows: Floats, edges: Floats, step_seconds: float, merge: tuple[float, float]
 ) -> list[list[Box]]:
-    """The same by the authors' package, which must be there in CI."""
+    """Boxes of each clip by the authors' package."""
     try:
         from sebbs.csebbs import CSEBBsPredictor
     except ModuleNotFoundError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"{error}, and CI must run this test")
-        pytest.skip(str(error))
+        skip_or_fail(str(error))
     predictor = CSEBBsPredictor(
         step_filter_length=step_seconds,
         merge_threshold_abs=merge[0],
