@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 
 from desed_task.evaluation.events import Floats
-from desed_task.evaluation.resampling import HEADLINES, resampled_figures
-from desed_task.evaluation.results import MetricValue, SystemMetrics
+from desed_task.evaluation.resampling import resampled_figures
+from desed_task.evaluation.results import HEADLINE_METRICS, MetricValue, SystemMetrics
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Confidence intervals of some systems' `HEADLINES`, and of how much systems differ.
+    """Confidence intervals of some systems' `HEADLINE_METRICS`, and of how much systems differ.
 
     Args:
         replicates: how many resampled sets they are from.
@@ -71,7 +71,7 @@ def bootstrap(
     confidence: float = 0.95,
     progress: bool = False,
 ) -> Intervals:
-    """Percentile intervals of every system's `HEADLINES`, and of each pair's differences.
+    """Percentile intervals of every system's `HEADLINE_METRICS`, and of each pair's differences.
 
     A resampled set has as many clips as the truth, drawn from them with replacement; its
     figures are what `evaluate` gives for it. It is the same for all systems, so differences are
@@ -97,7 +97,7 @@ def bootstrap(
     weights = draw(len(clips), replicates, seed)
     drawn = _figures_of_draws(systems, clips, weights, progress=progress)
     point = {
-        system: np.array([getattr(metrics, name) for name in HEADLINES], dtype=np.float64)
+        system: np.array([getattr(metrics, name) for name in HEADLINE_METRICS], dtype=np.float64)
         for system, metrics in systems.items()
     }
     return Intervals(
@@ -147,7 +147,7 @@ def _figures_of_draws(
     *,
     progress: bool,
 ) -> dict[str, Floats]:
-    """Each system's `HEADLINES` of every draw, `(replicates, headlines)`; NaN is undefined."""
+    """Each system's headline metrics of every draw, `(replicates, metrics)`; NaN: undefined."""
     from tqdm import tqdm
 
     drawn = {}
@@ -159,7 +159,7 @@ def _figures_of_draws(
             order = [place[name] for name in metrics.scoring_input.truth.events]
             rows = []
             for figures in resampled_figures(metrics, weights[:, order]):
-                rows.append([figures[name] for name in HEADLINES])
+                rows.append([figures[name] for name in HEADLINE_METRICS])
                 bar.update()
             drawn[system] = np.array(rows, dtype=np.float64)
     return drawn
@@ -169,7 +169,7 @@ def _intervals(point: Floats, drawn: Floats, confidence: float) -> dict[str, Int
     """Of all headlines: values `(headlines,)` and those of the draws `(replicates, headlines)`."""
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     intervals = {}
-    for name, value, column in zip(HEADLINES, point.tolist(), drawn.T, strict=True):
+    for name, value, column in zip(HEADLINE_METRICS, point.tolist(), drawn.T, strict=True):
         defined = column[~np.isnan(column)]
         known = bool(len(defined)) and not np.isnan(value)
         low, high = np.quantile(defined, tails).tolist() if known else (None, None)

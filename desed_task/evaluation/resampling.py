@@ -11,27 +11,13 @@ from desed_task.evaluation.events import Floats, sums
 from desed_task.evaluation.exact_psds import ClassChanges, class_changes
 from desed_task.evaluation.intersection import IntersectionTallies
 from desed_task.evaluation.psds import Scenario, combine, operating_point_roc
-from desed_task.evaluation.results import MetricValue, SystemMetrics
+from desed_task.evaluation.results import HEADLINE_METRICS, MetricValue, SystemMetrics
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.evaluation.thinning import thin
 
-HEADLINES = (
-    "psds1_psds_eval",
-    "psds2_psds_eval",
-    "psds1_sed_scores_eval",
-    "psds2_sed_scores_eval",
-    "event_f1_macro",
-    "event_f1_micro",
-    "segment_f1_macro",
-    "segment_f1_micro",
-    "intersection_f1_macro",
-    "intersection_f1_macro_occurring",
-    "intersection_f1_micro",
-)
-
 
 def resampled_figures(metrics: SystemMetrics, weights: Floats) -> Iterator[dict[str, MetricValue]]:
-    """The `HEADLINES` of resampled sets, one set after the other.
+    """The `HEADLINE_METRICS` of resampled sets, one set after the other.
 
     They are what `evaluate` gives with the same options for a truth, and a system's output, in
     which each clip is there as often as its weight says, under new names. Every decision lies
@@ -51,7 +37,7 @@ def resampled_figures(metrics: SystemMetrics, weights: Floats) -> Iterator[dict[
             {} if decisions is None else decisions.counts(of_set).f_scores()
         )
         figures |= {name: area.psds(of_set) for name, area in areas.items()}
-        yield {name: figures.get(name) for name in HEADLINES}
+        yield {name: figures.get(name) for name in HEADLINE_METRICS}
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,20 @@ if TYPE_CHECKING:
 MetricValue = float | None
 NOT_FLAT = ("per_class", "cross_triggers", "rocs", "operating_rocs", "scoring_input", "library")
 CHECK_TOLERANCE = 1e-9
+# Fields of `SystemMetrics` that tables show and that intervals are computed for, with their titles.
+HEADLINE_METRICS = {
+    "psds1_sed_scores_eval": "PSDS1 (exact)",
+    "psds1_psds_eval": "PSDS1 (operating points)",
+    "psds2_sed_scores_eval": "PSDS2 (exact)",
+    "psds2_psds_eval": "PSDS2 (operating points)",
+    "event_f1_macro": "event-based F1, macro",
+    "event_f1_micro": "event-based F1, micro",
+    "segment_f1_macro": "segment-based F1, macro",
+    "segment_f1_micro": "segment-based F1, micro",
+    "intersection_f1_macro": "intersection-based F1, macro over found classes",
+    "intersection_f1_macro_occurring": "intersection-based F1, macro",
+    "intersection_f1_micro": "intersection-based F1, micro",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,20 +175,20 @@ def named(values: Floats, classes: Sequence[str]) -> dict[str, MetricValue]:
     }
 
 
-def figure_table(
-    rows: Mapping[str, str], systems: Mapping[str, Mapping[str, Any]], heading: str = ""
+def metric_table(
+    titles: Mapping[str, str], systems: Mapping[str, Mapping[str, Any]], heading: str = ""
 ) -> str:
-    """Figures as text, one system beside the other.
+    """Table of metrics as text: one row per metric, one column per system.
 
     Args:
-        rows: a figure's name by the row's title.
-        systems: each system's figures by name; None, or no such name, is shown as "-".
-        heading: stands above the titles.
+        titles: the rows' titles by metric name.
+        systems: each system's metrics by name; None, or a missing name, is shown as "-".
+        heading: text above the titles.
     """
-    title_width = max(map(len, (heading, *rows))) + 2
+    title_width = max(map(len, (heading, *titles.values()))) + 2
     widths = {system: max(10, len(system) + 2) for system in systems}
     lines = [f"{heading:<{title_width}}" + "".join(f"{n:>{w}}" for n, w in widths.items())]
-    for title, name in rows.items():
+    for name, title in titles.items():
         cells = [f"{_shown(systems[n].get(name)):>{width}}" for n, width in widths.items()]
         lines.append(f"{title:<{title_width}}" + "".join(cells))
     return "\n".join(lines)

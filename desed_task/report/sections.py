@@ -21,8 +21,8 @@ from desed_task.report.score_pictures import Bar, Dot
 from desed_task.report.tables import (
     class_table,
     differences_tables,
-    headline_figures,
     headline_table,
+    headline_titles,
     interval_of,
     interval_words,
     judged_table,
@@ -61,7 +61,7 @@ def headlines(source: Source) -> Section:
             for number, system in enumerate(source.systems)
             if getattr(system.metrics, name) is not None
         }
-        for title, name in headline_figures(source.systems).items()
+        for name, title in headline_titles(source.systems).items()
     }
     dots = {title: of_systems for title, of_systems in dots.items() if of_systems}
     if dots:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from desed_task.evaluation.event_based import OFFSET_COLLAR, ONSET_COLLAR
-from desed_task.evaluation.results import ClassMetrics, MetricValue, SystemMetrics
+from desed_task.evaluation.results import HEADLINE_METRICS, ClassMetrics, MetricValue, SystemMetrics
 from desed_task.report.analysis import (
     BoundaryErrors,
     ClipFigures,
@@ -32,30 +32,16 @@ from desed_task.report.parts import (
 if TYPE_CHECKING:
     from desed_task.evaluation.bootstrap import Interval
 
-PSDS_FIGURES = {
-    "PSDS1 (exact)": "psds1_sed_scores_eval",
-    "PSDS1 ({points})": "psds1_psds_eval",
-    "PSDS2 (exact)": "psds2_sed_scores_eval",
-    "PSDS2 ({points})": "psds2_psds_eval",
-}
-F1_FIGURES = {
-    "event-based F1, macro": "event_f1_macro",
-    "event-based F1, micro": "event_f1_micro",
-    "segment-based F1, macro": "segment_f1_macro",
-    "segment-based F1, micro": "segment_f1_micro",
-    "intersection-based F1, macro over found classes": "intersection_f1_macro",
-    "intersection-based F1, macro": "intersection_f1_macro_occurring",
-    "intersection-based F1, micro": "intersection_f1_micro",
-}
+PSDS_TITLES = {name: title for name, title in HEADLINE_METRICS.items() if "psds" in name}
 
 
-def headline_figures(systems: Sequence[ReportSystem]) -> dict[str, str]:
-    """Fields of `SystemMetrics` by the title of their row."""
+def headline_titles(systems: Sequence[ReportSystem]) -> dict[str, str]:
+    """The rows' titles by field of `SystemMetrics`, with the number of operating points."""
     numbers = {n for n in map(n_points, systems) if n}
-    points = "operating points"
-    if len(numbers) == 1:
-        points = f"{numbers.pop()} {points}"
-    return {title.format(points=points): name for title, name in PSDS_FIGURES.items()} | F1_FIGURES
+    if len(numbers) != 1:
+        return HEADLINE_METRICS
+    points = f"{numbers.pop()} operating points"
+    return {k: title.replace("operating points", points) for k, title in HEADLINE_METRICS.items()}
 
 
 def n_points(system: ReportSystem) -> int:
@@ -67,7 +53,7 @@ def n_points(system: ReportSystem) -> int:
 def headline_table(source: Source) -> Table:
     """All figures of all systems, with their intervals."""
     rows = []
-    for title, name in headline_figures(source.systems).items():
+    for name, title in headline_titles(source.systems).items():
         cells = [
             shown_interval(getattr(system.metrics, name), interval_of(source, system.name, name))
             for system in source.systems
@@ -129,7 +115,7 @@ def _differences_from(
     source: Source, first: str, pairs: Mapping[str, Mapping[str, "Interval"]]
 ) -> Table:
     """One system minus others, by their names and the figures'."""
-    titles = {name: title for title, name in headline_figures(source.systems).items()}
+    titles = headline_titles(source.systems)
     found = {name: None for of_pair in pairs.values() for name in of_pair}  # in order
     ordered = [name for name in titles if name in found]
     ordered += [name for name in found if name not in titles]
@@ -212,9 +198,11 @@ def class_table(system: ReportSystem) -> Table:
         "intersection F1": lambda m: shown(m.intersection_f1, 3),
         "correct (intersection)": lambda m: _whole(m.intersection_true_positives),
     }
-    for title, name in PSDS_FIGURES.items():
+    for name, title in PSDS_TITLES.items():
         if any(getattr(m, name) is not None for m in per_class.values()):
-            columns[title.format(points=f"{n_points(system)} points")] = _psds_column(name)
+            columns[title.replace("operating points", f"{n_points(system)} points")] = _psds_column(
+                name
+            )
     rows = [
         row(class_name(label), *(text(metrics) for text in columns.values()))
         for label, metrics in per_class.items()

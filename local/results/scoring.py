@@ -11,7 +11,7 @@ import yaml
 
 from desed_task import __version__
 from desed_task.evaluation import Intervals, bootstrap, evaluate, write_system
-from desed_task.evaluation.results import difference_lines, figure_table
+from desed_task.evaluation.results import HEADLINE_METRICS, difference_lines, metric_table
 from desed_task.files import atomic_write
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
 from local.audio_sets import test_sets
@@ -33,18 +33,10 @@ VERSIONED = (
     "sed_eval",
     "sed_scores_eval",
 )
-# Rows of the printed table: figures by title.
-HEADLINES = {
-    "PSDS1 (operating points)": "psds1_psds_eval",
-    "PSDS1 (exact)": "psds1_sed_scores_eval",
-    "PSDS2 (operating points)": "psds2_psds_eval",
-    "PSDS2 (exact)": "psds2_sed_scores_eval",
-    "event-based macro-F1": "event_f1_macro",
-    "segment-based macro-F1": "segment_f1_macro",
-    "intersection-based macro-F1": "intersection_f1_macro",
-    "SOD accuracy": "sod_accuracy",
-    "SOD macro-F1": "sod_f1_macro",
-    "SOD and SED agree": "sod_sed_agreement",
+PRINTED = HEADLINE_METRICS | {
+    "sod_accuracy": "SOD accuracy",
+    "sod_f1_macro": "SOD macro-F1",
+    "sod_sed_agreement": "SOD and SED agree",
 }
 
 
@@ -118,10 +110,8 @@ def report(
 
 def headline_table(figures: Mapping[str, Any], systems: Sequence[str], set_name: str) -> str:
     """A test set's headline figures, one system beside the other."""
-    of_system = {
-        name: {key: figures.get(f"{name}/{key}") for key in HEADLINES.values()} for name in systems
-    }
-    return figure_table(HEADLINES, of_system, set_name)
+    of_system = {name: {key: figures.get(f"{name}/{key}") for key in PRINTED} for name in systems}
+    return metric_table(PRINTED, of_system, set_name)
 
 
 def judge_networks(

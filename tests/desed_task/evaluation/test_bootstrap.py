@@ -20,17 +20,18 @@ from desed_task.evaluation import (
     SystemMetrics,
     evaluate,
 )
-from desed_task.evaluation.bootstrap import HEADLINES, bootstrap, draw
+from desed_task.evaluation.bootstrap import bootstrap, draw
 from desed_task.evaluation.events import EventTable
 from desed_task.evaluation.exact_psds import class_changes
 from desed_task.evaluation.resampling import resampled_figures
+from desed_task.evaluation.results import HEADLINE_METRICS
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.evaluation.thinning import thin
 from tests.desed_task.evaluation.test_real_predictions import rebuilt, truth_in
 from tests.support import cases
 from tests.support.shared_data import shared_path
 
-OF_SCORES = [name for name in HEADLINES if name.endswith("sed_scores_eval")]
+OF_SCORES = [name for name in HEADLINE_METRICS if name.endswith("sed_scores_eval")]
 WIDE = {"psds1": replace(PSDS1, max_efpr=2000.0), "psds2": replace(PSDS2, max_efpr=2000.0)}
 ODD = {
     "psds1": replace(PSDS1, alpha_ct=1.0, alpha_st=0.3, max_efpr=700.0),
@@ -81,7 +82,7 @@ def judge_copies(
 
 
 def headlines(metrics: SystemMetrics) -> dict[str, float | None]:
-    return {name: getattr(metrics, name) for name in HEADLINES}
+    return {name: getattr(metrics, name) for name in HEADLINE_METRICS}
 
 
 def assert_same(found: dict[str, float | None], expected: dict[str, float | None]) -> None:
@@ -175,8 +176,8 @@ def test_a_resampled_set_gives_what_evaluate_gives_for_copied_clips(
     for figures, of_copies in zip(found, expected, strict=True):
         assert_same(figures, headlines(of_copies))
     assert_same(found[0], headlines(metrics))
-    assert list(found[-1].values()) == [None] * len(HEADLINES)
-    given = HEADLINES if "scores" in said else set(HEADLINES) - set(OF_SCORES)
+    assert list(found[-1].values()) == [None] * len(HEADLINE_METRICS)
+    given = HEADLINE_METRICS if "scores" in said else set(HEADLINE_METRICS) - set(OF_SCORES)
     assert all(figures[n] is not None for figures in found[:-1] for n in given)
     assert len({round(figures["psds2_psds_eval"] or 0, 6) for figures in found}) > 5
 
@@ -235,7 +236,7 @@ def test_intervals_are_percentiles_over_sets_that_all_systems_share(
     assert (intervals.replicates, intervals.seed, intervals.confidence) == (25, 4, 0.8)
     weights = draw(15, 25, seed=4)
     each = [[headlines(judge_copies(s, truth, WIDE, row)) for row in weights] for s in said]
-    for name in HEADLINES:
+    for name in HEADLINE_METRICS:
         good, late = (np.array([figures[name] for figures in sets]) for sets in each)
         value = [getattr(metrics[system], name) for system in ("good", "late")]
         for found, point, drawn in (
@@ -268,7 +269,7 @@ def test_flat_bounds_are_json_with_names(
     _, _, metrics = two_systems
     intervals = bootstrap(metrics, replicates=10)
     flat = json.loads(json.dumps(intervals.as_flat_dict(), allow_nan=False))
-    assert len(flat) == 2 * 2 * len(HEADLINES) + 3 * len(HEADLINES)
+    assert len(flat) == 2 * 2 * len(HEADLINE_METRICS) + 3 * len(HEADLINE_METRICS)
     assert flat["good/psds1_psds_eval/low"] == intervals.figures["good"]["psds1_psds_eval"].low
     of_pair = intervals.differences["good", "late"]["event_f1_macro"]
     assert flat["difference/good/late/event_f1_macro"] == of_pair.value
@@ -283,7 +284,7 @@ def test_figures_that_a_system_lacks_stay_none() -> None:
     metrics = {"a": judge(scored, truth, {}), "b": judge(points, truth, {"f1_threshold": 0.45})}
     intervals = bootstrap(metrics, replicates=5)
     missing = [n for n, i in intervals.figures["b"].items() if i.value is None]
-    assert missing == [n for n in HEADLINES if not n.endswith("psds_eval")]
+    assert missing == [n for n in HEADLINE_METRICS if not n.endswith("psds_eval")]
     for found in (intervals.figures["b"], intervals.differences["a", "b"]):
         for name, interval in found.items():
             assert (interval.value is None) == (interval.low is None) == (interval.high is None)
