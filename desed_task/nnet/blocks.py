@@ -1,24 +1,23 @@
 """Convolution block: convolution -> normalisation -> context gating -> dropout -> average pooling.
 
-Every map here is `(batch, channels, bands, frames)`: bands before frames, as the spectrogram
-comes, so that the sub-spectral groups of bands are neighbours in memory.
+Maps are `(batch, channels, bands, frames)`, like the spectrogram: with bands before frames, the
+bands of a sub-spectral group are neighbours in memory and the group is a reshape without a copy.
 Source: docs/recipe.md, "Network".
 """
 
 from torch import Tensor, nn
 
-from desed_task.nnet.dropout import Dropout
-from desed_task.nnet.gating import gated_pool
+from desed_task.nnet.cpu import Dropout, draw_mask, gated_pool
 
 
 class SubSpectralBatchNorm(nn.Module):
-    """Batch normalisation with statistics and affine of its own per group of neighbouring bands.
+    """Batch normalisation with separate statistics and affine for each group of bands.
 
     Channel index of the wrapped norm: channel * groups + group, lowest group first.
 
     Args:
         channels: channels of the map.
-        groups: groups the bands are cut into; their number must divide the bands.
+        groups: number of groups of neighbouring bands; it must divide the number of bands.
         eps, momentum: as in `torch.nn.BatchNorm2d` (momentum weighs the new batch).
     """
 
@@ -50,10 +49,10 @@ class ConvBlock(nn.Module):
     """One block of the network.
 
     Args:
-        inputs, channels: channels that enter and leave.
+        inputs, channels: channels of the input and of the output.
         kernel_size: odd; the map keeps its size before pooling.
-        pooling: (time, band) factors of the average pooling.
-        groups: sub-spectral groups of bands; None: plain batch norm.
+        pooling: (time, band) window of the average pooling.
+        groups: number of sub-spectral groups; None for plain batch norm.
         dropout: probability.
         eps, momentum: of the normalisation.
     """
@@ -87,13 +86,15 @@ class ConvBlock(nn.Module):
         """`(batch, inputs, bands, frames)` -> `(batch, channels, bands / pool, frames / pool)`."""
         x = self.norm(self.conv(x))
         if x.device.type == "cpu":
-            p = self.dropout.p if self.training else 0.0
-            return gated_pool(x, self.gate.linear(x), p, self.pooling)
+            gate = self.gate.linear(x)
+            drops = self.training and self.dropout.p > 0
+            mask = draw_mask(x.shape, self.dropout.p) if drops else None
+            return gated_pool(x, gate, mask, self.pooling)
         return self.pool(self.dropout(self.gate(x)))
 
 
 class FusionLayer(nn.Module):
-    """D1, D2 of cross-layer fusion: norm -> ReLU -> conv 1x1 -> norm -> ReLU -> dropout."""
+    """D1 and D2 of the cross-layer fusion: norm -> ReLU -> conv 1x1 -> norm -> ReLU -> dropout."""
 
     def __init__(
         self, inputs: int, channels: int, *, dropout: float, eps: float, momentum: float

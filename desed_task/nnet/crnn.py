@@ -12,19 +12,19 @@ from torch import Tensor, nn
 
 from desed_task.labels import SOD_STATE_NAMES
 from desed_task.nnet.blocks import ConvBlock, FusionLayer
-from desed_task.nnet.dropout import Dropout
-from desed_task.nnet.gru import BiGRU
+from desed_task.nnet.cpu import Dropout
 
 SOD_STATES = len(SOD_STATE_NAMES)
 
 
 class SEDOutput(NamedTuple):
-    """What the network says of a batch, float32.
+    """Predictions of the network for a batch, float32.
 
     Attributes:
         strong: `(batch, classes, frames)`, probability of each class in each frame.
         weak: `(batch, classes)`, probability of each class in the clip.
-        sod_logits: `(batch, frames, 3)`, logits of 0, 1, 2 and more sounds; None when left out.
+        sod_logits: `(batch, frames, 3)`, logits of 0, 1, 2 and more sounds; None without
+            the SOD branch.
     """
 
     strong: Tensor
@@ -41,13 +41,13 @@ class CRNNShape:
         nb_filters, kernel_size, pooling: the shared backbone, at least three blocks; pooling is
             (time, band).
         sed_filters, sed_kernel_size, sed_pooling: further blocks of the SED branch.
-        subspectral_blocks: number of first blocks with sub-spectral batch norm.
-        subspectral_bands: groups of bands of the sub-spectral batch norm.
-        rnn_layers, n_RNN_cell: of each branch's bidirectional GRU.
+        subspectral_blocks: number of the first blocks that have sub-spectral batch norm.
+        subspectral_bands: number of its groups of bands.
+        rnn_layers, n_RNN_cell: layers and cells per direction of each branch's bidirectional GRU.
         dropout, dropout_recurrent, dropout_output: in blocks, between GRU layers, before the heads.
         batchnorm_eps, batchnorm_momentum: of every batch norm (momentum weighs the new batch).
         weak_floor: smallest attention weight of a frame in `weak`.
-        sod_branch: whether there is a SOD branch.
+        sod_branch: whether the network has the SOD branch.
     """
 
     n_classes: int
@@ -93,7 +93,7 @@ class CRNN(nn.Module):
             width, shape.sed_filters, shape.sed_kernel_size, shape.sed_pooling, 0, shape
         )
         sed_width = (width, *shape.sed_filters)[-1]
-        self.sed_rnn = _bigru(sed_width, shape)
+        self.sed_rnn = _gru(sed_width, shape)
         self.output_dropout = Dropout(shape.dropout_output)
         self.strong_head = nn.Linear(2 * shape.n_RNN_cell, shape.n_classes)
         self.attention_head = nn.Linear(2 * shape.n_RNN_cell, shape.n_classes)
@@ -101,25 +101,26 @@ class CRNN(nn.Module):
         if self.has_sod:
             self.sod_fusion = _fusion(fused, width, shape)
             self.sod_scale = nn.Parameter(torch.ones(1))
-            self.sod_rnn = _bigru(width, shape)
+            self.sod_rnn = _gru(width, shape)
             self.sod_head = nn.Linear(2 * shape.n_RNN_cell, SOD_STATES)
 
     def forward(self, features: Tensor, with_sod: bool = True) -> SEDOutput:
         """Scaled log-mel features `(batch, bands, frames)` -> `SEDOutput`.
 
-        `with_sod` False leaves the SOD branch out (inference without score correction).
+        `with_sod` False skips the SOD branch (inference without score correction).
         """
         convolve = self._compiled or self._convolve
-        of_sed, of_sod = convolve(features, self.has_sod and with_sod)
-        strong, weak = self._sed(of_sed)
-        return SEDOutput(strong, weak, None if of_sod is None else self._sod(of_sod))
+        sed_features, sod_features = convolve(features, self.has_sod and with_sod)
+        strong, weak = self._sed(sed_features)
+        sod_logits = None if sod_features is None else self._sod(sod_features)
+        return SEDOutput(strong, weak, sod_logits)
 
     def compile_convolutions(self) -> None:
-        """Compile all that comes before the recurrent layers; the state dict stays as it is."""
+        """Compile the layers before the GRUs; the state dict keeps its names."""
         self._compiled = torch.compile(self._convolve, dynamic=False)
 
     def _convolve(self, features: Tensor, with_sod: bool) -> tuple[Tensor, Tensor | None]:
-        """What the recurrent layers of both branches read, `(batch, frames, channels)`."""
+        """Inputs of the GRUs of both branches, `(batch, frames, channels)`."""
         x = features.unsqueeze(1)  # (batch, 1, bands, frames)
         maps = []
         for block in self.backbone:
@@ -127,18 +128,20 @@ class CRNN(nn.Module):
             maps.append(x)
         third_last, second_last, last = maps[-3:]
         z = torch.cat([self.pool_second_last(second_last), self.pool_third_last(third_last)], dim=1)
-        of_sed = self.sed_blocks(self.sed_scale * self.sed_fusion(z) + last)
-        of_sed = of_sed.squeeze(2).transpose(1, 2)
+        sed_map = self.sed_blocks(self.sed_scale * self.sed_fusion(z) + last)  # one band
+        sed_features = sed_map.squeeze(2).transpose(1, 2)
         if not with_sod:
-            return of_sed, None
-        of_sod = self.sod_scale * self.sod_fusion(z) + last
-        return of_sed, of_sod.mean(dim=2).transpose(1, 2)
+            return sed_features, None
+        sod_map = self.sod_scale * self.sod_fusion(z) + last
+        return sed_features, sod_map.mean(dim=2).transpose(1, 2)
+
+    # GRUs and heads run in float32 whatever the precision: half precision rounds small gradients
+    # of the GRUs to 0, and probabilities near 0 and 1 to 0 and 1.
 
     def _sed(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.sed_rnn(x)  # (batch, frames, 2 cells)
-        # Probabilities are made in float32: half precision rounds them to 0 and 1.
         with torch.autocast(x.device.type, enabled=False):
-            x = self.output_dropout(x.float())
+            x, _ = self.sed_rnn(x.float())  # (batch, frames, 2 cells)
+            x = self.output_dropout(x)
             strong = self.strong_head(x).sigmoid()
             # Over the classes, not over time: a published peculiarity, kept.
             attention = self.attention_head(x).softmax(dim=-1).clamp(min=self.weak_floor)
@@ -146,9 +149,9 @@ class CRNN(nn.Module):
         return strong.transpose(1, 2), weak
 
     def _sod(self, x: Tensor) -> Tensor:
-        x = self.sod_rnn(x)
         with torch.autocast(x.device.type, enabled=False):
-            return self.sod_head(self.output_dropout(x.float()))
+            x, _ = self.sod_rnn(x.float())
+            return self.sod_head(self.output_dropout(x))
 
 
 def _conv_blocks(
@@ -192,5 +195,12 @@ def _average_pool(pooling: tuple[int, int]) -> nn.AvgPool2d:
     return nn.AvgPool2d((band, time))
 
 
-def _bigru(inputs: int, shape: CRNNShape) -> BiGRU:
-    return BiGRU(inputs, shape.n_RNN_cell, shape.rnn_layers, shape.dropout_recurrent)
+def _gru(inputs: int, shape: CRNNShape) -> nn.GRU:
+    return nn.GRU(
+        inputs,
+        shape.n_RNN_cell,
+        shape.rnn_layers,
+        bidirectional=True,
+        batch_first=True,
+        dropout=shape.dropout_recurrent,
+    )

@@ -1,9 +1,10 @@
 """What a run says of itself before it trains."""
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from desed_task.nnet.arithmetic import count_multiply_adds
 from desed_task.process_group import ranks
+from local.build import build_crnn_shape
 from local.run.machine import Machine
 from local.sed_trainer import CrossTaskSED
 
@@ -13,12 +14,15 @@ def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
     config = module.config
     student = module.networks["student"]
     parameters = sum(parameter.numel() for parameter in student.parameters())
+    multiply_adds = count_multiply_adds(
+        build_crnn_shape(config), config.feats.n_mels, config.grid.n_hops
+    )
     sizes = config.training.clips_per_set
     shares = " + ".join(f"{size} {name}" for name, size in sizes.items() if size)
     device = torch.cuda.get_device_name() if machine.gpus else "CPU"
     lines = [
         f"Parameters      {parameters:,} ({', '.join(module.networks)})",
-        f"Multiply-adds   {count_multiply_adds(module) / 1e6:,.1f} million per clip",
+        f"Multiply-adds   {multiply_adds / 1e6:,.1f} million per clip",
         f"Batch           {shares} clips",
         f"Steps per epoch {steps} (of {config.training.n_epochs} epochs)",
         f"Device          {device}, precision {machine.precision(config)}",
@@ -36,16 +40,3 @@ WITHOUT_SOD = (
     "pseudo-label selection",
     "score correction",
 )
-
-
-@torch.no_grad()
-def count_multiply_adds(module: CrossTaskSED) -> int:
-    """Multiply-adds of the student for one clip (convolutions, matrix products)."""
-    grid, network = module.config.grid, module.networks["student"]
-    features = torch.zeros(1, module.config.feats.n_mels, grid.n_hops)
-    was_training = network.training
-    network.eval()
-    with FlopCounterMode(display=False) as counter:
-        network(features)
-    network.train(was_training)
-    return counter.get_total_flops() // 2

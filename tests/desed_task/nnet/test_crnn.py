@@ -1,13 +1,14 @@
 """The network against golden numbers, and the shapes it can be built in."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from desed_task.nnet.dropout import Dropout
+from desed_task.nnet.cpu import Dropout
 from local.build import build_log_mel, build_network, build_scaler
 from local.config.load import Config, load_config
 from local.config.published import convert_name, convert_weights
@@ -53,7 +54,7 @@ def test_evaluation_outputs(published: Config, features: torch.Tensor) -> None:
         _assert_close(getattr(output, name), golden[name], RELATIVE)
 
 
-def test_sod_branch_may_be_left_out(published: Config, features: torch.Tensor) -> None:
+def test_forward_without_sod_branch(published: Config, features: torch.Tensor) -> None:
     network = _network(published).eval()
     with torch.no_grad():
         whole, without = network(features), network(features, with_sod=False)
@@ -154,3 +155,23 @@ def test_weak_floor_bounds_the_attention(published: Config) -> None:
     network = build_network(published.model_copy(update={"net": net})).eval()
     output = network(torch.rand(1, 128, 626))
     torch.testing.assert_close(output.weak, output.strong.mean(dim=-1))
+
+
+def test_grus_run_in_float32_under_autocast(published: Config, features: torch.Tensor) -> None:
+    """Input, weights, output and arithmetic of both GRUs are float32 in bf16 training."""
+    network = _network(published).train()
+    grus: Any = network.sed_rnn, network.sod_rnn
+    seen = {}
+
+    def record(gru: nn.Module, args: tuple[torch.Tensor], output: tuple[torch.Tensor, ...]) -> None:
+        with torch.autocast("cpu", enabled=False):
+            expected = nn.GRU.forward(gru, *args)[0]
+        seen[gru] = args[0].dtype, output[0].dtype, torch.equal(output[0], expected)
+
+    for gru in grus:
+        gru.register_forward_hook(record)
+        assert {parameter.dtype for parameter in gru.parameters()} == {torch.float32}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = network(features[:1])
+    assert list(seen.values()) == [(torch.float32, torch.float32, True)] * 2
+    assert {value.dtype for value in output} == {torch.float32}
