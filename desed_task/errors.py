@@ -51,13 +51,13 @@ def shortened(names: Iterable[object], most: int = 3) -> str:
     return ", ".join(listed[:most]) + more
 
 
-def listing(title: str, problems: Sequence[str], most: int = 5) -> str:
-    """One problem as it is; more of them below a title with their number, at most `most` lines."""
-    if len(problems) == 1:
-        return problems[0]
-    shown = "".join(f"\n  {problem}" for problem in problems[:most])
-    first = f", the first {most}" if len(problems) > most else ""
-    return f"{title}: {len(problems)} problems{first}:{shown}"
+def listing(title: str, lines: Sequence[str], most: int = 5, what: str = "problems") -> str:
+    """A single line, or the first `most` lines below a title with the number of all lines."""
+    if len(lines) == 1:
+        return lines[0]
+    shown = "".join(f"\n  {line}" for line in lines[:most])
+    first = f", the first {most}" if len(lines) > most else ""
+    return f"{title}: {len(lines)} {what}{first}:{shown}"
 
 
 def _without_traceback(message: str) -> str:

@@ -11,26 +11,26 @@ so too, with a warning. A repeated row counts once, with a warning. Events of on
 overlap in a clip stay as they are, and each counts as a detection: so does sed_eval, while
 psds_eval refuses such a table, and gives no figure for it.
 
-Everything wrong with a file is reported together, in one InputError (see `dataio.annotations`).
+Everything wrong with a file is reported together, in one InputError (see `desed_task.tables`).
 """
 
-import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from desed_task.dataio.annotations import Findings, is_nothing, read_text
+from desed_task.dataio.annotations import read_event
 from desed_task.errors import InputError
 from desed_task.evaluation.events import EventTable
 from desed_task.evaluation.outputs import OperatingPoints, Predictions
 from desed_task.evaluation.truth import GroundTruth
+from desed_task.tables import Table, is_empty, quoted
 
 COLUMNS = ("event_label", "onset", "offset", "filename")
 SUFFIXES = (".tsv", ".csv")
-_SEPARATORS = {"\t": "tabs", ",": "commas"}
+SEPARATORS = ("\t", ",")
 _EXAMPLE = "predictions_th_0.01.tsv"
 # A minus between letters or digits joins words: `run-0.5` is 0.5, `th_-0.5` is below 0.
 _NUMBER = re.compile(r"(?:(?<![a-z\d])-)?\d+(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE)
@@ -142,117 +142,48 @@ def _number(levels: Sequence[_Contents], truth: GroundTruth) -> tuple[EventTable
 
 
 def _read_file(path: Path, truth: GroundTruth) -> _Contents:
-    table = _Table(path)
-    places = _places(truth)
+    table = Table(path, COLUMNS, separators=SEPARATORS, rows_required=False)
+    if table.is_blank:
+        table.warning(1, "no text at all, not even column names: no event is detected")
+    clip_numbers = _clip_numbers(truth)
     numbers = {label: number for number, label in enumerate(truth.classes)}
     lines: dict[_Detection, int] = {}
     without_event: dict[int, tuple[int, str]] = {}
-    for line, (label, onset, offset, name) in table.rows(places):
-        clip = table.check_clip(line, name, places)
-        if is_nothing(label) and is_nothing(onset) and is_nothing(offset):
+    for line, (label, onset, offset, name) in table.rows(clip_numbers.__contains__):
+        clip = _clip_number(table, line, name, clip_numbers)
+        if is_empty(label) and is_empty(onset) and is_empty(offset):
             if clip is not None:
                 without_event[clip] = line, name
             continue
-        event = table.event(line, onset, offset, label, classes=truth.classes)
+        event = read_event(table, line, onset, offset, label, classes=truth.classes)
         if event is None or clip is None:
             continue
         detection = _Detection(clip, numbers[label], event.onset, event.offset)
         first = lines.setdefault(detection, line)
         if first != line:
             text = f"{name} repeats the event {onset} {offset} {label} of line {first}"
-            table.oddity(line, f"{text}: counted once")
+            table.warning(line, f"{text}: used once")
     with_event = {detection.clip for detection in lines}
     for clip in with_event & without_event.keys():
         line, name = without_event[clip]
-        table.oddity(line, f"{name} has a row without event, and events: the events count")
+        table.warning(line, f"{name} has a row without event, and events: the events are used")
     table.finish()
     return _Contents(list(lines), with_event | without_event.keys())
 
 
-def _places(truth: GroundTruth) -> dict[str, int]:
-    """Place in the truth of every name that a clip may be given by."""
-    exact = {name: place for place, name in enumerate(truth.events)}
-    short = {name.removesuffix(".wav"): place for name, place in exact.items()}
+def _clip_numbers(truth: GroundTruth) -> dict[str, int]:
+    """Number in the truth of every name that a clip may be given by."""
+    exact = {name: number for number, name in enumerate(truth.events)}
+    short = {name.removesuffix(".wav"): number for name, number in exact.items()}
     return short | exact
 
 
-class _Table(Findings):
-    """The rows of one file, and everything that is wrong or odd in it."""
-
-    def __init__(self, path: Path):
-        super().__init__(path)
-        self._text = read_text(path)
-        self._header: list[str] = list(COLUMNS)
-        self._separator = "\t"
-        if self._text.strip():
-            self._read_header()
-        else:
-            self.oddity(1, "no text at all, not even column names: nothing detected")
-
-    def rows(self, clips: Mapping[str, int]) -> Iterator[tuple[int, list[str]]]:
-        """Line number and values of `COLUMNS`; rows that cannot be split are noted.
-
-        A row of a single field must be one of the `clips`.
-        """
-        places = [self._header.index(column) for column in COLUMNS]
-        width = len(self._header)
-        reader = csv.reader(self._text.split("\n"), delimiter=self._separator, strict=True)
-        line = 0
-        try:
-            for fields in reader:
-                line = reader.line_num
-                if line == 1 or not any(fields):
-                    continue
-                if len(fields) == width:
-                    yield line, [fields[place].strip() for place in places]
-                elif len(fields) == 1 and fields[0].strip() in clips:
-                    yield line, ["", "", "", fields[0].strip()]
-                elif "".join(fields).strip():
-                    self._note_fields(line, fields)
-        except csv.Error as error:
-            self.problem(line + 1, f"quotation marks that do not fit ({error})")
-
-    def check_clip(self, line: int, name: str, places: Mapping[str, int]) -> int | None:
-        """A clip's place in the truth; None after the problem was noted."""
-        place = places.get(name)
-        if place is None:
-            last = name.rsplit("/", maxsplit=1)[-1]
-            hint = f" (is it {last}? folders do not belong there)" if last in places else ""
-            self.problem(line, f"clip {name!r} is not in the ground truth{hint}")
-        return place
-
-    def _read_header(self) -> None:
-        first = self._text.split("\n", maxsplit=1)[0]
-        present = [separator for separator in _SEPARATORS if separator in first]
-        if not present:
-            raise InputError(
-                f"{self.path}: line 1: {first!r} is separated by neither tabs nor commas; "
-                f"column names {' '.join(COLUMNS)} are right"
-            )
-        self._separator = present[0]
-        self._header = [
-            column.strip() for column in next(csv.reader([first], delimiter=self._separator))
-        ]
-        missing = [column for column in COLUMNS if column not in self._header]
-        if missing:
-            raise InputError(
-                f"{self.path}: line 1: missing column{'s' * (len(missing) > 1)} "
-                f"{', '.join(missing)}; found {first!r}, expected {' '.join(COLUMNS)}, all "
-                "separated by tabs or all by commas"
-            )
-        for column in COLUMNS:
-            if self._header.count(column) > 1:
-                raise InputError(f"{self.path}: line 1: more than one column {column}")
-
-    def _note_fields(self, line: int, fields: Sequence[str]) -> None:
-        """Say what is wrong with a row of another number of fields than the header's."""
-        text = self._separator.join(fields)
-        used = _SEPARATORS[self._separator]
-        other = next(separator for separator in _SEPARATORS if separator != self._separator)
-        found = f"{len(fields)} field{'s' * (len(fields) != 1)}"
-        mixed = f"; this row is separated by {_SEPARATORS[other]}" if other in text else ""
-        self.problem(
-            line,
-            f"{text!r} has {found}, expected {len(self._header)}, separated by {used} as in "
-            f"line 1{mixed}",
-        )
+def _clip_number(table: Table, line: int, name: str, numbers: Mapping[str, int]) -> int | None:
+    """A clip's number in the truth; None after the problem was noted."""
+    number = numbers.get(name)
+    if number is None:
+        last = name.rsplit("/", maxsplit=1)[-1]
+        hint = f" (did you mean {last}, without folders?)" if last in numbers else ""
+        text = f"filename: expected a clip of the ground truth, got {quoted(name)}{hint}"
+        table.problem(line, text)
+    return number

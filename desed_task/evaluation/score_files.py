@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.dataio.annotations import read_text
 from desed_task.errors import InputError
 from desed_task.evaluation.decode import frame_times
 from desed_task.evaluation.events import Floats
 from desed_task.evaluation.outputs import Scores
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.frames import FrameGrid
+from desed_task.tables import read_text
 
 SUFFIX = ".tsv"
 TIME_COLUMNS = ("onset", "offset")

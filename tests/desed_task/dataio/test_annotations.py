@@ -1,10 +1,12 @@
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas
 import pytest
 
+from desed_task import tables
 from desed_task.dataio.annotations import (
     merge_overlaps,
     read_classes,
@@ -12,7 +14,7 @@ from desed_task.dataio.annotations import (
     read_strong,
     read_weak,
 )
-from desed_task.errors import InputError
+from desed_task.errors import InputError, listing
 from desed_task.labels import Event
 from local.classes import CLASSES
 from tests.support.shared_data import shared_path
@@ -59,7 +61,10 @@ def test_order_of_columns_line_ends_and_byte_order_mark_do_not_matter(table: Wri
     assert read_strong(path, CLASSES) == {"a.wav": [Event(1, 2, "Dog")]}
 
 
-def test_all_problems_of_a_strong_file_are_reported_together(table: Writer) -> None:
+def test_all_problems_of_a_strong_file_are_reported_together(
+    table: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "listing", partial(listing, most=20))
     path = table(
         STRONG
         + "a.wav\t1\t2\tDog\n"
@@ -79,38 +84,26 @@ def test_all_problems_of_a_strong_file_are_reported_together(table: Writer) -> N
     with pytest.raises(InputError) as caught:
         read_strong(path, CLASSES)
     message = str(caught.value)
-    lines = message.splitlines()
-    assert lines[0] == f"{path}: problems in the file (12):"
-    for line, text in zip(
-        lines[1:13],
-        (
-            "line 3: onset 2 must be before offset 1",
-            "line 4: onset 2 must be before offset 2",
-            "line 5: onset -1 must be 0 seconds or later",
-            "line 6: class 'Speach' is unknown (did you mean Speech?)",
-            "line 7: onset 'nan' is not a number",
-            "line 8: offset 'inf' is not a number",
-            "line 9: class '' is unknown",
-            "line 10: onset '1,5' is not a number",
-            "line 11: filename 'a.wav,1,2,Dog' must end in .wav",
-            "line 12: filename 'a.wav 1 2 Dog' must end in .wav",
-            "line 13: 'a.wav\\t1\\t2 Dog' has 3 fields, expected 4",
-            "line 14: filename '' must end in .wav",
-        ),
-        strict=True,
-    ):
-        assert line.strip().startswith(text)
-    assert lines[13] == f"  known classes: {', '.join(CLASSES)}"
-
-
-def test_a_long_list_of_problems_is_cut_and_counted(table: Writer) -> None:
-    path = table(STRONG + "a.wav\t2\t1\tDog\n" * 25)
-    with pytest.raises(InputError) as caught:
-        read_strong(path, CLASSES)
-    lines = str(caught.value).splitlines()
-    assert len(lines) == 1 + 20 + 1
-    assert "(25)" in lines[0]
-    assert lines[-1].strip() == "and 5 more"
+    known = "expected one of Alarm_bell_ringing, Blender, Cat and 7 more"
+    expected = {
+        3: "offset: expected more than the onset 2, got 1",
+        4: "offset: expected more than the onset 2, got 2",
+        5: "onset: expected at least 0 s, got -1",
+        6: f"unknown class: {known}, got 'Speach' (did you mean Speech?)",
+        7: "onset: expected a number of seconds, got 'nan'",
+        8: "offset: expected a number of seconds, got 'inf'",
+        9: f"unknown class: {known}, got ''",
+        10: "onset: expected a number of seconds, got '1,5'",
+        11: "number of fields: expected 4, separated by tabs, got 1: 'a.wav,1,2,Dog' (this row is "
+        "separated by commas)",
+        12: "number of fields: expected 4, separated by tabs, got 1: 'a.wav 1 2 Dog'",
+        13: "number of fields: expected 4, separated by tabs, got 3: 'a.wav\\t1\\t2 Dog'",
+        14: "filename: expected a name that ends in .wav, got ''",
+    }
+    assert message.splitlines() == [
+        f"{path}: 12 problems:",
+        *(f"  {path}:{line}: {text}" for line, text in expected.items()),
+    ]
 
 
 def test_repeated_events_are_a_warning(table: Writer, caplog: pytest.LogCaptureFixture) -> None:
@@ -119,15 +112,16 @@ def test_repeated_events_are_a_warning(table: Writer, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         events = read_strong(path, CLASSES)
     assert events == {"a.wav": [Event(1, 2, "Dog"), Event(1, 2, "Cat")]}
-    assert "line 3: a.wav repeats the event 1.0 2.0 Dog" in caplog.text
-    assert "line 5: a.wav has a row without event, and events" in caplog.text
+    assert f"{path}: 2 warnings:" in caplog.text
+    assert f"{path}:3: a.wav repeats the event 1.0 2.0 Dog" in caplog.text
+    assert f"{path}:5: a.wav has a row without event, and events" in caplog.text
 
 
 def test_classes_of_a_file(table: Writer) -> None:
     header = "filename\tonset\toffset\tevent_label\n"
     path = table(f"{header}a.wav\t0\t1\tDog\nb.wav\na.wav\t0\t1\tCat\na.wav\t2\t3\tDog\n")
     assert read_classes(path) == ("Cat", "Dog")
-    with pytest.raises(InputError, match="no event, so no class is known"):
+    with pytest.raises(InputError, match="no classes: expected at least 1 event, got 0"):
         read_classes(table(f"{header}b.wav\n"))
 
 
@@ -151,24 +145,8 @@ def test_overlapping_events_of_a_class_are_merged_in_time_order() -> None:
 @pytest.mark.parametrize("read", [read_strong, read_weak])
 @pytest.mark.parametrize("text", ["", "\n", STRONG, WEAK])
 def test_an_empty_file_is_refused(table: Writer, read: Callable[..., object], text: str) -> None:
-    with pytest.raises(InputError, match=r"table\.tsv: is empty; expected"):
+    with pytest.raises(InputError, match=r"table\.tsv: no rows: expected"):
         read(table(text), CLASSES)
-
-
-def test_missing_columns_are_named(table: Writer) -> None:
-    with pytest.raises(InputError, match="missing columns offset, event_label"):
-        read_strong(table("filename\tonset\na.wav\t1\n"), CLASSES)
-    with pytest.raises(InputError, match=r"missing columns filename, event_labels.*by tabs"):
-        read_weak(table("filename,event_labels\na.wav,Dog\n"), CLASSES)
-
-
-def test_files_that_are_no_text_or_not_there_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "bytes.tsv"
-    path.write_bytes(b"filename\n\xff\xfe.wav\n")
-    with pytest.raises(InputError, match=r"bytes\.tsv: cannot be read as text"):
-        read_durations(path)
-    with pytest.raises(InputError, match=r"none\.tsv: cannot be read"):
-        read_durations(tmp_path / "none.tsv")
 
 
 def test_weak_tags(table: Writer, caplog: pytest.LogCaptureFixture) -> None:
@@ -177,38 +155,44 @@ def test_weak_tags(table: Writer, caplog: pytest.LogCaptureFixture) -> None:
         tags = read_weak(path, CLASSES)
     assert tags == {"b.wav": ("Speech", "Dog"), "a.wav": ("Cat", "Dog"), "c.wav": ()}
     assert list(tags) == ["b.wav", "a.wav", "c.wav"]
-    assert "(1):" in caplog.text
-    assert "line 5: b.wav is listed again" in caplog.text
+    assert caplog.messages == [f"{path}:5: b.wav is listed again: used once"]
+
+
+def test_quoted_tags_are_several(table: Writer) -> None:
+    path = table('"filename"\t"event_labels"\n"b.wav"\t"Dog,Speech"\n')
+    assert read_weak(path, CLASSES) == {"b.wav": ("Dog", "Speech")}
 
 
 def test_problems_of_a_weak_file(table: Writer) -> None:
     path = table(WEAK + "a.wav\tDog,Wolf\na.wav\tCat\nb.wav,Dog\nc.wav\tDog,\n")
     with pytest.raises(InputError) as caught:
         read_weak(path, CLASSES)
-    message = str(caught.value)
-    assert "(4):" in message
-    assert "line 2: class 'Wolf' is unknown" in message
-    assert "line 3: a.wav is listed again with other tags" in message
-    assert "line 4: filename 'b.wav,Dog' must end in .wav" in message
-    assert "line 5: class '' is unknown" in message
+    assert [line.split(", got ")[0] for line in str(caught.value).splitlines()] == [
+        f"{path}: 4 problems:",
+        f"  {path}:2: unknown class: expected one of Alarm_bell_ringing, Blender, Cat and 7 more",
+        f"  {path}:3: a.wav is listed again: expected the same tags",
+        f"  {path}:4: number of fields: expected 2, separated by tabs",
+        f"  {path}:5: unknown class: expected one of Alarm_bell_ringing, Blender, Cat and 7 more",
+    ]
 
 
 def test_durations(table: Writer, caplog: pytest.LogCaptureFixture) -> None:
     path = table("filename\tduration\nb.wav\t10.0\na.wav\t3.25\nb.wav\t10\n")
     assert read_durations(path) == {"b.wav": 10.0, "a.wav": 3.25}
-    assert "line 4: b.wav is listed again" in caplog.text
+    assert caplog.messages == [f"{path}:4: b.wav is listed again: used once"]
 
 
 def test_problems_of_a_durations_file(table: Writer) -> None:
     path = table("filename\tduration\na.wav\t0\nb.wav\t\nc.wav\t3\nc.wav\t4\nd.wav\t-2\n")
     with pytest.raises(InputError) as caught:
         read_durations(path)
-    message = str(caught.value)
-    assert "(4):" in message
-    assert "line 2: duration 0 must be above 0 seconds" in message
-    assert "line 3: duration '' is not a number of seconds" in message
-    assert "line 5: c.wav is listed again with another duration" in message
-    assert "line 6: duration -2 must be above" in message
+    assert str(caught.value).splitlines() == [
+        f"{path}: 4 problems:",
+        f"  {path}:2: duration: expected more than 0 s, got 0",
+        f"  {path}:3: duration: expected a number of seconds, got ''",
+        f"  {path}:5: c.wav is listed again: expected duration 3, got 4",
+        f"  {path}:6: duration: expected more than 0 s, got -2",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -227,11 +211,13 @@ def test_real_strong_files(
     annotations = read_strong(path, CLASSES)
     assert not caplog.records
     assert len(annotations) == clips
-    assert sum(not of_clip for of_clip in annotations.values()) == without_event
+    assert sum(not events for events in annotations.values()) == without_event
     assert sum(map(len, annotations.values())) == events
-    assert max(event.offset for of_clip in annotations.values() for event in of_clip) == latest
+    assert (
+        max(event.offset for clip_events in annotations.values() for event in clip_events) == latest
+    )
     table = pandas.read_csv(path, sep="\t").dropna()
-    flat = [(clip, *event) for clip, of_clip in annotations.items() for event in of_clip]
+    flat = [(clip, *event) for clip, clip_events in annotations.items() for event in clip_events]
     assert sorted(flat) == sorted(table.itertuples(index=False, name=None))
 
 
@@ -240,9 +226,9 @@ def test_real_weak_and_unlabelled_files(caplog: pytest.LogCaptureFixture) -> Non
     tags = read_weak(folder / "weak.tsv", CLASSES)
     table = pandas.read_csv(folder / "weak.tsv", sep="\t")
     assert list(tags) == table.filename.tolist()
-    assert [set(of_clip) for of_clip in tags.values()] == [
+    assert [set(clip_tags) for clip_tags in tags.values()] == [
         set(listed.split(",")) for listed in table.event_labels
     ]
-    assert all(len(set(of_clip)) == len(of_clip) for of_clip in tags.values())
+    assert all(len(set(clip_tags)) == len(clip_tags) for clip_tags in tags.values())
     assert len(tags) == 1578
     assert not caplog.records

@@ -1,0 +1,170 @@
+"""Rows of TSV and CSV files; all problems of a file are reported together, each with its line.
+
+Read as spreadsheets and pandas write them: with or without byte order mark, any line ends, quoted
+fields, columns in any order, further columns, which are ignored. A row of a single field, which is
+a file name, says that nothing is known about that file: its other values are empty.
+"""
+
+import codecs
+import csv
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from desed_task.errors import InputError, listing
+
+logger = logging.getLogger(__name__)
+
+FILENAME = "filename"
+_SEPARATOR_NAMES = {"\t": "tabs", ",": "commas"}
+_EMPTY_VALUES = {"", "nan", "na", "none"}
+_LONGEST_QUOTE = 80
+
+
+def read_text(path: str | Path) -> str:
+    """Text of a UTF-8 file, or of a UTF-16 one with a byte order mark; line ends are line feeds.
+
+    Raises InputError for a file that is missing or in another encoding.
+    """
+    try:
+        content = Path(path).read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as text: {error}") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def is_empty(value: str) -> bool:
+    """Whether a field has no value: empty, NaN, NA or None."""
+    return value.lower() in _EMPTY_VALUES
+
+
+def quoted(text: str) -> str:
+    """A text in quotation marks for a message, with control characters escaped; shortened."""
+    return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")
+
+
+class Table:
+    """The rows of one file, and its problems and warnings, which `finish` reports.
+
+    Args:
+        path: a text file whose first line that is not blank has the column names.
+        columns: the columns that `rows` returns, `filename` among them.
+        separators: characters that may separate columns; the first one that occurs in the line of
+            column names does.
+        rows_required: whether a file without rows is an error.
+
+    Raises InputError for a file that cannot be read, and for missing or repeated columns.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        columns: Sequence[str],
+        *,
+        separators: Sequence[str] = "\t",
+        rows_required: bool = True,
+    ) -> None:
+        self.path = path
+        self.columns = tuple(columns)
+        self._problems: list[str] = []
+        self._warnings: list[str] = []
+        lines = list(enumerate(read_text(path).split("\n"), start=1))
+        self._lines = [(number, line) for number, line in lines if line.strip()]
+        if rows_required and len(self._lines) < 2:
+            raise InputError(
+                f"{path}: no rows: expected a line of column names ({' '.join(columns)}) and rows, "
+                f"got {len(self._lines)} line"
+            )
+        self.is_blank = not self._lines
+        self._separator, self._header = separators[0], list(columns)
+        if not self.is_blank:
+            self._read_header(separators)
+
+    def rows(self, is_name: Callable[[str], bool]) -> Iterator[tuple[int, list[str]]]:
+        """Line number and values of `columns` of each row; rows that cannot be split are problems.
+
+        `is_name` tells a row that is only a file name from one with a wrong number of fields.
+        """
+        indices = [self._header.index(column) for column in self.columns]
+        name_index = self.columns.index(FILENAME)
+        for line, text in self._lines[1:]:
+            fields = self._split(line, text)
+            if fields is None or not any(fields):
+                continue
+            if len(fields) == len(self._header):
+                yield line, [fields[index] for index in indices]
+            elif len(fields) == 1 and is_name(fields[0]):
+                values = [""] * len(self.columns)
+                values[name_index] = fields[0]
+                yield line, values
+            else:
+                self._field_count_problem(line, text, len(fields))
+
+    def number(self, line: int, column: str, text: str) -> float | None:
+        """A finite number, or None after the problem was noted."""
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if math.isfinite(value):
+            return value
+        self.problem(line, f"{column}: expected a number of seconds, got {quoted(text)}")
+        return None
+
+    def problem(self, line: int, text: str) -> None:
+        """Note an error; `finish` raises it."""
+        self._problems.append(f"{self.path}:{line}: {text}")
+
+    def warning(self, line: int, text: str) -> None:
+        """Note a warning; `finish` logs it."""
+        self._warnings.append(f"{self.path}:{line}: {text}")
+
+    def finish(self) -> None:
+        """Log the warnings; raise one InputError with all problems."""
+        if self._warnings:
+            logger.warning("%s", listing(str(self.path), self._warnings, what="warnings"))
+        if self._problems:
+            raise InputError(listing(str(self.path), self._problems))
+
+    def _read_header(self, separators: Sequence[str]) -> None:
+        line, text = self._lines[0]
+        used = [separator for separator in separators if separator in text]
+        self._separator = used[0] if used else separators[0]
+        self._header = self._split(line, text) or []
+        missing = [column for column in self.columns if column not in self._header]
+        repeated = [column for column in self.columns if self._header.count(column) > 1]
+        if missing or repeated:
+            self.finish()  # quotation marks that do not match explain it better
+            fault, names = ("missing", missing) if missing else ("repeated", repeated)
+            separator_names = " or ".join(_SEPARATOR_NAMES[each] for each in separators)
+            raise InputError(
+                f"{self.path}:{line}: {fault} column{'s' * (len(names) > 1)} {', '.join(names)}: "
+                f"expected {' '.join(self.columns)}, separated by {separator_names}, "
+                f"got {quoted(text)}"
+            )
+
+    def _split(self, line: int, text: str) -> list[str] | None:
+        """A line's fields, or None after the problem was noted."""
+        if '"' not in text:
+            return [field.strip() for field in text.split(self._separator)]
+        try:
+            (fields,) = csv.reader([text], delimiter=self._separator, strict=True)
+        except csv.Error:
+            self.problem(line, f"quotation marks: expected pairs around fields, got {quoted(text)}")
+            return None
+        return [field.strip() for field in fields]
+
+    def _field_count_problem(self, line: int, text: str, count: int) -> None:
+        others = (
+            f" (this row is separated by {name})"
+            for separator, name in _SEPARATOR_NAMES.items()
+            if separator != self._separator and separator in text
+        )
+        self.problem(
+            line,
+            f"number of fields: expected {len(self._header)}, separated by "
+            f"{_SEPARATOR_NAMES[self._separator]}, got {count}: {quoted(text)}{next(others, '')}",
+        )

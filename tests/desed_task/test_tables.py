@@ -1,0 +1,186 @@
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+
+from desed_task.errors import InputError
+from desed_task.tables import Table, quoted, read_text
+
+Writer = Callable[[str], Path]
+Rows = list[tuple[int, list[str]]]
+
+COLUMNS = ("filename", "tags")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Writer:
+    def write(text: str) -> Path:
+        path = tmp_path / "table.tsv"
+        path.write_bytes(text.encode())
+        return path
+
+    return write
+
+
+def rows_of(table: Table) -> Rows:
+    rows = list(table.rows(lambda name: name.endswith(".wav")))
+    table.finish()
+    return rows
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "filename\ttags\na.wav\tDog\n",
+        "\ufefffilename\ttags\r\na.wav\tDog",
+        "filename\ttags\ra.wav\tDog\r",
+        '"filename"\t"tags"\n"a.wav"\t"Dog"\n',
+        " filename \t tags \n a.wav \t Dog \n",
+    ],
+)
+def test_line_ends_byte_order_mark_quotes_and_spaces_make_no_difference(
+    file: Writer, text: str
+) -> None:
+    assert rows_of(Table(file(text), COLUMNS)) == [(2, ["a.wav", "Dog"])]
+
+
+def test_blank_lines_are_skipped_and_counted(file: Writer) -> None:
+    path = file("\nfilename\ttags\n\na.wav\tDog\n\t\n \nb.wav\tCat\n")
+    assert rows_of(Table(path, COLUMNS)) == [(4, ["a.wav", "Dog"]), (7, ["b.wav", "Cat"])]
+
+
+def test_columns_are_found_by_name_and_others_ignored(file: Writer) -> None:
+    path = file("tags\tindex\tfilename\nDog\t7\ta.wav\n")
+    assert rows_of(Table(path, COLUMNS)) == [(2, ["a.wav", "Dog"])]
+
+
+def test_a_row_of_only_a_file_name_has_empty_values(file: Writer) -> None:
+    path = file("tags\tfilename\na.wav\n")
+    assert rows_of(Table(path, COLUMNS)) == [(2, ["a.wav", ""])]
+
+
+def test_tables_are_read_as_pandas_writes_them(tmp_path: Path) -> None:
+    values = ["Dog,Speech", 'odd "name"', "tab\there", "plain", "ß"]
+    frame = pandas.DataFrame({"filename": [f"{n}.wav" for n in range(5)], "tags": values})
+    options: list[dict[str, Any]] = [
+        {"sep": "\t"},
+        {"sep": "\t", "quoting": 1},  # all fields quoted
+        {"sep": ","},
+        {"sep": "\t", "encoding": "utf-8-sig", "lineterminator": "\r\n"},
+        {"sep": "\t", "encoding": "utf-16"},  # a spreadsheet's "Unicode text"
+    ]
+    for number, each in enumerate(options):
+        path = tmp_path / f"{number}.tsv"
+        frame.to_csv(path, index=False, **each)
+        rows = rows_of(Table(path, COLUMNS, separators="\t,"))
+        assert [row for _, row in rows] == frame.to_numpy().tolist()
+
+
+def test_separators_are_those_of_the_header(file: Writer) -> None:
+    path = file("filename,tags\na.wav,Dog\nb.wav\tCat\n")
+    table = Table(path, COLUMNS, separators="\t,")
+    with pytest.raises(InputError) as caught:
+        rows_of(table)
+    assert str(caught.value) == (
+        f"{path}:3: number of fields: expected 2, separated by commas, got 1: 'b.wav\\tCat' "
+        "(this row is separated by tabs)"
+    )
+    with pytest.raises(InputError, match="missing columns filename, tags"):
+        Table(path, COLUMNS)
+
+
+def test_problems_name_file_and_line_and_are_counted(file: Writer) -> None:
+    path = file("filename\ttags\n" + 'a.wav\t"Dog\n' + "a.wav\tDog\tx\n" * 6)
+    with pytest.raises(InputError) as caught:
+        rows_of(Table(path, COLUMNS))
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{path}: 7 problems, the first 5:"
+    assert lines[0] == (
+        f"  {path}:2: quotation marks: expected pairs around fields, got 'a.wav\\t\"Dog'"
+    )
+    assert lines[1] == (
+        f"  {path}:3: number of fields: expected 2, separated by tabs, got 3: 'a.wav\\tDog\\tx'"
+    )
+    assert len(lines) == 5
+
+
+def test_warnings_name_file_and_line(file: Writer, caplog: pytest.LogCaptureFixture) -> None:
+    path = file("filename\ttags\na.wav\tDog\n")
+    table = Table(path, COLUMNS)
+    table.warning(2, "odd")
+    with caplog.at_level(logging.WARNING):
+        table.finish()
+    assert caplog.messages == [f"{path}:2: odd"]
+
+
+@pytest.mark.parametrize("text", ["1.5", "1e0", " 3 "])
+def test_numbers(file: Writer, text: str) -> None:
+    assert Table(file("filename\ttags\nx\ty"), COLUMNS).number(2, "tags", text) == float(text)
+
+
+@pytest.mark.parametrize("text", ["", "nan", "inf", "-inf", "1,5", "one"])
+def test_texts_that_are_no_finite_numbers(file: Writer, text: str) -> None:
+    path = file("filename\ttags\nx\ty")
+    table = Table(path, COLUMNS)
+    assert table.number(2, "tags", text) is None
+    with pytest.raises(InputError) as caught:
+        table.finish()
+    assert str(caught.value) == f"{path}:2: tags: expected a number of seconds, got {text!r}"
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("filename", r":1: missing column tags: expected filename tags, separated by tabs, got 'f"),
+        ("a b", r":1: missing columns filename, tags: expected filename tags, separated by tabs,"),
+        ("tags\tfilename\ttags", r":1: repeated column tags: expected filename tags, separated"),
+        ('filename\t"tags', ":1: quotation marks: expected pairs around fields"),
+    ],
+)
+def test_column_names_are_checked(file: Writer, header: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"table.tsv{message}"):
+        Table(file(f"{header}\na.wav\tDog\n"), COLUMNS)
+
+
+@pytest.mark.parametrize(("text", "count"), [("", 0), ("\n", 0), ("\ufeff", 0), ("filename\n", 1)])
+def test_a_file_without_rows_is_refused_where_rows_are_required(
+    file: Writer, text: str, count: int
+) -> None:
+    path = file(text)
+    with pytest.raises(InputError) as caught:
+        Table(path, COLUMNS)
+    assert str(caught.value) == (
+        f"{path}: no rows: expected a line of column names (filename tags) and rows, "
+        f"got {count} line"
+    )
+
+
+def test_a_file_without_rows_is_read_where_none_are_required(file: Writer) -> None:
+    table = Table(file("\n"), COLUMNS, rows_required=False)
+    assert table.is_blank
+    assert rows_of(table) == []
+    table = Table(file("filename\ttags\n"), COLUMNS, rows_required=False)
+    assert not table.is_blank
+    assert rows_of(table) == []
+
+
+def test_files_in_other_encodings_and_missing_ones_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "bytes.tsv"
+    path.write_bytes(b"filename\n\xff\xfe.wav\n")
+    with pytest.raises(InputError, match=r"bytes\.tsv: cannot be read as text: 'utf-8'"):
+        read_text(path)
+    path.write_bytes(b"\xff\xfea")
+    with pytest.raises(InputError, match=r"bytes\.tsv: cannot be read as text: 'utf-16"):
+        read_text(path)
+    with pytest.raises(InputError, match=r"none\.tsv: cannot be read"):
+        read_text(tmp_path / "none.tsv")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_text(tmp_path)
+
+
+def test_long_texts_are_shortened_in_messages() -> None:
+    assert quoted("a\tb") == r"'a\tb'"
+    assert quoted("x" * 1000) == repr("x" * 80 + "…")
