@@ -269,7 +269,7 @@ def test_published_checkpoint_is_tested(tiny_data: Path, tmp_path: Path) -> None
 
 MISTAKES = {
     ("--conf_file", "nowhere.yaml"): "nowhere.yaml: no such file",
-    ("--set", "training.n_epoch=1"): "unknown key training.n_epoch",
+    ("--set", "training.n_epoch=1"): "training.n_epoch: unknown key",
     ("--set", "training.precision=16-mixed", "--gpus", "0"): "16-mixed needs a GPU",
     ("--gpus", "2"): "this machine has",
     ("--gpus", "-1"): "a number of GPUs",

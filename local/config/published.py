@@ -1,23 +1,22 @@
-"""The published YAML and checkpoint -> ours: one explicit table each.
+"""Conversion of the published YAML and checkpoint into this recipe's layout, by explicit tables.
 
 Source: docs/recipe.md, "Where the published code cannot be followed" and "The published
-checkpoint". The tables are printed in docs/configuration.md (a test keeps them equal).
+checkpoint".
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from desed_task.errors import InputError
-from local.config.load import merge, read_composed
+from local.config.yaml_files import KeyPath, RawConfig, merge, nested
 
-DEFAULTS = Path(__file__).parents[2] / "confs" / "sed.yaml"
+IGNORED_SECTIONS = ("log_dir",)
 
 
 class Conversion(NamedTuple):
-    """What becomes of a published key: `kept`, `renamed` (to `target`) or `unused`, and why."""
+    """Fate of a published key: `kept`, `renamed` (to `target`) or `unused`, and the reason."""
 
     fate: str
     reason: str = ""
@@ -54,12 +53,12 @@ CONFIG_TABLE: dict[str, Conversion] = {
         "synth_val_tsv synth_val_dur test_folder test_folder_44k test_tsv test_dur "
         "audio_max_len fs",
     ),
-    "data.net_subsample": _unused("follows from net.pooling"),
+    "data.net_subsample": _unused("derived from net.pooling"),
     **_kept("opt", "lr"),
     **_kept("feats", "n_mels hop_length n_window f_min f_max"),
     "feats.n_filters": _unused("not read"),
-    "feats.sample_rate": _unused("says data.fs again"),
-    "net.dropout": _unused("not read: the network has 0.2 in its blocks, 0.5 before the heads"),
+    "feats.sample_rate": _unused("equals data.fs"),
+    "net.dropout": _unused("not read: the network has 0.2 in its blocks and 0.5 before the heads"),
     **_kept("net", "rnn_layers n_RNN_cell dropout_recurrent"),
     "net.n_in_channel": _unused("always 1"),
     "net.nclass": _unused("the ten classes of local/classes.py"),
@@ -80,39 +79,43 @@ CONFIG_TABLE: dict[str, Conversion] = {
 }
 
 
-def is_published(raw: Mapping[str, Any]) -> bool:
-    """Whether a raw configuration has the published layout (which names `net.nclass`)."""
-    net = raw.get("net")
+def is_published(values: Mapping[str, Any]) -> bool:
+    """Whether a configuration has the published layout, which alone has `net.nclass`."""
+    net = values.get("net")
     return isinstance(net, Mapping) and "nclass" in net
 
 
-def from_published(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The published YAML (nested mapping) as ours: laid over the defaults of `confs/sed.yaml`.
+def from_published(raw: RawConfig) -> RawConfig:
+    """The keys of the published YAML in this recipe's layout.
 
-    Raises InputError for a key that is not in `CONFIG_TABLE`.
+    Raises InputError for keys that are not in `CONFIG_TABLE`.
     """
-    ours: dict[str, Any] = {}
-    for section, content in raw.items():
-        if section == "log_dir":
+    values: dict[str, Any] = {}
+    places: dict[KeyPath, str] = {}
+    unknown: list[KeyPath] = []
+    for section, content in raw.values.items():
+        if section in IGNORED_SECTIONS:
             continue
         if not isinstance(content, Mapping):
-            raise InputError(f"{source}: {section}: unknown key of the published configuration")
+            unknown.append((section,))
+            continue
         for key, value in content.items():
             path = f"{section}.{key}"
-            if path not in CONFIG_TABLE:
-                raise InputError(f"{source}: {path}: unknown key of the published configuration")
-            conversion = CONFIG_TABLE[path]
-            if conversion.fate == "unused":
-                continue
-            target = conversion.target or path
-            ours = merge(ours, _nested(target, _converted(path, value)))
-    return merge(read_composed(DEFAULTS) | {"data": _without_second_set()}, ours)
-
-
-def _without_second_set() -> dict[str, Any]:
-    """Our data section with the second test set, which the published layout does not have, off."""
-    data = read_composed(DEFAULTS)["data"]
-    return {key: None if key.startswith("eval_") else value for key, value in data.items()}
+            conversion = CONFIG_TABLE.get(path)
+            if conversion is None:
+                unknown.append((section, key))
+            elif conversion.fate != "unused":
+                target = conversion.target or path
+                values = merge(values, nested(target, _converted(path, value)))
+                places[tuple(target.split("."))] = raw.place((section, key))
+    if unknown:
+        lines = [
+            f"{raw.place(path)}: {'.'.join(map(str, path))}: unknown key of the published "
+            "configuration"
+            for path in unknown
+        ]
+        raise InputError("\n       ".join(lines))
+    return RawConfig(values, raw.source, places)
 
 
 def _converted(path: str, value: Any) -> Any:
@@ -120,12 +123,6 @@ def _converted(path: str, value: Any) -> Any:
         return value.lower()
     if path == "augs.consis" and isinstance(value, bool):
         return 1.0 if value else 0.0
-    return value
-
-
-def _nested(path: str, value: Any) -> dict[str, Any]:
-    for key in reversed(path.split(".")):
-        value = {key: value}
     return value
 
 
@@ -160,7 +157,7 @@ _MODULES: tuple[tuple[str, str], ...] = (
 
 
 def convert_name(name: str) -> str:
-    """A published parameter's name -> ours. Raises KeyError for a name that is not known."""
+    """New name of a published parameter. Raises KeyError for an unknown name."""
     for theirs, ours in _MODULES:
         if name == theirs or name.startswith(theirs + "."):
             return ours + name[len(theirs) :]
@@ -168,17 +165,17 @@ def convert_name(name: str) -> str:
 
 
 def convert_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The published network's `state_dict` (without prefix) -> ours.
+    """The published network's `state_dict` (without prefix) as one of `CRNN`.
 
-    Theirs has (time, band) kernels and linear gating; ours (band, time) and 1x1 convolutions.
-    Raises KeyError for a name that is not known.
+    Published kernels are (time, band) and gates linear layers; here kernels are (band, time) and
+    gates 1x1 convolutions. Raises KeyError for an unknown name.
     """
     converted = {}
     for name, tensor in weights.items():
-        ours = convert_name(name)
-        if ours.endswith("gate.linear.weight"):
+        new = convert_name(name)
+        if new.endswith("gate.linear.weight"):
             tensor = tensor[:, :, None, None]
-        elif ours.endswith("conv.weight"):
+        elif new.endswith("conv.weight"):
             tensor = tensor.transpose(2, 3).contiguous()
-        converted[ours] = tensor
+        converted[new] = tensor
     return converted

@@ -1,21 +1,22 @@
-"""Keys that older versions had: a file or checkpoint with one still loads, with a note."""
+"""Keys of older versions: a file or checkpoint that has one still loads, with a warning."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+
+from local.config.yaml_files import RawConfig
 
 logger = logging.getLogger(__name__)
 
+# Reason by key.
 RETIRED = {"data.packed": "no longer used"}
-"""Reason by key."""
 
 
-def drop_retired(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The sections without retired keys; one warning for each of them."""
-    kept = dict(raw)
+def drop_retired(raw: RawConfig) -> RawConfig:
+    """A copy without retired keys; logs one warning for each of them."""
+    values = dict(raw.values)
     for path, reason in RETIRED.items():
         section, key = path.split(".")
-        if isinstance(kept.get(section), Mapping) and key in kept[section]:
-            logger.warning("%s: %s: %s: ignored", source, path, reason)
-            kept[section] = {name: value for name, value in kept[section].items() if name != key}
-    return kept
+        content = values.get(section)
+        if isinstance(content, dict) and key in content:
+            logger.warning("%s: %s: %s: ignored", raw.place((section, key)), path, reason)
+            values[section] = {name: value for name, value in content.items() if name != key}
+    return RawConfig(values, raw.source, raw.places)

@@ -1,340 +1,695 @@
-"""The sections of the configuration, typed and strict: what each key may be.
+"""The configuration: sections and keys, what each does, and which values it may have.
 
-The values live in `confs/sed.yaml` alone: no field has a default here. What each key does is in
-docs/configuration.md.
+The default values are in `confs/sed.yaml`: no field has one here. docs/configuration.md is made
+from the descriptions (`python -m local.config.document`).
 """
 
+import hashlib
+import json
 from typing import Annotated, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from desed_task.frames import FrameGrid
 from local.classes import CLASSES
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
-Weight = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-OpenShare = Annotated[float, Field(ge=0, lt=1)]
-Dropout = Annotated[float, Field(ge=0, le=0.99)]
 Positive = Annotated[float, Field(gt=0)]
-Pool = Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
-Path44k = str | None
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+FractionBelow1 = Annotated[float, Field(ge=0, lt=1)]
+InnerFraction = Annotated[float, Field(gt=0, lt=1)]
+Dropout = Annotated[float, Field(ge=0, le=0.99)]
+TimeBandPool = Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+ClassName = Literal[CLASSES]  # type: ignore[valid-type]
 ClipKindName = Literal["synthetic", "weak", "unlabelled"]
 MethodName = Literal["median", "tuned_median", "sebbs"]
 AugmentationName = Literal["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
 
+MISFIT = "misfit"
+
+
+def misfit(key: str, text: str, *others: str) -> PydanticCustomError:
+    """The error for a value of `key` that does not fit the values of the `others`.
+
+    Keys are relative to the section whose validator raises it.
+    """
+    return PydanticCustomError(MISFIT, "{text}", {"key": key, "text": text, "others": others})
+
 
 class Section(BaseModel):
-    """A section: unknown keys, wrong types and impossible values are refused; it never changes."""
+    """Keys of one section: strict about unknown keys, types and values; immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
+    def _check_distinct(self, key: str) -> None:
+        values = getattr(self, key)
+        if len(set(values)) != len(values):
+            raise misfit(key, f"expected distinct values, got {values}")
+
+    def _check_ascending(self, *keys: str) -> None:
+        for key in keys:
+            low, high = getattr(self, key)
+            if low > high:
+                raise misfit(key, f"expected [lowest, highest], got [{low:g}, {high:g}]")
+
 
 class Training(Section):
-    """Batches, schedules, selection, devices."""
+    """Batches, schedules, selection of the best checkpoint, devices."""
 
-    train_sets: Annotated[list[ClipKindName], Field(min_length=1)]
-    batch_size: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)]
-    batch_size_val: PositiveInt
-    n_epochs: PositiveInt
-    n_epochs_warmup: Count
-    warmup_exponent: Weight
-    const_max: Weight
-    mean_teacher: bool
-    ema_factor: OpenShare
-    self_sup_loss: Literal["mse", "bce"]
-    accumulate_batches: PositiveInt
-    gradient_clip: Weight
-    compile: bool
-    precision: Literal["auto", 32, "16-mixed", "bf16-mixed"]
-    num_workers: Count
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    weak_split: Annotated[float, Field(gt=0, lt=1)]
-    validation_interval: PositiveInt
-    weak_threshold: OpenShare
-    val_thresholds: Annotated[list[OpenShare], Field(min_length=1)]
-    obj_metric_synth_type: Literal["intersection", "event", "psds1", "psds2"]
-    early_stop_patience: PositiveInt
-    picture_interval: Count
-    n_test_thresholds: PositiveInt
-    backend: Literal["ddp"] | None
-    sync_batchnorm: bool
+    train_sets: list[ClipKindName] = Field(
+        min_length=1,
+        description="sets to train on; `[synthetic]` alone is the supervised baseline",
+    )
+    batch_size: list[PositiveInt] = Field(
+        min_length=3,
+        max_length=3,
+        description="clips per step of the synthetic, weak and unlabelled set (sets outside "
+        "`train_sets` have none); with `ddp`, of each process",
+    )
+    batch_size_val: PositiveInt = Field(description="clips per batch of validation and test")
+    n_epochs: PositiveInt = Field(
+        description="epochs; one ends when the smallest training set is used up"
+    )
+    n_epochs_warmup: Count = Field(
+        description="epochs of the ramp of learning rate and consistency weight; 0: no ramp"
+    )
+    warmup_exponent: NonNegative = Field(
+        description="e of the ramp r = exp(-e·(1 - progress)²), progress from 0 to 1"
+    )
+    const_max: NonNegative = Field(description="consistency weight w after the ramp")
+    mean_teacher: bool = Field(
+        description="`false`: no teacher, and none of the loss terms that need it"
+    )
+    ema_factor: FractionBelow1 = Field(
+        description="upper bound of α in teacher ← α·teacher + (1 - α)·student"
+    )
+    self_sup_loss: Literal["mse", "bce"] = Field(
+        description="distance of weak and SOD consistency: `mse` (SOD: of logits) or `bce` (SOD: "
+        "of the states' probabilities)"
+    )
+    accumulate_batches: PositiveInt = Field(
+        description="batches per optimiser step, of their mean loss; the last step of an epoch may "
+        "have fewer batches and divides by this number too"
+    )
+    gradient_clip: NonNegative = Field(description="largest norm of the gradients; 0: no clipping")
+    precision: Literal["auto", 32, "16-mixed", "bf16-mixed"] = Field(
+        description="`32`, `16-mixed` (GPU only), `bf16-mixed`, or `auto`: `16-mixed` on a GPU, "
+        "`32` on a CPU"
+    )
+    compile: bool = Field(
+        description="`true`: compile all layers before the recurrent ones with `torch.compile`; "
+        "GPU only"
+    )
+    num_workers: Count = Field(
+        description="processes that load audio for each training process; 0: the training process "
+        "loads"
+    )
+    seed: int = Field(ge=0, lt=2**32, description="seed of all random numbers and the weak split")
+    weak_split: InnerFraction = Field(
+        description="fraction of the weak set to train on; the rest validates"
+    )
+    validation_interval: PositiveInt = Field(
+        description="epochs between validations; a divisor of `n_epochs`"
+    )
+    weak_threshold: FractionBelow1 = Field(
+        description="score above which a tag is predicted, in the weak validation F1"
+    )
+    val_thresholds: list[FractionBelow1] = Field(
+        min_length=1,
+        description="thresholds whose mean intersection and event F1 a validation reports",
+    )
+    obj_metric_synth_type: Literal["intersection", "event", "psds1", "psds2"] = Field(
+        description="metric of the synthetic validation set that, added to the weak F1, selects "
+        "the best checkpoint: `intersection` or `event` F1, exact `psds1` or `psds2`"
+    )
+    early_stop_patience: PositiveInt = Field(
+        description="validations without a better selection metric before training stops"
+    )
+    picture_interval: Count = Field(
+        description="validations between two pictures of a clip; 0: no pictures"
+    )
+    n_test_thresholds: PositiveInt = Field(
+        description="thresholds of the approximated PSDS, each in the middle of one of as many "
+        "equal parts of [0, 1]"
+    )
+    backend: Literal["ddp"] | None = Field(
+        description="`null`: one device; `ddp`: one process for each GPU "
+        "([Several GPUs](several_gpus.md)), needed for several processes"
+    )
+    sync_batchnorm: bool = Field(
+        description="with `ddp` on GPUs, `true`: batch norm uses the statistics of the batches of "
+        "all processes; `false`: of each process, and validation and checkpoints use the mean of "
+        "the running statistics"
+    )
 
     @model_validator(mode="after")
-    def _every_run_validates(self) -> "Training":
+    def _check(self) -> "Training":
         if self.n_epochs % self.validation_interval:
-            raise ValueError(
-                f"n_epochs {self.n_epochs} must be a multiple of validation_interval "
-                f"{self.validation_interval}, so that the last epoch is validated and kept"
+            # The last epoch must be validated, or it is never selected.
+            raise misfit(
+                "validation_interval",
+                f"expected a divisor of n_epochs {self.n_epochs}, got {self.validation_interval}",
+                "n_epochs",
             )
-        if len(set(self.train_sets)) != len(self.train_sets):
-            raise ValueError("train_sets names a set twice")
+        self._check_distinct("train_sets")
         return self
 
     @property
     def clips_per_set(self) -> dict[str, int]:
-        """Clips per step of each kind; 0 for a set that is not trained on."""
+        """Clips per step of each kind; 0 for a set outside `train_sets`."""
         names = ("synthetic", "weak", "unlabelled")
         sizes = zip(names, self.batch_size, strict=True)
         return {name: size if name in self.train_sets else 0 for name, size in sizes}
 
 
 class Scaler(Section):
-    """How features are normalised."""
+    """Normalisation of the features."""
 
-    statistic: Literal["instance", "dataset"]
-    normtype: Literal["minmax", "standard", "mean"]
-    dims: Annotated[list[Literal[1, 2]], Field(min_length=1, max_length=2)]
+    statistic: Literal["instance", "dataset"] = Field(
+        description="statistics of each clip (`instance`) or of the training set (`dataset`, "
+        "stored in the checkpoint)"
+    )
+    normtype: Literal["minmax", "standard", "mean"] = Field(
+        description="`minmax`: to [0, 1], with `instance` only; `standard`: to mean 0 and "
+        "deviation 1; `mean`: to mean 0"
+    )
+    dims: list[Literal[1, 2]] = Field(
+        min_length=1,
+        max_length=2,
+        description="axes of the statistics: 1 (bands), 2 (frames) or both",
+    )
 
     @model_validator(mode="after")
-    def _statistics_exist(self) -> "Scaler":
+    def _check(self) -> "Scaler":
         if self.statistic == "dataset" and self.normtype == "minmax":
-            raise ValueError("statistic 'dataset' goes with normtype 'standard' or 'mean'")
-        if len(set(self.dims)) != len(self.dims):
-            raise ValueError("dims names an axis twice; allowed: [1], [2], [1, 2]")
+            raise misfit(
+                "normtype",
+                "expected 'standard' or 'mean' with statistic 'dataset', got 'minmax'",
+                "statistic",
+            )
+        self._check_distinct("dims")
         return self
 
 
 class Data(Section):
-    """Where the sets lie, and the clips' rate and length."""
+    """Folders and annotation files of the sets; rate and length of the clips."""
 
-    synth_folder: str
-    synth_folder_44k: Path44k
-    synth_tsv: str
-    weak_folder: str
-    weak_folder_44k: Path44k
-    weak_tsv: str
-    unlabeled_folder: str
-    unlabeled_folder_44k: Path44k
-    synth_val_folder: str
-    synth_val_folder_44k: Path44k
-    synth_val_tsv: str
-    synth_val_dur: str
-    test_folder: str
-    test_folder_44k: Path44k
-    test_tsv: str
-    test_dur: str
-    eval_folder: str | None
-    eval_folder_44k: Path44k
-    eval_tsv: str | None
-    eval_dur: str | None
-    audio_max_len: Positive
-    fs: PositiveInt
+    synth_folder: str = Field(
+        description="synthetic training set at `fs`; missing clips are made from `synth_folder_44k`"
+    )
+    synth_folder_44k: str | None = Field(
+        description="the same audio as published, of any rate; `null`: only the 16 kHz folder"
+    )
+    synth_tsv: str = Field(description="events of the synthetic training set")
+    weak_folder: str = Field(description="weakly labelled set at `fs`")
+    weak_folder_44k: str | None = Field(description="the same audio as published, or `null`")
+    weak_tsv: str = Field(description="tags of the weakly labelled set")
+    unlabeled_folder: str = Field(description="unlabelled in-domain set at `fs`")
+    unlabeled_folder_44k: str | None = Field(description="the same audio as published, or `null`")
+    synth_val_folder: str = Field(description="synthetic validation set at `fs`")
+    synth_val_folder_44k: str | None = Field(description="the same audio as published, or `null`")
+    synth_val_tsv: str = Field(description="events of the synthetic validation set")
+    synth_val_dur: str = Field(
+        description="durations of the synthetic validation clips; a missing file is generated"
+    )
+    test_folder: str = Field(description="main test set (real validation) at `fs`")
+    test_folder_44k: str | None = Field(description="the same audio as published, or `null`")
+    test_tsv: str = Field(description="events of the main test set")
+    test_dur: str = Field(description="durations of the test clips; a missing file is generated")
+    eval_folder: str | None = Field(
+        description="second test set (public evaluation) at `fs`, scored in the same run; all four "
+        "`eval_` keys `null`: no second test set"
+    )
+    eval_folder_44k: str | None = Field(description="the same audio as published, or `null`")
+    eval_tsv: str | None = Field(description="events of the second test set, or `null`")
+    eval_dur: str | None = Field(
+        description="durations of its clips (a missing file is generated), or `null`"
+    )
+    audio_max_len: Positive = Field(
+        description="seconds; shorter clips are padded, longer ones cropped"
+    )
+    fs: PositiveInt = Field(description="Hz, sample rate of the network's input")
 
     @model_validator(mode="after")
-    def _second_test_set_is_whole(self) -> "Data":
-        given = [self.eval_folder is None, self.eval_tsv is None, self.eval_dur is None]
-        if any(given) and not (all(given) and self.eval_folder_44k is None):
-            raise ValueError(
-                "eval_folder, eval_tsv and eval_dur are given together, or all null with "
-                "eval_folder_44k"
+    def _check(self) -> "Data":
+        keys = ("eval_folder", "eval_tsv", "eval_dur", "eval_folder_44k")
+        given = [getattr(self, key) is not None for key in keys]
+        if any(given) and not all(given[:3]):
+            raise misfit(
+                keys[given.index(False)],
+                "expected eval_folder, eval_tsv and eval_dur, or null for all four eval_ keys",
+                *keys,
             )
         return self
 
 
 class Opt(Section):
-    """Adam."""
+    """The optimiser, Adam."""
 
-    lr: Positive
-    betas: Annotated[list[OpenShare], Field(min_length=2, max_length=2)]
-    scale_lr_with_ranks: bool
+    lr: Positive = Field(description="learning rate after the ramp")
+    betas: list[FractionBelow1] = Field(
+        min_length=2, max_length=2, description="decay of the averages of gradients and squares"
+    )
+    scale_lr_with_ranks: bool = Field(
+        description="`true`: multiply `lr` by the number of training processes; a resumed run "
+        "keeps its learning rate"
+    )
 
 
 class Feats(Section):
     """The log-mel spectrogram."""
 
-    n_mels: PositiveInt
-    n_window: PositiveInt
-    hop_length: PositiveInt
-    f_min: Weight
-    f_max: Positive
-    log_floor: Positive
-    log_range: Annotated[list[float], Field(min_length=2, max_length=2)]
+    n_mels: PositiveInt = Field(
+        description="bands; the pooling of backbone and SED branch must reduce them to exactly 1"
+    )
+    n_window: PositiveInt = Field(description="samples of the window, also the FFT size")
+    hop_length: PositiveInt = Field(description="samples between frames")
+    f_min: NonNegative = Field(description="Hz, lower edge of the lowest band")
+    f_max: Positive = Field(description="Hz, upper edge of the highest band")
+    log_floor: Positive = Field(description="smallest magnitude before the logarithm")
+    log_range: list[float] = Field(
+        min_length=2, max_length=2, description="dB, lowest and highest level; others are clamped"
+    )
 
     @model_validator(mode="after")
-    def _ranges(self) -> "Feats":
+    def _check(self) -> "Feats":
         if self.f_min >= self.f_max:
-            raise ValueError(f"f_min {self.f_min:g} must be below f_max {self.f_max:g}")
-        if self.log_range[0] >= self.log_range[1]:
-            raise ValueError(f"log_range {self.log_range} must be [lowest, highest] in dB")
+            raise misfit(
+                "f_min", f"expected less than f_max {self.f_max:g}, got {self.f_min:g}", "f_max"
+            )
+        low, high = self.log_range
+        if low >= high:
+            raise misfit("log_range", f"expected [lowest, highest] in dB, got [{low:g}, {high:g}]")
         return self
 
 
 class Net(Section):
     """The two-branch CRNN."""
 
-    nb_filters: Annotated[list[PositiveInt], Field(min_length=3)]
-    kernel_size: list[PositiveInt]
-    pooling: list[Pool]
-    sed_filters: list[PositiveInt]
-    sed_kernel_size: list[PositiveInt]
-    sed_pooling: list[Pool]
-    subspectral_blocks: Count
-    subspectral_bands: PositiveInt
-    batchnorm_eps: Positive
-    batchnorm_momentum: Annotated[float, Field(gt=0, le=1)]
-    dropout: Dropout
-    rnn_layers: PositiveInt
-    n_RNN_cell: PositiveInt  # noqa: N815 - the published key
-    dropout_recurrent: Dropout
-    dropout_output: Dropout
-    weak_floor: Positive
-    sod_branch: bool
+    nb_filters: list[PositiveInt] = Field(
+        min_length=3, description="channels of each block of the shared backbone"
+    )
+    kernel_size: list[PositiveInt] = Field(
+        description="kernel size of each backbone block, odd; kernels are square"
+    )
+    pooling: list[TimeBandPool] = Field(
+        description="[time, band] pooling of each backbone block; the time pooling sets the "
+        "length of the network's frames"
+    )
+    sed_filters: list[PositiveInt] = Field(
+        description="channels of each further block of the SED branch"
+    )
+    sed_kernel_size: list[PositiveInt] = Field(description="kernel size of each of them, odd")
+    sed_pooling: list[TimeBandPool] = Field(
+        description="[time, band] pooling of each of them; time must be 1"
+    )
+    subspectral_blocks: Count = Field(
+        description="number of first backbone blocks with sub-spectral batch norm"
+    )
+    subspectral_bands: PositiveInt = Field(
+        description="groups of bands with separate statistics in sub-spectral batch norm"
+    )
+    batchnorm_eps: Positive = Field(description="added to the variance in every batch norm")
+    batchnorm_momentum: float = Field(
+        gt=0, le=1, description="weight of the new batch in the running statistics"
+    )
+    dropout: Dropout = Field(description="probability in blocks and fusion layers")
+    rnn_layers: PositiveInt = Field(description="layers of each bidirectional GRU")
+    n_RNN_cell: PositiveInt = Field(  # noqa: N815 - the published key
+        description="cells per direction of each GRU"
+    )
+    dropout_recurrent: Dropout = Field(
+        description="probability between GRU layers; needs `rnn_layers` of at least 2"
+    )
+    dropout_output: Dropout = Field(description="probability before the linear layers")
+    weak_floor: Positive = Field(description="smallest attention weight of a frame")
+    sod_branch: bool = Field(
+        description="`false`: no SOD task, so no SOD loss and consistency, cross-task consistency, "
+        "pseudo-label selection and score correction"
+    )
 
     @model_validator(mode="after")
-    def _lists_fit(self) -> "Net":
+    def _check(self) -> "Net":
         for filters, others in (
             ("nb_filters", ("kernel_size", "pooling")),
             ("sed_filters", ("sed_kernel_size", "sed_pooling")),
         ):
             blocks = len(getattr(self, filters))
             for other in others:
-                if len(getattr(self, other)) != blocks:
-                    raise ValueError(
-                        f"{other} has {len(getattr(self, other))} entries, "
-                        f"{filters} has {blocks}: one per block"
+                number = len(getattr(self, other))
+                if number != blocks:
+                    raise misfit(
+                        other,
+                        f"expected {blocks} entries, one for each of {filters}, got {number}",
+                        filters,
                     )
-        for size in (*self.kernel_size, *self.sed_kernel_size):
-            if size % 2 == 0:
-                raise ValueError(f"kernel size {size} must be odd")
+        for key in ("kernel_size", "sed_kernel_size"):
+            even = [size for size in getattr(self, key) if size % 2 == 0]
+            if even:
+                raise misfit(key, f"expected odd sizes, got {even[0]}")
         if self.subspectral_blocks > len(self.nb_filters):
-            raise ValueError(
-                f"subspectral_blocks {self.subspectral_blocks} exceeds the "
-                f"{len(self.nb_filters)} blocks of nb_filters"
+            raise misfit(
+                "subspectral_blocks",
+                f"expected at most {len(self.nb_filters)}, the blocks of nb_filters, "
+                f"got {self.subspectral_blocks}",
+                "nb_filters",
             )
         if any(pool[0] != 1 for pool in self.sed_pooling):
-            raise ValueError("sed_pooling pools no time: [1, bands] per block")
+            raise misfit("sed_pooling", f"expected time pooling 1, got {self.sed_pooling}")
         if self.rnn_layers == 1 and self.dropout_recurrent > 0:
-            raise ValueError(
-                "dropout_recurrent acts between layers: it needs rnn_layers of 2 or more"
+            raise misfit(
+                "dropout_recurrent",
+                f"expected 0 with rnn_layers 1, got {self.dropout_recurrent:g}",
+                "rnn_layers",
             )
         return self
 
 
 class Augs(Section):
-    """Mixup and augmentation."""
+    """Mixup and augmentation; each augmentation draws a level from 1 to `aug_scale`."""
 
-    mixup: Literal["hard", "none"]
-    mixup_scale: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
-    aug_methods: list[AugmentationName]
-    aug_scale: PositiveInt
-    time_shift: Annotated[float, Field(gt=0, lt=1)]
-    pitch_shift: Positive
-    time_mask_number: PositiveInt
-    time_mask_length: Annotated[float, Field(gt=0, lt=1)]
-    frequency_mask: PositiveInt
-    filter_bands: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
-    filter_gain: Annotated[list[float], Field(min_length=2, max_length=2)]
-    consis_loss: Literal["mse", "bce"]
+    mixup: Literal["hard", "none"] = Field(
+        description="`hard`: add a mixed copy of each clip, labels united; `none`: do not"
+    )
+    mixup_scale: list[PositiveInt] = Field(
+        min_length=2, max_length=2, description="fewest and most clips added to each clip"
+    )
+    aug_methods: list[AugmentationName] = Field(
+        description="augmentations to draw from: `Time mask`, `Pitch shift`, `Time shift`, "
+        "`Frequency mask`, `Filter`; `[]`: no augmented copy"
+    )
+    aug_scale: PositiveInt = Field(description="largest level")
+    time_shift: InnerFraction = Field(description="fraction of the clip per level")
+    pitch_shift: Positive = Field(description="cents per level")
+    time_mask_number: PositiveInt = Field(description="masked intervals per level")
+    time_mask_length: InnerFraction = Field(description="fraction of the clip per interval")
+    frequency_mask: PositiveInt = Field(description="masked bands per level")
+    filter_bands: list[PositiveInt] = Field(
+        min_length=2, max_length=2, description="fewest and most runs of bands, each with one gain"
+    )
+    filter_gain: list[float] = Field(
+        min_length=2, max_length=2, description="dB, lowest and highest gain of the filter"
+    )
+    consis_loss: Literal["mse", "bce"] = Field(description="distance of self-consistency")
 
     @model_validator(mode="after")
-    def _ranges(self) -> "Augs":
-        for name in ("mixup_scale", "filter_bands", "filter_gain"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} [{low}, {high}] must be [least, most]")
+    def _check(self) -> "Augs":
+        self._check_ascending("mixup_scale", "filter_bands", "filter_gain")
         if self.time_shift * self.aug_scale >= 1:
-            raise ValueError(
-                f"time_shift {self.time_shift:g} times aug_scale {self.aug_scale} "
-                "must stay below 1, the whole clip"
+            raise misfit(
+                "time_shift",
+                f"expected less than 1 / aug_scale {self.aug_scale}, got {self.time_shift:g}",
+                "aug_scale",
             )
         if self.pitch_shift * self.aug_scale > 1200:
-            raise ValueError("pitch_shift times aug_scale must not exceed 1200 cents, an octave")
-        if len(set(self.aug_methods)) != len(self.aug_methods):
-            raise ValueError("aug_methods names a method twice")
+            raise misfit(
+                "pitch_shift",
+                f"expected at most 1200 cents / aug_scale {self.aug_scale}, "
+                f"got {self.pitch_shift:g}",
+                "aug_scale",
+            )
+        self._check_distinct("aug_methods")
         return self
 
 
 class KindShares(Section):
-    """What each kind of clip contributes to self-consistency."""
+    """Weight of each kind of clip in self-consistency."""
 
-    synthetic: Weight
-    weak: Weight
-    unlabelled: Weight
+    synthetic: NonNegative
+    weak: NonNegative
+    unlabelled: NonNegative
 
 
 class Losses(Section):
-    """Weights and kinds of the loss terms."""
+    """Weights and distances of the loss terms; a term of weight 0 is not computed."""
 
-    sed_strong: Weight
-    sed_weak: Weight
-    sod: Weight
-    sed_consistency: Weight
-    weak_consistency: Weight
-    sod_consistency: Weight
-    cross_task: Weight
-    self_consistency: Weight
-    self_consistency_share: KindShares
-    self_consistency_active: Share
-    self_consistency_inactive: Share
-    sed_consistency_loss: Literal["bce", "mse"]
-    cross_task_loss: Literal["mse", "mae"]
+    sed_strong: NonNegative = Field(description="weight of the BCE on frame labels")
+    sed_weak: NonNegative = Field(description="weight of the BCE on tags")
+    sod: NonNegative = Field(description="weight of the SOD cross-entropy")
+    sed_consistency: NonNegative = Field(
+        description="weight of SED consistency with the teacher; this and the following weights "
+        "are multiplied by w (`training.const_max`)"
+    )
+    weak_consistency: NonNegative = Field(
+        description="weight of consistency with the teacher's tags"
+    )
+    sod_consistency: NonNegative = Field(description="weight of SOD consistency with the teacher")
+    cross_task: NonNegative = Field(description="weight of cross-task consistency")
+    self_consistency: NonNegative = Field(description="weight of self-consistency")
+    self_consistency_share: KindShares = Field(
+        description="weight of each kind of clip in self-consistency: `synthetic`, `weak`, "
+        "`unlabelled`"
+    )
+    self_consistency_active: Fraction = Field(
+        description="score above which a class is treated as active in a mixture"
+    )
+    self_consistency_inactive: Fraction = Field(
+        description="score below which a class is treated as inactive in a mixture"
+    )
+    sed_consistency_loss: Literal["bce", "mse"] = Field(description="distance of SED consistency")
+    cross_task_loss: Literal["mse", "mae"] = Field(description="distance of cross-task consistency")
 
     @model_validator(mode="after")
-    def _confidences(self) -> "Losses":
+    def _check(self) -> "Losses":
         low, high = self.self_consistency_inactive, self.self_consistency_active
         if low > high:
-            raise ValueError(
-                f"self_consistency_inactive {low:g} must not exceed "
-                f"self_consistency_active {high:g}"
+            raise misfit(
+                "self_consistency_inactive",
+                f"expected at most self_consistency_active {high:g}, got {low:g}",
+                "self_consistency_active",
             )
         return self
 
 
 class CrossTask(Section):
-    """What SED and SOD are held against each other by."""
+    """Comparison of the two tasks, SED and SOD."""
 
-    excluded_classes: list[Literal[CLASSES]]  # type: ignore[valid-type]
-    active_threshold: OpenShare
-    pseudo_label_selection: bool
-    disagreement_weight: Weight
-    select_sod_consistency: bool
+    excluded_classes: list[ClassName] = Field(
+        description="classes excluded from every count of active classes"
+    )
+    active_threshold: FractionBelow1 = Field(
+        description="score above which a class is treated as active"
+    )
+    pseudo_label_selection: bool = Field(
+        description="`true`: frames where the teacher's two tasks disagree have less weight in SED "
+        "consistency"
+    )
+    disagreement_weight: NonNegative = Field(description="weight of these frames; others have 1")
+    select_sod_consistency: bool = Field(
+        description="`true`: SOD consistency on agreeing frames only, as in the paper's figure"
+    )
 
     @model_validator(mode="after")
-    def _something_counts(self) -> "CrossTask":
+    def _check(self) -> "CrossTask":
         if set(self.excluded_classes) == set(CLASSES):
-            raise ValueError("excluded_classes names every class: nothing is left to count")
+            raise misfit("excluded_classes", "expected at most all classes but one, got all")
         return self
 
 
 class Postprocess(Section):
-    """From the network's probabilities to scores, and what the test counts."""
+    """From the network's scores to events, and the metrics of the test."""
 
-    methods: Annotated[list[MethodName], Field(min_length=1)]
-    f1_threshold: OpenShare
-    score_correction: bool
-    correction_gain: Share
-    correction_floor: Share
-    median_window: dict[Literal[CLASSES], PositiveInt]  # type: ignore[valid-type]
-    tuning_metric: Literal["psds1", "psds2", "event_f1"]
-    tuning_windows: Annotated[list[PositiveInt], Field(min_length=1)]
-    sebbs_step: Annotated[list[Positive], Field(min_length=1)]
-    sebbs_merge_absolute: list[Weight]
-    sebbs_merge_relative: list[Weight]
-    drop_clips_without_events: bool
-    trim_to_clip: bool
-    bootstrap_replicates: Count
-    report: bool
+    methods: list[MethodName] = Field(
+        min_length=1,
+        description="methods that the test scores side by side, the first one under the network's "
+        "name, others as `student_sebbs`: `median`: `median_window`; `tuned_median`: windows and "
+        "F1 thresholds tuned per class; `sebbs`: "
+        "[sound event bounding boxes](https://arxiv.org/abs/2406.04212), tuned per class. Tuning "
+        "uses the synthetic validation set; the checkpoint stores its result",
+    )
+    f1_threshold: FractionBelow1 = Field(
+        description="threshold of the test's event, segment and intersection F1"
+    )
+    score_correction: bool = Field(description="`true`: correct SED scores by SOD in the test")
+    correction_gain: Fraction = Field(description="added to the score of the class that is raised")
+    correction_floor: Fraction = Field(description="score above which a second class may be raised")
+    median_window: dict[ClassName, PositiveInt] = Field(
+        description="frames of the median filter of each class"
+    )
+    tuning_metric: Literal["psds1", "psds2", "event_f1"] = Field(
+        description="metric that `tuned_median` and `sebbs` maximise for each class: exact "
+        "`psds1`, `psds2`, or `event_f1` at its best threshold; F1 thresholds always maximise "
+        "event F1"
+    )
+    tuning_windows: list[PositiveInt] = Field(
+        min_length=1, description="median windows in frames that `tuned_median` tries"
+    )
+    sebbs_step: list[Positive] = Field(
+        min_length=1, description="lengths of the step filter in seconds that `sebbs` tries"
+    )
+    sebbs_merge_absolute: list[NonNegative] = Field(
+        description="differences of scores below which events merge; each is tried without a ratio"
+    )
+    sebbs_merge_relative: list[NonNegative] = Field(
+        description="ratios of scores below which events merge; each is tried without a difference"
+    )
+    drop_clips_without_events: bool = Field(
+        description="`true`: exclude test clips without events, as the authors did"
+    )
+    trim_to_clip: bool = Field(
+        description="`true`: cut detections at the end of a clip that is shorter than "
+        "`data.audio_max_len`"
+    )
+    bootstrap_replicates: Count = Field(
+        description="resampled test sets (clips drawn with replacement) of the 95 % intervals; 0: "
+        "no intervals"
+    )
+    report: bool = Field(description="`true`: write a report of each test set, `report.html`")
 
     @model_validator(mode="after")
-    def _methods_can_be_tuned(self) -> "Postprocess":
-        if len(set(self.methods)) != len(self.methods):
-            raise ValueError("methods names a method twice")
+    def _check(self) -> "Postprocess":
+        self._check_distinct("methods")
         if not self.sebbs_merge_absolute + self.sebbs_merge_relative:
-            raise ValueError(
-                "sebbs_merge_absolute and sebbs_merge_relative are both empty; "
-                "one value to try is right"
+            raise misfit(
+                "sebbs_merge_absolute",
+                "expected at least 1 value here or in sebbs_merge_relative, got 0",
+                "sebbs_merge_relative",
             )
-        return self
-
-    @model_validator(mode="after")
-    def _every_class_has_a_window(self) -> "Postprocess":
         missing = [name for name in CLASSES if name not in self.median_window]
         if missing:
-            raise ValueError(f"median_window lacks {', '.join(missing)}")
+            raise misfit("median_window", f"no window of {', '.join(missing)}")
         return self
 
     @property
     def windows(self) -> list[int]:
         """Median windows in frames, in class order."""
         return [self.median_window[name] for name in CLASSES]
+
+
+class Config(Section):
+    """The whole experiment; sections as in `confs/sed.yaml`."""
+
+    training: Training
+    scaler: Scaler
+    data: Data
+    opt: Opt
+    feats: Feats
+    net: Net
+    augs: Augs
+    losses: Losses
+    cross_task: CrossTask
+    postprocess: Postprocess
+
+    @model_validator(mode="after")
+    def _check_features(self) -> "Config":
+        feats, data, augs = self.feats, self.data, self.augs
+        if feats.f_max > data.fs / 2:
+            raise misfit(
+                "feats.f_max",
+                f"expected at most half of data.fs {data.fs}, got {feats.f_max:g}",
+                "data.fs",
+            )
+        if feats.hop_length > feats.n_window:
+            # Samples between the windows would be skipped.
+            raise misfit(
+                "feats.hop_length",
+                f"expected at most feats.n_window {feats.n_window}, got {feats.hop_length}",
+                "feats.n_window",
+            )
+        if self.grid.n_samples <= feats.n_window // 2:
+            raise misfit(
+                "data.audio_max_len",
+                f"expected more than half of feats.n_window {feats.n_window} samples, "
+                f"got {data.audio_max_len:g} s",
+                "feats.n_window",
+                "data.fs",
+            )
+        if "Filter" in augs.aug_methods and augs.filter_bands[1] > feats.n_mels:
+            raise misfit(
+                "augs.filter_bands",
+                f"expected at most feats.n_mels {feats.n_mels}, got {augs.filter_bands[1]}",
+                "feats.n_mels",
+            )
+        widest = augs.frequency_mask * augs.aug_scale
+        if "Frequency mask" in augs.aug_methods and widest > feats.n_mels:
+            raise misfit(
+                "augs.frequency_mask",
+                f"expected at most feats.n_mels {feats.n_mels} bands at level augs.aug_scale "
+                f"{augs.aug_scale}, got {widest}",
+                "augs.aug_scale",
+                "feats.n_mels",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_pooling(self) -> "Config":
+        """Follow the number of bands through the blocks: exactly 1 must reach the SED GRU."""
+        net, bands = self.net, self.feats.n_mels
+        blocks = [("net.pooling", net.pooling), ("net.sed_pooling", net.sed_pooling)]
+        for key, pooling in blocks:
+            for number, (_, pool) in enumerate(pooling):
+                subspectral = key == "net.pooling" and number < net.subspectral_blocks
+                if subspectral and bands % net.subspectral_bands:
+                    raise misfit(
+                        "net.subspectral_bands",
+                        f"expected a divisor of {bands}, the bands that enter block {number + 1}, "
+                        f"got {net.subspectral_bands}",
+                        "feats.n_mels",
+                        "net.pooling",
+                    )
+                if bands % pool:
+                    raise misfit(
+                        key,
+                        f"expected a divisor of {bands}, the bands that enter block {number + 1}, "
+                        f"got {pool}",
+                        "feats.n_mels",
+                        "net.pooling",
+                    )
+                bands //= pool
+        if bands != 1:
+            raise misfit(
+                "net.sed_pooling",
+                f"expected exactly 1 of feats.n_mels {self.feats.n_mels} bands after net.pooling "
+                f"and net.sed_pooling, got {bands}",
+                "net.pooling",
+                "feats.n_mels",
+            )
+        if self.grid.n_frames < 1:
+            raise misfit(
+                "net.pooling",
+                "expected at least 1 frame of a clip after the time pooling, got 0",
+                "data.audio_max_len",
+                "feats.hop_length",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_supervision(self) -> "Config":
+        losses = self.losses
+        labelled = {"synthetic": losses.sed_strong, "weak": losses.sed_weak}
+        if not any(labelled.get(name) for name in self.training.train_sets):
+            raise misfit(
+                "training.train_sets",
+                "expected a labelled set with losses.sed_strong or losses.sed_weak above 0, "
+                f"got {self.training.train_sets}",
+                "losses.sed_strong",
+                "losses.sed_weak",
+            )
+        return self
+
+    @property
+    def grid(self) -> FrameGrid:
+        """The time axis that follows from rate, hop, pooling and clip length."""
+        pooling = 1
+        for pool in self.net.pooling:
+            pooling *= pool[0]
+        return FrameGrid(
+            sample_rate=self.data.fs,
+            hop_length=self.feats.hop_length,
+            time_pooling=pooling,
+            clip_seconds=self.data.audio_max_len,
+        )
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that change with any value."""
+        text = json.dumps(self.model_dump(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_yaml(self) -> str:
+        """The resolved configuration as YAML."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False, default_flow_style=None)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from desed_task.errors import InputError
 from desed_task.files import atomic_write
-from local.config.load import Config, build_config, merge, read_composed
-from local.config.published import DEFAULTS, convert_weights, from_published, is_published
+from local.config.load import Config, build_config, stored_config
+from local.config.published import convert_weights
 
 OUR_PREFIX = "networks."
 PUBLISHED_PREFIXES = {"student": "sed_student.", "teacher": "sed_teacher."}
@@ -122,10 +122,7 @@ def checkpoint_config(checkpoint: Mapping[str, Any], source: str) -> Config:
 
     Keys that are newer than the checkpoint have the recipe's values.
     """
-    raw = dict(checkpoint["hyper_parameters"])
-    if is_published(raw):
-        return build_config(from_published(raw, source), source)
-    return build_config(merge(read_composed(DEFAULTS), raw), source)
+    return stored_config(checkpoint["hyper_parameters"], source)
 
 
 def checkpoint_weights(checkpoint: Mapping[str, Any], source: str) -> dict[str, Tensor]:

@@ -1,0 +1,95 @@
+"""Write docs/configuration.md from the schema and the tables of published and retired keys.
+
+python -m local.config.document
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from local.config.published import CONFIG_TABLE
+from local.config.retired import RETIRED
+from local.config.schema import Config
+from local.config.yaml_files import RECIPE, read_composed
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+INTRODUCTION = """\
+# Configuration
+
+<!-- Generated from local/config by `python -m local.config.document`; a test compares. -->
+
+`confs/sed.yaml` is the published recipe. A configuration of your own extends it and holds the
+differences:
+
+```yaml
+extends: sed.yaml
+training:
+  n_epochs: 100
+```
+
+The file that `extends` names is searched beside the extending file, then in `confs/`.
+`--set section.key=value` changes one key on the command line. All other relative paths are relative
+to the folder in which `train_sed.py` is started. The resolved configuration is saved as
+`config.yaml` in the run's folder.
+
+An unknown key, a wrong type or an impossible value ends the program with exit status 2; every
+problem is reported with its file and line, the key, and what is allowed:
+
+    error: mine.yaml:3: training.n_epoch: unknown key; did you mean `n_epochs`?
+
+The definitions of the metrics (PSDS scenarios, collars, segment length, intersection criteria) are
+constants of `desed_task.evaluation`.
+"""
+
+PUBLISHED = """\
+## The published YAML and checkpoint
+
+A published YAML (it has the key `net.nclass`), or the configuration in a published checkpoint, is
+converted by this table (`local/config/published.py`) and laid over `confs/sed.yaml`. Other keys are
+an error.
+"""
+
+RETIRED_KEYS = """\
+## Retired keys
+
+A file or checkpoint of an older version may have these keys; each is ignored with a warning.
+"""
+
+
+def document() -> str:
+    """The text of docs/configuration.md."""
+    defaults = read_composed(RECIPE).values
+    blocks = [INTRODUCTION]
+    for name, section in Config.model_fields.items():
+        kind: Any = section.annotation
+        rows = [
+            [f"`{name}.{key}`", _default(defaults[name][key]), str(field.description)]
+            for key, field in kind.model_fields.items()
+        ]
+        blocks += [f"## {name}\n\n{kind.__doc__}\n", _table(["key", "default", "meaning"], rows)]
+    published = [
+        [f"`{key}`", fate, "; ".join(filter(None, [target and f"`{target}`", reason]))]
+        for key, (fate, reason, target) in CONFIG_TABLE.items()
+    ]
+    retired = [[f"`{key}`", reason] for key, reason in RETIRED.items()]
+    blocks += [PUBLISHED, _table(["published key", "fate", "note"], published)]
+    blocks += [RETIRED_KEYS, _table(["key", "reason"], retired)]
+    return "\n".join(blocks)
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, str) and "/" in value:
+        return "a path in DESED"
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6)
+    return f"`{text.split('...')[0].strip()}`"  # PyYAML ends a document of one scalar with "..."
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cells)} |".replace("|  |", "| |") + "\n" for cells in lines)
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(document(), encoding="utf-8")

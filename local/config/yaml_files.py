@@ -1,0 +1,180 @@
+"""Configuration files: YAML with `extends`, and the line on which each key was given."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from desed_task.errors import InputError
+
+SHIPPED = Path(__file__).parents[2] / "confs"
+RECIPE = SHIPPED / "sed.yaml"
+MAX_DEPTH = 4  # of remembered keys; a YAML alias can contain itself
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class RawConfig:
+    """Unchecked values of a configuration, and where each key was given.
+
+    Attributes:
+        values: nested mappings.
+        source: the file or checkpoint as a whole, for messages.
+        places: `FILE:LINE` or the command-line option of each key; later layers come last.
+    """
+
+    values: Mapping[str, Any]
+    source: str
+    places: Mapping[KeyPath, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], source: str) -> "RawConfig":
+        """Values without lines: every key was given in `source`."""
+        return cls(values, source, dict.fromkeys(_key_paths(values), source))
+
+    def with_changes(self, changes: "RawConfig") -> "RawConfig":
+        """A copy with `changes` laid over it, mapping by mapping."""
+        older = {path: place for path, place in self.places.items() if path not in changes.places}
+        values = merge(self.values, changes.values)
+        return RawConfig(values, self.source, older | dict(changes.places))
+
+    def place(self, *paths: KeyPath) -> str:
+        """Where one of these keys was given last; for an unknown key, where its parent was."""
+        order = list(self.places)
+        known = [
+            next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self.places), None)
+            for path in paths
+        ]
+        given = [path for path in known if path is not None]
+        return self.places[max(given, key=order.index)] if given else self.source
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `base` with `changes` laid over it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    """`section.key` and a value as nested mappings."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
+
+
+def read_composed(path: Path) -> RawConfig:
+    """A YAML file laid over the file that its `extends` names, and so on.
+
+    The parent is searched beside the file, then in the folder of the shipped configurations.
+    Raises InputError for an unreadable or invalid file, a missing parent, and a circle.
+    """
+    layers: list[RawConfig] = []
+    seen: list[Path] = []
+    current: Path | None = path
+    while current is not None:
+        if current.resolve() in seen:
+            raise InputError(f"{layers[-1].place(('extends',))}: extends: the file extends itself")
+        seen.append(current.resolve())
+        layers.append(_read_yaml(current))
+        current = _parent(current, layers[-1])
+    raw = layers.pop()
+    while layers:
+        raw = raw.with_changes(layers.pop())
+    values = {key: value for key, value in raw.values.items() if key != "extends"}
+    return RawConfig(values, str(path), raw.places)
+
+
+def parse_value(text: str) -> Any:
+    """The value of a command-line override, read as YAML."""
+    return _parse(text, f"value {text!r}")[0]
+
+
+def _parent(path: Path, layer: RawConfig) -> Path | None:
+    name = layer.values.get("extends")
+    if name is None:
+        return None
+    place = layer.place(("extends",))
+    if not isinstance(name, str):
+        raise InputError(f"{place}: extends: expected a file name, got {name!r}")
+    for folder in (path.parent, SHIPPED):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"{place}: extends: {name} is neither in {path.parent} nor in {SHIPPED}")
+
+
+def _read_yaml(path: Path) -> RawConfig:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    content, lines = _parse(text, str(path))
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected sections of keys, got {type(content).__name__}")
+    return RawConfig(
+        content, str(path), {keys: f"{path}:{number}" for keys, number in lines.items()}
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses duplicate keys and reads 1e-3 as a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def _parse(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
+    """The value of a YAML text, and the line of each key."""
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        value = loader.construct_document(node) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
+        reason = " ".join(filter(None, (error.context, error.problem)))
+        raise InputError(f"{source}{line}: not valid YAML: {reason}") from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{source}: not valid YAML: {reason}") from None
+    return value, dict(_key_lines(node))
+
+
+def _key_lines(node: yaml.Node | None, above: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
+    if not isinstance(node, yaml.MappingNode) or len(above) == MAX_DEPTH:
+        return
+    for key, value in node.value:
+        path = (*above, key.value)
+        yield path, key.start_mark.line + 1
+        yield from _key_lines(value, path)
+
+
+def _key_paths(values: Any, above: KeyPath = ()) -> Iterator[KeyPath]:
+    if not isinstance(values, Mapping) or len(above) == MAX_DEPTH:
+        return
+    for key, value in values.items():
+        yield (*above, key)
+        yield from _key_paths(value, (*above, key))

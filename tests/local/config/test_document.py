@@ -1,0 +1,26 @@
+"""docs/configuration.md: generated, complete, up to date."""
+
+from local.config.document import DOCUMENT, document
+from local.config.load import load_config
+from local.config.published import CONFIG_TABLE
+from tests.support.paths import CONFS
+
+
+def test_file_is_up_to_date() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == document(), "run python -m local.config.document"
+
+
+def test_every_key_has_a_default_and_a_description() -> None:
+    rows = [line.strip("| ").split(" | ") for line in document().splitlines()]
+    described = {cells[0]: cells[1:] for cells in rows if len(cells) == 3}
+    for section, content in load_config(CONFS / "sed.yaml").model_dump().items():
+        for key in content:
+            default, description = described.pop(f"`{section}.{key}`")
+            assert default
+            assert len(description) >= len("seconds"), key
+
+
+def test_every_published_key_is_listed() -> None:
+    table = document().split("| published key |")[1]
+    for key, conversion in CONFIG_TABLE.items():
+        assert f"| `{key}` | {conversion.fate} |" in table
