@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             done = experiment.fit(config, machine, run, checkpoint, check=args.check)
     if done is None:  # process 0 tells
         return 0
-    print(f"\n{done.metrics}")
+    print(f"\n{done.metrics_file}")
     if done.differences:
         print(*done.differences, sep="\n", file=sys.stderr)
     return int(bool(done.differences))

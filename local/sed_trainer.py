@@ -2,7 +2,7 @@
 
 Orchestration only; what happens in a step is in `desed_task.augment`, `local.objective` and
 `desed_task.ema`, what is measured in `local.results.validation` and
-`local.results.test_predictions`.
+`local.results.predictions`.
 Source: docs/recipe.md, "One training step".
 """
 
@@ -33,7 +33,7 @@ from local.rank_state import (
     restore_rank,
 )
 from local.results.pictures import ClipPicture
-from local.results.test_predictions import TestPredictions
+from local.results.predictions import SetPredictions
 from local.results.validation import ValidationPredictions, selection_metric
 
 SELECTION_METRIC = "val/obj_metric"
@@ -69,7 +69,7 @@ class CrossTaskSED(pl.LightningModule):
         self._resumed: dict[str, Any] | None = None
         self._validation: dict[str, ValidationPredictions] = {}
         self._picture: ClipPicture | None = None
-        self.test_predictions: dict[int, dict[str, TestPredictions]] = {}
+        self.test_predictions: dict[int, dict[str, SetPredictions]] = {}
 
     # ---- shared ------------------------------------------------------------------------------
 
@@ -232,10 +232,10 @@ class CrossTaskSED(pl.LightningModule):
         """Log the figures of both networks and the one that selects the best checkpoint."""
         for name, predictions in self._validation.items():
             predictions.gather()
-            figures = process_group.first_rank(predictions.figures)
-            self.log_dict({f"val/{name}/{key}": value for key, value in figures.items()})
+            metrics = process_group.first_rank(predictions.metrics)
+            self.log_dict({f"val/{name}/{key}": value for key, value in metrics.items()})
             if name == "student":
-                selection = selection_metric(figures, self.config)
+                selection = selection_metric(metrics, self.config)
                 self.log(SELECTION_METRIC, selection, prog_bar=True)
         self._validation = {}
         if self._picture is not None:
@@ -256,7 +256,7 @@ class CrossTaskSED(pl.LightningModule):
     def on_test_epoch_start(self) -> None:
         """Begin with empty predictions."""
         self.test_predictions = {
-            number: {name: TestPredictions(self.config, self.counted) for name in self.networks}
+            number: {name: SetPredictions(self.config, self.counted) for name in self.networks}
             for number in range(len(self.trainer.num_test_batches))
         }
 

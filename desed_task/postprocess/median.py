@@ -15,7 +15,7 @@ def median_filter(scores: NDArray[np.floating], windows: Sequence[int]) -> NDArr
 
     Args:
         scores: `(clips, classes, frames)`.
-        windows: frames, one per class; 1 leaves a class as it is.
+        windows: frames, one per class; 1 keeps the scores.
 
     Returns:
         A new array of the same shape and type.
@@ -25,12 +25,14 @@ def median_filter(scores: NDArray[np.floating], windows: Sequence[int]) -> NDArr
             a positive whole number.
     """
     if scores.ndim != 3:
-        raise ValueError(f"scores must be (clips, classes, frames), got shape {scores.shape}")
+        raise ValueError(f"scores: expected (clips, classes, frames), got shape {scores.shape}")
     if len(windows) != scores.shape[1]:
-        raise ValueError(f"{len(windows)} windows for {scores.shape[1]} classes; one each is right")
+        raise ValueError(
+            f"median windows: expected {scores.shape[1]}, one per class, got {len(windows)}"
+        )
     for window in windows:
         if int(window) != window or window < 1:
-            raise ValueError(f"median window {window}: a whole number of frames >= 1 is right")
+            raise ValueError(f"median window: expected a whole number of frames >= 1, got {window}")
     filtered = np.array(scores)
     if scores.size:
         for index, window in enumerate(windows):

@@ -1,25 +1,97 @@
-"""Choose post-processing class by class on a validation set, never on the set that is judged.
+"""Choose post-processing parameters class by class on a validation set, never on the test set.
 
-The figures are those of `desed_task.evaluation`; each class takes what is best for itself.
+The metrics are those of `desed_task.evaluation`; each class takes what is best for itself.
 """
 
-from collections.abc import Iterable, Sequence
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
+from tqdm import tqdm
 
 from desed_task.evaluation.evaluate import THRESHOLDS
 from desed_task.evaluation.event_based import event_counts
 from desed_task.evaluation.events import Floats
 from desed_task.evaluation.exact_psds import exact_rocs
-from desed_task.evaluation.outputs import ScoredOutput
+from desed_task.evaluation.outputs import ScoredOutput, Scores
 from desed_task.evaluation.psds import PSDS1, PSDS2
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.evaluation.truth import GroundTruth
+from desed_task.postprocess.median import median_filter
+from desed_task.postprocess.methods import MedianParameters, SebbsParameters, by_class_name
+from desed_task.postprocess.sebbs import BoxParameters, bounding_boxes
 
 Choice = TypeVar("Choice")
 TuningMetric = Literal["psds1", "psds2", "event_f1"]
 _SCENARIOS = {"psds1": PSDS1, "psds2": PSDS2}
+
+
+def tune_median(
+    scores: Scores,
+    truth: GroundTruth,
+    windows: Sequence[int],
+    metric: TuningMetric,
+    *,
+    default_threshold: float,
+    title: str,
+) -> MedianParameters:
+    """Each class's best median window, and the F1 threshold that is best with it.
+
+    Args:
+        scores: of the validation set, before post-processing.
+        truth: the validation set; at least one event.
+        windows: frames to try.
+        metric: see `class_metrics`.
+        default_threshold: F1 threshold of a class without any found event.
+        title: what is tuned, for the progress bar.
+    """
+
+    def filtered(chosen: Sequence[int]) -> Scores:
+        return Scores(median_filter(scores.values, chosen), scores.names, scores.axis)
+
+    progress = tqdm(windows, desc=f"Tuning median windows, {title}", leave=False)
+    choices = ((window, filtered([window] * scores.n_classes)) for window in progress)
+    chosen = choose_by_class(choices, truth, metric)
+    thresholds = best_thresholds(filtered(chosen), truth, default=default_threshold)
+    return MedianParameters(
+        window=by_class_name(chosen, truth.classes),
+        f1_threshold=by_class_name(thresholds, truth.classes),
+    )
+
+
+def tune_sebbs(
+    scores: Scores,
+    truth: GroundTruth,
+    grid: Iterable[BoxParameters],
+    metric: TuningMetric,
+    *,
+    default_threshold: float,
+    title: str,
+) -> SebbsParameters:
+    """Each class's best bounding boxes of a grid; see `tune_median` for the arguments."""
+    progress = tqdm(list(grid), desc=f"Tuning bounding boxes, {title}", leave=False)
+    choices = ((each, bounding_boxes(scores, [each] * scores.n_classes)) for each in progress)
+    chosen = choose_by_class(choices, truth, metric)
+    boxes = bounding_boxes(scores, chosen)
+    thresholds = best_thresholds(boxes, truth, default=default_threshold)
+    return SebbsParameters(
+        step_seconds=by_class_name([each.step_seconds for each in chosen], truth.classes),
+        merge_absolute=by_class_name([each.merge_absolute for each in chosen], truth.classes),
+        merge_relative=by_class_name([each.merge_relative for each in chosen], truth.classes),
+        f1_threshold=by_class_name(thresholds, truth.classes),
+    )
+
+
+def box_grid(
+    steps: Sequence[float], merge_absolute: Sequence[float], merge_relative: Sequence[float]
+) -> Iterator[BoxParameters]:
+    """Every step filter with each absolute merge threshold alone and each relative one alone."""
+    merging = [(absolute, math.inf) for absolute in merge_absolute]
+    merging += [(math.inf, relative) for relative in merge_relative]
+    for step, thresholds in itertools.product(steps, merging):
+        yield BoxParameters(step, *thresholds)
 
 
 def choose_by_class(
@@ -29,56 +101,55 @@ def choose_by_class(
     *,
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> list[Choice]:
-    """The choice with the best figure for each class, the first of equal ones.
+    """The choice with the best metric for each class, the first of equal ones.
 
-    A class without event in the truth takes the choice with the best mean over the others.
+    A class without true events takes the choice with the best mean over the other classes.
 
     Args:
-        choices: settings, and what they make of the validation set's scores.
+        choices: parameters, and the output that they make of the validation set's scores.
         truth: the validation set.
-        metric: see `class_figures`.
-        thresholds: see `class_figures`.
+        metric: see `class_metrics`.
+        thresholds: see `class_metrics`.
 
     Raises:
         ValueError: no choices, or a truth without any event.
     """
-    settings: list[Choice] = []
-    figures: list[Floats] = []
-    for setting, output in choices:
-        settings.append(setting)
-        figures.append(class_figures(output, truth, metric, thresholds=thresholds))
-    if not settings or np.isnan(figures[0]).all():
-        raise ValueError("choices, and a truth with at least one event, are needed to choose")
-    table = np.stack(figures)  # (choices, classes)
+    parameters: list[Choice] = []
+    metrics: list[Floats] = []
+    for choice, output in choices:
+        parameters.append(choice)
+        metrics.append(class_metrics(output, truth, metric, thresholds=thresholds))
+    if not parameters or np.isnan(metrics[0]).all():
+        raise ValueError("nothing to tune: expected at least 1 choice and at least 1 true event")
+    table = np.stack(metrics)  # (choices, classes)
     best = np.argmax(np.nan_to_num(table, nan=-1.0), axis=0)
     best[np.isnan(table[0])] = np.argmax(np.nanmean(table, axis=1))
-    return [settings[k] for k in best]
+    return [parameters[k] for k in best]
 
 
-def class_figures(
+def class_metrics(
     output: ScoredOutput,
     truth: GroundTruth,
     metric: TuningMetric,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> Floats:
-    """One figure per class, `(classes,)`; NaN for a class that does not occur in the truth.
+    """One metric per class, `(classes,)`; NaN for a class without true events.
 
     `psds1` and `psds2`: share of the area below the class's own exact PSD-ROC curve;
     `event_f1`: the class's best event-based F1 over `thresholds` (ascending).
     """
     if metric == "event_f1":
-        table = event_f1_by_threshold(output, truth, thresholds)
-        return table.max(axis=0)
+        return event_f1_by_threshold(output, truth, thresholds).max(axis=0)
     task = ScoringInput.prepare(output, truth)
     scenario = _SCENARIOS[metric]
     (roc,) = exact_rocs(
         task.threshold_events, task.true, task.n_classes, task.total_seconds, [scenario]
     )
-    figures = np.full(task.n_classes, np.nan)
+    metrics = np.full(task.n_classes, np.nan)
     for label, area in ({} if roc is None else roc.class_psds()).items():
-        figures[label] = area
-    return figures
+        metrics[label] = area
+    return metrics
 
 
 def best_thresholds(
@@ -86,26 +157,25 @@ def best_thresholds(
     truth: GroundTruth,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
-    otherwise: float = 0.5,
+    default: float = 0.5,
 ) -> list[float]:
     """The threshold with each class's best event-based F1, the middle one of equal ones.
 
-    A class that does not occur in the truth, or of which no event is ever found, takes
-    `otherwise`.
+    A class without true events, or without any found event, takes `default`.
     """
     table = event_f1_by_threshold(output, truth, thresholds)
     chosen = []
-    for of_class in table.T:
-        best = np.flatnonzero(of_class == of_class.max())
-        usable = len(best) and of_class[best[0]] > 0
-        chosen.append(float(thresholds[best[len(best) // 2]]) if usable else otherwise)
+    for class_f1 in table.T:
+        best = np.flatnonzero(class_f1 == class_f1.max())
+        found = len(best) and class_f1[best[0]] > 0
+        chosen.append(float(thresholds[best[len(best) // 2]]) if found else default)
     return chosen
 
 
 def event_f1_by_threshold(
     output: ScoredOutput, truth: GroundTruth, thresholds: Sequence[float]
 ) -> Floats:
-    """Event-based F1 `(thresholds, classes)`; NaN for classes that do not occur in the truth."""
+    """Event-based F1 `(thresholds, classes)`; NaN for classes without true events."""
     task = ScoringInput.prepare(output, truth, thresholds=thresholds)
     assert task.points is not None
     return np.stack(

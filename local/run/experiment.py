@@ -18,14 +18,15 @@ from local.config.load import Config
 from local.data import DesedDataModule
 from local.random_state import seed_everything
 from local.rank_state import number_of_ranks
+from local.results.files import WrittenResults, write_results
 from local.results.postprocessing import (
     CHECKPOINT_KEY,
-    covers,
-    dump_tuning,
-    needs_tuning,
-    stored_tuning,
+    dump_tuned,
+    is_tuned,
+    load_tuned,
+    tuned_methods,
 )
-from local.results.scoring import Outcome, report, tune_networks
+from local.results.scoring import tune_networks
 from local.run.callbacks import Checkpoints, Preemption, Progress
 from local.run.checkpoints import (
     add_to_checkpoint,
@@ -91,7 +92,7 @@ class Training(NamedTuple):
 
 def fit(
     config: Config, machine: Machine, run: Path, resume: Path | None, *, check: bool = False
-) -> Outcome | None:
+) -> WrittenResults | None:
     """Train, then test the best checkpoint; what process 0 judges is None in the others.
 
     Args:
@@ -114,10 +115,13 @@ def fit(
     part()
     if rank() > 0:
         return None
-    tuned = tune_networks(module, data, config) if data.tune else {}
-    if tuned:
-        add_to_checkpoint(Path(best), {CHECKPOINT_KEY: dump_tuning(tuned)})
-    return report(module, data, config, run, tuned, check=check)
+    predictions = module.test_predictions
+    tuned = {}
+    if data.tune:
+        validation = predictions[len(data.test_sets)]
+        tuned = tune_networks(validation, data.validation_truth, config)
+        add_to_checkpoint(Path(best), {CHECKPOINT_KEY: dump_tuned(tuned)})
+    return write_results(predictions, data.test_sets, config, run, tuned, check=check)
 
 
 def get_ready(config: Config, machine: Machine, run: Path, resume: Path | None) -> Training:
@@ -125,7 +129,9 @@ def get_ready(config: Config, machine: Machine, run: Path, resume: Path | None) 
 
     Process 0 checks and writes before the others read.
     """
-    data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=needs_tuning(config))
+    data = DesedDataModule(
+        config, config.grid, run / MISSING_FILE, tune=bool(tuned_methods(config))
+    )
 
     def prepare() -> None:
         if resume is not None:
@@ -185,7 +191,7 @@ def check_resumable(config: Config, checkpoint: Path) -> None:
 
 def test(
     config: Config, machine: Machine, run: Path, checkpoint: Path, *, check: bool
-) -> Outcome | None:
+) -> WrittenResults | None:
     """Test a checkpoint, ours or published; what process 0 judges is None in the others.
 
     Post-processing that the checkpoint holds no parameters for is tuned first, on the synthetic
@@ -202,16 +208,18 @@ def test(
     trainer = make_trainer(config, machine, run)
     if rank() == 0:
         save_config(config, run)
-    tuned = stored_tuning(content, str(checkpoint))
-    tune = not covers(tuned, list(module.networks), config)
+    tuned = load_tuned(content, str(checkpoint))
+    tune = not is_tuned(tuned, module.networks, config)
     data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=tune)
     trainer.test(module, datamodule=data, verbose=False)
     part()
     if rank() > 0:
         return None
+    predictions = module.test_predictions
     if tune:
-        tuned = tune_networks(module, data, config)
-    return report(module, data, config, run, tuned, check=check)
+        validation = predictions[len(data.test_sets)]
+        tuned = tune_networks(validation, data.validation_truth, config)
+    return write_results(predictions, data.test_sets, config, run, tuned, check=check)
 
 
 def load_weights(module: CrossTaskSED, weights: dict[str, torch.Tensor], source: str) -> None:

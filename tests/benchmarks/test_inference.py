@@ -12,7 +12,7 @@ from benchmarks.inference import Inference, figure
 from benchmarks.measure import Timing
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.postprocess.median import median_filter
-from local.results.test_predictions import TestPredictions
+from local.results.predictions import SetPredictions
 from local.sed_trainer import CrossTaskSED
 from tests.benchmarks.small import narrow
 
@@ -36,7 +36,7 @@ def test_scores_are_those_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
         names=("a", "b", "c"),
         seconds=torch.ones(3, dtype=torch.float64),
     )
-    predicted = TestPredictions(config, module.counted)
+    predicted = SetPredictions(config, module.counted)
     with torch.no_grad():
         predicted.add(batch, module.networks["student"](module.features(audio)))
     expected = median_filter(predicted.corrected_scores(), config.postprocess.windows)

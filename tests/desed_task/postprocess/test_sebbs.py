@@ -348,25 +348,33 @@ def test_scores_are_not_changed() -> None:
 
 @pytest.mark.parametrize("value", [0.0, -1.0, np.inf, np.nan])
 def test_step_must_be_a_length(value: float) -> None:
-    with pytest.raises(ValueError, match=rf"step_seconds is {value}; a positive"):
+    with pytest.raises(
+        ValueError, match=rf"step_seconds: expected a positive, finite number, got {value}"
+    ):
         BoxParameters(value, 0.5, 2.0)
-    with pytest.raises(ValueError, match=rf"step_seconds is {value}; a positive"):
+    with pytest.raises(
+        ValueError, match=rf"step_seconds: expected a positive, finite number, got {value}"
+    ):
         find_segments(np.zeros((1, 8)), SECONDS, value)
 
 
 @pytest.mark.parametrize("value", [-0.1, np.nan])
 def test_merge_thresholds_are_not_negative(value: float) -> None:
-    with pytest.raises(ValueError, match=f"merge_absolute is {value}; zero, a positive"):
+    with pytest.raises(
+        ValueError, match=f"merge_absolute: expected a number >= 0 or inf, got {value}"
+    ):
         BoxParameters(0.5, value, 2.0)
-    with pytest.raises(ValueError, match=f"merge_relative is {value}; zero, a positive"):
+    with pytest.raises(
+        ValueError, match=f"merge_relative: expected a number >= 0 or inf, got {value}"
+    ):
         BoxParameters(0.5, 0.5, value)
 
 
 def test_shapes_must_fit() -> None:
-    with pytest.raises(ValueError, match=r"shape \(8,\); \(clips, frames\) is right"):
+    with pytest.raises(ValueError, match=r"expected \(clips, frames\), got shape \(8,\)"):
         find_segments(np.zeros(8), SECONDS, 1.0)
     with pytest.raises(ValueError, match=r"edges have shape \(9,\)"):
         find_segments(np.zeros((1, 7)), SECONDS, 1.0)
     scores = Scores(np.zeros((1, 2, 8)), ["x"], SECONDS)
-    with pytest.raises(ValueError, match="1 box parameters for 2 classes"):
+    with pytest.raises(ValueError, match="box parameters: expected 2, one per class, got 1"):
         bounding_boxes(scores, [BoxParameters(0.5, 0.5, 2.0)])

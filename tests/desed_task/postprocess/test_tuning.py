@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from desed_task.evaluation import GroundTruth, Scores
-from desed_task.postprocess.tuning import best_thresholds, choose_by_class, class_figures
+from desed_task.postprocess.tuning import best_thresholds, choose_by_class, class_metrics
 from tests.support import cases
 
 
@@ -51,27 +51,27 @@ def test_a_class_without_event_takes_the_best_mean_of_the_others(truth: GroundTr
     assert choose_by_class([nothing, both], truth, "psds1")[cases.CLASSES.index("Dishes")] == "B"
 
 
-def test_figures_of_a_class(truth: GroundTruth) -> None:
+def test_class_metrics(truth: GroundTruth) -> None:
     ((_, system),) = outputs({"a": [RIGHT_CAT], "b": [RIGHT_DOG, (60, 70, "Cat", 0.6)]})
-    figures = dict(zip(cases.CLASSES, class_figures(system, truth, "event_f1"), strict=True))
+    metrics = dict(zip(cases.CLASSES, class_metrics(system, truth, "event_f1"), strict=True))
     # At thresholds below 0.4 the cat is found, beside a false alarm.
-    assert figures["Cat"] == pytest.approx(2 / 3)
-    assert figures["Dog"] == 1.0
-    assert figures["Speech"] == 0.0
-    assert np.isnan(figures["Dishes"])
-    assert np.isnan(class_figures(system, truth, "psds1")[cases.CLASSES.index("Dishes")])
+    assert metrics["Cat"] == pytest.approx(2 / 3)
+    assert metrics["Dog"] == 1.0
+    assert metrics["Speech"] == 0.0
+    assert np.isnan(metrics["Dishes"])
+    assert np.isnan(class_metrics(system, truth, "psds1")[cases.CLASSES.index("Dishes")])
 
 
 def test_best_thresholds(truth: GroundTruth) -> None:
     ((_, system),) = outputs({"a": [RIGHT_CAT], "b": [RIGHT_DOG, (110, 120, "Dog", 0.6)]})
-    thresholds = best_thresholds(system, truth, thresholds=[0.1, 0.2, 0.3, 0.5, 0.7], otherwise=0.5)
+    thresholds = best_thresholds(system, truth, thresholds=[0.1, 0.2, 0.3, 0.5, 0.7], default=0.5)
     chosen = dict(zip(cases.CLASSES, thresholds, strict=True))
     assert chosen == {"Cat": 0.2, "Dishes": 0.5, "Dog": 0.7, "Speech": 0.5}
 
 
 def test_nothing_to_choose_from(truth: GroundTruth) -> None:
-    with pytest.raises(ValueError, match="at least one event"):
+    with pytest.raises(ValueError, match="at least 1 true event"):
         choose_by_class([], truth, "psds1")
     empty = cases.truth_of({"a": [], "b": []})
-    with pytest.raises(ValueError, match="at least one event"):
+    with pytest.raises(ValueError, match="at least 1 true event"):
         choose_by_class(outputs({"a": [], "b": []}), empty, "psds1")

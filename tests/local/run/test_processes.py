@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -24,7 +23,6 @@ from desed_task.errors import TERMINATED, USAGE_ERROR, InputError
 from desed_task.process_group import Place
 from local.config.load import Config
 from local.data import DesedDataModule
-from local.results.gathering import in_set_order, names_in_set_order, set_order
 from local.run import processes
 from local.run.experiment import check_resumable, fit_scaler
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
@@ -410,18 +408,6 @@ def test_one_process_with_ddp_is_as_without(
     torch.distributed.destroy_process_group()
     assert_equal(found[0]["weights"], found[1]["weights"])
     assert found[0]["clips"] == found[1]["clips"]
-
-
-def test_shares_become_the_set_again() -> None:
-    clips = np.arange(7, dtype=np.float32)
-    names = [f"{number}.wav" for number in range(7)]
-    shares = [range(rank, 7, 3) for rank in range(3)]
-    assert set_order([3, 2, 2]).tolist() == [0, 3, 5, 1, 4, 6, 2]
-    batches = [[clips[share][:2], clips[share][2:]] for share in shares]
-    assert np.array_equal(in_set_order(batches)[0], clips)
-    assert names_in_set_order([[names[index] for index in share] for share in shares]) == names
-    assert in_set_order([[], []]) == []
-    assert np.array_equal(in_set_order([[clips[:1]], []])[0], clips[:1])
 
 
 @pytest.mark.gpu

@@ -1,0 +1,95 @@
+"""Post-processing methods: what turns a network's scores into scored output and F1 thresholds.
+
+| method | output | parameters per class |
+|---|---|---|
+| `median` | median-filtered scores | window; one F1 threshold for all classes |
+| `tuned_median` | median-filtered scores | window and F1 threshold, tuned |
+| `sebbs` | sound event bounding boxes | step filter, merge thresholds, F1 threshold, tuned |
+
+Parameters are stored by class name, as plain values, so that a checkpoint can hold them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from desed_task.evaluation.outputs import Boxes, Scores
+from desed_task.evaluation.scoring_input import Threshold
+from desed_task.postprocess.median import median_filter
+from desed_task.postprocess.sebbs import BoxParameters, bounding_boxes
+
+Value = TypeVar("Value")
+Method = Literal["median", "tuned_median", "sebbs"]
+MEDIAN: Method = "median"
+TUNED_MEDIAN: Method = "tuned_median"
+SEBBS: Method = "sebbs"
+DESCRIPTIONS: dict[str, str] = {
+    MEDIAN: "median windows of the configuration",
+    TUNED_MEDIAN: "median windows and F1 thresholds tuned on the validation set",
+    SEBBS: "sound event bounding boxes, tuned like the F1 thresholds on the validation set",
+}
+
+
+class _Stored(BaseModel):
+    """Plain values, checked when they are read from a checkpoint."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class MedianParameters(_Stored):
+    """Parameters of `median` and `tuned_median`.
+
+    Attributes:
+        window: frames, by class name.
+        f1_threshold: of all classes, or by class name.
+    """
+
+    window: dict[str, int]
+    f1_threshold: float | dict[str, float]
+
+    def apply(self, scores: Scores, classes: Sequence[str]) -> Scores:
+        """Scores, median-filtered over time. `classes`: names, in the order of the scores."""
+        filtered = median_filter(scores.values, in_class_order(self.window, classes))
+        return Scores(filtered, scores.names, scores.axis)
+
+
+class SebbsParameters(_Stored):
+    """Parameters of `sebbs` by class name: those of `BoxParameters`, and the F1 threshold."""
+
+    step_seconds: dict[str, float]
+    merge_absolute: dict[str, float]
+    merge_relative: dict[str, float]
+    f1_threshold: dict[str, float]
+
+    def apply(self, scores: Scores, classes: Sequence[str]) -> Boxes:
+        """Bounding boxes of the scores. `classes`: names, in the order of the scores."""
+        columns = (self.step_seconds, self.merge_absolute, self.merge_relative)
+        parameters = [BoxParameters(*(column[name] for column in columns)) for name in classes]
+        return bounding_boxes(scores, parameters)
+
+
+Parameters = MedianParameters | SebbsParameters
+
+
+class TunedParameters(_Stored):
+    """What was tuned for one network, by method; None: not tuned."""
+
+    tuned_median: MedianParameters | None = None
+    sebbs: SebbsParameters | None = None
+
+
+def class_thresholds(parameters: Parameters, classes: Sequence[str]) -> Threshold:
+    """F1 threshold of all classes, or one per class in the order of `classes`."""
+    threshold = parameters.f1_threshold
+    return in_class_order(threshold, classes) if isinstance(threshold, dict) else threshold
+
+
+def in_class_order(by_class: Mapping[str, Value], classes: Sequence[str]) -> list[Value]:
+    """The values of the classes, in their order."""
+    return [by_class[name] for name in classes]
+
+
+def by_class_name(values: Sequence[Value], classes: Sequence[str]) -> dict[str, Value]:
+    """The values, one per class, by class name."""
+    return dict(zip(classes, values, strict=True))

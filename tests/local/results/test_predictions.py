@@ -1,0 +1,167 @@
+"""Predictions on a set, collected batch by batch and gathered over ranks."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from desed_task.dataio.batch import Batch
+from desed_task.nnet.crnn import SEDOutput
+from local.classes import CLASSES
+from local.config.load import Config, load_config, override_config
+from local.cross_task import counted_classes
+from local.results.predictions import ClipTable, SetPredictions, set_order
+from local.results.sod import sod_metrics
+from tests.support.paths import CONFS
+
+COUNTED = counted_classes(CLASSES, ["Dishes"])
+
+
+@pytest.fixture
+def config() -> Config:
+    return load_config(CONFS / "sed.yaml")
+
+
+def _batch(seconds: float = 10.0) -> Batch:
+    targets = torch.zeros(1, 10, 156)
+    targets[0, 4, 0:50] = 1
+    targets[0, 8, 25:75] = 1
+    return Batch(
+        torch.zeros(1, 10),
+        targets,
+        torch.zeros(1),
+        ("a.wav",),
+        torch.tensor([seconds], dtype=torch.float64),
+    )
+
+
+def _output() -> SEDOutput:
+    """Dog at 0.4 everywhere; SOD hears nothing, one sound, two sounds, in thirds of the clip."""
+    strong = torch.full((1, 10, 156), 0.1)
+    strong[0, 4] = 0.4
+    logits = torch.zeros(1, 156, 3)
+    for state in range(3):
+        logits[0, 52 * state : 52 * (state + 1), state] = 5.0
+    return SEDOutput(strong, strong.amax(dim=-1), logits)
+
+
+def _confusion(predictions: SetPredictions) -> NDArray[np.int64]:
+    result = predictions.sod_result()
+    assert result is not None
+    return result.confusion
+
+
+def test_raw_and_corrected_scores(config: Config) -> None:
+    predictions = SetPredictions(config, COUNTED)
+    predictions.add(_batch(), _output())
+    assert predictions.names == ["a.wav"]
+    raw, processed = predictions.raw_scores(), predictions.corrected_scores()
+    np.testing.assert_allclose(raw[0, 4], 0.4, rtol=1e-6)
+    # Only where SOD says 1 and SED counts 0; where it says 2, it exceeds the count by 2.
+    expected = np.repeat([0.4, 0.6, 0.4], 52)
+    np.testing.assert_allclose(processed[0, 4], expected, rtol=1e-6)
+    np.testing.assert_allclose(processed[0, :4], 0.1, rtol=1e-6)
+
+
+def test_correction_can_be_switched_off(config: Config) -> None:
+    off = override_config(config, ["postprocess.score_correction=false"])
+    predictions = SetPredictions(off, COUNTED)
+    predictions.add(_batch(), _output())
+    np.testing.assert_array_equal(predictions.corrected_scores(), predictions.raw_scores())
+
+
+def test_sod_metrics(config: Config) -> None:
+    """True: 25 frames of one, 25 of two, 25 of one, 81 of none; said: 52 of each."""
+    predictions = SetPredictions(config, COUNTED)
+    predictions.add(_batch(), _output())
+    assert _confusion(predictions).tolist() == [[0, 29, 52], [27, 23, 0], [25, 0, 0]]
+    metrics = sod_metrics(predictions.sod_result())
+    assert metrics["sod_accuracy"] == pytest.approx(23 / 156)
+    assert metrics["sod_f1_0"] == 0
+    assert metrics["sod_f1_1"] == pytest.approx(2 * 23 / (50 + 52))
+    assert metrics["sod_f1_macro"] == pytest.approx(2 * 23 / 102 / 3)
+    # SED says 0 everywhere: the dog stays below 0.5.
+    result = predictions.sod_result()
+    assert result is not None
+    assert metrics["sod_sed_agreement"] == result.agreement == pytest.approx(52 / 156)
+
+
+def test_frames_past_a_short_clip_are_not_counted(config: Config) -> None:
+    predictions = SetPredictions(config, COUNTED)
+    predictions.add(_batch(seconds=3.2), _output())
+    assert _confusion(predictions).sum() == 50
+    assert _confusion(predictions).tolist() == [[0, 0, 0], [25, 0, 0], [25, 0, 0]]
+    metrics = sod_metrics(predictions.sod_result())
+    assert metrics["sod_f1_2+"] == 0
+    assert metrics["sod_f1_macro"] == 0  # over the states that occur
+
+
+def test_clips_of_a_batch_are_counted_one_by_one(config: Config) -> None:
+    """Two clips of different length and states in one batch: the sum of both alone."""
+    output, turned = _output(), _output()
+    assert output.sod_logits is not None
+    turned = turned._replace(sod_logits=output.sod_logits.flip(1))
+    alone = []
+    for seconds, out in ((10.0, output), (3.2, turned)):
+        predictions = SetPredictions(config, COUNTED)
+        predictions.add(_batch(seconds), out)
+        alone.append(_confusion(predictions))
+    first, second = _batch(10.0), _batch(3.2)
+    both = Batch(
+        torch.cat([first.audio, second.audio]),
+        torch.cat([first.targets, second.targets]),
+        torch.zeros(2),
+        ("a.wav", "b.wav"),
+        torch.cat([first.seconds, second.seconds]),
+    )
+    predictions = SetPredictions(config, COUNTED)
+    logits = torch.cat([output.sod_logits, output.sod_logits.flip(1)])
+    strong, weak = output.strong.expand(2, -1, -1), output.weak.expand(2, -1)
+    predictions.add(both, SEDOutput(strong, weak, logits))
+    np.testing.assert_array_equal(_confusion(predictions), alone[0] + alone[1])
+    assert alone[1].tolist() == [[0, 0, 0], [0, 0, 25], [0, 0, 25]]
+
+
+def test_metrics_without_a_sod_branch_are_undefined(config: Config) -> None:
+    predictions = SetPredictions(config, COUNTED)
+    predictions.add(_batch(), _output()._replace(sod_logits=None))
+    metrics = sod_metrics(predictions.sod_result())
+    assert metrics["sod_accuracy"] is None
+    assert metrics["sod_f1_macro"] is None
+    assert metrics["sod_sed_agreement"] is None
+    assert predictions.sod_result() is None
+
+
+def test_set_order_interleaves_the_clips_of_the_ranks() -> None:
+    assert set_order([3, 2, 2]).tolist() == [0, 3, 5, 1, 4, 6, 2]
+
+
+@pytest.mark.parametrize("n_clips", [7, 2, 0])  # 2: one of three ranks has no clip
+def test_gathered_clips_are_in_the_order_of_the_set(
+    n_clips: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = torch.arange(2.0 * n_clips).reshape(n_clips, 2)
+    tables = []
+    for rank in range(3):
+        tables.append(ClipTable())
+        for begin in (rank, rank + 6):  # two batches
+            share = list(range(n_clips))[begin : begin + 6 : 3]
+            if share:
+                tables[-1].add([f"{clip}.wav" for clip in share], values=values[share])
+    sent: list[Any] = []
+
+    def send(own: Any) -> list[Any]:
+        sent.append(own)
+        return []
+
+    monkeypatch.setattr("desed_task.process_group.gather", send)
+    for table in tables:
+        table.gather()
+    monkeypatch.setattr("desed_task.process_group.gather", lambda own: sent)
+    tables[0].gather()
+    assert tables[0].names == [f"{clip}.wav" for clip in range(n_clips)]
+    assert ("values" in tables[0]) == (n_clips > 0)
+    if n_clips:
+        np.testing.assert_array_equal(tables[0]["values"], values.numpy())
