@@ -176,7 +176,7 @@ def headline_table(metrics: Mapping[str, Any], systems: Sequence[str], set_name:
 
 def write_metrics(metrics: Mapping[str, MetricValue], config: Config, path: Path) -> None:
     """Write the metrics, the configuration's digest and all versions as one flat JSON object."""
-    versions = {"versions/desed_task": __version__}
+    versions: dict[str, str | None] = {"versions/desed_task": __version__}
     versions |= {f"versions/{name}": _installed_version(name) for name in VERSIONED}
     versions["versions/python"] = platform.python_version()
     content = {
