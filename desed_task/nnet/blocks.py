@@ -52,9 +52,9 @@ class ConvBlock(nn.Module):
         inputs, channels: channels of the input and of the output.
         kernel_size: odd; the map keeps its size before pooling.
         pooling: (time, band) window of the average pooling.
-        groups: number of sub-spectral groups; None for plain batch norm.
+        subspectral_bands: groups of bands of the sub-spectral batch norm; None: plain batch norm.
         dropout: probability.
-        eps, momentum: of the normalisation.
+        batchnorm_eps, batchnorm_momentum: of the normalisation.
     """
 
     def __init__(
@@ -64,18 +64,20 @@ class ConvBlock(nn.Module):
         *,
         kernel_size: int,
         pooling: tuple[int, int],
-        groups: int | None,
+        subspectral_bands: int | None,
         dropout: float,
-        eps: float,
-        momentum: float,
+        batchnorm_eps: float,
+        batchnorm_momentum: float,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, channels, kernel_size, padding=kernel_size // 2)
         self.norm: nn.BatchNorm2d | SubSpectralBatchNorm
-        if groups is None:
-            self.norm = nn.BatchNorm2d(channels, eps=eps, momentum=momentum)
+        if subspectral_bands is None:
+            self.norm = nn.BatchNorm2d(channels, batchnorm_eps, batchnorm_momentum)
         else:
-            self.norm = SubSpectralBatchNorm(channels, groups, eps, momentum)
+            self.norm = SubSpectralBatchNorm(
+                channels, subspectral_bands, batchnorm_eps, batchnorm_momentum
+            )
         self.gate = ContextGating(channels)
         self.dropout = Dropout(dropout)
         time, band = pooling
@@ -97,12 +99,18 @@ class FusionLayer(nn.Module):
     """D1 and D2 of the cross-layer fusion: norm -> ReLU -> conv 1x1 -> norm -> ReLU -> dropout."""
 
     def __init__(
-        self, inputs: int, channels: int, *, dropout: float, eps: float, momentum: float
+        self,
+        inputs: int,
+        channels: int,
+        *,
+        dropout: float,
+        batchnorm_eps: float,
+        batchnorm_momentum: float,
     ) -> None:
         super().__init__()
-        self.norm_in = nn.BatchNorm2d(inputs, eps=eps, momentum=momentum)
+        self.norm_in = nn.BatchNorm2d(inputs, batchnorm_eps, batchnorm_momentum)
         self.conv = nn.Conv2d(inputs, channels, kernel_size=1)
-        self.norm_out = nn.BatchNorm2d(channels, eps=eps, momentum=momentum)
+        self.norm_out = nn.BatchNorm2d(channels, batchnorm_eps, batchnorm_momentum)
         self.dropout = Dropout(dropout)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -168,10 +168,10 @@ def _conv_blocks(
             channels,
             kernel_size=kernel_size,
             pooling=pool,
-            groups=shape.subspectral_bands if number < subspectral_blocks else None,
+            subspectral_bands=shape.subspectral_bands if number < subspectral_blocks else None,
             dropout=shape.dropout,
-            eps=shape.batchnorm_eps,
-            momentum=shape.batchnorm_momentum,
+            batchnorm_eps=shape.batchnorm_eps,
+            batchnorm_momentum=shape.batchnorm_momentum,
         )
         for number, (before, channels, kernel_size, pool) in enumerate(
             zip((inputs, *filters[:-1]), filters, kernel_sizes, pooling, strict=True)
@@ -185,8 +185,8 @@ def _fusion(inputs: int, channels: int, shape: CRNNShape) -> FusionLayer:
         inputs,
         channels,
         dropout=shape.dropout,
-        eps=shape.batchnorm_eps,
-        momentum=shape.batchnorm_momentum,
+        batchnorm_eps=shape.batchnorm_eps,
+        batchnorm_momentum=shape.batchnorm_momentum,
     )
 
 

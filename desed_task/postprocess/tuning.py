@@ -31,8 +31,8 @@ _SCENARIOS = {"psds1": PSDS1, "psds2": PSDS2}
 def tune_median(
     scores: Scores,
     truth: GroundTruth,
-    windows: Sequence[int],
-    metric: TuningMetric,
+    tuning_windows: Sequence[int],
+    tuning_metric: TuningMetric,
     *,
     default_threshold: float,
     title: str,
@@ -42,8 +42,8 @@ def tune_median(
     Args:
         scores: of the validation set, before post-processing.
         truth: the validation set; at least one event.
-        windows: frames to try.
-        metric: see `class_metrics`.
+        tuning_windows: frames to try.
+        tuning_metric: see `class_metrics`.
         default_threshold: F1 threshold of a class without any found event.
         title: what is tuned, for the progress bar.
     """
@@ -51,9 +51,9 @@ def tune_median(
     def filtered(chosen: Sequence[int]) -> Scores:
         return Scores(median_filter(scores.values, chosen), scores.names, scores.axis)
 
-    progress = tqdm(windows, desc=f"Tuning median windows, {title}", leave=False)
+    progress = tqdm(tuning_windows, desc=f"Tuning median windows, {title}", leave=False)
     choices = ((window, filtered([window] * scores.n_classes)) for window in progress)
-    chosen = choose_by_class(choices, truth, metric)
+    chosen = choose_by_class(choices, truth, tuning_metric)
     thresholds = best_thresholds(filtered(chosen), truth, default=default_threshold)
     return MedianParameters(
         window=by_class_name(chosen, truth.classes),
@@ -65,7 +65,7 @@ def tune_sebbs(
     scores: Scores,
     truth: GroundTruth,
     grid: Iterable[BoxParameters],
-    metric: TuningMetric,
+    tuning_metric: TuningMetric,
     *,
     default_threshold: float,
     title: str,
@@ -73,7 +73,7 @@ def tune_sebbs(
     """Each class's best bounding boxes of a grid; see `tune_median` for the arguments."""
     progress = tqdm(list(grid), desc=f"Tuning bounding boxes, {title}", leave=False)
     choices = ((each, bounding_boxes(scores, [each] * scores.n_classes)) for each in progress)
-    chosen = choose_by_class(choices, truth, metric)
+    chosen = choose_by_class(choices, truth, tuning_metric)
     boxes = bounding_boxes(scores, chosen)
     thresholds = best_thresholds(boxes, truth, default=default_threshold)
     return SebbsParameters(
@@ -85,19 +85,21 @@ def tune_sebbs(
 
 
 def box_grid(
-    steps: Sequence[float], merge_absolute: Sequence[float], merge_relative: Sequence[float]
+    sebbs_step: Sequence[float],
+    sebbs_merge_absolute: Sequence[float],
+    sebbs_merge_relative: Sequence[float],
 ) -> Iterator[BoxParameters]:
     """Every step filter with each absolute merge threshold alone and each relative one alone."""
-    merging = [(absolute, math.inf) for absolute in merge_absolute]
-    merging += [(math.inf, relative) for relative in merge_relative]
-    for step, thresholds in itertools.product(steps, merging):
+    merging = [(absolute, math.inf) for absolute in sebbs_merge_absolute]
+    merging += [(math.inf, relative) for relative in sebbs_merge_relative]
+    for step, thresholds in itertools.product(sebbs_step, merging):
         yield BoxParameters(step, *thresholds)
 
 
 def choose_by_class(
     choices: Iterable[tuple[Choice, ScoredOutput]],
     truth: GroundTruth,
-    metric: TuningMetric,
+    tuning_metric: TuningMetric,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> list[Choice]:
@@ -108,7 +110,7 @@ def choose_by_class(
     Args:
         choices: parameters, and the output that they make of the validation set's scores.
         truth: the validation set.
-        metric: see `class_metrics`.
+        tuning_metric: see `class_metrics`.
         thresholds: see `class_metrics`.
 
     Raises:
@@ -118,7 +120,7 @@ def choose_by_class(
     metrics: list[Floats] = []
     for choice, output in choices:
         parameters.append(choice)
-        metrics.append(class_metrics(output, truth, metric, thresholds=thresholds))
+        metrics.append(class_metrics(output, truth, tuning_metric, thresholds=thresholds))
     if not parameters or np.isnan(metrics[0]).all():
         raise ValueError("nothing to tune: expected at least 1 choice and at least 1 true event")
     table = np.stack(metrics)  # (choices, classes)
@@ -130,7 +132,7 @@ def choose_by_class(
 def class_metrics(
     output: ScoredOutput,
     truth: GroundTruth,
-    metric: TuningMetric,
+    tuning_metric: TuningMetric,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> Floats:
@@ -139,10 +141,10 @@ def class_metrics(
     `psds1` and `psds2`: share of the area below the class's own exact PSD-ROC curve;
     `event_f1`: the class's best event-based F1 over `thresholds` (ascending).
     """
-    if metric == "event_f1":
+    if tuning_metric == "event_f1":
         return event_f1_by_threshold(output, truth, thresholds).max(axis=0)
     task = ScoringInput.prepare(output, truth)
-    scenario = _SCENARIOS[metric]
+    scenario = _SCENARIOS[tuning_metric]
     (roc,) = exact_rocs(
         task.threshold_events, task.true, task.n_classes, task.total_seconds, [scenario]
     )

@@ -81,10 +81,10 @@ def test_block(groups: int | None, training: bool, monkeypatch: pytest.MonkeyPat
         6,
         kernel_size=3,
         pooling=(2, 2),
-        groups=groups,
+        subspectral_bands=groups,
         dropout=0.4,
-        eps=1e-3,
-        momentum=0.1,
+        batchnorm_eps=1e-3,
+        batchnorm_momentum=0.1,
     ).train(training)
     features = torch.randn(3, 2, 16, 11)
     out = block(features)
