@@ -1,0 +1,68 @@
+"""Post-processing methods with their parameters by class name, by hand-made scores."""
+
+import math
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from desed_task.evaluation import Scores
+from desed_task.postprocess.methods import (
+    MedianParameters,
+    SebbsParameters,
+    TunedParameters,
+    class_thresholds,
+)
+
+CLASSES = ("Dog", "Cat")
+WINDOW = {"Cat": 1, "Dog": 3}
+SEBBS = SebbsParameters(
+    step_seconds={"Cat": 2.0, "Dog": 2.0},
+    merge_absolute={"Cat": 0.0, "Dog": math.inf},
+    merge_relative={"Cat": 0.0, "Dog": math.inf},
+    f1_threshold={"Cat": 0.75, "Dog": 0.25},
+)
+
+
+def scores() -> Scores:
+    """Two events with a gap of one frame, the same in both classes; frames of one second."""
+    row = np.array([0, 1, 1, 0, 1, 1, 0, 0], dtype=np.float32)
+    return Scores(np.stack([row, row])[None], ["a.wav"], np.arange(9, dtype=np.float64))
+
+
+def test_median_windows_belong_to_their_class() -> None:
+    filtered = MedianParameters(window=WINDOW, f1_threshold=0.5).apply(scores(), CLASSES)
+    dog, cat = filtered.values[0].tolist()
+    assert dog == [0, 1, 1, 1, 1, 1, 0, 0]
+    assert cat == [0, 1, 1, 0, 1, 1, 0, 0]
+
+
+def test_sebbs_parameters_belong_to_their_class() -> None:
+    boxes = SEBBS.apply(scores(), CLASSES)
+    labels = boxes.events.label.tolist()
+    assert labels.count(0) == 1  # Dog: all events merge
+    cats = [
+        (onset, offset)
+        for label, onset, offset in zip(
+            labels, boxes.events.onset, boxes.events.offset, strict=True
+        )
+        if label == 1
+    ]
+    assert {(1, 3), (4, 6)} <= set(cats)
+
+
+def test_thresholds_of_all_classes_or_of_each() -> None:
+    assert class_thresholds(MedianParameters(window=WINDOW, f1_threshold=0.5), CLASSES) == 0.5
+    assert class_thresholds(SEBBS, CLASSES) == [0.25, 0.75]
+
+
+def test_stored_parameters_are_plain_values_that_are_checked() -> None:
+    median = MedianParameters(window=WINDOW, f1_threshold={"Cat": 0.3, "Dog": 0.4})
+    tuned = TunedParameters(tuned_median=median, sebbs=SEBBS)
+    stored = tuned.model_dump()
+    assert stored["tuned_median"] == {"window": WINDOW, "f1_threshold": {"Cat": 0.3, "Dog": 0.4}}
+    assert stored["sebbs"]["merge_absolute"] == {"Cat": 0.0, "Dog": math.inf}
+    assert TunedParameters.model_validate(stored) == tuned
+    for content in ({"median": None}, {"tuned_median": {"window": {"Cat": "1"}}}):
+        with pytest.raises(ValidationError):
+            TunedParameters.model_validate(content)
