@@ -1,8 +1,7 @@
-"""Distorted copies of a batch: hard mixup and one drawn augmentation per kind of clip.
+"""Distorted copies of a batch: hard mixup and one random augmentation per kind of clip.
 
-Every drawn number comes from one `torch.Generator` on the CPU, so a run repeats on any device;
-everything that touches audio runs on the batch's device, without loops over clips, and nothing
-waits for it.
+Random numbers come from one `torch.Generator` on the CPU, so that a run repeats on any device.
+Audio stays on the batch's device: there are no loops over clips, and no operation waits for a GPU.
 Source: docs/recipe.md, "One training step", 1 and 2.
 """
 
@@ -21,13 +20,13 @@ from torchaudio.transforms import Resample
 
 from desed_task.dataio.batch import Batch, ClipKind, to_device
 
-LARGEST_DENOMINATOR = 160  # of a pitch ratio: keeps its resampling filter small, within 0.4 cent
+LARGEST_DENOMINATOR = 160  # of a pitch ratio: a small resampling filter, an error below 0.4 cent
 VOCODER_WINDOW = 512  # samples
-SMALLEST_ENVELOPE = 1e-11  # of overlapping windows, as in torch.istft
+SMALLEST_ENVELOPE = 1e-11  # of the sum of squared windows, as in torch.istft
 
 
 class Copy(IntEnum):
-    """What a clip of a distorted batch is."""
+    """Origin of a clip in a distorted batch."""
 
     ORIGINAL = 0
     MIXED = 1
@@ -69,13 +68,13 @@ class AugmentSettings:
 
 @dataclass(frozen=True)
 class Record:
-    """What was done to one kind of clip in one step.
+    """Mixup and augmentation of one kind of clip in one step.
 
     Attributes:
         permutations: `(permutations, clips)`, int64: clip i of the mixed copy is clip i plus the
             clips `permutations[:, i]` (positions within the kind); None without mixup.
-        augmentation: name of the augmentation; None without one.
-        shift_frames: frames by which labels moved later, circularly (0: not at all).
+        augmentation: name of the augmentation; None without an augmented copy.
+        shift_frames: frames by which the augmented copy's labels are later, circularly.
     """
 
     permutations: Tensor | None = None
@@ -92,8 +91,8 @@ class DistortedBatch:
         targets: `(clips, classes, frames)`.
         kind: `(clips,)`, a `ClipKind` each, on the CPU.
         copy: `(clips,)`, a `Copy` each, on the CPU.
-        mel_gain: `(clips, bands)`, factor on the magnitude mel spectrogram; None: all 1.
-        records: what was done, per kind that the batch holds.
+        mel_gain: `(clips, bands)`, factor of the magnitude mel spectrogram; None: all 1.
+        records: mixup and augmentation of each kind in the batch.
     """
 
     audio: Tensor
@@ -104,7 +103,7 @@ class DistortedBatch:
     records: Mapping[ClipKind, Record]
 
     def rows(self, *kinds: ClipKind, copy: Copy | None = None) -> Tensor:
-        """Row numbers of these kinds (and this copy of theirs), int64 on the audio's device."""
+        """Row numbers of these kinds (and this copy only), int64 on the audio's device."""
         chosen = torch.isin(self.kind, torch.tensor(kinds))
         if copy is not None:
             chosen &= self.copy == copy
@@ -113,12 +112,12 @@ class DistortedBatch:
 
 @dataclass
 class Augmented:
-    """The outcome of one augmentation of clips of one kind.
+    """Result of one augmentation of the clips of one kind.
 
     Attributes:
         audio: `(clips, samples)`.
-        shift_frames: frames by which the labels move later, circularly.
-        mel_gain: `(clips, bands)` or None.
+        shift_frames: frames by which the labels are later, circularly.
+        mel_gain: `(clips, bands)`, factor of the magnitude mel spectrogram, or None.
     """
 
     audio: Tensor
@@ -128,7 +127,7 @@ class Augmented:
 
 @dataclass(frozen=True)
 class AugmentContext:
-    """What an augmentation may need beside the audio."""
+    """Arguments of an augmentation besides audio and level."""
 
     settings: AugmentSettings
     sample_rate: int
@@ -137,33 +136,34 @@ class AugmentContext:
     generator: torch.Generator = field(repr=False)
 
     def integer(self, low: int, high: int) -> int:
-        """One integer of low..high, both included."""
+        """A random integer from `low` to `high`, both included."""
         return int(torch.randint(low, high + 1, (), generator=self.generator))
 
 
 def time_shift(audio: Tensor, level: int, context: AugmentContext) -> Augmented:
     """Shift later by `time_shift`·level of the clip, circularly; labels by whole frames."""
     share = context.settings.time_shift * level
-    # The small number undoes the rounding of the product where it should be whole.
+    # 1e-6: a product that should be whole may be rounded to a value just below it.
     frames = math.floor(share * context.n_frames + 1e-6)
     samples = round(share * audio.shape[-1])
     return Augmented(audio.roll(samples, dims=-1), shift_frames=frames)
 
 
 def pitch_shift(audio: Tensor, level: int, context: AugmentContext) -> Augmented:
-    """Shift the pitch by ±`pitch_shift`·level cents (either sign in half of the draws)."""
+    """Shift the pitch by ±`pitch_shift`·level cents, both signs with probability 0.5."""
     sign = 1 if context.integer(0, 1) else -1
     cents = sign * context.settings.pitch_shift * level
     return Augmented(shift_pitch(audio, cents, context.sample_rate))
 
 
 def time_mask(audio: Tensor, level: int, context: AugmentContext) -> Augmented:
-    """Zero `time_mask_number`·level random intervals, other ones in each clip."""
+    """Zero `time_mask_number`·level random intervals of each clip; they may overlap."""
     clips, samples = audio.shape
     length = round(context.settings.time_mask_length * samples)
     number = context.settings.time_mask_number * level
     starts = torch.randint(0, samples - length + 1, (clips, number), generator=context.generator)
     starts = to_device(starts, audio.device)
+    # +1 at each start and -1 at each end: the cumulative sum is 0 outside all intervals.
     edges = torch.zeros(clips, samples + 1, dtype=torch.int32, device=audio.device)
     ones = torch.ones(clips, number, dtype=torch.int32, device=audio.device)
     edges.scatter_add_(1, starts, ones).scatter_add_(1, starts + length, -ones)
@@ -171,7 +171,7 @@ def time_mask(audio: Tensor, level: int, context: AugmentContext) -> Augmented:
 
 
 def frequency_mask(audio: Tensor, level: int, context: AugmentContext) -> Augmented:
-    """Zero one run of `frequency_mask`·level mel bands, another one in each clip."""
+    """Zero one random run of `frequency_mask`·level mel bands in each clip."""
     width = context.settings.frequency_mask * level
     first = torch.randint(
         0, context.n_mels - width + 1, (audio.shape[0], 1), generator=context.generator
@@ -182,9 +182,9 @@ def frequency_mask(audio: Tensor, level: int, context: AugmentContext) -> Augmen
 
 
 def filter_bands(audio: Tensor, level: int, context: AugmentContext) -> Augmented:
-    """A gain per clip and run of mel bands; the runs' boundaries are shared by the clips.
+    """Multiply runs of mel bands by random gains; all clips have the same runs, not the same gains.
 
-    The level plays no part.
+    The level has no effect.
     """
     settings = context.settings
     number = context.integer(*settings.filter_bands)
@@ -206,10 +206,10 @@ AUGMENTATIONS: Mapping[str, Callable[[Tensor, int, AugmentContext], Augmented]] 
 
 
 def shift_pitch(audio: Tensor, cents: float, sample_rate: int) -> Tensor:
-    """Audio `(clips, samples)` with its pitch moved by `cents`, its duration kept.
+    """Audio `(clips, samples)` with its pitch shifted by `cents` and the same duration.
 
-    A phase vocoder stretches time by the pitch ratio, resampling takes the stretch back. The
-    ratio is the nearest fraction with a denominator of at most 160.
+    A phase vocoder stretches time by the pitch ratio, then resampling shortens it by that ratio.
+    The ratio is the nearest fraction with a denominator of at most `LARGEST_DENOMINATOR`.
     """
     ratio = Fraction(2 ** (cents / 1200)).limit_denominator(LARGEST_DENOMINATOR)
     if ratio == 1:
@@ -222,23 +222,25 @@ def shift_pitch(audio: Tensor, cents: float, sample_rate: int) -> Tensor:
     )[:, None]
     stretched = phase_vocoder(spectrum, float(1 / ratio), advance)
     samples = audio.shape[-1]
-    longer = _overlap_add(stretched, window, hop, round(samples * ratio))
-    shifted = _resampler(ratio.numerator, ratio.denominator, audio.device, audio.dtype)(longer)
+    stretched_audio = _overlap_add(stretched, window, hop, round(samples * ratio))
+    resample = _resampler(ratio.numerator, ratio.denominator, audio.device, audio.dtype)
+    shifted = resample(stretched_audio)
     return torch.nn.functional.pad(shifted, (0, max(0, samples - shifted.shape[-1])))[:, :samples]
 
 
 def _overlap_add(spectrum: Tensor, window: Tensor, hop: int, length: int) -> Tensor:
-    """`torch.istft` of `(clips, bins, frames)`, centred; `(clips, length)`.
+    """`(clips, length)`: centred `torch.istft` of `(clips, bins, frames)`.
 
-    PyTorch's looks at its window's overlap, and waits for the GPU to do so. `hop` must divide the
-    window.
+    PyTorch's own checks the overlap of its windows on the CPU and waits for the GPU to do so. `hop`
+    must divide the window.
     """
     frames = torch.fft.irfft(spectrum, len(window), dim=1).transpose(1, 2) * window
-    parts = torch.cat([frames, window.square().expand_as(frames[:1])]).unflatten(2, (-1, hop))
-    clips, number, overlaps, _ = parts.shape
-    total = parts.new_zeros(clips, number + overlaps - 1, hop)
-    for place in range(overlaps):
-        total[:, place : place + number] += parts[:, :, place]
+    # The squared windows go through the same sum as one more clip: they are the envelope.
+    hops = torch.cat([frames, window.square().expand_as(frames[:1])]).unflatten(2, (-1, hop))
+    clips, n_frames, hops_per_window, _ = hops.shape
+    total = hops.new_zeros(clips, n_frames + hops_per_window - 1, hop)
+    for offset in range(hops_per_window):
+        total[:, offset : offset + n_frames] += hops[:, :, offset]
     signal, envelope = total.flatten(1).split([clips - 1, 1])
     start = len(window) // 2
     audio = (signal / envelope.clamp(min=SMALLEST_ENVELOPE))[:, start : start + length]
@@ -260,65 +262,76 @@ def mix_targets(targets: Tensor, permutations: Tensor) -> Tensor:
     return torch.stack([targets, *(targets[row] for row in permutations)]).amax(dim=0)
 
 
+@dataclass(frozen=True)
+class _Clips:
+    """Some clips of a distorted batch, all of one `copy`; fields as in `DistortedBatch`."""
+
+    audio: Tensor
+    targets: Tensor
+    kind: Tensor
+    copy: Copy
+    mel_gain: Tensor | None = None
+
+
 def distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
-    """The batch's clips and, per kind, their mixed and their augmented copy.
+    """The batch's clips, then for each kind in order its mixed and its augmented copy.
 
-    The batch is not changed. The order of the copies is that of the kinds, mixed before augmented.
-    Audio keeps its precision, under autocast as well.
+    The batch is not changed. Audio keeps its precision under autocast too.
     """
+    originals = _Clips(batch.audio, batch.targets, batch.kind, Copy.ORIGINAL)
+    groups, records = [originals], {}
     with torch.autocast(batch.audio.device.type, enabled=False):
-        return _distort(batch, context)
+        for kind in ClipKind:
+            chosen = batch.of_kind(kind)
+            rows = to_device(chosen.nonzero().squeeze(1), batch.audio.device)
+            if len(rows):
+                audio, targets = (x.index_select(0, rows) for x in (batch.audio, batch.targets))
+                clips = _Clips(audio, targets, batch.kind[chosen], Copy.ORIGINAL)
+                copies, records[kind] = _copies(clips, context)
+                groups += copies
+        return DistortedBatch(
+            audio=torch.cat([group.audio for group in groups]),
+            targets=torch.cat([group.targets for group in groups]),
+            kind=torch.cat([group.kind for group in groups]),
+            copy=torch.cat([torch.full_like(group.kind, group.copy) for group in groups]),
+            mel_gain=_mel_gains(groups, context.n_mels),
+            records=records,
+        )
 
 
-def _distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
-    audio, targets, kinds = [batch.audio], [batch.targets], [batch.kind]
-    copies = [torch.full_like(batch.kind, Copy.ORIGINAL)]
-    gains: list[Tensor | None] = [None]
-    records = {}
-    methods = context.settings.aug_methods
-
-    def add(clips: Tensor, labels: Tensor, kind: ClipKind, copy: Copy, gain: Tensor | None) -> None:
-        audio.append(clips)
-        targets.append(labels)
-        kinds.append(torch.full_like(batch.kind[: len(clips)], kind))
-        copies.append(torch.full_like(batch.kind[: len(clips)], copy))
-        gains.append(gain)
-
-    for kind in ClipKind:
-        rows = to_device(batch.of_kind(kind).nonzero().squeeze(1), batch.audio.device)
-        if len(rows) == 0:
-            continue
-        clips, labels = batch.audio.index_select(0, rows), batch.targets.index_select(0, rows)
-        permutations, augmentation, shift = None, None, 0
-        if context.settings.mixup == "hard":
-            number = context.integer(*context.settings.mixup_scale)
-            drawn = [torch.randperm(len(clips), generator=context.generator) for _ in range(number)]
-            permutations = to_device(torch.stack(drawn), clips.device)
-            add(mix(clips, permutations), mix_targets(labels, permutations), kind, Copy.MIXED, None)
-        if methods:
-            augmentation = methods[context.integer(0, len(methods) - 1)]
-            level = context.integer(1, context.settings.aug_scale)
-            done = AUGMENTATIONS[augmentation](clips, level, context)
-            shift = done.shift_frames
-            add(done.audio, labels.roll(shift, dims=-1), kind, Copy.AUGMENTED, done.mel_gain)
-        records[kind] = Record(permutations, augmentation, shift)
-    return DistortedBatch(
-        audio=torch.cat(audio),
-        targets=torch.cat(targets),
-        kind=torch.cat(kinds),
-        copy=torch.cat(copies),
-        mel_gain=_stack_gains(gains, [len(part) for part in audio], context.n_mels, batch.audio),
-        records=records,
-    )
+def _copies(clips: _Clips, context: AugmentContext) -> tuple[list[_Clips], Record]:
+    """The mixed and the augmented copy of the clips of one kind, where the settings have them."""
+    settings, copies = context.settings, []
+    permutations, name, shift = None, None, 0
+    if settings.mixup == "hard":
+        number = context.integer(*settings.mixup_scale)
+        drawn = [
+            torch.randperm(len(clips.audio), generator=context.generator) for _ in range(number)
+        ]
+        permutations = to_device(torch.stack(drawn), clips.audio.device)
+        mixed = mix(clips.audio, permutations)
+        targets = mix_targets(clips.targets, permutations)
+        copies.append(_Clips(mixed, targets, clips.kind, Copy.MIXED))
+    if settings.aug_methods:
+        name = settings.aug_methods[context.integer(0, len(settings.aug_methods) - 1)]
+        level = context.integer(1, settings.aug_scale)
+        augmented = AUGMENTATIONS[name](clips.audio, level, context)
+        shift = augmented.shift_frames
+        targets = clips.targets.roll(shift, dims=-1)
+        copies.append(
+            _Clips(augmented.audio, targets, clips.kind, Copy.AUGMENTED, augmented.mel_gain)
+        )
+    return copies, Record(permutations, name, shift)
 
 
-def _stack_gains(
-    gains: list[Tensor | None], sizes: list[int], n_mels: int, like: Tensor
-) -> Tensor | None:
-    if all(gain is None for gain in gains):
+def _mel_gains(groups: list[_Clips], n_mels: int) -> Tensor | None:
+    if all(group.mel_gain is None for group in groups):
         return None
-    parts = [
-        like.new_ones(size, n_mels) if gain is None else gain
-        for gain, size in zip(gains, sizes, strict=True)
-    ]
-    return torch.cat(parts)
+    return torch.cat(
+        [
+            group.audio.new_ones(len(group.audio), n_mels)
+            if group.mel_gain is None
+            else group.mel_gain
+            for group in groups
+        ]
+    )

@@ -7,13 +7,13 @@ from torch import nn
 
 
 class MeanTeacher:
-    """Keeps a teacher's parameters an exponential moving average of a student's.
+    """Updates a teacher's parameters to an exponential moving average of a student's.
 
-    Buffers (batch-norm statistics) are not averaged: the teacher runs in training mode and keeps
+    Buffers (batch-norm statistics) are not averaged: the teacher runs in training mode and has
     its own.
 
     Args:
-        student, teacher: two networks of one shape.
+        student, teacher: networks of the same shape.
         ema_factor: upper bound of the average's α.
     """
 
@@ -24,13 +24,13 @@ class MeanTeacher:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Set teacher ← α·teacher + (1-α)·student; `step` = 1, 2, … optimiser steps are done."""
+        """Set teacher ← α·teacher + (1-α)·student after optimiser step `step` = 1, 2, …."""
         weight = 1 - ema_decay(step, self._ema_factor)
         torch._foreach_lerp_(self._teacher, self._student, weight)
 
 
 def ema_decay(step: int, ema_factor: float) -> float:
-    """α of optimiser step n = 1, 2, …: min(1 - 1/(n + 1), ema_factor); 0.5 in the first."""
+    """α of optimiser step n = 1, 2, …: min(1 - 1/(n + 1), ema_factor)."""
     return min(1 - 1 / (step + 1), ema_factor)
 
 

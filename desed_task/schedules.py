@@ -4,9 +4,9 @@ import math
 
 
 def warmup_factor(step: int, ramp_length: int, warmup_exponent: float) -> float:
-    """r(n) = exp(-e·(1 - min(n, R)/R)²) of optimiser step n = 1, 2, …; 1 after R steps.
+    """Ramp r(n) = exp(-e·(1 - min(n, R)/R)²) at optimiser step n = 1, 2, …; 1 after R steps.
 
-    `ramp_length` R in optimiser steps; 0: no warm-up, 1 throughout. `warmup_exponent` e.
+    `ramp_length` R in optimiser steps (0: no ramp, always 1), `warmup_exponent` e.
     """
     if ramp_length == 0:
         return 1.0

@@ -1,4 +1,4 @@
-"""The ten classes of DESED, in the order of the network's outputs (docs/recipe.md, "Data")."""
+"""The ten classes of DESED in the order of the network's outputs (docs/recipe.md, "Data")."""
 
 CLASSES = (
     "Alarm_bell_ringing",

@@ -1,4 +1,4 @@
-"""Each augmentation against an independent check: a tone's pitch, an impulse's place, labels."""
+"""Each augmentation against an independent check: pitch of a tone, time of an impulse, labels."""
 
 import dataclasses
 import math
@@ -76,7 +76,7 @@ def test_pitch_shift_is_within_5_cents(cents: float, frequency: float) -> None:
     assert measured == pytest.approx(cents, abs=5)
 
 
-def test_pitch_shift_keeps_the_place_of_a_sound() -> None:
+def test_pitch_shift_keeps_onset_and_offset() -> None:
     audio = torch.zeros(1, 160000)
     audio[0, 80000:96000] = _tone(800.0, 1.0)[0]
     for cents in (-250.0, 250.0):
@@ -100,12 +100,12 @@ def test_sign_of_a_pitch_shift_is_positive_in_half_of_the_draws() -> None:
 def test_time_shift_moves_audio_later_and_labels_with_it(level: int, frames: int) -> None:
     audio = torch.zeros(1, 160000)
     audio[0, 20000] = 1.0
-    done = time_shift(audio, level, _context())
-    assert int(done.audio[0].argmax()) == 20000 + 16000 * level
-    assert done.shift_frames == frames
+    shifted = time_shift(audio, level, _context())
+    assert int(shifted.audio[0].argmax()) == 20000 + 16000 * level
+    assert shifted.shift_frames == frames
     event = Event(2.0, 3.0, "a")
     moved = Event(2.0 + level, 3.0 + level, "a")
-    labels = torch.from_numpy(encode_strong([event], ["a"], GRID)).roll(done.shift_frames, -1)
+    labels = torch.from_numpy(encode_strong([event], ["a"], GRID)).roll(shifted.shift_frames, -1)
     expected = torch.from_numpy(encode_strong([moved], ["a"], GRID))
     # Labels move by whole frames, so an edge may be one frame off.
     assert (labels != expected).sum() <= 2
@@ -119,17 +119,17 @@ def test_time_shift_is_circular() -> None:
 
 @pytest.mark.parametrize("level", [1, 5])
 def test_time_mask_zeroes_intervals_of_one_percent(level: int) -> None:
-    done = time_mask(torch.ones(40, 160000), level, _context())
-    assert set(done.audio.unique().tolist()) == {0.0, 1.0}
-    for clip in done.audio:
+    masked = time_mask(torch.ones(40, 160000), level, _context())
+    assert set(masked.audio.unique().tolist()) == {0.0, 1.0}
+    for clip in masked.audio:
         edges = torch.diff(clip, prepend=torch.ones(1), append=torch.ones(1))
         lengths = (edges == 1).nonzero() - (edges == -1).nonzero()
         assert 1 <= len(lengths) <= 5 * level
-        assert lengths.min() >= 1600  # overlapping intervals run together
+        assert lengths.min() >= 1600  # overlapping intervals join
         assert lengths.sum() <= 5 * level * 1600
-    zeroed = (done.audio == 0).float().mean()
+    zeroed = (masked.audio == 0).float().mean()
     assert zeroed == pytest.approx(1 - 0.99 ** (5 * level), abs=0.01)
-    assert not torch.equal(done.audio[0], done.audio[1])
+    assert not torch.equal(masked.audio[0], masked.audio[1])
 
 
 def test_frequency_mask_is_one_run_per_clip() -> None:
@@ -143,7 +143,7 @@ def test_frequency_mask_is_one_run_per_clip() -> None:
     assert len(set(first)) > 10
 
 
-def test_filter_has_shared_boundaries_and_gains_of_its_own() -> None:
+def test_filter_runs_are_shared_and_gains_differ_by_clip() -> None:
     numbers = set()
     for seed in range(30):
         gain = filter_bands(torch.zeros(8, 10), 1, _context(seed)).mel_gain
@@ -208,14 +208,14 @@ def test_distort_repeats_with_the_same_generator_state() -> None:
     assert not torch.equal(first.audio, other.audio)
 
 
-def test_mel_gains_reach_the_augmented_copies_alone() -> None:
+def test_only_augmented_copies_have_mel_gains() -> None:
     distorted = distort(_batch(), _context(aug_methods=("Frequency mask",)))
     assert distorted.mel_gain is not None
     masked = (distorted.mel_gain == 0).any(dim=1)
     assert torch.equal(masked, distorted.copy == Copy.AUGMENTED)
 
 
-def test_switched_off_copies_are_not_made() -> None:
+def test_disabled_copies_are_not_made() -> None:
     neither = distort(_batch(), _context(mixup="none", aug_methods=()))
     assert len(neither.audio) == 8
     only_mixed = distort(_batch(), _context(aug_methods=()))
@@ -237,6 +237,6 @@ def test_audio_keeps_its_precision_under_autocast() -> None:
     for method in ("Pitch shift", "Time mask"):
         plain = distort(_batch(), _context(aug_methods=(method,)))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            under = distort(_batch(), _context(aug_methods=(method,)))
-        assert under.audio.dtype == torch.float32
-        assert torch.equal(under.audio, plain.audio)
+            autocast = distort(_batch(), _context(aug_methods=(method,)))
+        assert autocast.audio.dtype == torch.float32
+        assert torch.equal(autocast.audio, plain.audio)

@@ -1,4 +1,4 @@
-"""Mean teacher and warm-up against golden numbers."""
+"""Mean teacher and warm-up against golden values."""
 
 import json
 
@@ -28,7 +28,7 @@ def test_decay_is_bounded() -> None:
     assert ema_decay(998, 0.999) == pytest.approx(1 - 1 / 999)
 
 
-def test_teacher_keeps_its_own_buffers() -> None:
+def test_buffers_are_not_averaged() -> None:
     student = nn.BatchNorm1d(2)
     teacher = make_teacher(student)
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
@@ -51,8 +51,7 @@ def test_no_warmup() -> None:
     assert warmup_factor(1, 0, 5.0) == 1.0
 
 
-def test_update_follows_a_replaced_tensor() -> None:
-    """Weights loaded in place after the binding are the ones that are averaged."""
+def test_update_averages_weights_loaded_after_construction() -> None:
     student, teacher = nn.Linear(2, 2), nn.Linear(2, 2)
     mean_teacher = MeanTeacher(student, teacher, 0.999)
     student.load_state_dict({name: torch.ones_like(t) for name, t in student.state_dict().items()})

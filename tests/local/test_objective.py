@@ -1,4 +1,4 @@
-"""The losses against golden numbers: values and gradients of every term."""
+"""The losses against golden values: every term and its gradients."""
 
 import json
 from typing import Any
@@ -109,9 +109,11 @@ def _check_gradients(leaves: SEDOutput, norms: dict[str, float | None]) -> None:
 def test_self_consistency(
     case: str, kind: str, golden: dict[str, Tensor], expected: Any, config: Config
 ) -> None:
-    made = expected["self_consistency_cases"][case][kind]
+    case_record = expected["self_consistency_cases"][case][kind]
     record = Record(
-        torch.tensor(made["permutations"]), made["augmentation"], made["shift_frames"] or 0
+        torch.tensor(case_record["permutations"]),
+        case_record["augmentation"],
+        case_record["shift_frames"] or 0,
     )
     leaves = _student(golden)
     student = SEDOutput(_sharpen(leaves.strong), _sharpen(leaves.weak), leaves.sod_logits)
@@ -151,7 +153,7 @@ def test_score_correction(golden: dict[str, Tensor]) -> None:
 
 
 def test_total_is_the_weighted_sum_of_the_table(config: Config) -> None:
-    """Supervised terms once, the others times w as well; weights as in the specification."""
+    """Consistency terms are also multiplied by w; weights as in the specification."""
     names = (*TERMS, "self_consistency")
     values = (2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0)
     terms = {name: torch.tensor(v) for name, v in zip(names, values, strict=True)}
@@ -161,7 +163,7 @@ def test_total_is_the_weighted_sum_of_the_table(config: Config) -> None:
     assert float(total) == pytest.approx(expected, rel=1e-6)
 
 
-def test_kinds_share_self_consistency(
+def test_self_consistency_is_weighted_by_kind(
     golden: dict[str, Tensor], expected: Any, config: Config
 ) -> None:
     records = {
@@ -177,12 +179,13 @@ def test_kinds_share_self_consistency(
 
 def _term(name: str, golden: dict[str, Tensor], config: Config, *overrides: str) -> float:
     objective = Objective(override_config(config, overrides), COUNTED)
-    return float(
-        objective.terms(_student(golden), _teacher(golden), _distorted(golden, PLAIN))[name]
-    )
+    terms = objective.terms(_student(golden), _teacher(golden), _distorted(golden, PLAIN))
+    return terms[name].item()
 
 
-def test_selection_and_distances_are_settings(golden: dict[str, Tensor], config: Config) -> None:
+def test_selection_and_distances_follow_the_configuration(
+    golden: dict[str, Tensor], config: Config
+) -> None:
     student, teacher = golden["student_strong"], golden["teacher_strong"]
     synthetic = golden["strong_mask"]
     agree = golden["agreement"][~synthetic][:, None].float()
@@ -194,8 +197,8 @@ def test_selection_and_distances_are_settings(golden: dict[str, Tensor], config:
     value = _term("sed_consistency", golden, config, "cross_task.pseudo_label_selection=false")
     assert value == pytest.approx(float(plain), rel=RELATIVE)
 
-    doubted = bce((1 - agree) * s, (1 - agree) * t)
-    weighted = on_synthetic + bce(agree * s, agree * t) + 0.8 * doubted
+    disagreeing = bce((1 - agree) * s, (1 - agree) * t)
+    weighted = on_synthetic + bce(agree * s, agree * t) + 0.8 * disagreeing
     value = _term("sed_consistency", golden, config, "cross_task.disagreement_weight=0.8")
     assert value == pytest.approx(float(weighted), rel=RELATIVE)
 
