@@ -1,4 +1,5 @@
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -35,21 +36,43 @@ def write_strong(path: Path, names: list[str]) -> None:
     write_table(path, ("filename", "onset", "offset", "event_label"), rows)
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def original_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set in DESED's layout, with the original audio alone; clips of 0.5 to 1.4 s."""
+    folder = tmp_path_factory.mktemp("original")
     clips = {"synth": 8, "weak": 10, "unlabeled": 11, "synth_val": 3, "test": 4, "eval": 2}
     for name, count in clips.items():
         for number in range(count):
-            path = tmp_path / f"{name}_44k" / f"{name}{number}.wav"
+            path = folder / f"{name}_44k" / f"{name}{number}.wav"
             write_tone(path, 0.5 + 0.1 * (number % 10), 44100, 200 + 50 * number, 1 + number % 2)
     for name in ("synth", "synth_val", "test", "eval"):
-        write_strong(
-            tmp_path / f"{name}.tsv", [f"{name}{number}.wav" for number in range(clips[name])]
-        )
+        names = [f"{name}{number}.wav" for number in range(clips[name])]
+        write_strong(folder / f"{name}.tsv", names)
     tags = [(f"weak{number}.wav", "Speech,Dog" if number else "Speech") for number in range(10)]
-    write_table(tmp_path / "weak.tsv", ("filename", "event_labels"), tags)
-    return tmp_path
+    write_table(folder / "weak.tsv", ("filename", "event_labels"), tags)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared_tree(original_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the audio that training reads, made once."""
+    folder = tmp_path_factory.mktemp("prepared") / "tree"
+    shutil.copytree(original_tree, folder)
+    config = configure(folder)
+    DesedDataModule(config, config.grid, folder / "run" / "missing.tsv").prepare_data()
+    return folder
+
+
+@pytest.fixture
+def tree(original_tree: Path, tmp_path: Path) -> Path:
+    """A copy of the original data set, to change."""
+    return Path(shutil.copytree(original_tree, tmp_path / "tree"))
+
+
+@pytest.fixture
+def prepared(prepared_tree: Path, tmp_path: Path) -> Path:
+    """A copy of the prepared data set."""
+    return Path(shutil.copytree(prepared_tree, tmp_path / "tree"))
 
 
 def configure(tree: Path, *overrides: str) -> Config:
@@ -81,8 +104,8 @@ def module(tree: Path, *overrides: str, stage: str = "fit") -> DesedDataModule:
     return data
 
 
-def test_training_batches_hold_the_mixture(tree: Path) -> None:
-    data = module(tree)
+def test_training_batches_hold_the_mixture(prepared: Path) -> None:
+    data = module(prepared)
     loader = data.train_dataloader()
     batches = list(loader)
     assert len(batches) == len(loader) == 3  # 7 weak clips at 2 a batch
@@ -101,8 +124,10 @@ def test_training_batches_hold_the_mixture(tree: Path) -> None:
                 assert target[DOG].any() == (number > 0)
 
 
-def test_validation_is_the_weak_rest_and_the_synthetic_validation_set_once_each(tree: Path) -> None:
-    data = module(tree)
+def test_validation_is_the_weak_rest_and_the_synthetic_validation_set_once_each(
+    prepared: Path,
+) -> None:
+    data = module(prepared)
     batches = [batch for loader in data.val_dataloader() for batch in loader]
     kinds = torch.cat([batch.kind for batch in batches]).tolist()
     names = [name for batch in batches for name in batch.names]
@@ -113,15 +138,15 @@ def test_validation_is_the_weak_rest_and_the_synthetic_validation_set_once_each(
     assert [batch.audio.shape[0] for batch in batches] == [3, 3]
 
 
-def test_test_sets_bring_their_truth(tree: Path) -> None:
-    data = module(tree, stage="test")
+def test_test_sets_bring_their_truth(prepared: Path) -> None:
+    data = module(prepared, stage="test")
     main, second = data.test_sets
     assert (main.name, second.name) == ("test", "eval")
     assert main.truth.events == {
         "test0.wav": [],
         **{f"test{number}.wav": [Event(0.1, 0.4, "Dog")] for number in (1, 2, 3)},
     }
-    assert main.truth.durations == read_durations(tree / "test_dur.tsv")
+    assert main.truth.durations == read_durations(prepared / "test_dur.tsv")
     assert main.truth.durations["test3.wav"] == pytest.approx(0.8, abs=1e-3)
     assert (main.coverage.expected, main.coverage.missing) == (4, ())
     loaders = data.test_dataloader()
@@ -158,10 +183,10 @@ def test_a_test_alone_needs_no_training_set(tree: Path) -> None:
         quiet_trainer(tree).fit(Recorder(), datamodule=data)
 
 
-def test_without_a_second_test_set_there_is_one_loader(tree: Path) -> None:
+def test_without_a_second_test_set_there_is_one_loader(prepared: Path) -> None:
     keys = ("eval_folder", "eval_folder_44k", "eval_tsv", "eval_dur")
     nothing = [f"data.{key}=null" for key in keys]
-    assert len(module(tree, *nothing, stage="test").test_dataloader()) == 1
+    assert len(module(prepared, *nothing, stage="test").test_dataloader()) == 1
 
 
 def test_sets_that_are_not_trained_on_need_not_be_there(tree: Path) -> None:
@@ -243,17 +268,17 @@ def test_given_durations_are_used_and_must_be_complete(tree: Path) -> None:
         module(tree)
 
 
-def test_worker_processes_change_nothing(tree: Path) -> None:
-    alone = list(module(tree).train_dataloader())
-    shared = list(module(tree, "training.num_workers=2").train_dataloader())
+def test_worker_processes_change_nothing(prepared: Path) -> None:
+    alone = list(module(prepared).train_dataloader())
+    shared = list(module(prepared, "training.num_workers=2").train_dataloader())
     assert [batch.names for batch in shared] == [batch.names for batch in alone]
     for one, other in zip(alone, shared, strict=True):
         assert torch.equal(one.audio, other.audio)
         assert torch.equal(one.targets, other.targets)
 
 
-def test_loading_leaves_the_global_random_state_alone(tree: Path) -> None:
-    data = module(tree)
+def test_loading_leaves_the_global_random_state_alone(prepared: Path) -> None:
+    data = module(prepared)
     before = torch.get_rng_state()
     list(data.train_dataloader())
     for loader in data.val_dataloader():
@@ -299,28 +324,29 @@ def quiet_trainer(tree: Path, **options: Any) -> pl.Trainer:
     )
 
 
-@pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
-    "saving",
+    ("saving", "workers"),
     [
-        {"monitor": "metric", "mode": "max", "save_last": True},  # after validation
-        {"save_on_train_epoch_end": True, "save_last": True},
-        {"every_n_train_steps": 3, "save_last": True},  # after the last step, before validation
+        ({"monitor": "metric", "mode": "max", "save_last": True}, 0),  # after validation
+        ({"save_on_train_epoch_end": True, "save_last": True}, 0),
+        # After the last step, before validation.
+        ({"every_n_train_steps": 3, "save_last": True}, 0),
+        ({"every_n_train_steps": 3, "save_last": True}, 1),
     ],
 )
 def test_a_resumed_run_sees_what_the_uninterrupted_one_would(
-    tree: Path, saving: dict[str, Any], workers: int
+    prepared: Path, saving: dict[str, Any], workers: int
 ) -> None:
     def fit(
         epochs: int, resume: Path | None = None
     ) -> tuple[list[tuple[int, tuple[str, ...], float]], str]:
         recorder = Recorder()
-        config = configure(tree, f"training.num_workers={workers}")
-        checkpoint = ModelCheckpoint(dirpath=tree / "checkpoints", **saving)
+        config = configure(prepared, f"training.num_workers={workers}")
+        checkpoint = ModelCheckpoint(dirpath=prepared / "checkpoints", **saving)
         trainer = quiet_trainer(
-            tree, max_epochs=epochs, callbacks=[checkpoint], enable_checkpointing=True
+            prepared, max_epochs=epochs, callbacks=[checkpoint], enable_checkpointing=True
         )
-        data = DesedDataModule(config, config.grid, tree / "run" / "missing.tsv")
+        data = DesedDataModule(config, config.grid, prepared / "run" / "missing.tsv")
         trainer.fit(recorder, datamodule=data, ckpt_path=resume)
         return recorder.trained, checkpoint.last_model_path
 
@@ -332,8 +358,8 @@ def test_a_resumed_run_sees_what_the_uninterrupted_one_would(
     assert len({(names, loudness) for _, names, loudness in whole}) == 12  # new draws each epoch
 
 
-def test_audio_is_float_on_the_device(tree: Path) -> None:
-    data = module(tree)
+def test_audio_is_float_on_the_device(prepared: Path) -> None:
+    data = module(prepared)
     batch = next(iter(data.train_dataloader()))
     given = data.transfer_batch_to_device(batch, torch.device("cpu"), 0)
     assert given.audio.dtype == torch.float32

@@ -29,12 +29,12 @@ WRONG_CAT, WRONG_DOG = (60, 70, "Cat", 0.8), (0, 10, "Dog", 0.95)
 
 
 @pytest.mark.parametrize("metric", ["psds1", "psds2", "event_f1"])
-def test_each_class_takes_what_is_best_for_it(truth: GroundTruth, metric: str) -> None:
+def test_each_class_takes_its_best_choice(truth: GroundTruth, metric: str) -> None:
     choices = outputs(
         {"a": [RIGHT_CAT], "b": [WRONG_DOG]},
         {"a": [WRONG_CAT], "b": [RIGHT_DOG]},
     )
-    # Dishes occur nowhere: the better mean. Speech is never found: the first of equals.
+    # Dishes has no true event: the better mean. Speech is never found: the first of equal ones.
     chosen = choose_by_class(choices, truth, metric)  # type: ignore[arg-type]
     assert dict(zip(cases.CLASSES, chosen, strict=True)) == {
         "Cat": "A",
@@ -54,7 +54,7 @@ def test_a_class_without_event_takes_the_best_mean_of_the_others(truth: GroundTr
 def test_class_metrics(truth: GroundTruth) -> None:
     ((_, system),) = outputs({"a": [RIGHT_CAT], "b": [RIGHT_DOG, (60, 70, "Cat", 0.6)]})
     metrics = dict(zip(cases.CLASSES, class_metrics(system, truth, "event_f1"), strict=True))
-    # At thresholds below 0.4 the cat is found, beside a false alarm.
+    # At thresholds below 0.4 the cat is found, together with a false alarm.
     assert metrics["Cat"] == pytest.approx(2 / 3)
     assert metrics["Dog"] == 1.0
     assert metrics["Speech"] == 0.0
@@ -69,7 +69,7 @@ def test_best_thresholds(truth: GroundTruth) -> None:
     assert chosen == {"Cat": 0.2, "Dishes": 0.5, "Dog": 0.7, "Speech": 0.5}
 
 
-def test_nothing_to_choose_from(truth: GroundTruth) -> None:
+def test_no_choice_or_no_true_event_is_refused(truth: GroundTruth) -> None:
     with pytest.raises(ValueError, match="at least 1 true event"):
         choose_by_class([], truth, "psds1")
     empty = cases.truth_of({"a": [], "b": []})
