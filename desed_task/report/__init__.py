@@ -1,7 +1,11 @@
-"""The evaluation report: one or more systems side by side, as a page and as Markdown."""
+"""The evaluation report: one or more systems side by side on one HTML page with pictures.
+
+Each section of the page has a module of its own: its numbers, its picture, its tables, and the
+function that makes the section. Only commands import this package.
+"""
 
 from desed_task.report.page import write_report
-from desed_task.report.parts import ReportSystem, SodResult
-from desed_task.report.roc_pictures import write_psd_rocs
+from desed_task.report.psd_roc import write_psd_rocs
+from desed_task.report.systems import ReportSystem, SodResult
 
 __all__ = ["ReportSystem", "SodResult", "write_psd_rocs", "write_report"]

@@ -1,4 +1,4 @@
-"""Pictures of single clips: what is heard, what is true, what each system says."""
+"""Pictures of single clips: spectrogram, true events, and the output of each system."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,45 +8,41 @@ import numpy as np
 
 from desed_task.evaluation.events import EventTable, Floats
 from desed_task.evaluation.outputs import Boxes, Scores
-from desed_task.evaluation.scoring_input import ScoringInput
-from desed_task.report.drawing import colour_of, new_figure, plain, to_png
+from desed_task.report.drawing import (
+    class_text,
+    colour_of,
+    new_figure,
+    plain,
+    separate_rows,
+    to_png,
+)
+from desed_task.report.systems import ReportInput, ReportSystem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# The recipe's spectrogram (docs/recipe.md, "Features") at any rate of the file.
+# The recipe's spectrogram (docs/recipe.md, "Features") at the sample rate of the file.
 WINDOW_SECONDS = 0.128
 HOP_SECONDS = 0.016
-BANDS = 128
-HIGHEST_HZ = 8000.0
+N_BANDS = 128
+MAX_HZ = 8000.0
 LOG_FLOOR = 1e-5
 LOG_RANGE = (-50.0, 80.0)
 TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000)
 
+# A system's row of a class, from the bottom: detected events, then scores or boxes.
 ROW_INCHES = 0.3
-AREA = 0.78  # of a row's height is a score of 1
-BASE = 0.14  # of a row's height below it is for the detected events
-MOST_NUMBERS = 6  # confidences written in one row
+EVENTS_HEIGHT = 0.14  # of a row
+SCORES_HEIGHT = 0.78  # of a row, for a score of 1
+MAX_CONFIDENCES = 6  # written in one row
 
 
 class Spectrogram(NamedTuple):
-    """Log-mel in dB `(bands, frames)`, its highest frequency in Hz and length in seconds."""
+    """Log-mel in dB `(bands, frames)`, its highest frequency in Hz and its length in seconds."""
 
     decibel: Floats
-    highest_hz: float
+    max_hz: float
     seconds: float
-
-
-class Lane(NamedTuple):
-    """One system in a picture: its name, its number, what was judged, and each class's threshold.
-
-    Thresholds are `(classes,)`, None where there is none.
-    """
-
-    name: str
-    number: int
-    scoring_input: ScoringInput
-    thresholds: Sequence[float | None]
 
 
 def log_mel(path: Path, seconds: float) -> Spectrogram:
@@ -58,166 +54,159 @@ def log_mel(path: Path, seconds: float) -> Spectrogram:
 
     rate = audio_info(path).sample_rate
     audio = read_audio(path, rate, n_samples=int(np.ceil(seconds * rate)))
-    heard = len(audio) / rate
+    audio_seconds = len(audio) / rate
     window = round(WINDOW_SECONDS * rate)
-    highest = min(HIGHEST_HZ, rate / 2)
+    max_hz = min(MAX_HZ, rate / 2)
     features = LogMel(
         sample_rate=rate,
         n_window=window,
         hop_length=round(HOP_SECONDS * rate),
-        n_mels=BANDS,
+        n_mels=N_BANDS,
         f_min=0.0,
-        f_max=highest,
+        f_max=max_hz,
         log_floor=LOG_FLOOR,
         log_range=LOG_RANGE,
     )
     audio = fit_length(audio, max(len(audio), window))
     with torch.inference_mode():
         decibel = features(torch.from_numpy(audio)[None])[0].double().numpy()
-    return Spectrogram(decibel, highest, heard)
+    return Spectrogram(decibel, max_hz, audio_seconds)
 
 
-def clip_roll(clip: str, lanes: Sequence[Lane], heard: Spectrogram | None) -> bytes:
-    """PNG with the log-mel (if there is one), the true events and each system's, over time.
-
-    Rows are the classes that are true or detected by one of the systems.
+def draw_clip(report: ReportInput, clip: str, spectrogram: Spectrogram | None) -> bytes:
+    """PNG of one clip over time, with a row for each class that is true or detected.
 
     Args:
+        report: the systems; at least one has a true or detected event in the clip.
         clip: its name.
-        lanes: the systems.
-        heard: the clip's sound.
+        spectrogram: of the clip's audio; not drawn if None.
     """
-    task = lanes[0].scoring_input
-    place = list(task.truth.events).index(clip)
-    true = _of_clip(task.true, place)
-    detected = [_detected(lane.scoring_input, clip) for lane in lanes]
-    labels = sorted({int(k) for events in (true, *detected) for k in events.label})
+    scoring = report.systems[0].metrics.scoring_input
+    index = list(scoring.truth.events).index(clip)
+    clip_seconds = float(scoring.durations[index])
+    true = scoring.true.select(scoring.true.clip == index)
+    detected = [_detected_events(system, index) for system in report.systems]
+    labels = sorted({int(label) for events in (true, *detected) for label in events.label})
     last = max(float(events.offset.max()) for events in (true, *detected) if len(events))
-    seconds = max(float(task.durations[place]), last)
+    seconds = max(clip_seconds, last)
 
-    heights = [ROW_INCHES * len(labels) + 0.1] * (1 + len(lanes))
-    heights = [1.7, *heights] if heard is not None else heights
+    heights = [ROW_INCHES * len(labels) + 0.1] * (1 + len(report.systems))
+    if spectrogram is not None:
+        heights.insert(0, 1.7)
     figure = new_figure(sum(heights) + 0.42 * len(heights) + 0.4)
     grid = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
-    if heard is not None:
-        _draw_spectrogram(grid[0], heard)
-    truth_axes, *system_axes = grid[-1 - len(lanes) :]
-    _draw_bars(truth_axes, true, labels, base=0.15, height=0.7, colour="#333333")
-    _label_rows(truth_axes, labels, task.truth.classes, "true events")
-    for axes, lane, events in zip(system_axes, lanes, detected, strict=True):
-        _draw_lane(axes, lane, clip, labels, true, events)
+    if spectrogram is not None:
+        _draw_spectrogram(grid[0], spectrogram)
+    true_axes, *system_axes = grid[-1 - len(report.systems) :]
+    _draw_events(true_axes, true, labels, bottom=0.15, height=0.7, colour="#333333")
+    _label_rows(true_axes, labels, report.classes, "true events")
+    for number, (axes, system, events) in enumerate(
+        zip(system_axes, report.systems, detected, strict=True)
+    ):
+        _draw_events(axes, true, labels, bottom=0.0, height=1.0, colour="#000000", alpha=0.12)
+        remark = _draw_system(axes, system, clip, labels, events, colour_of(number))
+        _label_rows(axes, labels, report.classes, f"{plain(system.name, 60)}{remark}")
     grid[-1].set_xlabel("time in seconds")
     grid[-1].set_xlim(0, seconds)
     for axes in grid:
-        if seconds > task.durations[place] + 1e-6:
-            axes.axvline(task.durations[place], color="#000000", linestyle="--", linewidth=1)
+        if seconds > clip_seconds + 1e-6:
+            axes.axvline(clip_seconds, color="#000000", linestyle="--", linewidth=1)
     return to_png(figure)
 
 
-def _of_clip(table: EventTable, clip: int) -> EventTable:
-    return table.select(table.clip == clip)
-
-
-def _detected(task: ScoringInput, name: str) -> EventTable:
-    """What is detected in a clip; nothing if the system does not say."""
-    clip = list(task.truth.events).index(name)
-    return _of_clip(
-        task.true.select(slice(0)) if task.detections is None else task.detections, clip
-    )
+def _detected_events(system: ReportSystem, clip: int) -> EventTable:
+    """Events that are detected in a clip; none if the system has no detections."""
+    scoring = system.metrics.scoring_input
+    if scoring.detections is None:
+        return scoring.true.select(slice(0))
+    return scoring.detections.select(scoring.detections.clip == clip)
 
 
 def _label_rows(axes: "Axes", labels: Sequence[int], classes: Sequence[str], title: str) -> None:
-    axes.set_yticks(
-        np.arange(len(labels)) + 0.5,
-        [plain(classes[k].replace("_", " "), 30) for k in labels],
-        fontsize=8,
-    )
+    names = [class_text(classes[label]) for label in labels]
+    axes.set_yticks(np.arange(len(labels)) + 0.5, names, fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(labels), 0)
     axes.set_title(title, fontsize=9, loc="left")
-    for line in range(1, len(labels)):
-        axes.axhline(line, color="#000000", alpha=0.15, linewidth=0.8)
+    separate_rows(axes, len(labels), alpha=0.15)
 
 
-def _draw_bars(
+def _draw_system(
+    axes: "Axes",
+    system: ReportSystem,
+    clip: str,
+    labels: Sequence[int],
+    events: EventTable,
+    colour: str,
+) -> str:
+    """Draw a system's scores or boxes and its detected events; return a remark for the title."""
+    scoring = system.metrics.scoring_input
+    remark = "" if scoring.detections is not None else ": no events at one threshold"
+    scores = scoring.scores
+    if scores is None:
+        _draw_events(axes, events, labels, bottom=0.2, height=0.6, colour=colour)
+        return remark
+    _draw_events(axes, events, labels, bottom=0.0, height=EVENTS_HEIGHT, colour=colour)
+    if clip not in scores.names:
+        remark = remark or ": no scores of this clip"
+    elif isinstance(scores, Boxes):
+        _draw_boxes(axes, scores, clip, labels, colour)
+    else:
+        _draw_scores(axes, scores.as_scores(), clip, labels, colour)
+    _draw_thresholds(axes, system, labels)
+    return remark
+
+
+def _draw_events(
     axes: "Axes",
     events: EventTable,
     labels: Sequence[int],
     *,
-    base: float,
+    bottom: float,
     height: float,
     colour: str,
     alpha: float = 1.0,
 ) -> None:
-    """Events as bars, `base` from the bottom of their class's row, all in shares of a row."""
-    for label, onset, offset in zip(events.label, events.onset, events.offset, strict=True):
-        bottom = labels.index(int(label)) + 1 - base
-        axes.fill_between(
-            [onset, offset], bottom, bottom - height, color=colour, alpha=alpha, linewidth=0
-        )
-
-
-def _draw_lane(
-    axes: "Axes",
-    lane: Lane,
-    clip: str,
-    labels: Sequence[int],
-    true: EventTable,
-    events: EventTable,
-) -> None:
-    """One system: the truth as shade, scores or boxes above it, detected events below them."""
-    colour, scores = colour_of(lane.number), lane.scoring_input.scores
-    _draw_bars(axes, true, labels, base=0.0, height=1.0, colour="#000000", alpha=0.12)
-    remark = ""
-    if scores is None:
-        _draw_bars(axes, events, labels, base=0.2, height=0.6, colour=colour)
-    else:
-        _draw_bars(axes, events, labels, base=0.0, height=BASE, colour=colour)
-        if clip not in scores.names:
-            remark = ": says nothing about this clip"
-        elif isinstance(scores, Boxes):
-            _draw_boxes(axes, scores, clip, labels, colour)
-        else:
-            _draw_scores(axes, scores.as_scores(), clip, labels, colour)
-        _draw_thresholds(axes, lane, labels)
-    if lane.scoring_input.detections is None:
-        remark = ": no decision at a threshold is given"
-    _label_rows(axes, labels, lane.scoring_input.truth.classes, f"{plain(lane.name, 60)}{remark}")
+    """Draw events as bars in the row of their class; `bottom` and `height` in units of a row."""
+    for line, label in enumerate(labels):
+        rows = events.label == label
+        spans = np.stack([events.onset[rows], (events.offset - events.onset)[rows]], axis=1)
+        y = (line + 1 - bottom - height, height)
+        axes.broken_barh(spans.tolist(), y, color=colour, alpha=alpha, linewidth=0)
 
 
 def _draw_scores(
     axes: "Axes", scores: Scores, clip: str, labels: Sequence[int], colour: str
 ) -> None:
-    """Scores over time as areas, a row for each class."""
-    place = list(scores.names).index(clip)
-    edges = scores.edges[place]
+    """Draw scores over time as areas, a row for each class."""
+    index = list(scores.names).index(clip)
+    edges = scores.edges[index]
     for line, label in enumerate(labels):
-        bottom = line + 1 - BASE
-        values = np.clip(scores.values[place, label].astype(np.float64), 0, 1)
-        tops = bottom - AREA * np.append(values, values[-1:])
+        bottom = line + 1 - EVENTS_HEIGHT
+        values = np.clip(scores.values[index, label].astype(np.float64), 0, 1)
+        tops = bottom - SCORES_HEIGHT * np.append(values, values[-1:])
         axes.fill_between(edges, bottom, tops, step="post", color=colour, alpha=0.35, linewidth=0)
         axes.step(edges, tops, where="post", color=colour, linewidth=1.0)
 
 
 def _draw_boxes(axes: "Axes", boxes: Boxes, clip: str, labels: Sequence[int], colour: str) -> None:
-    """Boxes as high as their confidence, which is written in the most confident ones."""
-    place = list(boxes.names).index(clip)
+    """Draw boxes as high as their confidence, which is written in the most confident ones."""
+    index = list(boxes.names).index(clip)
     for line, label in enumerate(labels):
-        bottom = line + 1 - BASE
-        rows = np.flatnonzero((boxes.events.clip == place) & (boxes.events.label == label))
+        bottom = line + 1 - EVENTS_HEIGHT
+        rows = np.flatnonzero((boxes.events.clip == index) & (boxes.events.label == label))
         rows = rows[np.argsort(-boxes.confidence[rows], kind="stable")]
         for rank, row in enumerate(rows):
             onset, offset = boxes.events.onset[row], boxes.events.offset[row]
             confidence = float(boxes.confidence[row])
-            top = bottom - AREA * min(max(confidence, 0.0), 1.0)
+            top = bottom - SCORES_HEIGHT * min(max(confidence, 0.0), 1.0)
             axes.fill_between([onset, offset], bottom, top, color=colour, alpha=0.3, linewidth=0)
             axes.plot(
                 [onset, onset, offset, offset], [bottom, top, top, bottom], color=colour, lw=1.0
             )
-            if rank < MOST_NUMBERS:
-                middle = (onset + offset) / 2
+            if rank < MAX_CONFIDENCES:
                 axes.text(
-                    middle,
+                    (onset + offset) / 2,
                     bottom - 0.17,
                     f"{confidence:.2f}",
                     fontsize=7,
@@ -227,29 +216,30 @@ def _draw_boxes(axes: "Axes", boxes: Boxes, clip: str, labels: Sequence[int], co
                 )
 
 
-def _draw_thresholds(axes: "Axes", lane: Lane, labels: Sequence[int]) -> None:
-    """A dotted line in each row at the height of the class's F1 threshold."""
+def _draw_thresholds(axes: "Axes", system: ReportSystem, labels: Sequence[int]) -> None:
+    """Draw a dotted line in each row at the height of the class's F1 threshold."""
+    thresholds = [metrics.f1_threshold for metrics in system.metrics.per_class.values()]
     for line, label in enumerate(labels):
-        threshold = lane.thresholds[label]
+        threshold = thresholds[label]
         if threshold is not None and 0 <= threshold <= 1:
-            height = line + 1 - BASE - AREA * threshold
+            height = line + 1 - EVENTS_HEIGHT - SCORES_HEIGHT * threshold
             axes.axhline(height, color="#000000", linestyle=(0, (1, 3)), linewidth=0.8)
 
 
-def _draw_spectrogram(axes: "Axes", heard: Spectrogram) -> None:
-    low, high = np.percentile(heard.decibel, [2, 99.8])
+def _draw_spectrogram(axes: "Axes", spectrogram: Spectrogram) -> None:
+    low, high = np.percentile(spectrogram.decibel, [2, 99.8])
     axes.imshow(
-        heard.decibel,
+        spectrogram.decibel,
         origin="lower",
         aspect="auto",
         cmap="magma",
         vmin=low,
         vmax=max(high, low + 1),
-        extent=(0, heard.seconds, 0, BANDS),
+        extent=(0, spectrogram.seconds, 0, N_BANDS),
     )
-    ticks = [hertz for hertz in TICKS_HZ if hertz <= heard.highest_hz]
+    ticks = [hertz for hertz in TICKS_HZ if hertz <= spectrogram.max_hz]
     axes.set_yticks(
-        [BANDS * _mel(hertz) / _mel(heard.highest_hz) for hertz in ticks],
+        [N_BANDS * _mel(hertz) / _mel(spectrogram.max_hz) for hertz in ticks],
         [f"{hertz / 1000:g}" for hertz in ticks],
         fontsize=7,
     )

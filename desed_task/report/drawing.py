@@ -1,4 +1,4 @@
-"""What all pictures have in common: size, colours, legends, texts."""
+"""Style that all pictures share: size, colours, legends, texts, cells of matrices."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -6,18 +6,24 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from desed_task.report.blocks import class_name
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
 Dash = Literal["-", "--", ":"]
-# Okabe and Ito's colours, which colour-blind readers tell apart; dashes double the number.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; each dash reuses them.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 DASHES: tuple[Dash, ...] = ("-", "--", ":")
+CELL_COLOURS = "YlGnBu"  # from light to dark, also for colour-blind readers
+EMPTY_CELL = "#ffffff"
 DPI = 120
 WIDTH = 10.0  # inches
-LONGEST_NAME = 36  # characters
+MAX_NAME = 36  # characters
+MAX_CLASS_NAME = 30  # characters
 
 
 def colour_of(number: int) -> str:
@@ -31,14 +37,14 @@ def dash_of(number: int) -> Dash:
 
 
 def new_figure(height: float, width: float = WIDTH) -> "Figure":
-    """An empty picture of some inches."""
+    """An empty matplotlib figure; size in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=DPI)
 
 
 def to_image(figure: "Figure") -> "Image":
-    """The picture's pixels, laid out and drawn once (`savefig` does both twice)."""
+    """The figure's pixels; it is laid out and drawn once (`savefig` does both twice)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL.Image import fromarray
 
@@ -48,21 +54,26 @@ def to_image(figure: "Figure") -> "Image":
 
 
 def to_png(figure: "Figure") -> bytes:
-    """The picture as a PNG file of at most 256 colours, the same for the same content."""
+    """The figure as a PNG of at most 256 colours; equal content gives equal bytes."""
     from PIL.Image import Dither
 
-    small = BytesIO()
-    picture = to_image(figure).quantize(256, dither=Dither.NONE)
-    picture.save(small, format="png", optimize=True)
-    return small.getvalue()
+    buffer = BytesIO()
+    image = to_image(figure).quantize(256, dither=Dither.NONE)
+    image.save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
 
 
-def plain(text: str, longest: int = LONGEST_NAME) -> str:
-    """A user's text for a picture: on one line, shortened, never read as a formula."""
+def plain(text: str, max_length: int = MAX_NAME) -> str:
+    """A user's text for a picture: on one line, shortened, not interpreted as a formula."""
     line = " ".join(text.split())
-    if len(line) > longest:
-        line = f"{line[: longest - 1]}…"
+    if len(line) > max_length:
+        line = f"{line[: max_length - 1]}…"
     return line.replace("$", r"\$")
+
+
+def class_text(label: str, max_length: int = MAX_CLASS_NAME) -> str:
+    """A class's name for a picture."""
+    return plain(class_name(label), max_length)
 
 
 def legend_above(
@@ -70,41 +81,73 @@ def legend_above(
     names: Mapping[int, str],
     *,
     dashes: Mapping[int, Dash] | None = None,
-    bars: bool = False,
+    patches: bool = False,
 ) -> None:
-    """The systems' names and colours above a picture, in as many columns as fit.
+    """Add the systems' names and colours above the axes, in as many columns as fit.
 
     Args:
         figure: gets the legend.
         names: by the system's number.
-        dashes: line styles by the system's number, if they are not those of `dash_of`.
-        bars: whether the systems are bars or dots, not lines.
+        dashes: line styles by the system's number; those of `dash_of` if None.
+        patches: whether to show the colours as patches, not as lines.
     """
-    styles = {number: dash_of(number) for number in names} | dict(dashes or {})
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
+    styles = dashes or {number: dash_of(number) for number in names}
     handles = [
-        Patch(facecolor=colour_of(k))
-        if bars
-        else Line2D([], [], color=colour_of(k), linestyle=styles[k], linewidth=2)
-        for k in names
+        Patch(facecolor=colour_of(number))
+        if patches
+        else Line2D([], [], color=colour_of(number), linestyle=styles[number], linewidth=2)
+        for number in names
     ]
     texts = [plain(name, 48) for name in names.values()]
-    fitting = int(12 * figure.get_size_inches()[0]) // (max(map(len, texts)) + 7)
+    n_fitting = int(12 * figure.get_size_inches()[0]) // (max(map(len, texts)) + 7)
     figure.legend(
         handles,
-        # A label that begins with _ would be left out.
+        # matplotlib drops a label that begins with _.
         [f"\u200a{text}" if text.startswith("_") else text for text in texts],
         loc="outside upper center",
-        ncols=max(1, min(len(names), fitting)),
+        ncols=max(1, min(len(names), n_fitting)),
         frameon=False,
         fontsize=9,
     )
 
 
 def tidy(axes: "Axes", *, grid: str = "both") -> None:
-    """A light grid behind the content, and no frame on the right and at the top."""
+    """Draw a light grid behind the content, and no frame on the right and at the top."""
     axes.set_axisbelow(True)
     axes.grid(axis=grid, alpha=0.3)  # type: ignore[arg-type]
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def separate_rows(axes: "Axes", n_rows: int, *, alpha: float, offset: float = 0.0) -> None:
+    """Draw thin lines between rows; row k begins at k + `offset`."""
+    for line in range(1, n_rows):
+        axes.axhline(line + offset, color="#000000", alpha=alpha, linewidth=0.8)
+
+
+def cell_colour_map() -> "Colormap":
+    """The colours of a matrix's cells."""
+    from matplotlib import colormaps
+
+    return colormaps[CELL_COLOURS].with_extremes(bad=EMPTY_CELL)
+
+
+def write_cell(
+    axes: "Axes", line: int, column: int, text: str, *, shade: float | None, size: float
+) -> None:
+    """Write a text into a matrix's cell, dark on light and light on dark.
+
+    Args:
+        axes: show the matrix.
+        line, column: position of the cell.
+        text: content of the cell.
+        shade: position of the cell's colour in the colour map, 0 to 1; None: an empty cell.
+        size: of the font.
+    """
+    colour = "#666666"
+    if shade is not None:
+        luminance = np.dot([0.299, 0.587, 0.114], cell_colour_map()(float(shade))[:3])
+        colour = "#000000" if luminance > 0.4 else "#ffffff"
+    axes.text(column, line, text, ha="center", va="center", fontsize=size, color=colour)

@@ -7,6 +7,7 @@ import numpy as np
 
 from desed_task.evaluation import (
     Boxes,
+    EventTable,
     GroundTruth,
     OperatingPoints,
     Predictions,
@@ -15,13 +16,15 @@ from desed_task.evaluation import (
     evaluate,
 )
 from desed_task.evaluation.bootstrap import Interval, Intervals
+from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.report import ReportSystem
 from tests.support import cases
 
 LONG = "Electric_shaver_toothbrush"
-CLASSES = ("Alarm_bell_ringing", LONG, "Cat")
+NASTY_CLASS = '<script>alert("class")</script>'
+CLASSES = (LONG, NASTY_CLASS, "Cat")
 NASTY = 'a <b>"bold"</b> & $x_1$ | `system`'
-NASTY_CLIP = "a <i>clip</i> & $y$ of *_*"
+NASTY_CLIP = '../../outside <script>alert("clip")</script> & $y$ .wav'
 SLUGS = [
     "headlines",
     "psd-roc",
@@ -37,7 +40,7 @@ VOID = {"meta", "img", "br", "hr"}
 
 @dataclass
 class Page(HTMLParser):
-    """What is on a page."""
+    """The content of a page."""
 
     text: str
     images: list[dict[str, str | None]] = field(default_factory=list)
@@ -85,6 +88,35 @@ class Page(HTMLParser):
         return next(cells[1:] for cells in self.tables[table] if cells[0] == title)
 
 
+Rows = list[tuple[str, float, float, str]]
+
+
+def table_of(truth: GroundTruth, rows: Rows, level: int = 0) -> EventTable:
+    """A table of events (clip, onset, offset, class)."""
+    names = list(truth.events)
+    columns = [(names.index(c), truth.classes.index(k), a, b) for c, a, b, k in rows]
+    clip, label, onset, offset = np.array(columns, dtype=float).reshape(-1, 4).T
+    levels = np.full(len(rows), level)
+    return EventTable(levels, clip.astype(int), label.astype(int), onset, offset).ordered()
+
+
+def scoring_input(truth: GroundTruth, rows: Rows, *, drop: bool = False) -> ScoringInput:
+    """The scoring input of a system that detects these events (clip, onset, offset, class)."""
+    predictions = Predictions(table_of(truth, rows), list(truth.events))
+    return ScoringInput.prepare(
+        None, truth, predictions=predictions, drop_clips_without_events=drop
+    )
+
+
+def points_only() -> ScoringInput:
+    """The scoring input of a system with an operating point, but no events at the F1 threshold."""
+    truth = cases.truth_of({"a": [(0.0, 1.0, "Cat")]})
+    points = OperatingPoints(table_of(truth, [("a", 0.0, 1.0, "Cat")]), (0.3,), ["a"])
+    scoring = ScoringInput.prepare(None, truth, operating_points=points)
+    assert scoring.detections is None
+    return scoring
+
+
 def truth_with_names(rng: np.random.Generator) -> GroundTruth:
     """Twelve clips, one with a nasty name, some without events; the last class never occurs."""
     truth = cases.random_truth(rng, 12, classes=("Cat", "Dishes"))
@@ -101,7 +133,7 @@ def truth_with_names(rng: np.random.Generator) -> GroundTruth:
 
 
 def systems_of(truth: GroundTruth, rng: np.random.Generator) -> dict[str, SystemMetrics]:
-    """Systems that give scores, boxes, operating points, and events."""
+    """Systems with scores, boxes, operating points, and events."""
     names = list(truth.events)
     values = cases.random_scores(rng, truth)
     scored = evaluate(Scores(values, names, cases.GRID), truth)
@@ -120,11 +152,11 @@ def systems_of(truth: GroundTruth, rng: np.random.Generator) -> dict[str, System
 
 
 def fake_intervals(metrics: dict[str, SystemMetrics]) -> Intervals:
-    """Two systems' intervals of two figures, and their differences."""
+    """Two systems' intervals of two metrics, and their differences."""
     names = ("event_f1_macro", "psds1_sed_scores_eval")
-    figures = {
-        system: {name: Interval(getattr(of, name), 0.1234, 0.9876) for name in names}
-        for system, of in list(metrics.items())[:2]
+    intervals = {
+        system: {name: Interval(getattr(each, name), 0.1234, 0.9876) for name in names}
+        for system, each in list(metrics.items())[:2]
     }
     undefined = Interval(None, None, None)
     differences = {
@@ -135,7 +167,7 @@ def fake_intervals(metrics: dict[str, SystemMetrics]) -> Intervals:
             "psds2_sed_scores_eval": undefined,
         }
     }
-    return Intervals(500, 0, 0.9, figures, differences)
+    return Intervals(500, 0, 0.9, intervals, differences)
 
 
 def single(events: dict[str, list[tuple[float, float, str]]], values: float = 0.0) -> ReportSystem:

@@ -80,7 +80,7 @@ def test_scores_give_every_figure(files: Path, capsys: pytest.CaptureFixture[str
     assert f"{found['psds1_sed_scores_eval']:.4f}" in shown
     assert str(files / "out" / "report.html") in shown
     assert "The libraries agree" in shown
-    assert (files / "out" / "report.md").is_file()
+    assert (files / "out" / "report_pictures" / "headlines.png").is_file()
 
 
 def test_operating_points_and_events_together(files: Path) -> None:

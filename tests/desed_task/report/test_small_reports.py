@@ -1,4 +1,4 @@
-"""Reports on little or nothing, sound in them, and how their files are written."""
+"""Reports on few or no events, with unreadable audio, and the files of a report."""
 
 import subprocess
 import sys
@@ -22,17 +22,17 @@ from tests.support.report_cases import SLUGS, Page, single
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
 def test_the_spectrogram_of_a_tone(tmp_path: Path, rate: int) -> None:
     path = write_tone(tmp_path / "a.wav", 2.0, rate, hertz=1000.0)
-    heard = log_mel(path, seconds=1.5)
-    assert heard.seconds == pytest.approx(1.5)
-    assert heard.highest_hz == min(8000, rate / 2)
-    bands, frames = heard.decibel.shape
+    spectrogram = log_mel(path, seconds=1.5)
+    assert spectrogram.seconds == pytest.approx(1.5)
+    assert spectrogram.max_hz == min(8000, rate / 2)
+    bands, frames = spectrogram.decibel.shape
     assert frames == pytest.approx(1.5 / 0.016, abs=2)
-    loudest = heard.decibel[:, frames // 2].argmax()
-    mel = 1127 * np.log1p(np.array([1000.0, heard.highest_hz]) / 700)
+    loudest = spectrogram.decibel[:, frames // 2].argmax()
+    mel = 1127 * np.log1p(np.array([1000.0, spectrogram.max_hz]) / 700)
     assert loudest == pytest.approx(bands * mel[0] / mel[1], abs=1.5)
 
 
-def test_sound_that_cannot_be_read_is_a_remark(tmp_path: Path) -> None:
+def test_unreadable_audio_is_a_remark(tmp_path: Path) -> None:
     short = write_tone(tmp_path / "audio" / "short.wav", 0.01, 16000)
     cut_off(write_tone(tmp_path / "audio" / "broken.wav", 1.0, 16000))
     right = (0.0, 9.984, "Cat")
@@ -63,7 +63,9 @@ def test_undefined_and_empty_cases(
     true = any(events.values())
     f1 = page.row(0, "event-based F1, macro")
     assert f1 == (["1.0000" if values else "0.0000"] if true else ["–"])
-    assert ("F1 and PSDS need true events, and the truth holds none." in page.words) == (not true)
+    assert ("F1 and PSDS need true events, and the ground truth has none." in page.words) == (
+        not true
+    )
     assert ("No clip has an event or a detection." in page.words) == (not true and not values)
 
 
@@ -76,7 +78,7 @@ def test_a_system_that_only_gives_operating_points_elsewhere(tmp_path: Path) -> 
     path = write_report(tmp_path, [ReportSystem("points", metrics)], title="t")
     page = Page(path.read_text("utf-8"))
     assert "– for points: F1 needs events at one threshold." in page.words
-    assert page.words.count("No system gave events at one threshold") == 3
+    assert page.words.count("No system has events at one threshold") == 3
 
 
 def test_an_earlier_report_is_replaced_and_the_page_comes_last(
@@ -98,7 +100,7 @@ def test_an_earlier_report_is_replaced_and_the_page_comes_last(
     monkeypatch.setattr(page, "atomic_write", noted)
     system = single({"a": [(0.0, 1.0, "Cat")]}, 0.9)
     write_report(tmp_path, [system], title="t")
-    assert order[-2:] == ["report.md", "report.html"]
+    assert order[-1:] == ["report.html"]
     first = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     names = {path.name for path in first}
     assert "stale.png" not in names
@@ -123,14 +125,14 @@ def test_psd_roc_pictures_of_defined_scores_only(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unsuitable_systems_are_refused(tmp_path: Path) -> None:
+def test_unsuitable_systems_are_errors(tmp_path: Path) -> None:
     system = single({"a": [(0.0, 1.0, "Cat")]})
     other = ReportSystem("other", single({"a": [(0.0, 2.0, "Cat")]}).metrics)
-    with pytest.raises(ValueError, match="no system"):
+    with pytest.raises(ValueError, match="expected at least 1, got 0"):
         write_report(tmp_path, [], title="t")
-    with pytest.raises(ValueError, match="each needs a name of its own"):
+    with pytest.raises(ValueError, match="expected different names"):
         write_report(tmp_path, [system, system], title="t")
-    with pytest.raises(ValueError, match="'other' was judged on another truth than 'only'"):
+    with pytest.raises(ValueError, match="'other': expected the ground truth of system 'only'"):
         write_report(tmp_path, [system, other], title="t")
     assert list(tmp_path.iterdir()) == []
 

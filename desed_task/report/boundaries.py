@@ -1,0 +1,162 @@
+"""Section on boundaries: errors of onsets, offsets and durations."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from desed_task.evaluation.event_based import OFFSET_COLLAR, ONSET_COLLAR
+from desed_task.evaluation.events import EventTable, Floats, Ints, find_overlaps
+from desed_task.evaluation.scoring_input import ScoringInput
+from desed_task.report.blocks import (
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    format_share,
+    format_signed,
+    format_value,
+    row,
+)
+from desed_task.report.drawing import colour_of, dash_of, legend_above, new_figure, tidy, to_png
+from desed_task.report.systems import ReportInput
+
+HISTOGRAM_LIMIT = 1.0  # seconds; larger errors are counted there
+HISTOGRAM_STEP = 0.05  # seconds
+COLLARS = {"onset": ONSET_COLLAR, "offset": OFFSET_COLLAR, "duration": None}  # seconds
+INTRO = (
+    "Each detection is paired with the true event of its class that overlaps most with it; if "
+    "several detections choose the same event, only the one with most overlap is used."
+)
+
+
+def boundary_section(report: ReportInput) -> Section:
+    """Histograms and quartiles of the errors."""
+    found = {
+        number: boundary_errors(system.metrics.scoring_input)
+        for number, system in enumerate(report.systems)
+    }
+    errors = {number: each for number, each in found.items() if each is not None}
+    if not any(map(len, errors.values())):
+        remark = Paragraph("No detection overlaps with a true event of its class.")
+        return Section("boundaries", "Onsets and offsets", INTRO, [remark])
+    names = {number: report.names[number] for number in errors}
+    picture = Picture(
+        "boundaries.png",
+        draw_histograms(errors, names),
+        "Histograms of the errors of onset, offset and duration, one outline per system.",
+        f"Steps of {HISTOGRAM_STEP:g} s; the outermost steps include all errors beyond "
+        f"±{HISTOGRAM_LIMIT:g} s. Grey: the collar of ±{ONSET_COLLAR:g} s of the event-based F1 "
+        "(its offset collar is wider, 20 % of the length, for events over 1 s).",
+    )
+    table = error_table({names[number]: each for number, each in errors.items()})
+    return Section("boundaries", "Onsets and offsets", INTRO, [picture, table])
+
+
+@dataclass(frozen=True, eq=False)
+class BoundaryErrors:
+    """Detected minus true times of paired events, seconds, `(pairs,)`."""
+
+    onset: Floats
+    offset: Floats
+
+    def __len__(self) -> int:
+        return len(self.onset)
+
+    @property
+    def duration(self) -> Floats:
+        """Detected minus true duration, seconds, `(pairs,)`."""
+        return self.offset - self.onset
+
+
+def boundary_errors(scoring: ScoringInput) -> BoundaryErrors | None:
+    """Errors of the onsets and offsets of paired detections; None without detections."""
+    if scoring.detections is None:
+        return None
+    detected, true = best_pairs(scoring.detections, scoring.true)
+    return BoundaryErrors(
+        onset=scoring.detections.onset[detected] - scoring.true.onset[true],
+        offset=scoring.detections.offset[detected] - scoring.true.offset[true],
+    )
+
+
+def best_pairs(detections: EventTable, true: EventTable) -> tuple[Ints, Ints]:
+    """Pairs by most overlap: rows of the detections and rows of the true events, `(pairs,)`.
+
+    A detection chooses the true event of its class that overlaps most with it, the first of
+    equal ones. Where several detections choose the same event, the one with most overlap is used.
+    """
+    overlaps = find_overlaps(detections, true)
+    detected_row, true_row, seconds = overlaps.of(overlaps.same_class)
+    best = _first_of_each(np.lexsort((true_row, -seconds, detected_row)), detected_row)
+    detected_row, true_row, seconds = detected_row[best], true_row[best], seconds[best]
+    best = _first_of_each(np.lexsort((detected_row, -seconds, true_row)), true_row)
+    return detected_row[best], true_row[best]
+
+
+def _first_of_each(order: Ints, group: Ints) -> Ints:
+    """The first index of each group in an order in which the members of a group are adjacent."""
+    return order[np.diff(group[order], prepend=-1) != 0]
+
+
+def share_within(errors: Floats, collar: float) -> float | None:
+    """Share of errors of at most `collar` seconds in either direction; None without errors."""
+    return float(np.mean(np.abs(errors) <= collar)) if len(errors) else None
+
+
+def error_table(errors: Mapping[str, BoundaryErrors]) -> Table:
+    """Quartiles, and shares within the collars, by system."""
+    rows = []
+    for name, system_errors in errors.items():
+        for kind, collar in COLLARS.items():
+            values: Floats = getattr(system_errors, kind)
+            quartiles = np.percentile(values, [25, 50, 75]) if len(values) else [np.nan] * 3
+            low, median, high = (format_signed(float(value), 3) for value in quartiles)
+            share = format_share(None if collar is None else share_within(values, collar))
+            rows.append(row(f"{name}, {kind}", format_value(len(values)), median, low, high, share))
+    return Table(
+        "Detected minus true, in seconds; a positive onset is late, a positive duration too long.",
+        (
+            "system and boundary",
+            "pairs",
+            "median",
+            "lower quartile",
+            "upper quartile",
+            f"within ±{ONSET_COLLAR:g} s",
+        ),
+        tuple(rows),
+    )
+
+
+def draw_histograms(errors: Mapping[int, BoundaryErrors], names: Mapping[int, str]) -> bytes:
+    """PNG with histograms of the errors of onsets, offsets and durations.
+
+    Args:
+        errors: by the system's number.
+        names: by the system's number.
+    """
+    figure = new_figure(3.9)
+    grid = figure.subplots(1, len(COLLARS), sharex=True, sharey=True)
+    n_bins = round(2 * HISTOGRAM_LIMIT / HISTOGRAM_STEP)
+    edges = np.linspace(-HISTOGRAM_LIMIT, HISTOGRAM_LIMIT, n_bins + 1)
+    for axes, (kind, collar) in zip(grid, COLLARS.items(), strict=True):
+        if collar is not None:
+            axes.axvspan(-collar, collar, color="#000000", alpha=0.1, linewidth=0)
+        axes.axvline(0, color="#000000", linewidth=0.8)
+        for number, system_errors in errors.items():
+            values = np.clip(getattr(system_errors, kind), -HISTOGRAM_LIMIT, HISTOGRAM_LIMIT)
+            counts, _ = np.histogram(values, edges)
+            axes.stairs(
+                100 * counts / max(len(values), 1),
+                edges,
+                color=colour_of(number),
+                linestyle=dash_of(number),
+                linewidth=1.6,
+            )
+        axes.set_title(kind, fontsize=10)
+        axes.set_xlabel("detected minus true, seconds")
+        axes.set_xlim(-HISTOGRAM_LIMIT, HISTOGRAM_LIMIT)
+        tidy(axes)
+    grid[0].set_ylabel("share of pairs, per cent")
+    legend_above(figure, names)
+    return to_png(figure)

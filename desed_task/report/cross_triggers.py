@@ -1,0 +1,79 @@
+"""Section on cross triggers: which class was detected in place of which."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from desed_task.evaluation.events import Ints
+from desed_task.evaluation.results import SystemMetrics
+from desed_task.report.blocks import Block, Paragraph, Picture, Section
+from desed_task.report.drawing import cell_colour_map, class_text, new_figure, to_png, write_cell
+from desed_task.report.systems import ReportInput
+
+INTRO = (
+    "A cross trigger is a rejected detection (true events of its class cover less than half of "
+    "it) of which true events of another class cover at least 30 %. One detection can be a "
+    "cross trigger of several classes."
+)
+
+
+def cross_trigger_section(report: ReportInput) -> Section:
+    """A matrix for each system."""
+    blocks = [_system_block(report, number) for number in report.names]
+    return Section("cross-triggers", "Cross triggers", INTRO, blocks)
+
+
+def _system_block(report: ReportInput, number: int) -> Block:
+    system = report.systems[number]
+    if system.metrics.scoring_input.detections is None:
+        return Paragraph(f"{system.name} has no events at one threshold.")
+    matrix = cross_trigger_matrix(system.metrics)
+    if not matrix.any():
+        return Paragraph(f"{system.name} has no cross trigger.")
+    return Picture(
+        f"cross_triggers_{number + 1}.png",
+        draw_cross_triggers(matrix, report.classes),
+        f"Cross triggers of {system.name}: rows detected class, columns true class.",
+        f"{system.name}: {matrix.sum():,} cross triggers at the F1 threshold. Row: the class "
+        "that was detected wrongly; column: the class of the true events there.",
+    )
+
+
+def cross_trigger_matrix(metrics: SystemMetrics) -> Ints:
+    """Cross triggers of a detected class (row) with a true class (column), `(classes, classes)`.
+
+    The diagonal is 0.
+    """
+    classes = metrics.scoring_input.truth.classes
+    matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    for row, label in enumerate(classes):
+        for column, other in enumerate(classes):
+            matrix[row, column] = metrics.cross_triggers.get(label, {}).get(other, 0)
+    return matrix
+
+
+def draw_cross_triggers(matrix: Ints, classes: Sequence[str]) -> bytes:
+    """PNG of the cross triggers `(classes, classes)`; rows: detected, columns: true class."""
+    n_classes = len(classes)
+    side = min(max(0.46 * n_classes, 1.8), 7.4)
+    figure = new_figure(side + 1.9, width=min(side + 3.6, 10.5))
+    axes = figure.add_subplot()
+    shown = np.ma.masked_equal(matrix, 0)
+    highest = int(matrix.max())
+    image = axes.imshow(shown, cmap=cell_colour_map(), vmin=0, vmax=highest)
+    for (line, column), count in np.ndenumerate(matrix):
+        if line == column:
+            axes.fill_between(
+                [line - 0.5, line + 0.5], line - 0.5, line + 0.5, color="#cccccc", linewidth=0
+            )
+        else:
+            shade = count / highest if count else None
+            size = 9 if n_classes <= 12 else 7
+            write_cell(axes, line, column, str(count), shade=shade, size=size)
+    names = [class_text(label) for label in classes]
+    axes.set_xticks(range(n_classes), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(n_classes), names)
+    axes.tick_params(length=0)
+    axes.set(xlabel="true class", ylabel="detected class")
+    figure.colorbar(image, ax=axes, label="rejected detections", shrink=0.8)
+    return to_png(figure)

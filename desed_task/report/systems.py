@@ -1,0 +1,77 @@
+"""The systems that a report compares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from desed_task.evaluation.results import SystemMetrics
+
+if TYPE_CHECKING:
+    from desed_task.evaluation.bootstrap import Interval, Intervals
+
+
+@dataclass(frozen=True, eq=False)
+class SodResult:
+    """Result of a network's SOD branch, which predicts the state of each frame: 0, 1 or 2+ sounds.
+
+    Args:
+        confusion: frames `(states, states)`; rows: true state, columns: predicted state.
+        agreement: share of the frames in which the number of classes that SED detects is the
+            state that SOD predicts; None if unknown.
+    """
+
+    confusion: NDArray[np.int64]
+    agreement: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class ReportSystem:
+    """A system to report on.
+
+    Args:
+        name: its name in the report.
+        metrics: result of `evaluate`.
+        sod: result of its SOD branch, if it has one.
+        note: a remark, for instance its post-processing.
+    """
+
+    name: str
+    metrics: SystemMetrics
+    sod: SodResult | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ReportInput:
+    """The input of every section.
+
+    Args:
+        systems: at least one, all scored against the same ground truth. A system's number, which
+            gives its colour, is its index here.
+        intervals: confidence intervals of the metrics and of their differences.
+        audio: folder of the clips' audio files.
+    """
+
+    systems: Sequence[ReportSystem]
+    intervals: "Intervals | None" = None
+    audio: Path | None = None
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The systems' names by number."""
+        return {number: system.name for number, system in enumerate(self.systems)}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by index."""
+        return self.systems[0].metrics.scoring_input.truth.classes
+
+    def interval(self, system: str, metric: str) -> "Interval | None":
+        """The confidence interval of a system's metric, if there is one."""
+        if self.intervals is None:
+            return None
+        return self.intervals.figures.get(system, {}).get(metric)
