@@ -88,8 +88,7 @@ def _message(problem: Any, raw: RawConfig) -> str:
     path: KeyPath = tuple(key for key in problem["loc"] if key != "[key]")
     involved = [path]
     if problem["type"] == MISFIT:
-        keys = (problem["ctx"]["key"], *problem["ctx"]["others"])
-        involved = [(*path, *key.split(".")) for key in keys]
+        involved = [(*path, *key.split(".")) for key in problem["ctx"]["keys"]]
         path = involved[0]
     name = ".".join(map(str, path)) or "configuration"
     return f"{raw.place(*involved)}: {name}: {_reason(problem, path)}"

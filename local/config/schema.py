@@ -6,6 +6,7 @@ from the descriptions (`python -m local.config.document`).
 
 import hashlib
 import json
+from operator import attrgetter
 from typing import Annotated, Literal
 
 import yaml
@@ -32,29 +33,27 @@ AugmentationName = Literal["Time mask", "Pitch shift", "Time shift", "Frequency 
 MISFIT = "misfit"
 
 
-def misfit(key: str, text: str, *others: str) -> PydanticCustomError:
-    """The error for a value of `key` that does not fit the values of the `others`.
-
-    Keys are relative to the section whose validator raises it.
-    """
-    return PydanticCustomError(MISFIT, "{text}", {"key": key, "text": text, "others": others})
-
-
 class Section(BaseModel):
     """Keys of one section: strict about unknown keys, types and values; immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
-    def _check_distinct(self, key: str) -> None:
-        values = getattr(self, key)
-        if len(set(values)) != len(values):
-            raise misfit(key, f"expected distinct values, got {values}")
+    def _require(
+        self, fits: bool, key: str, expected: str, *others: str, got: object = None
+    ) -> None:
+        """Raise the error for a value of `key` that does not fit the values of the `others`.
 
-    def _check_ascending(self, *keys: str) -> None:
-        for key in keys:
-            low, high = getattr(self, key)
-            if low > high:
-                raise misfit(key, f"expected [lowest, highest], got [{low:g}, {high:g}]")
+        Keys are relative to this section. `got` is what is compared, by default the value.
+        """
+        if not fits:
+            value = attrgetter(key)(self) if got is None else got
+            shown = f"{value:g}" if isinstance(value, float) else repr(value)
+            text = f"expected {expected}, got {shown}"
+            raise PydanticCustomError(MISFIT, "{text}", {"text": text, "keys": (key, *others)})
+
+    def _require_distinct(self, key: str) -> None:
+        values = getattr(self, key)
+        self._require(len(set(values)) == len(values), key, "distinct values")
 
 
 class Training(Section):
@@ -148,14 +147,14 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Training":
-        if self.n_epochs % self.validation_interval:
-            # The last epoch must be validated, or it is never selected.
-            raise misfit(
-                "validation_interval",
-                f"expected a divisor of n_epochs {self.n_epochs}, got {self.validation_interval}",
-                "n_epochs",
-            )
-        self._check_distinct("train_sets")
+        # A last epoch without validation could not be selected.
+        self._require(
+            self.n_epochs % self.validation_interval == 0,
+            "validation_interval",
+            f"a divisor of n_epochs {self.n_epochs}",
+            "n_epochs",
+        )
+        self._require_distinct("train_sets")
         return self
 
     @property
@@ -185,13 +184,13 @@ class Scaler(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Scaler":
-        if self.statistic == "dataset" and self.normtype == "minmax":
-            raise misfit(
-                "normtype",
-                "expected 'standard' or 'mean' with statistic 'dataset', got 'minmax'",
-                "statistic",
-            )
-        self._check_distinct("dims")
+        self._require(
+            self.statistic == "instance" or self.normtype != "minmax",
+            "normtype",
+            "'standard' or 'mean' with statistic 'dataset'",
+            "statistic",
+        )
+        self._require_distinct("dims")
         return self
 
 
@@ -238,12 +237,12 @@ class Data(Section):
     def _check(self) -> "Data":
         keys = ("eval_folder", "eval_tsv", "eval_dur", "eval_folder_44k")
         given = [getattr(self, key) is not None for key in keys]
-        if any(given) and not all(given[:3]):
-            raise misfit(
-                keys[given.index(False)],
-                "expected eval_folder, eval_tsv and eval_dur, or null for all four eval_ keys",
-                *keys,
-            )
+        self._require(
+            all(given[:3]) or not any(given),
+            keys[given.index(False)] if False in given else keys[0],
+            "a value in eval_folder, eval_tsv and eval_dur, or null in all four eval_ keys",
+            *keys,
+        )
         return self
 
 
@@ -277,13 +276,8 @@ class Feats(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Feats":
-        if self.f_min >= self.f_max:
-            raise misfit(
-                "f_min", f"expected less than f_max {self.f_max:g}, got {self.f_min:g}", "f_max"
-            )
-        low, high = self.log_range
-        if low >= high:
-            raise misfit("log_range", f"expected [lowest, highest] in dB, got [{low:g}, {high:g}]")
+        self._require(self.f_min < self.f_max, "f_min", f"less than f_max {self.f_max:g}", "f_max")
+        self._require(self.log_range[0] < self.log_range[1], "log_range", "[lowest, highest]")
         return self
 
 
@@ -334,38 +328,26 @@ class Net(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Net":
-        for filters, others in (
-            ("nb_filters", ("kernel_size", "pooling")),
-            ("sed_filters", ("sed_kernel_size", "sed_pooling")),
-        ):
-            blocks = len(getattr(self, filters))
-            for other in others:
-                number = len(getattr(self, other))
-                if number != blocks:
-                    raise misfit(
-                        other,
-                        f"expected {blocks} entries, one for each of {filters}, got {number}",
-                        filters,
-                    )
+        for key in ("kernel_size", "pooling", "sed_kernel_size", "sed_pooling"):
+            filters = "sed_filters" if key.startswith("sed_") else "nb_filters"
+            blocks, number = len(getattr(self, filters)), len(getattr(self, key))
+            expected = f"{blocks} entries, one for each of {filters}"
+            self._require(number == blocks, key, expected, filters, got=number)
         for key in ("kernel_size", "sed_kernel_size"):
-            even = [size for size in getattr(self, key) if size % 2 == 0]
-            if even:
-                raise misfit(key, f"expected odd sizes, got {even[0]}")
-        if self.subspectral_blocks > len(self.nb_filters):
-            raise misfit(
-                "subspectral_blocks",
-                f"expected at most {len(self.nb_filters)}, the blocks of nb_filters, "
-                f"got {self.subspectral_blocks}",
-                "nb_filters",
-            )
-        if any(pool[0] != 1 for pool in self.sed_pooling):
-            raise misfit("sed_pooling", f"expected time pooling 1, got {self.sed_pooling}")
-        if self.rnn_layers == 1 and self.dropout_recurrent > 0:
-            raise misfit(
-                "dropout_recurrent",
-                f"expected 0 with rnn_layers 1, got {self.dropout_recurrent:g}",
-                "rnn_layers",
-            )
+            self._require(all(size % 2 for size in getattr(self, key)), key, "odd sizes")
+        self._require(
+            self.subspectral_blocks <= len(self.nb_filters),
+            "subspectral_blocks",
+            f"at most {len(self.nb_filters)}, the blocks of nb_filters",
+            "nb_filters",
+        )
+        self._require(all(pool[0] == 1 for pool in self.sed_pooling), "sed_pooling", "[1, band]")
+        self._require(
+            self.rnn_layers > 1 or self.dropout_recurrent == 0,
+            "dropout_recurrent",
+            "0 with rnn_layers 1",
+            "rnn_layers",
+        )
         return self
 
 
@@ -398,21 +380,23 @@ class Augs(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Augs":
-        self._check_ascending("mixup_scale", "filter_bands", "filter_gain")
-        if self.time_shift * self.aug_scale >= 1:
-            raise misfit(
-                "time_shift",
-                f"expected less than 1 / aug_scale {self.aug_scale}, got {self.time_shift:g}",
-                "aug_scale",
-            )
-        if self.pitch_shift * self.aug_scale > 1200:
-            raise misfit(
-                "pitch_shift",
-                f"expected at most 1200 cents / aug_scale {self.aug_scale}, "
-                f"got {self.pitch_shift:g}",
-                "aug_scale",
-            )
-        self._check_distinct("aug_methods")
+        for key in ("mixup_scale", "filter_bands", "filter_gain"):
+            low, high = getattr(self, key)
+            self._require(low <= high, key, "[lowest, highest]")
+        scale = f"aug_scale {self.aug_scale}"
+        self._require(
+            self.time_shift * self.aug_scale < 1,
+            "time_shift",
+            f"less than 1 / {scale}",
+            "aug_scale",
+        )
+        self._require(
+            self.pitch_shift * self.aug_scale <= 1200,
+            "pitch_shift",
+            f"at most 1200 cents / {scale}",
+            "aug_scale",
+        )
+        self._require_distinct("aug_methods")
         return self
 
 
@@ -455,13 +439,12 @@ class Losses(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Losses":
-        low, high = self.self_consistency_inactive, self.self_consistency_active
-        if low > high:
-            raise misfit(
-                "self_consistency_inactive",
-                f"expected at most self_consistency_active {high:g}, got {low:g}",
-                "self_consistency_active",
-            )
+        self._require(
+            self.self_consistency_inactive <= self.self_consistency_active,
+            "self_consistency_inactive",
+            f"at most self_consistency_active {self.self_consistency_active:g}",
+            "self_consistency_active",
+        )
         return self
 
 
@@ -485,8 +468,11 @@ class CrossTask(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "CrossTask":
-        if set(self.excluded_classes) == set(CLASSES):
-            raise misfit("excluded_classes", "expected at most all classes but one, got all")
+        self._require(
+            set(self.excluded_classes) != set(CLASSES),
+            "excluded_classes",
+            "at least one class that is not excluded",
+        )
         return self
 
 
@@ -542,16 +528,16 @@ class Postprocess(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Postprocess":
-        self._check_distinct("methods")
-        if not self.sebbs_merge_absolute + self.sebbs_merge_relative:
-            raise misfit(
-                "sebbs_merge_absolute",
-                "expected at least 1 value here or in sebbs_merge_relative, got 0",
-                "sebbs_merge_relative",
-            )
+        self._require_distinct("methods")
+        self._require(
+            bool(self.sebbs_merge_absolute or self.sebbs_merge_relative),
+            "sebbs_merge_absolute",
+            "at least 1 value here or in sebbs_merge_relative",
+            "sebbs_merge_relative",
+            got=0,
+        )
         missing = [name for name in CLASSES if name not in self.median_window]
-        if missing:
-            raise misfit("median_window", f"no window of {', '.join(missing)}")
+        self._require(not missing, "median_window", f"a window of {', '.join(missing)}", got="none")
         return self
 
     @property
@@ -577,98 +563,75 @@ class Config(Section):
     @model_validator(mode="after")
     def _check_features(self) -> "Config":
         feats, data, augs = self.feats, self.data, self.augs
-        if feats.f_max > data.fs / 2:
-            raise misfit(
-                "feats.f_max",
-                f"expected at most half of data.fs {data.fs}, got {feats.f_max:g}",
-                "data.fs",
-            )
-        if feats.hop_length > feats.n_window:
-            # Samples between the windows would be skipped.
-            raise misfit(
-                "feats.hop_length",
-                f"expected at most feats.n_window {feats.n_window}, got {feats.hop_length}",
-                "feats.n_window",
-            )
-        if self.grid.n_samples <= feats.n_window // 2:
-            raise misfit(
-                "data.audio_max_len",
-                f"expected more than half of feats.n_window {feats.n_window} samples, "
-                f"got {data.audio_max_len:g} s",
-                "feats.n_window",
-                "data.fs",
-            )
-        if "Filter" in augs.aug_methods and augs.filter_bands[1] > feats.n_mels:
-            raise misfit(
-                "augs.filter_bands",
-                f"expected at most feats.n_mels {feats.n_mels}, got {augs.filter_bands[1]}",
-                "feats.n_mels",
-            )
-        widest = augs.frequency_mask * augs.aug_scale
-        if "Frequency mask" in augs.aug_methods and widest > feats.n_mels:
-            raise misfit(
-                "augs.frequency_mask",
-                f"expected at most feats.n_mels {feats.n_mels} bands at level augs.aug_scale "
-                f"{augs.aug_scale}, got {widest}",
-                "augs.aug_scale",
-                "feats.n_mels",
-            )
+        bands = f"feats.n_mels {feats.n_mels}"
+        self._require(
+            feats.f_max <= data.fs / 2,
+            "feats.f_max",
+            f"at most half of data.fs {data.fs}",
+            "data.fs",
+        )
+        # A longer hop would skip samples.
+        self._require(
+            feats.hop_length <= feats.n_window,
+            "feats.hop_length",
+            f"at most feats.n_window {feats.n_window}",
+            "feats.n_window",
+        )
+        self._require(
+            self.grid.n_samples > feats.n_window // 2,
+            "data.audio_max_len",
+            f"more than half of feats.n_window {feats.n_window} samples",
+            "feats.n_window",
+            "data.fs",
+            got=self.grid.n_samples,
+        )
+        self._require(
+            "Filter" not in augs.aug_methods or augs.filter_bands[1] <= feats.n_mels,
+            "augs.filter_bands",
+            f"at most {bands}",
+            "feats.n_mels",
+        )
+        self._require(
+            "Frequency mask" not in augs.aug_methods
+            or augs.frequency_mask * augs.aug_scale <= feats.n_mels,
+            "augs.frequency_mask",
+            f"at most {bands} / augs.aug_scale {augs.aug_scale}",
+            "augs.aug_scale",
+            "feats.n_mels",
+        )
         return self
 
     @model_validator(mode="after")
     def _check_pooling(self) -> "Config":
         """Follow the number of bands through the blocks: exactly 1 must reach the SED GRU."""
         net, bands = self.net, self.feats.n_mels
-        blocks = [("net.pooling", net.pooling), ("net.sed_pooling", net.sed_pooling)]
-        for key, pooling in blocks:
-            for number, (_, pool) in enumerate(pooling):
-                subspectral = key == "net.pooling" and number < net.subspectral_blocks
-                if subspectral and bands % net.subspectral_bands:
-                    raise misfit(
-                        "net.subspectral_bands",
-                        f"expected a divisor of {bands}, the bands that enter block {number + 1}, "
-                        f"got {net.subspectral_bands}",
-                        "feats.n_mels",
-                        "net.pooling",
-                    )
-                if bands % pool:
-                    raise misfit(
-                        key,
-                        f"expected a divisor of {bands}, the bands that enter block {number + 1}, "
-                        f"got {pool}",
-                        "feats.n_mels",
-                        "net.pooling",
-                    )
+        sources = ("net.pooling", "feats.n_mels")
+        for key, pooling in (("net.pooling", net.pooling), ("net.sed_pooling", net.sed_pooling)):
+            for number, (_, pool) in enumerate(pooling, start=1):
+                divisor = f"a divisor of {bands}, the bands that enter block {number}"
+                if key == "net.pooling" and number <= net.subspectral_blocks:
+                    fits = bands % net.subspectral_bands == 0
+                    self._require(fits, "net.subspectral_bands", divisor, *sources)
+                self._require(bands % pool == 0, key, divisor, *sources, got=pool)
                 bands //= pool
-        if bands != 1:
-            raise misfit(
-                "net.sed_pooling",
-                f"expected exactly 1 of feats.n_mels {self.feats.n_mels} bands after net.pooling "
-                f"and net.sed_pooling, got {bands}",
-                "net.pooling",
-                "feats.n_mels",
-            )
-        if self.grid.n_frames < 1:
-            raise misfit(
-                "net.pooling",
-                "expected at least 1 frame of a clip after the time pooling, got 0",
-                "data.audio_max_len",
-                "feats.hop_length",
-            )
+        expected = f"pooling of feats.n_mels {self.feats.n_mels} bands to exactly 1"
+        self._require(bands == 1, "net.sed_pooling", expected, *sources, got=bands)
+        frames = self.grid.n_frames
+        sources = ("data.audio_max_len", "feats.hop_length")
+        self._require(frames >= 1, "net.pooling", "at least 1 frame per clip", *sources, got=frames)
         return self
 
     @model_validator(mode="after")
     def _check_supervision(self) -> "Config":
         losses = self.losses
         labelled = {"synthetic": losses.sed_strong, "weak": losses.sed_weak}
-        if not any(labelled.get(name) for name in self.training.train_sets):
-            raise misfit(
-                "training.train_sets",
-                "expected a labelled set with losses.sed_strong or losses.sed_weak above 0, "
-                f"got {self.training.train_sets}",
-                "losses.sed_strong",
-                "losses.sed_weak",
-            )
+        self._require(
+            any(labelled.get(name) for name in self.training.train_sets),
+            "training.train_sets",
+            "a labelled set with losses.sed_strong or losses.sed_weak above 0",
+            "losses.sed_strong",
+            "losses.sed_weak",
+        )
         return self
 
     @property
