@@ -186,7 +186,7 @@ def _yardsticks(step: TrainingStep, dtype: torch.dtype) -> dict[str, Callable[[]
         products[name] = _product(a, b, torch.empty_like(a))
     source = torch.rand(COPIED, device=device)
     target = torch.empty_like(source)
-    clips, rate = int(step.batch.of_kind(ClipKind.UNLABELLED).sum()), step.config.data.fs
+    clips, rate = int(step.batch.is_kind(ClipKind.UNLABELLED).sum()), step.config.data.fs
     return {
         **products,
         "copy": lambda: target.copy_(source),

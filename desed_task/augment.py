@@ -282,7 +282,7 @@ def distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
     groups, records = [originals], {}
     with torch.autocast(batch.audio.device.type, enabled=False):
         for kind in ClipKind:
-            chosen = batch.of_kind(kind)
+            chosen = batch.is_kind(kind)
             rows = to_device(chosen.nonzero().squeeze(1), batch.audio.device)
             if len(rows):
                 audio, targets = (x.index_select(0, rows) for x in (batch.audio, batch.targets))

@@ -1,4 +1,7 @@
-"""The sets of a configuration, and their preparation on first use (docs/recipe.md, "Data")."""
+"""The audio sets of a configuration, and their preparation on first use.
+
+Source: docs/recipe.md, "Data".
+"""
 
 import logging
 from collections.abc import Iterable
@@ -15,13 +18,13 @@ VALIDATION = "synthetic validation"
 
 @dataclass(frozen=True)
 class AudioSet:
-    """Where a set lies, as `data` names it.
+    """The paths of a set, from the keys of `data`.
 
     Attributes:
-        folder: audio at the rate the network sees.
-        original: the audio as published, of any rate; None where there is only `folder`.
+        folder: audio at the network's rate.
+        original: the published audio, of any rate; None if only `folder` exists.
         tsv: annotations; None for the unlabelled set.
-        durations: lengths of the clips; None for sets that are not scored by events.
+        durations: file with the clips' lengths; None for sets that are not scored by events.
     """
 
     folder: str
@@ -31,9 +34,9 @@ class AudioSet:
 
 
 def training_sets(config: Config) -> dict[str, AudioSet]:
-    """The sets that training and its validation read, by name; those left out are not there.
+    """The sets that training and its validation read, by name, without those of batch size 0.
 
-    The weak set is always there: a part of it is for validation.
+    The weak set is always included, because some of its clips are for validation.
     """
     data = config.data
     sets = {
@@ -44,12 +47,12 @@ def training_sets(config: Config) -> dict[str, AudioSet]:
             data.synth_val_folder, data.synth_val_folder_44k, data.synth_val_tsv, data.synth_val_dur
         ),
     }
-    left_out = {name for name, clips in config.training.clips_per_set.items() if clips == 0}
-    return {name: part for name, part in sets.items() if name not in left_out - {"weak"}}
+    unused = {name for name, clips in config.training.clips_per_set.items() if clips == 0}
+    return {name: audio_set for name, audio_set in sets.items() if name not in unused - {"weak"}}
 
 
 def test_sets(config: Config) -> dict[str, AudioSet]:
-    """The main test set, `test`, and, where the configuration has a second one, `eval`."""
+    """The main test set, `test`, and the second one, `eval`, if the configuration has one."""
     data = config.data
     sets = {"test": AudioSet(data.test_folder, data.test_folder_44k, data.test_tsv, data.test_dur)}
     if data.eval_folder is not None:
@@ -60,13 +63,14 @@ def test_sets(config: Config) -> dict[str, AudioSet]:
 
 
 def prepare_sets(sets: Iterable[AudioSet], sample_rate: int, workers: int) -> None:
-    """Resample what is missing of each set, and generate its durations file where it is missing.
+    """Resample the missing files of each set, and write its durations file if it is missing.
 
     Raises InputError; see `resample_folder` and `write_durations`.
     """
-    for part in sets:
-        prepared = resample_folder(part.original, part.folder, sample_rate, workers)
-        logger.info("%s: %d made, %d there already", part.folder, prepared.made, prepared.kept)
-        if part.durations is not None and not Path(part.durations).is_file():
-            written = write_durations(part.folder, part.durations)
-            logger.info("%s: durations of %d clips written", part.durations, written)
+    for audio_set in sets:
+        prepared = resample_folder(audio_set.original, audio_set.folder, sample_rate, workers)
+        counts = prepared.made, prepared.kept
+        logger.info("%s: %d files made, %d files existed", audio_set.folder, *counts)
+        if audio_set.durations is not None and not Path(audio_set.durations).is_file():
+            written = write_durations(audio_set.folder, audio_set.durations)
+            logger.info("%s: durations of %d clips written", audio_set.durations, written)

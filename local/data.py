@@ -1,7 +1,7 @@
-"""The recipe's data for Lightning: what is trained, validated and tested on, batch by batch."""
+"""The recipe's training, validation and test data as a Lightning data module."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,15 @@ from desed_task.dataio.annotations import (
     read_weak,
 )
 from desed_task.dataio.batch import Batch, Clip, collate
-from desed_task.dataio.coverage import Coverage, cover, coverage_report, write_missing
+from desed_task.dataio.coverage import (
+    Coverage,
+    coverage_table,
+    find_clips,
+    write_missing_clips,
+)
 from desed_task.dataio.datasets import ClipDataset, CombinedDataset, weak_split
 from desed_task.dataio.sampler import MixtureBatchSampler
-from desed_task.errors import InputError
+from desed_task.errors import InputError, shortened
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
@@ -36,12 +41,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """A set whose events are known, of which only clips with audio are kept.
+    """A set with known events, without the clips that lack audio.
 
     Attributes:
-        name: what the set is called: `synthetic validation`, `test` or `eval`.
+        name: `synthetic validation`, `test` or `eval`.
         clips: its data set.
-        truth: its events, those of a class that overlap made one, and its durations.
+        truth: its events, overlapping ones of a class merged, and its durations.
         coverage: expected, found and missing clips.
     """
 
@@ -54,21 +59,21 @@ class LabelledSet:
 class DesedDataModule(pl.LightningDataModule):
     """Prepares, checks and loads the sets of a configuration.
 
-    Everything a fit reads is prepared and checked before it starts, the test sets included, since
-    the best checkpoint is tested after training. A test alone needs the test sets alone.
+    All sets are prepared and checked before a training starts, including the test sets, because
+    the best checkpoint is tested after training. A test needs only the test sets.
 
     Args:
         config: the experiment.
         grid: its time axis.
-        missing_list: the file that lists annotated clips without audio, where there are any.
+        missing_list: file to write the annotated clips without audio to, if there are any.
         tune: whether the test also predicts the synthetic validation set, after the test sets.
 
-    Attributes, there after `setup`:
-        train_clips: the training sets one after the other.
-        weak_validation: the part of the weak set that is not trained on.
+    Attributes, set by `setup`:
+        train_clips: the training sets, concatenated.
+        weak_validation: the clips of the weak set that are not trained on.
         synth_validation: the synthetic validation set.
-        test_sets: the main test set and, where there is one, the second.
-        coverage: expected, found and missing clips of every set that was looked at.
+        test_sets: the main test set and the second one, if there is one.
+        coverage: expected, found and missing clips of every set.
     """
 
     train_clips: CombinedDataset
@@ -80,7 +85,7 @@ class DesedDataModule(pl.LightningDataModule):
         self, config: Config, grid: FrameGrid, missing_list: str | Path, *, tune: bool = False
     ):
         super().__init__()
-        self.prepare_data_per_node = False  # process 0 alone: the folders are shared
+        self.prepare_data_per_node = False  # only process 0 of all nodes: they share the folders
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.tune = tune
         self.config = config
@@ -91,42 +96,42 @@ class DesedDataModule(pl.LightningDataModule):
         self._train_sizes: dict[str, int] = {}
 
     def prepare_data(self) -> None:
-        """Resample and write durations where they are missing; once, in one process."""
-        wanted = self._wanted()
-        new = {name: part for name, part in wanted.items() if name not in self._prepared}
+        """Write the missing resampled files and durations; once, in one process."""
+        sets = self._sets_to_read().items()
+        new = {name: audio_set for name, audio_set in sets if name not in self._prepared}
         workers = max(1, self.config.training.num_workers)
         prepare_sets(new.values(), self.config.data.fs, workers)
         self._prepared |= new.keys()
 
     def setup(self, stage: str) -> None:
-        """Read and check the annotations, look for the audio, report what is there.
+        """Read and check the annotations, look for the audio files, print the coverage.
 
-        Raises InputError for a broken annotation file, an empty set, missing durations, or sets so
-        small that a process would have nothing to validate or to test.
+        Raises InputError for a wrong annotation file, an empty set, missing durations, or fewer
+        clips to validate or test than there are processes.
         """
-        known = len(self.coverage)
+        n_covered = len(self.coverage)
         if stage != "test" and "weak" not in self.coverage:
             self._set_up_training()
         if "test" not in self.coverage:
-            sets = test_sets(self.config)
-            self.test_sets = [self._labelled(name, part) for name, part in sets.items()]
+            sets = test_sets(self.config).items()
+            self.test_sets = [self._labelled(name, audio_set) for name, audio_set in sets]
         if self.tune and VALIDATION not in self.coverage:
-            part = training_sets(self.config)[VALIDATION]
-            self.synth_validation = self._labelled(VALIDATION, part)
-        if len(self.coverage) > known:
+            audio_set = training_sets(self.config)[VALIDATION]
+            self.synth_validation = self._labelled(VALIDATION, audio_set)
+        if len(self.coverage) > n_covered:
             self._check_shares(stage)
             self._report()
 
     def _check_shares(self, stage: str) -> None:
         ranks = process_group.ranks()
-        sizes = {"test": max(len(part.clips) for part in self.test_sets)}
+        sizes = {"test": max(len(test_set.clips) for test_set in self.test_sets)}
         if stage != "test":
             sizes["validation"] = max(len(self.weak_validation), len(self.synth_validation.clips))
         for name, size in sizes.items():
             if size < ranks:
                 raise InputError(
-                    f"{ranks} processes, but no {name} set has more than {size} clip(s): some "
-                    "process would have none"
+                    f"{name}: expected a set of at least {ranks} clips, one for each process, "
+                    f"got at most {size}"
                 )
 
     @property
@@ -160,20 +165,20 @@ class DesedDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader[Clip]]:
         """One loader of the weak validation clips, one of the synthetic ones."""
-        parts = (self.weak_validation, self.synth_validation.clips)
-        return [self._evaluation_loader(part, persistent=True) for part in parts]
+        datasets = (self.weak_validation, self.synth_validation.clips)
+        return [self._evaluation_loader(clips, persistent=True) for clips in datasets]
 
     def test_dataloader(self) -> list[DataLoader[Clip]]:
-        """One loader for each of `test_sets`, and one of the validation set where it tunes."""
-        parts = [*self.test_sets, self.synth_validation] if self.tune else self.test_sets
-        return [self._evaluation_loader(part.clips, persistent=False) for part in parts]
+        """One loader for each of `test_sets`, and with `tune` one of the validation set."""
+        sets = [*self.test_sets, self.synth_validation] if self.tune else self.test_sets
+        return [self._evaluation_loader(each.clips, persistent=False) for each in sets]
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """The batch on the device, without waiting for the copy where it is page-locked.
+        """The batch on the device; a page-locked one is copied without waiting.
 
-        16-bit audio becomes float32 there, after half as many bytes were copied.
+        16-bit audio becomes float32 on the device, so that half as many bytes are copied.
         """
         return batch.to(device, non_blocking=True).with_float_audio()
 
@@ -181,17 +186,21 @@ class DesedDataModule(pl.LightningDataModule):
         sets = training_sets(self.config)
         weak = sets["weak"]
         tags = read_weak(str(weak.tsv), CLASSES)
-        found = set(self._cover("weak", weak, tags).found)
-        # The file is split, not what was found of it: a missing clip moves no other one.
+        found = set(self._find_clips("weak", weak.folder, tags).found)
+        # All annotated clips are split, so that a missing one does not change the others' split.
         split = weak_split(tags, self.config.training.weak_split, self.config.training.seed)
-        parts = [
-            {name: part[name] for name in part if name in found}
-            for part in (split.train, split.validation)
-        ]
-        if not parts[1]:
-            raise InputError(f"weak: no clip of the validation part is in {weak.folder}")
+        train, validation = (
+            {name: clips[name] for name in clips if name in found}
+            for clips in (split.train, split.validation)
+        )
+        if not validation:
+            raise InputError(
+                f"{weak.folder}: no audio of weak clips for validation: expected at least 1 of "
+                f"{len(split.validation)} clips, got 0"
+            )
         weak_train, self.weak_validation = (
-            ClipDataset.weak(weak.folder, part, CLASSES, self.grid) for part in parts
+            ClipDataset.weak(weak.folder, tags_of_clips, CLASSES, self.grid)
+            for tags_of_clips in (train, validation)
         )
         clips: dict[str, ClipDataset] = {}
         if "synthetic" in sets:
@@ -199,9 +208,9 @@ class DesedDataModule(pl.LightningDataModule):
         if self.config.training.clips_per_set["weak"]:
             clips["weak"] = weak_train
         if "unlabelled" in sets:
-            part = sets["unlabelled"]
-            names = self._cover("unlabelled", part, None).found
-            clips["unlabelled"] = ClipDataset.unlabelled(part.folder, names, CLASSES, self.grid)
+            folder = sets["unlabelled"].folder
+            names = self._find_clips("unlabelled", folder, None).found
+            clips["unlabelled"] = ClipDataset.unlabelled(folder, names, CLASSES, self.grid)
         self.train_clips = CombinedDataset(list(clips.values()))
         self._train_sizes = {
             name: len(clips[name]) if name in clips else 0
@@ -209,35 +218,37 @@ class DesedDataModule(pl.LightningDataModule):
         }
         self.synth_validation = self._labelled(VALIDATION, sets[VALIDATION])
 
-    def _strong(self, name: str, part: AudioSet) -> tuple[ClipDataset, dict[str, list[Event]]]:
-        annotations = read_strong(str(part.tsv), CLASSES)
-        events = {clip: annotations[clip] for clip in self._cover(name, part, annotations).found}
-        return ClipDataset.strong(part.folder, events, CLASSES, self.grid), events
+    def _strong(self, name: str, audio_set: AudioSet) -> tuple[ClipDataset, dict[str, list[Event]]]:
+        annotations = read_strong(str(audio_set.tsv), CLASSES)
+        found = self._find_clips(name, audio_set.folder, annotations).found
+        events = {clip: annotations[clip] for clip in found}
+        return ClipDataset.strong(audio_set.folder, events, CLASSES, self.grid), events
 
-    def _labelled(self, name: str, part: AudioSet) -> LabelledSet:
-        clips, events = self._strong(name, part)
-        durations = read_durations(str(part.durations))
-        lacking = [clip for clip in events if clip not in durations]
-        if lacking:
+    def _labelled(self, name: str, audio_set: AudioSet) -> LabelledSet:
+        clips, events = self._strong(name, audio_set)
+        durations = read_durations(str(audio_set.durations))
+        missing = [clip for clip in events if clip not in durations]
+        if missing:
             raise InputError(
-                f"{part.durations}: lacks {len(lacking)} of {len(events)} clips, the first is "
-                f"{lacking[0]}; delete the file, and it is generated from {part.folder}"
+                f"{audio_set.durations}: missing clips: expected durations of {len(events)} clips, "
+                f"got none of {shortened(missing)}; delete the file to have it written again from "
+                f"{audio_set.folder}"
             )
-        truth = GroundTruth.merged(CLASSES, events, durations, source=str(part.tsv))
+        truth = GroundTruth.merged(CLASSES, events, durations, source=str(audio_set.tsv))
         return LabelledSet(name, clips, truth, self.coverage[name])
 
-    def _cover(self, name: str, part: AudioSet, expected: Mapping[str, Any] | None) -> Coverage:
-        self.coverage[name] = cover(name, part.folder, expected)
+    def _find_clips(self, name: str, folder: str, expected: Iterable[str] | None) -> Coverage:
+        self.coverage[name] = find_clips(name, folder, expected)
         return self.coverage[name]
 
     @rank_zero_only
     def _report(self) -> None:
         names = [*training_sets(self.config), *test_sets(self.config)]
         coverages = [self.coverage[name] for name in names if name in self.coverage]
-        print(coverage_report(coverages))
-        write_missing(coverages, self._missing_list)
+        print(coverage_table(coverages))
+        write_missing_clips(coverages, self._missing_list)
 
-    def _wanted(self) -> dict[str, AudioSet]:
+    def _sets_to_read(self) -> dict[str, AudioSet]:
         """The sets that this run reads."""
         training, tests = training_sets(self.config), test_sets(self.config)
         if self.trainer is None or self.trainer.state.fn != TrainerFn.TESTING:
@@ -252,9 +263,9 @@ class DesedDataModule(pl.LightningDataModule):
         return DataLoader(own, batch_size=size, **self._loading(persistent))
 
     def _loading(self, persistent: bool) -> dict[str, Any]:
-        """What all loaders have in common.
+        """The options of all loaders.
 
-        The generator is the loader's own: loading leaves the global random state as it is.
+        The loader has its own generator, so that loading does not change the global random state.
         """
         workers = self.config.training.num_workers
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
@@ -269,13 +280,13 @@ class DesedDataModule(pl.LightningDataModule):
 
 
 class EpochLoader(DataLoader[Clip]):
-    """A loader that asks where training stands when its first batch is asked for, and not before.
+    """A loader that sets its sampler's epoch and first batch when its first batch is requested.
 
-    `position` returns the epoch and the batches of it that were trained on: a run that was resumed
-    in the middle of an epoch gets the rest of it.
+    `position` returns the epoch and the number of its batches that were trained on; a run that is
+    resumed in the middle of an epoch continues with the next batch.
 
-    Lightning makes the iterator before it has settled, on resuming, which epoch it is in; and it
-    tells samplers of the epoch, but not batch samplers.
+    This is needed because Lightning makes the iterator before it knows, on resuming, which epoch
+    it is in, and because it sets the epoch of samplers only, not that of batch samplers.
     """
 
     def __init__(

@@ -1,4 +1,7 @@
-"""Reading audio files: one rate, one channel, nothing silently wrong (docs/recipe.md, "Data")."""
+"""Reading audio files of one rate into one channel, with every defect an error.
+
+Source: docs/recipe.md, "Data".
+"""
 
 import re
 from collections.abc import Iterator
@@ -14,18 +17,18 @@ from desed_task.errors import InputError
 
 # libsndfile's remark on a WAV file that ends before the length its header declares.
 _SHORTER_THAN_DECLARED = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-# A file's samples of 16 bits are n / 2^15, n a whole number; exact in float32.
+# 16-bit samples are n / 2^15 with an integer n, exact in float32.
 _FULL_SCALE = 2.0**15
-# Written by programs that stream and cannot know the length: no claim about the file at all.
+# Programs that stream cannot know the length and declare this much or more.
 _UNKNOWN_LENGTH = 0x7FFF_F000
 
 Samples = NDArray[np.int16] | NDArray[np.float32]
-"""`(samples,)`: as 16-bit files hold them, or in [-1, 1]; `as_float` makes the latter of both."""
+"""`(samples,)`: int16 as 16-bit files store them, or float32 in [-1, 1]; see `as_float`."""
 _Array = TypeVar("_Array", bound=NDArray[Any])
 
 
 class AudioInfo(NamedTuple):
-    """What a header says: samples per second, channels, samples per channel."""
+    """A header's values: samples per second, channels, samples per channel."""
 
     sample_rate: int
     channels: int
@@ -38,13 +41,13 @@ class AudioInfo(NamedTuple):
 
 
 class Excerpt(NamedTuple):
-    """A part of a file.
+    """A section of a file.
 
     Attributes:
-        audio: `(samples,)`: int16 as stored where the file is mono and of 16 bits; otherwise
-            float32 in [-1, 1].
+        audio: `(samples,)`: int16 as stored where the file is mono with 16 bits, otherwise float32
+            in [-1, 1].
         start: the file's sample at which `audio` begins.
-        file_seconds: length of the whole file, in seconds.
+        file_seconds: length of the whole file in seconds.
     """
 
     audio: Samples
@@ -55,7 +58,7 @@ class Excerpt(NamedTuple):
 def audio_info(path: str | Path) -> AudioInfo:
     """Rate, channels and length of a file; only its header is read.
 
-    Raises InputError naming the file when it is missing, unreadable, empty or cut off.
+    Raises InputError naming a file that is missing, unreadable, empty or cut off.
     """
     with open_audio(path) as file:
         return AudioInfo(file.samplerate, file.channels, file.frames)
@@ -68,68 +71,54 @@ def read_audio(
 
     Args:
         path: an audio file.
-        sample_rate: the rate the file must have, in Hz; another one is an error.
-        start: first sample that is read.
-        n_samples: samples to read; fewer come back where the file ends. None: up to its end.
+        sample_rate: the rate that the file must have, in Hz.
+        start: first sample to read.
+        n_samples: number of samples, fewer where the file ends; None: all up to the end.
 
-    Raises InputError naming the file when it is missing, unreadable, empty, cut off, not at
-    `sample_rate`, or holds samples that are no numbers.
+    Raises InputError naming a file that is missing, unreadable, empty, cut off, at another rate,
+    or has samples that are NaN or infinite.
     """
     with open_audio(path, sample_rate) as file:
-        return as_float(read_samples(file, start, -1 if n_samples is None else n_samples))
+        return as_float(_read_samples(file, start, -1 if n_samples is None else n_samples))
 
 
 def read_excerpt(
     path: str | Path, sample_rate: int, n_samples: int, seed: int | None = None
 ) -> Excerpt:
-    """At most `n_samples` of a file: all of a shorter one, a part of a longer one.
+    """The first `n_samples` of a file, or, with a `seed`, as many from a start drawn uniformly.
 
-    The part begins at the file's start, or, with a `seed`, at a place drawn from it, uniformly.
-    Only this part is read. Errors as in `read_audio`.
+    A file that is shorter is returned whole. Only the excerpt is read. Raises as `read_audio`.
     """
     with open_audio(path, sample_rate) as file:
-        start = excerpt_start(file.frames, n_samples, seed)
-        return Excerpt(read_samples(file, start, n_samples), start, file.frames / sample_rate)
-
-
-def excerpt_start(frames: int, n_samples: int, seed: int | None) -> int:
-    """First sample of the part of `n_samples` that is taken of `frames`; see `read_excerpt`."""
-    spare = frames - n_samples
-    if seed is None or spare <= 0:
-        return 0
-    return int(np.random.default_rng(seed).integers(spare, endpoint=True))
-
-
-def is_16_bit(file: soundfile.SoundFile) -> bool:
-    """Whether a file's samples are handed on as they are stored: one channel of 16-bit integers."""
-    return file.subtype == "PCM_16" and file.channels == 1
+        start, spare = 0, file.frames - n_samples
+        if seed is not None and spare > 0:
+            start = int(np.random.default_rng(seed).integers(spare, endpoint=True))
+        audio = _read_samples(file, start, n_samples)
+        return Excerpt(audio, start, file.frames / sample_rate)
 
 
 def as_float(audio: Samples) -> NDArray[np.float32]:
-    """Samples in [-1, 1], exact; floats are returned as they are."""
+    """Samples in [-1, 1], exact; float32 samples are returned unchanged."""
     if audio.dtype == np.int16:
         return audio.astype(np.float32) / np.float32(_FULL_SCALE)
     return audio.astype(np.float32, copy=False)
 
 
-def fit_length(audio: _Array, n_samples: int, offset: int = 0) -> _Array:
-    """`(n_samples,)`: the samples from `offset` on, cropped, or zero-padded at the end.
-
-    Without padding it is a view of `audio`, not a copy.
-    """
-    part: Any = audio[offset : offset + n_samples]
-    if len(part) == n_samples:
-        return part
-    fitted: Any = np.zeros(n_samples, dtype=audio.dtype)
-    fitted[: len(part)] = part
-    return fitted
+def fit_length(audio: _Array, n_samples: int) -> _Array:
+    """`(n_samples,)`: the first samples, zero-padded at the end; a view where nothing is padded."""
+    if len(audio) >= n_samples:
+        cropped: Any = audio[:n_samples]
+        return cropped
+    padded: Any = np.zeros(n_samples, dtype=audio.dtype)
+    padded[: len(audio)] = audio
+    return padded
 
 
 @contextmanager
 def open_audio(path: str | Path, sample_rate: int | None = None) -> Iterator[soundfile.SoundFile]:
-    """An open file that is readable, not empty, not cut off and, where given, at `sample_rate`.
+    """An open file that is readable, not empty, not cut off and, if given, at `sample_rate` Hz.
 
-    Raises InputError naming the file; failures while reading inside the block are named as well.
+    Raises InputError naming the file, also for failures while reading inside the block.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such audio file")
@@ -143,29 +132,31 @@ def open_audio(path: str | Path, sample_rate: int | None = None) -> Iterator[sou
 
 def _check(file: soundfile.SoundFile, path: str | Path, sample_rate: int | None) -> None:
     if file.frames == 0:
-        raise InputError(f"{path}: holds no audio")
+        raise InputError(f"{path}: no audio: expected at least 1 sample, got 0")
     cut = _SHORTER_THAN_DECLARED.search(file.extra_info)
     if cut is not None:
         declared, present = int(cut[1]), int(cut[2])
         if present < declared < _UNKNOWN_LENGTH:
             raise InputError(
-                f"{path}: is cut off: its header declares {declared} bytes of audio, "
-                f"{present} are there"
+                f"{path}: cut off: expected {declared} bytes of audio as its header declares, "
+                f"got {present}"
             )
     if sample_rate is not None and file.samplerate != sample_rate:
-        raise InputError(f"{path}: is at {file.samplerate} Hz, expected {sample_rate} Hz")
+        raise InputError(
+            f"{path}: sample rate: expected {sample_rate} Hz, got {file.samplerate} Hz"
+        )
 
 
-def read_samples(file: soundfile.SoundFile, start: int, n_samples: int) -> Samples:
+def _read_samples(file: soundfile.SoundFile, start: int, n_samples: int) -> Samples:
     """`n_samples` from `start` on (-1: all that follow), fewer where the file ends.
 
-    Raises ValueError for samples that are no numbers.
+    Raises ValueError for samples that are NaN or infinite.
     """
     file.seek(min(start, file.frames))
-    if is_16_bit(file):
+    if file.subtype == "PCM_16" and file.channels == 1:
         return file.read(n_samples, dtype="int16")
     audio = file.read(n_samples, dtype="float32", always_2d=True)
     mono = audio[:, 0] if audio.shape[1] == 1 else audio.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
-        raise ValueError("holds samples that are no numbers (NaN or infinite)")
+        raise ValueError("samples: expected finite numbers, got NaN or infinity")
     return mono

@@ -1,4 +1,4 @@
-"""A batch whose parts are found by name, and the kinds of clips it mixes."""
+"""Clips, the kinds of labels they have, and batches that mix these kinds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 
 
 class ClipKind(IntEnum):
-    """Which labels a clip brings: frames, tags, or none (docs/recipe.md, "One training step")."""
+    """A clip's labels: per frame, tags, or none (docs/recipe.md, "One training step")."""
 
     SYNTHETIC = 0
     WEAK = 1
@@ -19,15 +19,15 @@ class ClipKind(IntEnum):
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip as a data set delivers it.
+    """One clip as a data set returns it.
 
     Attributes:
-        audio: `(samples,)`, padded or cropped to the common length: int16 as a file of 16 bits
-            holds them, or float32 in [-1, 1]; see `float_audio`.
+        audio: `(samples,)`, padded or cropped to the common length: int16 as 16-bit files store
+            them, or float32 in [-1, 1]; see `float_audio`.
         targets: `(classes, frames)`, float32 in {0, 1}: frame labels of a strongly labelled clip;
             the tags repeated over all frames of a weakly labelled one; zeros for an unlabelled one.
-        kind: which of the three the targets are.
-        name: the file name, with extension, as annotations spell it.
+        kind: the kind of its targets.
+        name: the file name with extension, as in the annotations.
         seconds: the clip's length before padding or cropping, in seconds.
     """
 
@@ -40,14 +40,14 @@ class Clip:
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips stacked; clip b is row b of every tensor.
+    """Stacked clips; clip b is row b of every tensor.
 
     Attributes:
-        audio: `(batch, samples)`: int16 on its way to the device where all clips are, else float32
-            in [-1, 1]; what a network is given is always the latter.
+        audio: `(batch, samples)`: int16 until it is on the device if all clips are, otherwise
+            float32 in [-1, 1]; see `with_float_audio`.
         targets: `(batch, classes, frames)`, float32 in {0, 1}; see `Clip.targets`.
-        kind: `(batch,)`, int64, a `ClipKind` each; on the CPU always, so that clips are chosen
-            without waiting for a device.
+        kind: `(batch,)`, int64, a `ClipKind` each; always on the CPU, so that selecting clips does
+            not wait for the device.
         names: file names, length batch.
         seconds: `(batch,)`, float64, lengths before padding or cropping.
     """
@@ -63,12 +63,12 @@ class Batch:
         """`(batch, classes)`: classes active in any frame."""
         return self.targets.amax(dim=-1)
 
-    def of_kind(self, kind: ClipKind) -> Tensor:
-        """`(batch,)` boolean mask of one kind, on the CPU."""
+    def is_kind(self, kind: ClipKind) -> Tensor:
+        """`(batch,)` boolean mask of the clips of one kind, on the CPU."""
         return self.kind == kind
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The same batch on another device, `kind` where it is."""
+        """The same batch on another device; `kind` stays on the CPU."""
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)
@@ -81,11 +81,11 @@ class Batch:
         )
 
     def with_float_audio(self) -> "Batch":
-        """The same batch with float32 audio in [-1, 1], made on the device it is on."""
+        """The same batch with float32 audio in [-1, 1], converted on its device."""
         return replace(self, audio=float_audio(self.audio))
 
     def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory (called by PyTorch's loader)."""
+        """The same batch in page-locked memory (PyTorch's loader calls this)."""
         return replace(
             self,
             audio=self.audio.pin_memory(),
@@ -95,21 +95,21 @@ class Batch:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on a device; the program does not wait for a GPU that is still computing."""
+    """A CPU tensor copied to a device, without waiting for a GPU that is still computing."""
     if device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
 def float_audio(audio: Tensor) -> Tensor:
-    """int16 samples -> float32 in [-1, 1], exact; floats are returned as they are. Any shape."""
+    """int16 samples -> float32 in [-1, 1], exact; floats are returned unchanged. Any shape."""
     return audio.float() * 2.0**-15 if audio.dtype == torch.int16 else audio
 
 
 def collate(clips: Sequence[Clip]) -> Batch:
-    """Stack clips of equal length into a batch, in a worker process in memory that all share.
+    """Stack clips of equal length into a batch; in a worker process, into shared memory.
 
-    Where only some clips are of 16 bits, these become float32 like the others.
+    If some clips are float32, the int16 ones are converted.
     """
     audio = [clip.audio for clip in clips]
     if any(samples.dtype != torch.int16 for samples in audio):

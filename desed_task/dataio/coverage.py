@@ -1,4 +1,4 @@
-"""What of a data set is there: expected, found and missing clips, before training starts."""
+"""Expected, found and missing clips of each set, known before training starts."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from desed_task.dataio.prepare import wav_names
 from desed_task.errors import InputError
+from desed_task.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -16,12 +17,12 @@ class Coverage:
     """The clips of one set.
 
     Attributes:
-        name: what the set is called in the report.
-        folder: where its audio was looked for.
-        expected: number of clips the annotations name.
-        found: names of those whose audio is there, in the order of the annotations.
-        missing: names of those whose audio is not there, likewise.
-        unannotated: number of WAV files in the folder that the annotations do not name.
+        name: the set's name in messages.
+        folder: the folder of its audio.
+        expected: number of clips in the annotations.
+        found: names of the annotated clips with audio, in the order of the annotations.
+        missing: names of the annotated clips without audio, in the same order.
+        unannotated: number of WAV files in the folder that are not annotated.
     """
 
     name: str
@@ -32,40 +33,40 @@ class Coverage:
     unannotated: int
 
 
-def cover(name: str, folder: str | Path, expected: Iterable[str] | None = None) -> Coverage:
-    """Look for the `expected` clips in a folder; None: whatever WAV files are there, sorted.
+def find_clips(name: str, folder: str | Path, expected: Iterable[str] | None = None) -> Coverage:
+    """Look for the `expected` clips in a folder; None: expect all WAV files in it, sorted.
 
-    Raises InputError when there is no such folder or none of the clips is in it.
+    Raises InputError for a missing folder, or if none of the clips is in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{name}: no folder {folder}")
+        raise InputError(f"{folder}: no such folder (audio of the {name} set)")
     on_disk = wav_names(folder)
-    there = set(on_disk)
+    existing = set(on_disk)
     wanted = list(dict.fromkeys(on_disk if expected is None else expected))
-    found = tuple(clip for clip in wanted if clip in there)
-    missing = tuple(clip for clip in wanted if clip not in there)
+    found = tuple(clip for clip in wanted if clip in existing)
+    missing = tuple(clip for clip in wanted if clip not in existing)
     if not found:
         raise InputError(
-            f"{name}: the set is empty: of {len(wanted)} expected clips none is in {folder} "
-            f"({len(on_disk)} other .wav files there)"
+            f"{folder}: no audio of the {name} set: expected {len(wanted)} clips, got 0 of them "
+            f"and {len(on_disk)} other .wav files"
         )
-    return Coverage(name, folder, len(wanted), found, missing, len(there) - len(found))
+    return Coverage(name, folder, len(wanted), found, missing, len(existing) - len(found))
 
 
-def coverage_report(coverages: Sequence[Coverage]) -> str:
-    """A table with a line per set: clips expected, found, missing, and files without annotation."""
+def coverage_table(coverages: Sequence[Coverage]) -> str:
+    """A text table with a line per set: clips expected, found, missing, not annotated."""
     header = ("set", "expected", "found", "missing", "not annotated", "folder")
     rows = [
         (
-            part.name,
-            str(part.expected),
-            str(len(part.found)),
-            str(len(part.missing)),
-            str(part.unannotated),
-            str(part.folder),
+            coverage.name,
+            str(coverage.expected),
+            str(len(coverage.found)),
+            str(len(coverage.missing)),
+            str(coverage.unannotated),
+            str(coverage.folder),
         )
-        for part in coverages
+        for coverage in coverages
     ]
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     lines = []
@@ -78,17 +79,18 @@ def coverage_report(coverages: Sequence[Coverage]) -> str:
     return "\n".join(lines)
 
 
-def write_missing(coverages: Iterable[Coverage], path: str | Path) -> int:
-    """List all missing clips in a file (`set filename`, tab-separated), with a warning; how many.
+def write_missing_clips(coverages: Iterable[Coverage], path: str | Path) -> int:
+    """Write all missing clips to a TSV file (`set filename`) with a warning; their number.
 
-    Without missing clips nothing is written, and an older list is removed.
+    Without missing clips no file is written, and an older one is removed.
     """
     path = Path(path)
-    lines = [f"{part.name}\t{clip}\n" for part in coverages for clip in part.missing]
+    lines = [f"{coverage.name}\t{clip}\n" for coverage in coverages for clip in coverage.missing]
     if not lines:
         path.unlink(missing_ok=True)
         return 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("set\tfilename\n" + "".join(lines), encoding="utf-8")
+    with atomic_write(path) as partial:
+        partial.write_text("set\tfilename\n" + "".join(lines), encoding="utf-8")
     logger.warning("%d annotated clips have no audio; they are listed in %s", len(lines), path)
     return len(lines)

@@ -1,4 +1,7 @@
-"""Data sets of strongly, weakly and not labelled clips (docs/recipe.md, "Data")."""
+"""Data sets of strongly labelled, weakly labelled and unlabelled clips.
+
+Source: docs/recipe.md, "Data".
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +18,16 @@ from desed_task.errors import InputError
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event, encode_strong
 
-# A crop's start is no round decimal; without rounding, (onset - start) can fall a frame early.
+# A crop starts at a whole sample, which is not a round decimal of seconds; without rounding,
+# (onset - start) can fall into the frame before.
 _SHIFT_DECIMALS = 9
 
 
 @dataclass(frozen=True, slots=True)
 class ClipRequest:
-    """A clip as training asks for it: its index, and the seed of everything random about it.
+    """The clip that a training batch requests: its index, and the seed of its random crop.
 
-    What is drawn thus depends on the draw alone, and not on the worker process that serves it.
+    The crop depends on this seed alone, and not on the worker process that reads the clip.
     """
 
     index: int
@@ -31,11 +35,11 @@ class ClipRequest:
 
 
 class ClipDataset(Dataset[Clip]):
-    """Clips of one folder and one kind, cut or padded to the grid's length.
+    """Clips of one folder and one kind, cropped or padded to the grid's length.
 
-    Indexed by an integer, a longer clip begins at its start (validation, test); indexed by a
-    `ClipRequest`, at a place drawn from the request's seed (training), its events moved along.
-    Names and events lie in flat arrays, which worker processes share instead of copying them.
+    A longer clip is cropped at its start when indexed by an integer (validation, test), and at a
+    random start when indexed by a `ClipRequest` (training), its events shifted accordingly.
+    Names and events are flat arrays, which worker processes share instead of copying.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class ClipDataset(Dataset[Clip]):
         classes: Sequence[str],
         grid: FrameGrid,
     ):
-        """`events` has one list per name; `strong`, `weak`, `unlabelled` are shorter to write."""
+        """Take one list of events per name; see `strong`, `weak` and `unlabelled`."""
         if len(names) != len(events):
             raise ValueError(f"{len(names)} names but {len(events)} lists of events")
         self.kind = kind
@@ -55,9 +59,9 @@ class ClipDataset(Dataset[Clip]):
         self.grid = grid
         self._folder = str(folder)
         self._names = np.array([name.encode() for name in names], dtype=np.bytes_)
-        counts = [len(of_clip) for of_clip in events]
+        counts = [len(clip_events) for clip_events in events]
         self._ends = np.cumsum([0, *counts])
-        flat = [event for of_clip in events for event in of_clip]
+        flat = [event for clip_events in events for event in clip_events]
         self._times = np.array([event[:2] for event in flat], dtype=np.float64).reshape(-1, 2)
         index_of = {label: index for index, label in enumerate(self.classes)}
         self._labels = np.array([index_of[event.event_label] for event in flat], dtype=np.int16)
@@ -70,7 +74,7 @@ class ClipDataset(Dataset[Clip]):
         classes: Sequence[str],
         grid: FrameGrid,
     ) -> Self:
-        """Clips whose events are known, `{name: events}`; their targets are frame labels."""
+        """Clips with known events, `{name: events}`; their targets are frame labels."""
         names, events = list(annotations), list(annotations.values())
         return cls(folder, names, events, ClipKind.SYNTHETIC, classes, grid)
 
@@ -82,7 +86,7 @@ class ClipDataset(Dataset[Clip]):
         classes: Sequence[str],
         grid: FrameGrid,
     ) -> Self:
-        """Clips whose tags are known, `{name: tags}`; a tag fills all frames of its class."""
+        """Clips with known tags, `{name: tags}`; a tag fills all frames of its class."""
         events = [[Event(-np.inf, np.inf, tag) for tag in tags] for tags in annotations.values()]
         return cls(folder, list(annotations), events, ClipKind.WEAK, classes, grid)
 
@@ -94,7 +98,7 @@ class ClipDataset(Dataset[Clip]):
         classes: Sequence[str],
         grid: FrameGrid,
     ) -> Self:
-        """Clips of which nothing is known; their targets are zeros."""
+        """Clips without labels; their targets are zeros."""
         listed = list(names)
         events: list[list[Event]] = [[] for _ in listed]
         return cls(folder, listed, events, ClipKind.UNLABELLED, classes, grid)
@@ -109,14 +113,14 @@ class ClipDataset(Dataset[Clip]):
             raise IndexError(f"clip {index} of {len(self)}")
         name = self.name(index)
         path = f"{self._folder}/{name}"
-        part = read_excerpt(path, self.grid.sample_rate, self.grid.n_samples, seed)
-        events = self.events(index, part.start / self.grid.sample_rate)
+        excerpt = read_excerpt(path, self.grid.sample_rate, self.grid.n_samples, seed)
+        events = self.events(index, excerpt.start / self.grid.sample_rate)
         return Clip(
-            audio=torch.from_numpy(fit_length(part.audio, self.grid.n_samples)),
+            audio=torch.from_numpy(fit_length(excerpt.audio, self.grid.n_samples)),
             targets=torch.from_numpy(encode_strong(events, self.classes, self.grid)),
             kind=self.kind,
             name=name,
-            seconds=part.file_seconds,
+            seconds=excerpt.file_seconds,
         )
 
     def name(self, index: int) -> str:
@@ -124,10 +128,9 @@ class ClipDataset(Dataset[Clip]):
         return bytes(self._names[index]).decode()
 
     def events(self, index: int, start_seconds: float = 0.0) -> list[Event]:
-        """Events of the clip-long part that begins at `start_seconds`, in its own time.
+        """Events of the crop that begins at `start_seconds`, in seconds from there.
 
-        They are clipped to [0, clip length]; those outside are dropped, and of those that become
-        equal one is kept.
+        They are clipped to [0, clip length]; events outside are dropped, equal ones merged.
         """
         rows = slice(self._ends[index], self._ends[index + 1])
         shifted = np.round(self._times[rows] - start_seconds, _SHIFT_DECIMALS)
@@ -141,50 +144,45 @@ class ClipDataset(Dataset[Clip]):
 
 
 class CombinedDataset(Dataset[Clip]):
-    """Several data sets one after the other, indexed by an integer or a `ClipRequest`."""
+    """Several data sets concatenated, indexed by an integer or a `ClipRequest`."""
 
-    def __init__(self, parts: Sequence[ClipDataset]):
-        self.parts = tuple(parts)
-        self._ends = np.cumsum([len(part) for part in self.parts])
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Clips of each part."""
-        return tuple(len(part) for part in self.parts)
+    def __init__(self, datasets: Sequence[ClipDataset]):
+        self._datasets = tuple(datasets)
+        self._ends = np.cumsum([len(dataset) for dataset in datasets])
 
     def __len__(self) -> int:
-        return sum(self.sizes)
+        return int(self._ends[-1])
 
     def __getitem__(self, item: "int | ClipRequest") -> Clip:
         index = item.index if isinstance(item, ClipRequest) else item
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
-        place = int(np.searchsorted(self._ends, index, side="right"))
-        local = index - (int(self._ends[place - 1]) if place else 0)
-        part = self.parts[place]
-        return part[ClipRequest(local, item.seed) if isinstance(item, ClipRequest) else local]
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        local = index - (int(self._ends[number - 1]) if number else 0)
+        dataset = self._datasets[number]
+        return dataset[ClipRequest(local, item.seed) if isinstance(item, ClipRequest) else local]
 
 
 class WeakSplit(NamedTuple):
-    """The two parts of the weakly labelled clips, each in the order of the annotations."""
+    """The weakly labelled clips for training and validation, in the order of the annotations."""
 
     train: dict[str, tuple[str, ...]]
     validation: dict[str, tuple[str, ...]]
 
 
 def weak_split(annotations: Mapping[str, tuple[str, ...]], fraction: float, seed: int) -> WeakSplit:
-    """Draw `fraction` of the clips for training; the rest is for validation.
+    """Draw `fraction` of the clips for training; the others are for validation.
 
     The draw is the published one (`DataFrame.sample(frac=fraction, random_state=seed)` on the rows
-    of the file), so that clips a published checkpoint was trained on stay out of the validation.
-    Raises InputError where a part would be empty.
+    of the file), so that no clip that a published checkpoint was trained on is validated on.
+    Raises InputError if either would be empty.
     """
     names = list(annotations)
     n_train = round(fraction * len(names))
     if not 0 < n_train < len(names):
         raise InputError(
-            f"a split of {len(names)} weakly labelled clips at {fraction:g} leaves {n_train} for "
-            "training: both parts need at least 1"
+            f"training.weak_split: expected at least 1 clip for training and 1 for validation, got "
+            f"{n_train} and {len(names) - n_train} with {fraction:g} of {len(names)} weak clips"
         )
     drawn = np.random.RandomState(seed).permutation(len(names))[:n_train]
     chosen = {names[index] for index in drawn}

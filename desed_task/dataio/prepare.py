@@ -1,7 +1,7 @@
-"""Preparation of audio folders: resampled once, checked always (docs/recipe.md, "Data").
+"""Preparation of audio folders: resampled once, checked in every run (docs/recipe.md, "Data").
 
-A file is written under a temporary name and then renamed, so that a file that carries its final
-name is whole; what an interrupted run left behind is removed by the next one. One preparation per
+Files are written under hidden names and then renamed, so that no incomplete file has a WAV file's
+name; the next run removes hidden files that a killed run left. Only one process may prepare a
 folder at a time.
 """
 
@@ -20,21 +20,20 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from desed_task.dataio.audio import AudioInfo, audio_info, open_audio
-from desed_task.errors import InputError
+from desed_task.errors import InputError, listing
 from desed_task.files import atomic_write, remove_partial_files
 
-# Resamplers differ by a sample or so in the length they give; a cut-off file lacks far more.
+# Resamplers differ by about a sample in length; a file that is cut off lacks far more.
 _LENGTH_TOLERANCE_SECONDS = 0.01
-_MOST_REPORTED = 20
 _FILES_PER_TASK = 8
 
 
-# A file to check or make, with the one it is made from, if any: (source, target).
+# A file to check or make, and the file it is made from, if any: (source, target).
 _Files = tuple[Path | None, Path]
 
 
 class Prepared(NamedTuple):
-    """What a preparation did: files made, and files that were there already."""
+    """Number of files that a preparation made, and of those that existed already."""
 
     made: int
     kept: int
@@ -54,56 +53,56 @@ def resample_folder(
 ) -> Prepared:
     """Make `target`'s WAV files, mono, 16 bit, at `sample_rate` Hz, from those in `source`.
 
-    Channels are averaged. Files of `source` that `target` lacks, or has unreadable or of another
-    length, are made; all others stay. Without a `source` folder (None, or not there) `target` is
-    used as it is. Either way every file of `target` is checked for its rate.
+    Channels are averaged. A file is made where `target` lacks it, or has it unreadable or of
+    another length; other files stay. Without a `source` folder (None, or missing) `target` is only
+    checked. The rate of every file of `target` is checked.
 
     Args:
-        source: folder of WAV files of any rate and number of channels; folders in it are not read.
-        target: folder to fill; made where missing.
+        source: folder of WAV files of any rate and number of channels; subfolders are ignored.
+        target: folder to fill; made if missing.
         sample_rate: rate of the files in `target`, in Hz.
-        workers: processes that share the work.
+        workers: number of processes.
         progress: show a progress bar.
 
-    Raises InputError when neither folder holds a file; and, after all other files were made, one
-    that names each source file that cannot be read and each target file at another rate.
+    Raises InputError if neither folder has a file, and, after all other files were made, for source
+    files that cannot be read and target files at another rate.
     """
     source = Path(source) if source is not None else None
     target = Path(target)
     sources = wav_names(source) if source is not None else []
-    there = set(sources)
+    with_source = set(sources)
     if not sources and not wav_names(target):
-        wanted = f"{source} (original audio) or {target}" if source is not None else f"{target}"
-        raise InputError(f"no .wav file in {wanted} ({sample_rate} Hz): at least one is needed")
+        original = f" (or of any rate in {source})" if source is not None else ""
+        raise InputError(
+            f"{target}: no audio: expected at least 1 .wav file at {sample_rate} Hz{original}, "
+            "got 0"
+        )
     if sources:
         target.mkdir(parents=True, exist_ok=True)
         remove_partial_files(target)
     names = sorted({*sources, *wav_names(target)})
     files = [
-        (source / name if source is not None and name in there else None, target / name)
+        (source / name if source is not None and name in with_source else None, target / name)
         for name in names
     ]
     outcomes = _run(partial(_prepare_file, sample_rate), files, workers, progress)
     problems = [outcome.problem for outcome in outcomes if outcome.problem is not None]
     if problems:
-        shown = "".join(f"\n  {problem}" for problem in problems[:_MOST_REPORTED])
-        rest = len(problems) - _MOST_REPORTED
-        more = f"\n  and {rest} more" if rest > 0 else ""
-        raise InputError(f"{target}: {len(problems)} of {len(names)} files failed:{shown}{more}")
+        raise InputError(listing(f"{target}: {len(names)} files", problems))
     made = sum(outcome.made for outcome in outcomes)
     return Prepared(made=made, kept=len(names) - made)
 
 
 def write_durations(folder: str | Path, tsv: str | Path) -> int:
-    """Write `filename duration` (seconds) of the WAV files in `folder`, by name; how many.
+    """Write `filename duration` (seconds) of the WAV files in `folder`, sorted; their number.
 
-    Lengths come from the headers. Raises InputError naming a file that cannot be read, or the
-    folder when it holds none.
+    Durations come from the headers. Raises InputError for a file that cannot be read, or a folder
+    without WAV files.
     """
     folder, tsv = Path(folder), Path(tsv)
     names = wav_names(folder)
     if not names:
-        raise InputError(f"{folder}: no .wav file whose duration could go into {tsv}")
+        raise InputError(f"{folder}: no audio: expected at least 1 .wav file to write {tsv}, got 0")
     lines = [f"{name}\t{round(audio_info(folder / name).seconds, 6)}\n" for name in names]
     tsv.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(tsv) as partial_tsv:
@@ -112,9 +111,9 @@ def write_durations(folder: str | Path, tsv: str | Path) -> int:
 
 
 def wav_names(folder: str | Path) -> list[str]:
-    """Names of the WAV files of a folder, sorted; hidden files and folders in it are left out.
+    """Names of the WAV files in a folder, sorted, without hidden files and subfolders.
 
-    An empty list where there is no such folder.
+    Empty for a folder that does not exist.
     """
     if not Path(folder).is_dir():
         return []
@@ -131,7 +130,7 @@ def wav_names(folder: str | Path) -> list[str]:
 def _run(
     task: Callable[[_Files], _Outcome], files: Sequence[_Files], workers: int, progress: bool
 ) -> list[_Outcome]:
-    """Outcomes of all files, in order; in this process where one worker is asked for."""
+    """Outcomes of all files, in order; one worker is this process."""
     label = files[0][1].parent.name
     bar = partial(tqdm, total=len(files), desc=label, unit="file", disable=not progress)
     if workers <= 1:
@@ -144,19 +143,19 @@ def _run(
 
 
 def _ignore_interrupt() -> None:
-    """Ctrl-C is for the main process, which then stops the workers; SIGTERM ends any at once."""
+    """Leave Ctrl-C to the main process, which stops the workers; end at once on SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _prepare_file(sample_rate: int, files: _Files) -> _Outcome:
-    """Check one target file and make it where needed; a failure is a text, not an exception."""
+    """Check one target file, make it if needed; a failure is a text, not an exception."""
     source, target = files
     try:
         if source is None:
             with open_audio(target, sample_rate):
                 return _Outcome(made=False, problem=None)
-        if _is_whole(target, audio_info(source), sample_rate):
+        if _is_complete(target, audio_info(source), sample_rate):
             return _Outcome(made=False, problem=None)
         _resample_file(source, target, sample_rate)
     except InputError as error:
@@ -166,10 +165,10 @@ def _prepare_file(sample_rate: int, files: _Files) -> _Outcome:
     return _Outcome(made=True, problem=None)
 
 
-def _is_whole(target: Path, source: AudioInfo, sample_rate: int) -> bool:
-    """Whether a target file is there, readable, and as long as its source.
+def _is_complete(target: Path, source: AudioInfo, sample_rate: int) -> bool:
+    """Whether a target file exists, is readable, and is as long as its source.
 
-    Raises InputError for another rate: such a file is not this preparation's, and stays.
+    Raises InputError for another rate: another program made such a file, and it is not replaced.
     """
     try:
         found = audio_info(target)
@@ -177,8 +176,8 @@ def _is_whole(target: Path, source: AudioInfo, sample_rate: int) -> bool:
         return False
     if found.sample_rate != sample_rate:
         raise InputError(
-            f"{target}: is at {found.sample_rate} Hz, expected {sample_rate} Hz; "
-            "delete it, and it is made again"
+            f"{target}: sample rate: expected {sample_rate} Hz, got {found.sample_rate} Hz; delete "
+            "the file to have it made again"
         )
     return abs(found.seconds - source.seconds) <= _LENGTH_TOLERANCE_SECONDS
 
@@ -188,7 +187,7 @@ def _resample_file(source: Path, target: Path, sample_rate: int) -> None:
         audio = file.read(dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
         rate = file.samplerate
     if not np.isfinite(audio).all():
-        raise InputError(f"{source}: holds samples that are no numbers (NaN or infinite)")
+        raise InputError(f"{source}: samples: expected finite numbers, got NaN or infinity")
     if rate != sample_rate:
         audio = soxr.resample(audio, rate, sample_rate, quality="HQ")
     with atomic_write(target) as partial_target:
@@ -198,5 +197,5 @@ def _resample_file(source: Path, target: Path, sample_rate: int) -> None:
 
 
 def to_16_bit(audio: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Samples in [-1, 1) as 16-bit integers, rounded; what lies outside is clipped."""
+    """Samples in [-1, 1) as 16-bit integers, rounded; values outside are clipped."""
     return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)

@@ -1,4 +1,7 @@
-"""Which clips make up the batches of an epoch (docs/recipe.md, "One training step")."""
+"""Batches of an epoch with a fixed number of clips of each set.
+
+Source: docs/recipe.md, "One training step".
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,25 +16,24 @@ from desed_task.errors import InputError
 class MixtureBatchSampler(Sampler[list[ClipRequest]]):
     """Batches with a fixed number of clips of each set, for a `CombinedDataset` of these sets.
 
-    Every batch holds `batch_sizes[name]` clips of each set, the sets in order. An epoch ends when
-    the smallest set, per its share of the batch, is used up; its incomplete last batch is dropped.
-    Each epoch draws new permutations of all sets, and a seed for each clip, from `seed` and the
-    epoch alone: an epoch is the same in every run that reaches it, resumed or not.
+    Every batch has `batch_sizes[name]` clips of each set, in the order of the sets. The set with
+    the fewest batches ends the epoch; its incomplete last batch is dropped. Each epoch draws new
+    permutations of all sets, and a seed for each clip, from `seed` and the epoch alone: a resumed
+    run draws the same epoch as an uninterrupted one.
 
-    Several processes (`ranks`) share the epoch of batches that are as many times larger: they draw
-    the same, and each takes its own part of every set's share of every batch. No clip is in two
-    parts, all have equally many batches, and together they are what one process would see.
+    With several processes (`ranks`), a batch of all of them is `ranks` times as large: all draw the
+    same batches, and each takes its own share of the clips of every set. No clip is in two shares,
+    and all processes have the same number of batches.
 
     Args:
         sizes: clips of each set by its name, in the order of the `CombinedDataset`.
-        batch_sizes: clips of each set in a batch of each process, the same names; 0 leaves a set
-            out.
+        batch_sizes: clips of each set in a batch of one process, the same names; 0 excludes a set.
         seed: seed of all draws.
-        epoch: the epoch to begin with.
-        rank, ranks: which of how many processes this one is.
+        epoch: the first epoch.
+        rank, ranks: number of this process, from 0, and number of processes.
 
-    Raises InputError for a set that is smaller than its share of one batch of all processes, and
-    ValueError for other names, negative shares, nothing but zero, or a rank that is none.
+    Raises InputError for a set with fewer clips than one batch of all processes has of it, and
+    ValueError for other names, negative batch sizes, only zeros, or an impossible rank.
 
     Example:
         >>> sampler = MixtureBatchSampler({"a": 4, "b": 6}, {"a": 1, "b": 2}, seed=0)
@@ -51,16 +53,16 @@ class MixtureBatchSampler(Sampler[list[ClipRequest]]):
     ):
         shares = batch_sizes.values()
         if sizes.keys() != batch_sizes.keys() or min(shares) < 0 or max(shares) == 0:
-            raise ValueError(f"sizes {sizes} and batch_sizes {batch_sizes} do not fit")
+            raise ValueError(f"batch_sizes: expected counts for {list(sizes)}, got {batch_sizes}")
         if not 0 <= rank < ranks:
-            raise ValueError(f"rank {rank} of {ranks}: 0 to {ranks - 1} is right")
-        together = f" ({ranks} processes together)" if ranks > 1 else ""
+            raise ValueError(f"rank: expected 0 to {ranks - 1}, got {rank}")
+        of_ranks = f" of {ranks} processes" if ranks > 1 else ""
         for name, size in sizes.items():
             wanted = ranks * batch_sizes[name]
             if size < wanted:
                 raise InputError(
-                    f"the {name} set has {size} clips, fewer than the {wanted} of each batch"
-                    + together
+                    f"{name} set: expected at least the {wanted} clips of one batch{of_ranks}, "
+                    f"got {size}"
                 )
         self.rank, self.ranks = rank, ranks
         self.sizes = dict(sizes)
@@ -70,10 +72,7 @@ class MixtureBatchSampler(Sampler[list[ClipRequest]]):
         self.first_batch = 0
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """Choose the epoch whose batches the next iteration yields, and the first of them.
-
-        An epoch that was interrupted goes on with the batch that it had come to.
-        """
+        """Set the epoch of the next iteration, and the number of its first batch (resuming)."""
         self.epoch = epoch
         self.first_batch = first_batch
 
@@ -84,14 +83,14 @@ class MixtureBatchSampler(Sampler[list[ClipRequest]]):
     def __iter__(self) -> Iterator[list[ClipRequest]]:
         indices, seeds = self._draw()
         rest = slice(self.first_batch, None)
-        for of_batch, of_clips in zip(indices[rest], seeds[rest], strict=True):
-            pairs = zip(of_batch.tolist(), of_clips.tolist(), strict=True)
+        for batch_indices, batch_seeds in zip(indices[rest], seeds[rest], strict=True):
+            pairs = zip(batch_indices.tolist(), batch_seeds.tolist(), strict=True)
             yield [ClipRequest(index, seed) for index, seed in pairs]
 
     def _draw(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices and seeds of this process's clips of the epoch, `(steps, batch)` each."""
         steps, names = len(self), list(self.sizes)
-        # Of all processes: a set's share of a step is a block, process after process.
+        # Clips of all processes: a set's clips of a step are a block, ordered by rank.
         shares = [self.ranks * self.batch_sizes[name] for name in names]
         rng = np.random.default_rng([self.seed, self.epoch, len(names)])
         seeds = rng.integers(2**63, size=(steps, sum(shares)))
@@ -105,7 +104,7 @@ class MixtureBatchSampler(Sampler[list[ClipRequest]]):
         return np.concatenate(indices, axis=1)[:, own], seeds[:, own]
 
     def _own_columns(self, shares: Sequence[int]) -> NDArray[np.int64]:
-        """Which columns of a step of all processes are this one's; `shares`: columns per set."""
+        """Columns of this process in a step of all processes; `shares`: columns per set."""
         ends = np.cumsum(shares)
         blocks = [
             np.arange(end - share, end).reshape(self.ranks, -1)[self.rank]

@@ -29,7 +29,7 @@ class ClipPicture:
         if self._log_mel is not None:
             return
         has_event = (batch.targets.amax(dim=(1, 2)) > 0).cpu()
-        suitable = batch.of_kind(ClipKind.SYNTHETIC) & has_event
+        suitable = batch.is_kind(ClipKind.SYNTHETIC) & has_event
         if not suitable.any():
             return
         row = int(suitable.nonzero()[0])

@@ -42,7 +42,7 @@ class ValidationPredictions:
 
     def add(self, batch: Batch, output: SEDOutput) -> None:
         """Add a batch of strongly and weakly labelled clips."""
-        strong, weak = batch.of_kind(ClipKind.SYNTHETIC), batch.of_kind(ClipKind.WEAK)
+        strong, weak = batch.is_kind(ClipKind.SYNTHETIC), batch.is_kind(ClipKind.WEAK)
         if strong.any():
             scores = output.strong[strong].float()
             losses = clip_losses(scores, batch.targets[strong])

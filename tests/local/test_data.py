@@ -240,7 +240,10 @@ def test_an_empty_set_ends_the_program_with_its_name(
     with pytest.raises(SystemExit) as caught:
         run_cli(lambda: len(module(tree).coverage))
     assert caught.value.code == USAGE_ERROR
-    assert "error: synthetic: the set is empty: of 8 expected clips none" in capsys.readouterr().err
+    assert (
+        "synth_16k: no audio of the synthetic set: expected 8 clips, got 0"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_weak_set_without_validation_clips_is_an_error(tree: Path) -> None:
@@ -248,13 +251,15 @@ def test_a_weak_set_without_validation_clips_is_an_error(tree: Path) -> None:
     for index in range(3):
         for folder in ("weak_16k", "weak_44k"):
             (tree / folder / complete.weak_validation.name(index)).unlink()
-    with pytest.raises(InputError, match="weak: no clip of the validation part"):
+    with pytest.raises(InputError, match="weak_16k: no audio of weak clips for validation"):
         module(tree)
 
 
 def test_a_set_smaller_than_its_share_is_an_error(tree: Path) -> None:
     data = module(tree, "training.batch_size=[9, 2, 3]")
-    with pytest.raises(InputError, match="the synthetic set has 8 clips, fewer than the 9"):
+    with pytest.raises(
+        InputError, match="synthetic set: expected at least the 9 clips of one batch, got 8"
+    ):
         data.train_dataloader()
 
 
@@ -264,7 +269,9 @@ def test_given_durations_are_used_and_must_be_complete(tree: Path) -> None:
     write_table(tree / "test_dur.tsv", columns, [(name, 7.5) for name in names])
     assert module(tree).test_sets[0].truth.durations == dict.fromkeys(names, 7.5)
     write_table(tree / "test_dur.tsv", columns, [(name, 7.5) for name in names[1:]])
-    with pytest.raises(InputError, match=r"test_dur\.tsv: lacks 1 of 4 clips.*test0\.wav"):
+    with pytest.raises(
+        InputError, match=r"test_dur\.tsv: missing clips: .* 4 clips, got none of test0\.wav;"
+    ):
         module(tree)
 
 

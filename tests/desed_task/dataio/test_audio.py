@@ -84,14 +84,13 @@ def test_fit_length_pads_at_the_end_and_crops() -> None:
     audio = np.array([1, 2, 3], dtype=np.float32)
     np.testing.assert_array_equal(fit_length(audio, 5), [1, 2, 3, 0, 0])
     np.testing.assert_array_equal(fit_length(audio, 2), [1, 2])
-    np.testing.assert_array_equal(fit_length(audio, 2, offset=1), [2, 3])
-    np.testing.assert_array_equal(fit_length(audio, 3, offset=2), [3, 0, 0])
+    np.testing.assert_array_equal(fit_length(audio, 3), audio)
     assert fit_length(audio, 5).dtype == np.float32
 
 
 def test_another_rate_is_refused(tmp_path: Path) -> None:
     path = write_tone(tmp_path / "a.wav", rate=44100)
-    with pytest.raises(InputError, match=r"a\.wav: is at 44100 Hz, expected 16000 Hz"):
+    with pytest.raises(InputError, match=r"a\.wav: sample rate: expected 16000 Hz, got 44100 Hz"):
         read_audio(path, RATE)
     with pytest.raises(InputError, match="44100"):
         read_excerpt(path, RATE, 10)
@@ -106,7 +105,7 @@ def test_unusable_files_are_named(tmp_path: Path) -> None:
         (missing, "no such audio file"),
         (text, "cannot be read as audio"),
         (empty, "cannot be read as audio"),
-        (headed, "holds no audio"),
+        (headed, "no audio: expected at least 1 sample, got 0"),
     ):
         for read in (lambda path: read_audio(path, RATE), audio_info):
             with pytest.raises(InputError, match=reason) as caught:
@@ -118,7 +117,7 @@ def test_a_cut_off_file_is_refused(tmp_path: Path) -> None:
     path = write_tone(tmp_path / "a.wav", seconds=1.0)
     assert read_audio(path, RATE).shape == (RATE,)
     cut_off(path)
-    with pytest.raises(InputError, match=r"a\.wav: is cut off"):
+    with pytest.raises(InputError, match=r"a\.wav: cut off: expected 32000 bytes"):
         read_audio(path, RATE)
 
 
@@ -134,5 +133,5 @@ def test_a_streamed_file_of_undeclared_length_is_read(tmp_path: Path) -> None:
 def test_samples_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "nan.wav"
     soundfile.write(path, np.array([0.0, np.nan]), RATE, subtype="FLOAT")
-    with pytest.raises(InputError, match=r"nan\.wav.*no numbers"):
+    with pytest.raises(InputError, match=r"nan\.wav: .*expected finite numbers, got NaN"):
         read_audio(path, RATE)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from desed_task.dataio.batch import Clip, ClipKind, collate, float_audio
-from desed_task.dataio.coverage import cover, coverage_report, write_missing
+from desed_task.dataio.coverage import coverage_table, find_clips, write_missing_clips
 from desed_task.dataio.datasets import ClipDataset, ClipRequest, CombinedDataset, weak_split
 from desed_task.errors import InputError
 from desed_task.frames import FrameGrid
@@ -187,7 +187,7 @@ def test_a_wrong_rate_and_a_broken_file_are_named_when_served(tmp_path: Path) ->
     write_tone(tmp_path / "a.wav", rate=44100)
     (tmp_path / "b.wav").write_text("no audio")
     clips = strong(tmp_path, {"a.wav": [], "b.wav": []})
-    with pytest.raises(InputError, match=r"a\.wav: is at 44100 Hz, expected 16000"):
+    with pytest.raises(InputError, match=r"a\.wav: sample rate: expected 16000 Hz, got 44100 Hz"):
         clips[0]
     with pytest.raises(InputError, match=r"b\.wav: cannot be read"):
         clips[1]
@@ -252,7 +252,9 @@ def test_the_weak_split_keeps_order_and_labels_and_depends_on_the_seed() -> None
 
 @pytest.mark.parametrize(("clips", "fraction"), [(1, 0.9), (4, 0.95), (4, 0.05)])
 def test_a_weak_split_without_one_part_is_refused(clips: int, fraction: float) -> None:
-    with pytest.raises(InputError, match="both parts need at least 1"):
+    with pytest.raises(
+        InputError, match=r"training\.weak_split: expected at least 1 clip for training and 1 for"
+    ):
         weak_split({f"{number}.wav": () for number in range(clips)}, fraction, seed=0)
 
 
@@ -262,36 +264,38 @@ def test_coverage_counts_what_is_expected_found_missing_and_unknown(
     for name in ("b", "a", "x"):
         write_tone(tmp_path / "audio" / f"{name}.wav")
     (tmp_path / "audio" / "notes.txt").write_text("")
-    part = cover("synthetic", tmp_path / "audio", ["c.wav", "b.wav", "a.wav", "d.wav"])
-    assert part.expected == 4
-    assert part.found == ("b.wav", "a.wav")
-    assert part.missing == ("c.wav", "d.wav")
-    assert part.unannotated == 1
-    everything = cover("unlabelled", tmp_path / "audio")
+    synthetic = find_clips("synthetic", tmp_path / "audio", ["c.wav", "b.wav", "a.wav", "d.wav"])
+    assert synthetic.expected == 4
+    assert synthetic.found == ("b.wav", "a.wav")
+    assert synthetic.missing == ("c.wav", "d.wav")
+    assert synthetic.unannotated == 1
+    everything = find_clips("unlabelled", tmp_path / "audio")
     assert everything.found == ("a.wav", "b.wav", "x.wav")
     assert (everything.expected, everything.missing, everything.unannotated) == (3, (), 0)
 
-    head, first, second = coverage_report([part, everything]).splitlines()
+    head, first, second = coverage_table([synthetic, everything]).splitlines()
     assert head.split() == ["set", "expected", "found", "missing", "not", "annotated", "folder"]
     assert first.split() == ["synthetic", "4", "2", "2", "1", str(tmp_path / "audio")]
     assert second.split() == ["unlabelled", "3", "3", "0", "0", str(tmp_path / "audio")]
 
     listing = tmp_path / "run" / "missing.tsv"
-    assert write_missing([part, everything], listing) == 2
+    assert write_missing_clips([synthetic, everything], listing) == 2
     assert listing.read_text() == "set\tfilename\nsynthetic\tc.wav\nsynthetic\td.wav\n"
     assert f"2 annotated clips have no audio; they are listed in {listing}" in caplog.text
     caplog.clear()
-    assert write_missing([everything], listing) == 0
+    assert write_missing_clips([everything], listing) == 0
     assert not listing.exists()
     assert not caplog.records
 
 
 def test_an_empty_set_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="weak: no folder"):
-        cover("weak", tmp_path / "none", ["a.wav"])
+    with pytest.raises(InputError, match=r"none: no such folder \(audio of the weak set\)"):
+        find_clips("weak", tmp_path / "none", ["a.wav"])
     write_tone(tmp_path / "audio" / "x.wav")
-    with pytest.raises(InputError, match="weak: the set is empty: of 2 expected clips none is in"):
-        cover("weak", tmp_path / "audio", ["a.wav", "b.wav"])
+    with pytest.raises(
+        InputError, match="audio: no audio of the weak set: expected 2 clips, got 0 of them and 1"
+    ):
+        find_clips("weak", tmp_path / "audio", ["a.wav", "b.wav"])
     (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="unlabelled: the set is empty"):
-        cover("unlabelled", tmp_path / "none")
+    with pytest.raises(InputError, match="none: no audio of the unlabelled set: expected 0 clips"):
+        find_clips("unlabelled", tmp_path / "none")

@@ -40,7 +40,7 @@ def test_unreadable_audio_is_a_remark(tmp_path: Path) -> None:
     path = write_report(tmp_path, [system], title="t", audio=tmp_path / "audio")
     page = Page(path.read_text("utf-8"))
     assert page.words.count("No spectrogram") == 1
-    assert "No spectrogram: broken.wav: is cut off" in page.words
+    assert "No spectrogram: broken.wav: cut off" in page.words
 
 
 @pytest.mark.parametrize(

@@ -387,7 +387,7 @@ def test_the_rate_is_scaled_only_where_asked(tiny_data: Path) -> None:
 @pytest.mark.usefixtures("four")
 def test_a_process_without_clips_is_refused(tiny_data: Path, tmp_path: Path) -> None:
     config = tiny_config(tiny_data, "training.backend=ddp")
-    with pytest.raises(InputError, match="4 processes, but no validation set has more than 3"):
+    with pytest.raises(InputError, match="validation: expected a set of at least 4 clips"):
         DesedDataModule(config, config.grid, tmp_path / "missing.txt").setup("fit")
 
 
