@@ -1,6 +1,6 @@
 """Choose post-processing parameters class by class on a validation set, never on the test set.
 
-The metrics are those of `desed_task.evaluation`; each class takes what is best for itself.
+The metrics are those of `desed_task.evaluation`; each class takes its own best choice.
 """
 
 import itertools
@@ -45,7 +45,7 @@ def tune_median(
         tuning_windows: frames to try.
         tuning_metric: see `class_metrics`.
         default_threshold: F1 threshold of a class without any found event.
-        title: what is tuned, for the progress bar.
+        title: the network, for the progress bar.
     """
 
     def filtered(chosen: Sequence[int]) -> Scores:

@@ -48,7 +48,7 @@ def tune(scores: Scores, truth: GroundTruth, config: Config, title: str) -> Tune
         scores: corrected scores of the validation set.
         truth: its events.
         config: the experiment.
-        title: what is tuned, for the progress bar.
+        title: the network, for the progress bar.
 
     Raises:
         InputError: a validation set without any event.

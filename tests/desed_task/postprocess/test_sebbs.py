@@ -188,7 +188,7 @@ def test_package_finds_the_same_boxes_in_realistic_scores(step: float, kind: str
     for merge in [NONE_MERGED, ALL_MERGED, (0.2, np.inf), (np.inf, 2.0), (0.15, 1.5), (0.3, 3.0)]:
         boxes = own_boxes(rows, edges, step, merge)
         assert_as_package(boxes, package_boxes(rows, edges, step, merge), seconds=1e-9)
-        counts.add(sum(len(of_clip) for of_clip in boxes))
+        counts.add(sum(len(clip_boxes) for clip_boxes in boxes))
     assert len(counts) == 6  # each pair of thresholds gives another number of boxes
 
 
@@ -307,8 +307,8 @@ def test_clips_with_different_edges_have_the_boxes_of_each_alone() -> None:
     own_edges = edges * np.array([1.0, 0.5, 1.25])[np.arange(12) % 3, None]
     assert np.all(np.diff(find_segments(rows, own_edges, 0.48).clip) >= 0)
     boxes = own_boxes(rows, own_edges, 0.48, (0.2, 2.0))
-    for row, times, of_clip in zip(rows, own_edges, boxes, strict=True):
-        assert own_boxes(row[None], times, 0.48, (0.2, 2.0)) == [of_clip]
+    for row, times, clip_boxes in zip(rows, own_edges, boxes, strict=True):
+        assert own_boxes(row[None], times, 0.48, (0.2, 2.0)) == [clip_boxes]
 
 
 def test_edges_given_per_clip_may_be_alike() -> None:

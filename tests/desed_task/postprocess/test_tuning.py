@@ -20,8 +20,8 @@ def outputs(
 
 @pytest.fixture
 def truth() -> GroundTruth:
-    of_b = [(3.2, 6.4, "Dog"), (0.0, 5.0, "Speech")]
-    return cases.truth_of({"a": [(0.0, 1.28, "Cat")], "b": of_b})
+    b_events = [(3.2, 6.4, "Dog"), (0.0, 5.0, "Speech")]
+    return cases.truth_of({"a": [(0.0, 1.28, "Cat")], "b": b_events})
 
 
 RIGHT_CAT, RIGHT_DOG = (0, 20, "Cat", 0.4), (50, 100, "Dog", 0.9)
