@@ -9,8 +9,7 @@ from desed_task.augment import AugmentSettings
 from desed_task.features import LogMel, Scaler
 from desed_task.nnet.crnn import CRNN, CRNNShape
 from local.classes import CLASSES
-from local.config.load import Config
-from local.config.schema import Section
+from local.config.schema import Config, Section
 
 
 def build_log_mel(config: Config) -> LogMel:

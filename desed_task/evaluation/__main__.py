@@ -83,7 +83,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="leave out what is detected in clips where nothing happens",
     )
-    add("--trim_to_duration", action="store_true", help="cut detections at the end of their clip")
+    add(
+        "--trim_to_clip",
+        "--trim_to_duration",
+        action="store_true",
+        help="cut detections at the end of their clip",
+    )
     add(
         "--bootstrap",
         type=int,
@@ -215,7 +220,7 @@ def judge(sources: Sources, truth: GroundTruth, args: argparse.Namespace) -> Sys
         predictions=None if predictions is None else read_predictions(predictions, truth),
         f1_threshold=args.f1_threshold,
         drop_clips_without_events=args.drop_clips_without_events,
-        trim_to_duration=args.trim_to_duration,
+        trim_to_clip=args.trim_to_clip,
         check=args.check,
     )
 

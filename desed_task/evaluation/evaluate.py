@@ -39,7 +39,7 @@ def evaluate(
     psds1: Scenario = PSDS1,
     psds2: Scenario = PSDS2,
     drop_clips_without_events: bool = False,
-    trim_to_duration: bool = False,
+    trim_to_clip: bool = False,
     check: bool = False,
 ) -> SystemMetrics:
     """Judge what a system says.
@@ -64,7 +64,7 @@ def evaluate(
         drop_clips_without_events: leave out what was detected in clips where nothing happens,
             as the authors did: `psds_eval` then counts their length only, the exact figures
             and F-scores do without these clips.
-        trim_to_duration: cut detections at the end of their clip.
+        trim_to_clip: cut detections at the end of their clip.
         check: compute everything with the libraries too, into `library`; `differences` tells
             what is not the same.
 
@@ -81,7 +81,7 @@ def evaluate(
         thresholds=thresholds,
         f1_threshold=f1_threshold,
         drop_clips_without_events=drop_clips_without_events,
-        trim=trim_to_duration,
+        trim=trim_to_clip,
     )
     metrics = _judge(task, (psds1, psds2), f1_threshold)
     if check:

@@ -63,7 +63,7 @@ def intersection_macro_f1(
 
 
 def exact_psds(
-    scores: Scores, truth: GroundTruth, scenario: Scenario, *, trim_to_duration: bool = False
+    scores: Scores, truth: GroundTruth, scenario: Scenario, *, trim_to_clip: bool = False
 ) -> MetricValue:
     """sed_scores_eval's score over all thresholds; None for a truth without event.
 
@@ -85,7 +85,7 @@ def exact_psds(
     for name, edges, clip in zip(
         scores.names, scores.edges, scores.values[:, occurring], strict=True
     ):
-        end = min(truth.durations[name], edges[-1]) if trim_to_duration else edges[-1]
+        end = min(truth.durations[name], edges[-1]) if trim_to_clip else edges[-1]
         kept = (edges[:-1] < end) & (np.diff(edges) > 0)
         starts = edges[:-1][kept]
         frames[name] = as_frame(clip[:, kept].T.astype(float), np.append(starts, end), labels)
@@ -172,7 +172,7 @@ def _exact(task: ScoringInput, scenario: Scenario) -> MetricValue:
         truth = truth.without_empty_clips()
         kept = [k for k, name in enumerate(scores.names) if name in truth.events]
         scores = Scores(scores.values[kept], [scores.names[k] for k in kept], scores.edges[kept])
-    return exact_psds(scores, truth, scenario, trim_to_duration=task.trim)
+    return exact_psds(scores, truth, scenario, trim_to_clip=task.trim)
 
 
 def _f_scores(

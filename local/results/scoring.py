@@ -104,7 +104,7 @@ def _score(
         thresholds=operating_points(config.training.n_test_thresholds),
         f1_threshold=class_thresholds(parameters, CLASSES),
         drop_clips_without_events=config.postprocess.drop_clips_without_events,
-        trim_to_duration=config.postprocess.trim_to_clip,
+        trim_to_clip=config.postprocess.trim_to_clip,
         check=check,
     )
 

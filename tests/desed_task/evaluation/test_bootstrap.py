@@ -152,12 +152,12 @@ def some_weights(rng: np.random.Generator, truth: GroundTruth) -> np.ndarray:
         (3, lambda rng, truth: scores_in(rng, truth, levels=None), {}),
         (4, lambda rng, truth: scores_in(rng, truth, n_named=7), WIDE),
         (5, scores_in, WIDE | {"drop_clips_without_events": True}),
-        (6, scores_in, ODD | {"trim_to_duration": True, "f1_threshold": [0.2, 0.3, 0.4, 0.5]}),
-        (7, scores_in, ODD | {"drop_clips_without_events": True, "trim_to_duration": True}),
+        (6, scores_in, ODD | {"trim_to_clip": True, "f1_threshold": [0.2, 0.3, 0.4, 0.5]}),
+        (7, scores_in, ODD | {"drop_clips_without_events": True, "trim_to_clip": True}),
         (8, boxes_in, ODD),
-        (9, boxes_in, WIDE | {"trim_to_duration": True, "drop_clips_without_events": True}),
+        (9, boxes_in, WIDE | {"trim_to_clip": True, "drop_clips_without_events": True}),
         (10, events_in, WIDE),
-        (11, events_in, ODD | {"drop_clips_without_events": True, "trim_to_duration": True}),
+        (11, events_in, ODD | {"drop_clips_without_events": True, "trim_to_clip": True}),
     ],
 )
 def test_a_resampled_set_gives_what_evaluate_gives_for_copied_clips(

@@ -126,7 +126,7 @@ def test_a_folder_that_the_test_wrote_is_a_system(files: Path) -> None:
 
 
 def test_options_reach_the_evaluation(files: Path) -> None:
-    more = ["--f1_threshold", "0.3", "--drop_clips_without_events", "--trim_to_duration"]
+    more = ["--f1_threshold", "0.3", "--drop_clips_without_events", "--trim_to_clip"]
     assert run(files, "--scores", str(files / "scores"), *more) == 0
     found = figures(files)
     assert found["f1_threshold"] == 0.3

@@ -32,8 +32,8 @@ from tests.support.paths import ROOT
     [
         (0, {}),
         (1, {"drop_clips_without_events": True}),
-        (2, {"trim_to_duration": True}),
-        (3, {"drop_clips_without_events": True, "trim_to_duration": True, "f1_threshold": 0.3}),
+        (2, {"trim_to_clip": True}),
+        (3, {"drop_clips_without_events": True, "trim_to_clip": True, "f1_threshold": 0.3}),
     ],
 )
 def test_every_figure_equals_its_library(seed: int, options: dict[str, bool]) -> None:
@@ -54,7 +54,7 @@ def test_every_figure_equals_its_library(seed: int, options: dict[str, bool]) ->
     assert all(getattr(metrics, name) > 0 for name in figures)
 
 
-@pytest.mark.parametrize("options", [{}, {"trim_to_duration": True}])
+@pytest.mark.parametrize("options", [{}, {"trim_to_clip": True}])
 def test_every_figure_of_boxes_equals_its_library(options: dict[str, bool]) -> None:
     rng = np.random.default_rng(11)
     truth = cases.random_truth(rng, 20)

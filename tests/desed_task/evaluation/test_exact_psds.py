@@ -115,7 +115,7 @@ def test_trimmed_scores_equal_sed_scores_eval_on_shorter_scores() -> None:
     kept = rocs_of(scores, truth, SCENARIOS)
     for scenario, roc in zip(SCENARIOS, cut, strict=True):
         expected = libraries.exact_psds(
-            Scores(scores, names, cases.GRID), truth, scenario, trim_to_duration=True
+            Scores(scores, names, cases.GRID), truth, scenario, trim_to_clip=True
         )
         assert roc is not None
         assert roc.psds == pytest.approx(expected, abs=1e-9)
