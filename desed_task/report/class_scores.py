@@ -135,7 +135,10 @@ def _draw_bars(axes: "Axes", bars: Sequence[Bar], number: int, n_systems: int) -
         y = line + offset
         axes.barh(y, bar.f1 or 0.0, height=0.92 * thickness, color=colour_of(number))
         axes.text((bar.f1 or 0.0) + 0.015, y, format_value(bar.f1, 2), va="center", fontsize=7)
-        counts = " / ".join(map(format_count, (bar.correct, bar.detected, bar.true)))
+        counts = " / ".join(
+            NOT_DEFINED if count is None else f"{count:.0f}"
+            for count in (bar.correct, bar.detected, bar.true)
+        )
         axes.text(PANEL_WIDTH, y, counts, ha="right", va="center", fontsize=7)
 
 

@@ -34,8 +34,8 @@ SCENARIOS = {
     "psds2": "classes must not be confused, times may be rough (10 %; cross triggers cost)",
 }
 INTRO = (
-    "The share of the true events that are found (true positive ratio) if so many false positives "
-    "per hour are accepted, weighted cross triggers included."
+    "True positive ratio (share of the true events that are found) against effective false "
+    "positives per hour (false detections, and cross triggers with their weight)."
 )
 
 
