@@ -1,31 +1,52 @@
-"""A picture of one validation clip: what was heard, what is true, what both networks say."""
+"""Picture of one validation clip: spectrogram, true events, and the output of both networks."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
 
 from desed_task.dataio.batch import Batch, ClipKind
+from desed_task.files import atomic_write
 from desed_task.labels import SOD_STATE_NAMES
 from desed_task.nnet.crnn import SEDOutput
-from desed_task.report.drawing import new_figure, to_image
+from desed_task.report.drawing import class_text, new_figure, plain, to_image
 from local.classes import CLASSES
 from local.config.load import Config
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Panel(NamedTuple):
+    """Probabilities over time `(rows, frames)`, the names of the rows, and a height in inches."""
+
+    title: str
+    probabilities: NDArray[np.float32]
+    row_names: Sequence[str]
+    height: float
+
 
 class ClipPicture:
-    """Takes the first strongly labelled clip with an event that it is offered, and draws it."""
+    """Picture of the first clip offered to it that has frame labels and an event."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
-        self._name = ""
+        self._seconds = config.data.audio_max_len
+        self._clip = ""
         self._log_mel: NDArray[np.float32] | None = None
-        self._rolls: dict[str, NDArray[np.float32]] = {}
+        self._panels: list[Panel] = []
 
-    def offer(self, batch: Batch, features: Any, outputs: dict[str, SEDOutput]) -> None:
-        """Keep a clip of the batch if none is kept yet and one has frame labels."""
+    def offer(self, batch: Batch, features: Tensor, outputs: dict[str, SEDOutput]) -> None:
+        """Take a suitable clip of the batch, unless a clip was taken before.
+
+        Args:
+            batch: clips and their frame targets.
+            features: scaled log-mel `(batch, bands, frames)`.
+            outputs: by the network's name.
+        """
         if self._log_mel is not None:
             return
         has_event = (batch.targets.amax(dim=(1, 2)) > 0).cpu()
@@ -33,17 +54,25 @@ class ClipPicture:
         if not suitable.any():
             return
         row = int(suitable.nonzero()[0])
-        self._name = batch.names[row]
+        self._clip = batch.names[row]
         self._log_mel = features[row].float().cpu().numpy()
-        self._rolls["true events"] = batch.targets[row].cpu().numpy()
+        self._panels.append(Panel("true events", batch.targets[row].cpu().numpy(), CLASSES, 1.65))
         for name, output in outputs.items():
-            self._rolls[f"{name}: scores"] = output.strong[row].float().cpu().numpy()
+            scores = output.strong[row].float().cpu().numpy()
+            self._panels.append(Panel(f"{name}: scores", scores, CLASSES, 1.65))
             if output.sod_logits is not None:
-                states = output.sod_logits[row].float().softmax(dim=-1)
-                self._rolls[f"{name}: number of sounds"] = states.T.cpu().numpy()
+                states = output.sod_logits[row].float().softmax(dim=-1).T.cpu().numpy()
+                title = f"{name}: number of sounds"
+                self._panels.append(Panel(title, states, SOD_STATE_NAMES, 0.75))
 
     def write(self, module: Any) -> None:
-        """Save the picture beside the run's logs, and hand it to TensorBoard."""
+        """Write the picture to `pictures/` in the run's folder, and to TensorBoard.
+
+        Nothing is written if no clip was suitable.
+
+        Args:
+            module: the Lightning module, for its loggers, epoch and step.
+        """
         if self._log_mel is None:
             return
         image = to_image(self._draw(self._log_mel))
@@ -55,35 +84,37 @@ class ClipPicture:
         if module.logger is not None:
             folder = Path(module.logger.log_dir) / "pictures"
             folder.mkdir(parents=True, exist_ok=True)
-            image.save(folder / f"epoch_{module.current_epoch:04d}.png")
+            with atomic_write(folder / f"epoch_{module.current_epoch:04d}.png") as partial:
+                image.save(partial, format="png")
 
-    def _draw(self, log_mel: NDArray[np.float32]) -> Any:
-        heights = [3.0, *(1.0 if "number" in name else 2.2 for name in self._rolls)]
-        figure = new_figure(1.0 + 0.75 * sum(heights), width=9)
+    def _draw(self, log_mel: NDArray[np.float32]) -> "Figure":
+        heights = [2.25, *(panel.height for panel in self._panels)]
+        figure = new_figure(1.0 + sum(heights), width=9)
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-        seconds = self._config.data.audio_max_len
-        top = axes[0].imshow(
+        spectrogram = axes[0].imshow(
             log_mel,
             origin="lower",
             aspect="auto",
             cmap="magma",
-            extent=(0, seconds, 0, len(log_mel)),
+            extent=(0, self._seconds, 0, len(log_mel)),
         )
-        axes[0].set(title=self._name, ylabel="mel band")
-        figure.colorbar(top, ax=axes[0], label="scaled log-mel", pad=0.01)
-        for axis, (name, roll) in zip(axes[1:], self._rolls.items(), strict=True):
-            labels = CLASSES if len(roll) == len(CLASSES) else SOD_STATE_NAMES
-            probabilities = axis.imshow(
-                roll,
+        axes[0].set(title=plain(self._clip, 60), ylabel="mel band")
+        figure.colorbar(spectrogram, ax=axes[0], label="scaled log-mel", pad=0.01)
+        for axis, panel in zip(axes[1:], self._panels, strict=True):
+            n_rows = len(panel.row_names)
+            image = axis.imshow(
+                panel.probabilities,
                 aspect="auto",
                 interpolation="nearest",
                 cmap="viridis",
                 vmin=0,
                 vmax=1,
-                extent=(0, seconds, len(roll) - 0.5, -0.5),
+                extent=(0, self._seconds, n_rows - 0.5, -0.5),
             )
-            axis.set_yticks(range(len(roll)), labels, fontsize=7)
-            axis.set_title(name, fontsize=9, loc="left")
-        figure.colorbar(probabilities, ax=list(axes[1:]), label="probability", pad=0.01)
+            axis.set_yticks(
+                range(n_rows), [class_text(name) for name in panel.row_names], fontsize=7
+            )
+            axis.set_title(panel.title, fontsize=9, loc="left")
+        figure.colorbar(image, ax=list(axes[1:]), label="probability", pad=0.01)
         axes[-1].set_xlabel("time in seconds")
         return figure
