@@ -1,0 +1,90 @@
+"""A long recording as overlapping windows of the network's clip length, and their average.
+
+The network reads clips of one length. A longer recording is read as windows of that length, half
+of each overlapping the next one; where windows overlap, their frame values are averaged. Windows
+start on the frame grid, so that the frames of all windows coincide.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from desed_task.frames import FrameGrid
+
+
+def window_starts(n_samples: int, grid: FrameGrid) -> list[int]:
+    """First frame of each window of a recording of `n_samples` samples at the grid's rate.
+
+    A recording that fits one window has the single start 0. Otherwise neighbours are half a window
+    apart, and the last window is the first on the frame grid that reaches the recording's end.
+    """
+    step = max(1, grid.n_frames // 2)
+    last = max(0, math.ceil((n_samples - grid.n_samples) / grid.samples_per_frame))
+    return [*range(0, last, step), last]
+
+
+def window_weights(n_frames: int) -> NDArray[np.float64]:
+    """Weight of each frame of a window in the average, `(n_frames,)`: a triangle, never 0.
+
+    At a window's edge the network has context on one side only.
+    """
+    return np.minimum(np.arange(1, n_frames + 1), np.arange(n_frames, 0, -1)).astype(np.float64)
+
+
+class WindowAverage:
+    """Frame values of one recording from the values of its windows, in constant memory.
+
+    Where one window alone covers a frame, its value is returned to the bit.
+
+    Args:
+        n_frames: frames of a window.
+    """
+
+    def __init__(self, n_frames: int) -> None:
+        self._weights = window_weights(n_frames)
+        self._start = 0  # frame of the recording at which the buffers begin
+        self._mean: NDArray[Any] | None = None  # (rows, frames), not yet returned
+        self._total = np.zeros(n_frames)  # weights that are already in the mean
+
+    def add(self, start: int, values: NDArray[Any]) -> NDArray[np.floating]:
+        """Include a window; return the frames `(rows, frames)` that no later window changes.
+
+        Args:
+            start: its first frame; not below that of the window before it.
+            values: `(rows, n_frames)`.
+        """
+        if self._mean is None:
+            self._mean = np.zeros_like(values)
+        n_frames = values.shape[1]
+        done = min(start - self._start, n_frames)
+        if done < 0:
+            raise ValueError(f"window start {start}: expected at least {self._start}")
+        finished = self._mean[:, :done]
+        self._mean = np.pad(self._mean[:, done:], ((0, 0), (0, done)))
+        self._total = np.pad(self._total[done:], (0, done))
+        self._start = start
+        self._total = self._total + self._weights
+        # The running mean keeps the first value of a frame exactly: its share is 1.
+        share = (self._weights / self._total).astype(values.dtype)
+        self._mean = np.where(share == 1, values, self._mean + share * (values - self._mean))
+        return finished
+
+    def finish(self) -> NDArray[Any]:
+        """Return the frames of the last window, `(rows, n_frames)`; no window may follow."""
+        if self._mean is None:
+            raise ValueError("a recording has at least one window")
+        return self._mean
+
+
+def average_windows(starts: list[int], values: list[NDArray[Any]]) -> NDArray[np.floating]:
+    """Frame values of a recording, `(rows, frames)`, from those of its windows.
+
+    Args:
+        starts: first frame of each window, ascending from 0, without a gap between windows.
+        values: `(rows, n_frames)` of each window.
+    """
+    average = WindowAverage(values[0].shape[1])
+    parts = [average.add(start, window) for start, window in zip(starts, values, strict=True)]
+    return np.concatenate([*parts, average.finish()], axis=1)
