@@ -162,7 +162,10 @@ def test_a_difference_from_the_libraries_is_status_1(
         (["--system=a=nowhere"], "nowhere: no such file or folder"),
         (["--system=a=empty"], "empty: no .tsv"),
         (["--scores", "scores", "--classes", "Cat,Cat"], "--classes Cat,Cat"),
-        (["--scores", "scores", "--classes", "Cat,Dog"], "class 'Dishes' is unknown"),
+        (
+            ["--scores", "scores", "--classes", "Cat,Dog"],
+            "unknown class: expected one of Cat, Dog, got ",
+        ),
         (["--scores", "scores", "--audio", "nowhere"], "--audio nowhere: no such folder"),
         (["--scores", "empty"], "empty: no score file"),
         (["--operating_points", "empty"], "empty"),
