@@ -9,63 +9,115 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from desed_task.errors import run_cli
+from desed_task.errors import USAGE_ERROR, InputError, run_cli
 
 if TYPE_CHECKING:
     from local.config.load import Config
     from local.run.machine import Machine
 
-CONF_FILE = Path("confs/sed.yaml")
-NEWEST = "last"
+# Imports that take seconds follow inside functions: --help and a mistyped option need none.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train and test, or only test, as the command line says; returns the exit status."""
+    with one_error_per_node():
+        args = parse_args(argv)
+        from desed_task import process_group
+        from local.lightning_internals import silence_lightning
+        from local.run import experiment, launch
+        from local.run.callbacks import end_at_once
+        from local.run.machine import Machine, choose_gpus
+        from local.run.memory import keep_freed_memory
+
+        machine = Machine(choose_gpus(args.gpus), args.fast_dev_run)
+        launch.check_ranks(machine.gpus)
+
+    if machine.gpus > 1 and launch.launched_ranks() is None:
+        read_experiment(args, machine)  # finds a mistake before processes start
+        return launch.start_processes(machine.gpus)
+
+    signal.signal(signal.SIGTERM, end_at_once)
+    silence_lightning()
+    if machine.gpus == 0:
+        keep_freed_memory()
+
+    with launch.joined_process_group(machine.gpus):
+        config, checkpoint = process_group.from_first_rank(lambda: read_experiment(args, machine))
+        run = process_group.from_first_rank(lambda: run_folder(args, checkpoint))
+        if checkpoint is not None and args.test_from_checkpoint:
+            results = experiment.test(config, machine, run, checkpoint, check=args.check)
+        else:
+            results = experiment.fit(config, machine, run, checkpoint, check=args.check)
+
+    if results is None:  # process 0 has it
+        return 0
+    print(f"\n{results.metrics_file}")
+    if results.differences:
+        print(*results.differences, sep="\n", file=sys.stderr)
+    return int(bool(results.differences))
+
+
+@contextlib.contextmanager
+def one_error_per_node() -> Iterator[None]:
+    """Silence all but the first process of a node, in checks that each process makes alone."""
+    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
+        yield
+        return
+    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+        try:
+            yield
+        except InputError:
+            sys.exit(USAGE_ERROR)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--conf_file",
         type=Path,
-        help=f"experiment, ours or the published YAML (default: {CONF_FILE}, or, with a "
+        help="experiment, ours or the published YAML (default: confs/sed.yaml, or, with a "
         "checkpoint, the one stored in it)",
     )
     parser.add_argument(
         "--log_dir",
         type=Path,
         default=Path("./exp/cross_task_training"),
-        help="runs are made under it as version_0, version_1, … (default: %(default)s)",
+        help="folder in which runs create their folders version_0, version_1, … "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--resume_from_checkpoint",
         type=Path,
         metavar="P",
-        help="go on training from a checkpoint of ours, in its own run's folder; 'last': from "
+        help="go on training from one of our checkpoints, in the folder of its run; 'last': from "
         "last.ckpt of the newest run under --log_dir",
     )
     parser.add_argument(
         "--test_from_checkpoint",
         type=Path,
         metavar="P",
-        help="test a checkpoint, ours or the published one; with --conf_file all but the network "
-        "and its features is taken from that file",
+        help="test a checkpoint, ours or the published one; with --conf_file everything but the "
+        "network and its features is taken from that file",
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="compute the test's figures with psds_eval, sed_scores_eval and sed_eval too, write "
-        "them beside ours, and end with status 1 where one differs by more than 1e-9",
+        help="also compute the test's metrics with psds_eval, sed_scores_eval and sed_eval, write "
+        "them beside ours, and exit with status 1 where one differs by more than 1e-9",
     )
     parser.add_argument(
         "--gpus",
         type=int,
         default=1,
         metavar="N",
-        help="GPUs of each machine, 0: the CPU (default: %(default)s); more than one need "
+        help="GPUs of each node, 0: the CPU (default: %(default)s); more than one need "
         "--set training.backend=ddp",
     )
     parser.add_argument(
@@ -83,42 +135,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     if args.resume_from_checkpoint and args.test_from_checkpoint:
-        parser.error("--resume_from_checkpoint and --test_from_checkpoint exclude each other")
+        parser.error("expected --resume_from_checkpoint or --test_from_checkpoint, got both")
     if args.resume_from_checkpoint and args.fast_dev_run:
-        parser.error("--fast_dev_run starts anew: without --resume_from_checkpoint")
+        parser.error("--fast_dev_run: expected a new run, got --resume_from_checkpoint")
     if args.gpus < 0:
-        parser.error(f"--gpus {args.gpus}: a number of GPUs, or 0 for the CPU")
+        parser.error(f"--gpus: expected a number of GPUs, or 0 for the CPU, got {args.gpus}")
     return args
 
 
-def silent_unless_first() -> contextlib.ExitStack:
-    """Around what all processes of torchrun or `srun` would print: one of a machine does."""
-    silence = contextlib.ExitStack()
-    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) != "0":
-        silence.enter_context(contextlib.redirect_stdout(None))
-        silence.enter_context(contextlib.redirect_stderr(None))
-    return silence
-
-
-class Plan(NamedTuple):
-    """What is to be done: an experiment, from which checkpoint on, in which folder."""
-
-    config: "Config"
-    checkpoint: Path | None
-    run: Path
-
-
-def make_plan(args: argparse.Namespace, machine: "Machine") -> Plan:
-    """Read the configuration, check it, and make or find the run's folder."""
+def read_experiment(args: argparse.Namespace, machine: "Machine") -> "tuple[Config, Path | None]":
+    """Checked configuration, and the checkpoint to resume from or to test."""
     from local.config.load import load_config, override_config
-    from local.run import folders
     from local.run.checkpoints import checkpoint_config, read_checkpoint, test_config
+    from local.run.folders import newest_checkpoint
 
     checkpoint: Path | None = args.test_from_checkpoint or args.resume_from_checkpoint
-    if checkpoint == Path(NEWEST):
-        checkpoint = folders.newest_checkpoint(args.log_dir)
+    if checkpoint == Path("last"):
+        checkpoint = newest_checkpoint(args.log_dir)
     if checkpoint is None:
-        config = load_config(args.conf_file or CONF_FILE, args.overrides)
+        config = load_config(args.conf_file or Path("confs/sed.yaml"), args.overrides)
     else:
         chosen = load_config(args.conf_file) if args.conf_file else None
         content = read_checkpoint(checkpoint)
@@ -128,41 +163,17 @@ def make_plan(args: argparse.Namespace, machine: "Machine") -> Plan:
             config = chosen or checkpoint_config(content, str(checkpoint))
         config = override_config(config, args.overrides)
     machine.check(config, trains=args.test_from_checkpoint is None)
-    run = None
+    return config, checkpoint
+
+
+def run_folder(args: argparse.Namespace, checkpoint: Path | None) -> Path:
+    """Folder of the resumed run, or a new one."""
+    from local.run import folders
+
+    resumed = None
     if checkpoint is not None and not args.test_from_checkpoint:
-        run = folders.run_folder_of(checkpoint)
-    return Plan(config, checkpoint, run or folders.new_run_folder(args.log_dir))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Configuration -> data -> fit or test, in one process or several."""
-    with silent_unless_first():
-        args = parse_args(argv)
-    from desed_task import process_group
-    from local.run import experiment, processes
-    from local.run.callbacks import end_at_once
-    from local.run.machine import Machine, choose_gpus
-    from local.run.memory import keep_freed_memory
-
-    signal.signal(signal.SIGTERM, end_at_once)
-    experiment.quiet_lightning()
-    with processes.said_once():
-        machine = Machine(choose_gpus(args.gpus), args.fast_dev_run)
-    if machine.gpus == 0:
-        keep_freed_memory()
-    with processes.together(machine.gpus):
-        config, checkpoint, run = process_group.first_rank(lambda: make_plan(args, machine))
-        tested = args.test_from_checkpoint
-        if tested:
-            done = experiment.test(config, machine, run, tested, check=args.check)
-        else:
-            done = experiment.fit(config, machine, run, checkpoint, check=args.check)
-    if done is None:  # process 0 tells
-        return 0
-    print(f"\n{done.metrics_file}")
-    if done.differences:
-        print(*done.differences, sep="\n", file=sys.stderr)
-    return int(bool(done.differences))
+        resumed = folders.run_folder_of(checkpoint)
+    return resumed or folders.new_run_folder(args.log_dir)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from pytorch_lightning.callbacks import Callback
 from desed_task.dataio.batch import Batch
 from local.config.load import Config
 from local.data import DesedDataModule
-from local.run.experiment import LOG_INTERVAL, MISSING_FILE, Machine, make_trainer, quiet_lightning
+from local.lightning_internals import silence_lightning
+from local.run.experiment import LOG_INTERVAL, MISSING_FILE, Machine, make_trainer
 from local.run.memory import keep_freed_memory
 from local.sed_trainer import CrossTaskSED
 
@@ -132,7 +133,7 @@ def prepare(
         callbacks: beside the recipe's own.
         module: the class of the module.
     """
-    quiet_lightning()
+    silence_lightning()
     if device.type == "cpu":
         keep_freed_memory()
     trainer = make_trainer(config, Machine(gpus=int(device.type == "cuda"), fast=False), run)

@@ -1,9 +1,11 @@
-"""What the processes of a run tell each other; in a single process nothing happens.
+"""Communication between the processes of a run; without effect in a single process.
 
-`local.run.processes` brings them together. Everything here goes over the CPU, so that no GPU is
-waited for, and must be called by all processes equally often and in the same order.
+`local.run.launch` starts and joins the processes. Every function that communicates does so over the
+CPU, so that it waits for no GPU, and must be called by all processes equally often and in the same
+order.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,13 +13,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from desed_task.errors import InputError
+from desed_task.errors import USAGE_ERROR, InputError
 
 T = TypeVar("T")
 
 
-class Place(NamedTuple):
-    """Which process this is: `rank` of `ranks`, and `local_rank` of `local_ranks` on its node."""
+class Ranks(NamedTuple):
+    """Position of a process: `rank` of `ranks` processes, `local_rank` of those on its node."""
 
     rank: int
     ranks: int
@@ -26,23 +28,23 @@ class Place(NamedTuple):
 
     @property
     def nodes(self) -> int:
-        """Machines that take part, with equally many processes each."""
+        """Number of nodes; each has equally many processes."""
         return self.ranks // self.local_ranks
 
 
-_ALONE = Place(0, 1, 0, 1)
-_place = _ALONE
+_SINGLE = Ranks(0, 1, 0, 1)
+_own = _SINGLE
 _control: dist.ProcessGroup | None = None
 
 
-def enter(place: Place, control: dist.ProcessGroup) -> None:
-    """Be one of several processes from now on, which talk over the group `control` (gloo)."""
-    global _place, _control
-    _place, _control = place, control
+def join(own: Ranks, control: dist.ProcessGroup) -> None:
+    """Let this process communicate as one of several, over the gloo group `control`."""
+    global _own, _control
+    _own, _control = own, control
 
 
-def part() -> None:
-    """Take leave of the other processes: nothing more is said. Each keeps its rank."""
+def leave() -> None:
+    """Wait for the other processes, then end all communication. Each keeps its rank."""
     global _control
     if _control is not None:
         dist.barrier(group=_control)
@@ -50,30 +52,31 @@ def part() -> None:
         _control = None
 
 
-def place() -> Place:
-    """Which process this is; the only one where no others were joined."""
-    return _place
+def own_ranks() -> Ranks:
+    """Position of this process."""
+    return _own
 
 
-def joined() -> bool:
-    """Whether this process was started as one of a group (which may be of one)."""
-    return _place is not _ALONE
+def is_joined() -> bool:
+    """Whether this process is a member of a process group (which may have one member)."""
+    return _own is not _SINGLE
 
 
 def rank() -> int:
-    """The number of this process, from 0. Process 0 writes, prints and decides."""
-    return _place.rank
+    """Number of this process, from 0. Process 0 writes, prints and decides."""
+    return _own.rank
 
 
 def ranks() -> int:
-    """How many processes take part."""
-    return _place.ranks
+    """Number of processes."""
+    return _own.ranks
 
 
-def first_rank(function: Callable[[], T]) -> T:
-    """What the function returns in process 0, which alone calls it; there in all processes.
+def from_first_rank(function: Callable[[], T]) -> T:
+    """Result of a function that process 0 alone calls, in all processes.
 
-    Raises InputError in all processes where it is raised in process 0.
+    Where it raises InputError, process 0 raises it and the others exit with a usage error's status,
+    so that there is one message.
     """
     if ranks() == 1:
         return function()
@@ -85,30 +88,42 @@ def first_rank(function: Callable[[], T]) -> T:
             outcome[1] = str(error)
     dist.broadcast_object_list(outcome, src=0, group=_control)
     if outcome[1] is not None:
+        if rank() > 0:
+            sys.exit(USAGE_ERROR)
         raise InputError(outcome[1])
     return outcome[0]
 
 
+def first_rank_first(function: Callable[[], T]) -> T:
+    """Result of a function that every process calls, process 0 before the others.
+
+    A mistake that all would find is reported once, as by `from_first_rank`.
+    """
+    own: list[T] = []
+    from_first_rank(lambda: own.append(function()))
+    return own[0] if own else function()
+
+
 def gather(value: T) -> list[T]:
-    """The value of every process, by rank, in process 0; an empty list in the others."""
+    """Values of all processes, by rank, in process 0; an empty list in the others."""
     if ranks() == 1:
         return [value]
-    found: list[Any] | None = [None] * ranks() if rank() == 0 else None
-    dist.gather_object(value, found, dst=0, group=_control)
-    return found or []
+    values: list[Any] | None = [None] * ranks() if rank() == 0 else None
+    dist.gather_object(value, values, dst=0, group=_control)
+    return values or []
 
 
 def gather_all(value: T) -> list[T]:
-    """The value of every process, by rank, in all of them."""
+    """Values of all processes, by rank, in each of them."""
     if ranks() == 1:
         return [value]
-    found: list[Any] = [None] * ranks()
-    dist.all_gather_object(found, value, group=_control)
-    return found
+    values: list[Any] = [None] * ranks()
+    dist.all_gather_object(values, value, group=_control)
+    return values
 
 
 def largest(number: int) -> int:
-    """The largest of the processes' numbers."""
+    """Largest of the processes' numbers."""
     if ranks() == 1:
         return number
     tensor = torch.tensor(number)
@@ -117,12 +132,12 @@ def largest(number: int) -> int:
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether any process says so."""
+    """Whether the flag is true in any process."""
     return bool(largest(int(flag)))
 
 
 def summed(tensor: Tensor) -> Tensor:
-    """Sum over the processes of a tensor of one shape; bit-equal in all."""
+    """Sum over the processes of a tensor that has one shape in all; bit-equal in all."""
     if ranks() == 1:
         return tensor
     total = tensor.detach().cpu().clone()
@@ -133,7 +148,7 @@ def summed(tensor: Tensor) -> Tensor:
 def averages(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Mean over the processes of each tensor; bit-equal in all.
 
-    Tensors that are equal already keep their values to the last bit.
+    Tensors that are equal in all processes keep their values to the last bit.
     """
     if ranks() == 1 or not tensors:
         return list(tensors)
@@ -146,6 +161,6 @@ def averages(tensors: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
-def share(number: int) -> range:
-    """Which of a set's clips this process validates or tests: every `ranks`-th."""
+def own_share(number: int) -> range:
+    """Indices of the clips, of `number`, that this process evaluates: every `ranks`-th."""
     return range(rank(), number, ranks())

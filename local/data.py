@@ -1,6 +1,7 @@
 """The recipe's training, validation and test data as a Lightning data module."""
 
 import logging
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +35,11 @@ from desed_task.labels import Event
 from local.audio_sets import VALIDATION, AudioSet, prepare_sets, test_sets, training_sets
 from local.classes import CLASSES
 from local.config.load import Config
-from local.run.callbacks import outlive_sigterm
+from local.lightning_internals import training_position
 
 logger = logging.getLogger(__name__)
+
+LOADERS_GRACE = 60  # seconds
 
 
 @dataclass(frozen=True)
@@ -160,8 +163,7 @@ class DesedDataModule(pl.LightningDataModule):
         """The epoch and the batches of it that training is through with."""
         if self.trainer is None:
             return 0, 0
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        return self.trainer.current_epoch, done
+        return training_position(self.trainer)
 
     def val_dataloader(self) -> list[DataLoader[Clip]]:
         """One loader of the weak validation clips, one of the synthetic ones."""
@@ -259,7 +261,7 @@ class DesedDataModule(pl.LightningDataModule):
         size = self.config.training.batch_size_val
         own: Dataset[Clip] = clips
         if process_group.ranks() > 1:
-            own = Subset(clips, process_group.share(len(clips)))
+            own = Subset(clips, process_group.own_share(len(clips)))
         return DataLoader(own, batch_size=size, **self._loading(persistent))
 
     def _loading(self, persistent: bool) -> dict[str, Any]:
@@ -303,3 +305,11 @@ class EpochLoader(DataLoader[Clip]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         self.mixture.set_epoch(*self.position())
         yield from super().__iter__()
+
+
+def outlive_sigterm(worker: int) -> None:
+    """Let a loading process go on for a while after SIGTERM.
+
+    A signal to all processes of a job must not take the data from a step that is being completed.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LOADERS_GRACE))

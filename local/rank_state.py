@@ -1,10 +1,11 @@
-"""What differs between the processes of a run: drawn numbers, and statistics of batch norm.
+"""State that each process of a run has for itself: random generators and batch-norm statistics.
 
-Each process draws its own augmentations and dropout, and, without `training.sync_batchnorm`,
-normalises its own batches. A checkpoint holds the running statistics' mean, to test with, and what
-each process had, to go on with.
+Each process draws its own augmentations and dropout masks and, without `training.sync_batchnorm`,
+normalises its own batches. A checkpoint holds the mean of the running statistics, to test with, and
+the state of each process, to resume with.
 """
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,19 +14,73 @@ import torch
 from torch import Tensor, nn
 
 from desed_task import process_group
-from local.random_state import random_state, restore_random_state, seed_everything
 
+# Keys of a checkpoint: one state per process, where there are several; process 0's generators.
 RANKS, RANDOM_STATE = "ranks", "random_state"
-STATE_KEYS = (RANKS, RANDOM_STATE)  # of a checkpoint
+STATE_KEYS = (RANKS, RANDOM_STATE)
+
+# ---- random generators -----------------------------------------------------------------------
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and PyTorch.
+
+    Lightning's function of this name also writes the seed into the environment, from where it seeds
+    a second time under DDP.
+    """
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the global one
+    torch.manual_seed(seed)
+
+
+def seed_process(seed: int, step: int, generator: torch.Generator) -> None:
+    """Seed the global generators and the given one: differently in each process and step."""
+    words = np.random.SeedSequence([seed, process_group.rank(), step]).generate_state(1)
+    seed_everything(int(words[0]))
+    generator.manual_seed(int(words[0]))
+
+
+def random_state(generator: torch.Generator) -> dict[str, Any]:
+    """State of the global generators and of the given one.
+
+    Lists, numbers and tensors only: such a checkpoint is loaded without running code.
+    """
+    version, internal, gauss = random.getstate()
+    numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 - the global one
+    numpy_state["state"]["key"] = numpy_state["state"]["key"].tolist()
+    return {
+        "python": [version, list(internal), gauss],
+        "numpy": numpy_state,
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all(),
+        "augment": generator.get_state(),
+    }
+
+
+def restore_random_state(state: Mapping[str, Any], generator: torch.Generator) -> None:
+    """Restore what `random_state` returned (of the GPUs: as many as there are now)."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    numpy_state = dict(state["numpy"])
+    key = np.array(numpy_state["state"]["key"], dtype=np.uint32)
+    numpy_state["state"] = dict(numpy_state["state"]) | {"key": key}
+    np.random.set_state(numpy_state)  # noqa: NPY002 - the global one
+    torch.set_rng_state(state["torch"].cpu())
+    available = torch.cuda.device_count()
+    torch.cuda.set_rng_state_all([tensor.cpu() for tensor in state["cuda"][:available]])
+    generator.set_state(state["augment"].cpu())
+
+
+# ---- batch-norm statistics -------------------------------------------------------------------
 
 
 def running_statistics(networks: nn.Module) -> dict[str, Tensor]:
-    """The networks' batch-norm statistics, by name."""
+    """Running means and variances of the networks' batch norm, by name."""
     return {name: buffer for name, buffer in networks.named_buffers() if buffer.is_floating_point()}
 
 
 def average_statistics(networks: nn.Module) -> None:
-    """Give all processes the mean of their running statistics."""
+    """Set the running statistics of all processes to their mean."""
     if process_group.ranks() == 1:
         return
     own = list(running_statistics(networks).values())
@@ -33,50 +88,46 @@ def average_statistics(networks: nn.Module) -> None:
         buffer.copy_(mean)
 
 
+# ---- checkpoints -----------------------------------------------------------------------------
+
+
 def add_rank_states(
     checkpoint: dict[str, Any], networks: nn.Module, prefix: str, generator: torch.Generator
 ) -> None:
-    """Add the state of all processes to a checkpoint; its weights get the mean statistics.
+    """Add the state of all processes to a checkpoint, and the mean statistics to its weights.
 
     Args:
         checkpoint: Lightning's, with `state_dict`.
-        networks: the networks, which stay as they are.
+        networks: the networks; not changed.
         prefix: of their names in the `state_dict`.
         generator: what this process draws its augmentations from.
     """
-    drawn = random_state(generator)
-    checkpoint[RANDOM_STATE] = drawn
+    generators = random_state(generator)
+    checkpoint[RANDOM_STATE] = generators
     if process_group.ranks() == 1:
         return
     own = running_statistics(networks)
     kept = {name: buffer.detach().cpu().clone() for name, buffer in own.items()}
-    checkpoint[RANKS] = process_group.gather_all({RANDOM_STATE: drawn, "statistics": kept})
+    checkpoint[RANKS] = process_group.gather_all({RANDOM_STATE: generators, "statistics": kept})
     for name, mean in zip(own, process_group.averages(list(own.values())), strict=True):
         checkpoint["state_dict"][prefix + name] = mean
 
 
 def number_of_ranks(checkpoint: Mapping[str, Any]) -> int:
-    """How many processes trained what a checkpoint holds."""
+    """Number of processes that trained a checkpoint."""
     return len(checkpoint.get(RANKS, [None]))
 
 
 def own_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What this process goes on from; None: as many processes as now did not train it."""
-    alone = {RANDOM_STATE: checkpoint[RANDOM_STATE], "statistics": {}}
-    states: list[dict[str, Any]] = checkpoint.get(RANKS, [alone])
+    """State of this process in a checkpoint; None where another number of processes trained it."""
+    single = {RANDOM_STATE: checkpoint[RANDOM_STATE], "statistics": {}}
+    states: list[dict[str, Any]] = checkpoint.get(RANKS, [single])
     return states[process_group.rank()] if len(states) == process_group.ranks() else None
 
 
 def restore_rank(state: Mapping[str, Any], networks: nn.Module, generator: torch.Generator) -> None:
-    """Go on with the numbers and the statistics of a checkpoint's `own_state`."""
+    """Restore the generators and the statistics of a checkpoint's `own_state`."""
     restore_random_state(state[RANDOM_STATE], generator)
     own = running_statistics(networks)
     for name, kept in state["statistics"].items():
         own[name].copy_(kept)
-
-
-def draw_anew(seed: int, step: int, generator: torch.Generator) -> None:
-    """Draw numbers of this process's own, others in every process and after every step."""
-    words = np.random.SeedSequence([seed, process_group.rank(), step]).generate_state(1)
-    seed_everything(int(words[0]))
-    generator.manual_seed(int(words[0]))

@@ -1,9 +1,11 @@
-"""The LightningModule: student and teacher go through the same code, step by step.
+"""Training, validation and test of student and teacher, as Lightning's hooks.
 
-Orchestration only; what happens in a step is in `desed_task.augment`, `local.objective` and
-`desed_task.ema`, what is measured in `local.results.validation` and
-`local.results.predictions`.
-Source: docs/recipe.md, "One training step".
+This module only says what happens when; what happens is in `desed_task.augment`,
+`local.objective` and `desed_task.ema` (a step), `local.results.validation` and
+`local.results.predictions` (metrics). Source: docs/recipe.md, "One training step".
+
+Shapes: B clips of a batch; R rows after augmentation, R = 3·B with both mixup and an augmentation;
+C classes, T frames of the network, F mel bands, T' frames of the spectrogram.
 """
 
 from typing import Any, cast
@@ -23,14 +25,15 @@ from local.build import build_augment_settings, build_log_mel, build_network, bu
 from local.classes import CLASSES
 from local.config.load import Config
 from local.cross_task import counted_classes
+from local.lightning_internals import loss_scale
 from local.objective import Objective, sod_labels
 from local.rank_state import (
     STATE_KEYS,
     add_rank_states,
     average_statistics,
-    draw_anew,
     own_state,
     restore_rank,
+    seed_process,
 )
 from local.results.pictures import ClipPicture
 from local.results.predictions import SetPredictions
@@ -46,10 +49,15 @@ class CrossTaskSED(pl.LightningModule):
         config: the experiment.
         steps_per_epoch: optimiser steps of an epoch, for the length of the warm-up.
 
-    `networks` holds `student` and, with `training.mean_teacher`, `teacher`.
+    Attributes:
+        networks: `student` and, with `training.mean_teacher`, `teacher`.
+        counted: `(C,)`, whether the SOD task counts a class.
+        loss: total loss of the latest step, detached, on its device.
+        test_predictions: by number of the test set and name of the network.
     """
 
     counted: Tensor
+    loss: Tensor
 
     def __init__(self, config: Config, steps_per_epoch: int = 1) -> None:
         super().__init__()
@@ -65,25 +73,18 @@ class CrossTaskSED(pl.LightningModule):
         counted = counted_classes(CLASSES, config.cross_task.excluded_classes)
         self.register_buffer("counted", counted, persistent=False)
         seed = config.training.seed + process_group.rank()
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)  # of mixup and augmentations
         self._resumed: dict[str, Any] | None = None
         self._validation: dict[str, ValidationPredictions] = {}
         self._picture: ClipPicture | None = None
         self.test_predictions: dict[int, dict[str, SetPredictions]] = {}
 
-    # ---- shared ------------------------------------------------------------------------------
-
     def features(self, audio: Tensor, mel_gain: Tensor | None = None) -> Tensor:
-        """Audio `(batch, samples)` -> scaled log-mel `(batch, bands, frames)`, float32."""
+        """Audio `(clips, samples)` -> scaled log-mel `(clips, F, T')`, float32."""
         with torch.no_grad():
             return self.scaler(self.log_mel(audio, mel_gain))
 
-    @property
-    def objective(self) -> Objective:
-        """The weighted loss terms, with their constants on this module's device."""
-        return Objective(self.config, self.counted)
-
-    # ---- training ----------------------------------------------------------------------------
+    # ---- before training -------------------------------------------------------------------
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam; the learning rate of step n is scaled by the warm-up factor r(n)."""
@@ -103,20 +104,24 @@ class CrossTaskSED(pl.LightningModule):
 
     @property
     def _fuses_optimizer(self) -> bool:
-        """Whether Adam is one kernel on a GPU, which unscales fp16 gradients as well.
+        """Whether Adam is one kernel on a GPU, which also unscales fp16 gradients.
 
-        Gradients that are clipped must be unscaled before.
+        Clipping needs gradients that are unscaled before.
         """
         return self.device.type == "cuda" and not self.config.training.gradient_clip
 
+    def _ramp(self, step: int) -> float:
+        """Warm-up factor r(n) of learning rate and consistency weight in step n = 1, 2, …."""
+        return warmup_factor(step, self.ramp_length, self.config.training.warmup_exponent)
+
     def on_fit_start(self) -> None:
-        """Compile what is to be compiled, once the networks are on their device."""
+        """Compile the networks, where configured, once they are on their device."""
         if self.config.training.compile:
             for network in self.networks.values():
                 cast(CRNN, network).compile_convolutions()
 
     def on_train_start(self) -> None:
-        """Bind the teacher to the student's weights on their device; go on with drawn numbers."""
+        """Bind the teacher to the student's weights on their device; restore random generators."""
         if "teacher" in self.networks:
             self.mean_teacher = MeanTeacher(
                 self.networks["student"],
@@ -128,13 +133,16 @@ class CrossTaskSED(pl.LightningModule):
             if state is not None:
                 restore_rank(state, self.networks, self.generator)
             else:
-                draw_anew(self.config.training.seed, self.global_step, self.generator)
+                seed_process(self.config.training.seed, self.global_step, self.generator)
             self._resumed = None
 
+    # ---- a training step -------------------------------------------------------------------
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step on originals and distorted copies; returns the total loss."""
-        distorted = distort(batch, self._augment_context())
-        features = self.features(distorted.audio, distorted.mel_gain)
+        """Total loss of one step on B original clips and their distorted copies."""
+        distorted = distort(batch, self._augment_context())  # audio (R, samples)
+        features = self.features(distorted.audio, distorted.mel_gain)  # (R, F, T')
+        # strong (R, C, T), weak (R, C), sod_logits (R, T, 3)
         student: SEDOutput = self.networks["student"](features)
         teacher: SEDOutput | None = None
         if "teacher" in self.networks:
@@ -142,38 +150,13 @@ class CrossTaskSED(pl.LightningModule):
                 teacher = self.networks["teacher"](features)
         consistency_weight = self.config.training.const_max * self._ramp(self.global_step + 1)
         with torch.autocast(features.device.type, enabled=False):
-            terms = self.objective.terms(student, teacher, distorted)
+            terms = self.objective.terms(student, teacher, distorted)  # scalars by name
             loss = self.objective.total(terms, consistency_weight)
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(distorted.audio))
+        # Not on Lightning's progress bar, which would make a GPU wait for the value in each step.
+        self.loss = loss.detach()
         if self._logs_this_step:
             self._log_step(terms, consistency_weight, student, teacher, distorted)
         return loss
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """After optimiser step n the teacher takes its share of the student."""
-        super().optimizer_step(*args, **kwargs)
-        if self.mean_teacher is not None:
-            # Lightning counts the step after this hook.
-            self.mean_teacher.update(self.global_step + 1)
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the norm of all gradients together (unscaled, before clipping)."""
-        if not self._logs_this_step:
-            return
-        gradients = [p.grad for p in self.networks["student"].parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if scaler is not None and self._fuses_optimizer:
-            norm = norm / scaler.get_scale()
-        self.log("train/gradient_norm", norm)
-
-    @property
-    def _logs_this_step(self) -> bool:
-        """Whether the loggers take this step's figures; making them may wait for the GPU."""
-        return (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0
-
-    def _ramp(self, step: int) -> float:
-        return warmup_factor(step, self.ramp_length, self.config.training.warmup_exponent)
 
     def _augment_context(self) -> AugmentContext:
         return AugmentContext(
@@ -184,6 +167,33 @@ class CrossTaskSED(pl.LightningModule):
             generator=self.generator,
         )
 
+    @property
+    def objective(self) -> Objective:
+        """Weighted loss terms, with their constants on this module's device."""
+        return Objective(self.config, self.counted)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the norm of all gradients together (unscaled, before clipping)."""
+        if not self._logs_this_step:
+            return
+        gradients = [p.grad for p in self.networks["student"].parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self._fuses_optimizer:
+            norm = norm / loss_scale(self.trainer)
+        self.log("train/gradient_norm", norm)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """After optimiser step n the teacher takes its share of the student."""
+        super().optimizer_step(*args, **kwargs)
+        if self.mean_teacher is not None:
+            # Lightning counts the step after this hook.
+            self.mean_teacher.update(self.global_step + 1)
+
+    @property
+    def _logs_this_step(self) -> bool:
+        """Whether the loggers write this step's values; computing them may wait for the GPU."""
+        return (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0
+
     def _log_step(
         self,
         terms: dict[str, Tensor],
@@ -192,35 +202,46 @@ class CrossTaskSED(pl.LightningModule):
         teacher: SEDOutput | None,
         distorted: DistortedBatch,
     ) -> None:
-        figures: dict[str, Any] = {f"train/{name}": t.detach() for name, t in terms.items()}
-        figures["train/consistency_weight"] = consistency_weight
-        figures["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        values: dict[str, Any] = {f"train/{name}": t.detach() for name, t in terms.items()}
+        values["train/loss"] = self.loss
+        values["train/consistency_weight"] = consistency_weight
+        values["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         synthetic = distorted.rows(ClipKind.SYNTHETIC)
         if student.sod_logits is not None and len(synthetic):
-            states = student.sod_logits[synthetic].argmax(dim=-1)
+            states = student.sod_logits[synthetic].argmax(dim=-1)  # (synthetic rows, T)
             labels = sod_labels(distorted.targets[synthetic], self.counted)
-            figures["train/sod_accuracy"] = (states == labels).float().mean()
-        agreement = self.objective.selected(teacher) if teacher is not None else None
+            values["train/sod_accuracy"] = (states == labels).float().mean()
+        agreement = self.objective.selected(teacher) if teacher is not None else None  # (R, T)
         if agreement is not None:
-            figures["train/teacher_agreement"] = agreement.float().mean()
-        self.log_dict(figures, batch_size=len(distorted.audio))
+            values["train/teacher_agreement"] = agreement.float().mean()
+        self.log_dict(values, batch_size=len(distorted.audio))
 
-    # ---- validation --------------------------------------------------------------------------
+    # ---- validation ------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
         """Begin with empty predictions, and the same networks in all processes."""
         average_statistics(self.networks)
         self._validation = {
-            name: ValidationPredictions(self.config, self.datamodule.validation_truth)
+            name: ValidationPredictions(self.config, self._datamodule.validation_truth)
             for name in self.networks
         }
-        interval = self.config.training.picture_interval
-        due = interval > 0 and self.current_epoch // self._validation_interval % interval == 0
-        self._picture = ClipPicture(self.config) if due and process_group.rank() == 0 else None
+        draws = process_group.rank() == 0 and self._draws_picture
+        self._picture = ClipPicture(self.config) if draws else None
+
+    @property
+    def _draws_picture(self) -> bool:
+        """Whether this is one of every `training.picture_interval` validations."""
+        training = self.config.training
+        validation = self.current_epoch // training.validation_interval
+        return training.picture_interval > 0 and validation % training.picture_interval == 0
+
+    @property
+    def _datamodule(self) -> Any:
+        return cast(Any, self.trainer).datamodule
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Collect the predictions of student and teacher, in evaluation mode."""
-        features = self.features(batch.audio)
+        """Collect the predictions of student and teacher."""
+        features = self.features(batch.audio)  # (B, F, T')
         outputs: dict[str, SEDOutput] = {}
         for name, network in self.networks.items():
             outputs[name] = network(features, with_sod=self._picture is not None)
@@ -229,29 +250,19 @@ class CrossTaskSED(pl.LightningModule):
             self._picture.offer(batch, features, outputs)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures of both networks and the one that selects the best checkpoint."""
+        """Log the metrics of both networks and the one that selects the best checkpoint."""
         for name, predictions in self._validation.items():
             predictions.gather()
-            metrics = process_group.first_rank(predictions.metrics)
+            metrics = process_group.from_first_rank(predictions.metrics)
             self.log_dict({f"val/{name}/{key}": value for key, value in metrics.items()})
             if name == "student":
-                selection = selection_metric(metrics, self.config)
-                self.log(SELECTION_METRIC, selection, prog_bar=True)
+                self.log(SELECTION_METRIC, selection_metric(metrics, self.config))
         self._validation = {}
         if self._picture is not None:
             self._picture.write(self)
             self._picture = None
 
-    @property
-    def datamodule(self) -> Any:
-        """The trainer's data module."""
-        return cast(Any, self.trainer).datamodule
-
-    @property
-    def _validation_interval(self) -> int:
-        return self.config.training.validation_interval
-
-    # ---- test --------------------------------------------------------------------------------
+    # ---- test ------------------------------------------------------------------------------
 
     def on_test_epoch_start(self) -> None:
         """Begin with empty predictions."""
@@ -261,21 +272,21 @@ class CrossTaskSED(pl.LightningModule):
         }
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Collect raw and corrected scores of student and teacher."""
-        features = self.features(batch.audio)
+        """Collect the raw and the corrected scores of student and teacher."""
+        features = self.features(batch.audio)  # (B, F, T')
         for name, network in self.networks.items():
             self.test_predictions[dataloader_idx][name].add(batch, network(features))
 
     def on_test_epoch_end(self) -> None:
-        """Process 0 gets the predictions of all."""
-        for of_set in self.test_predictions.values():
-            for predictions in of_set.values():
+        """Gather the predictions of all processes in process 0."""
+        for set_predictions in self.test_predictions.values():
+            for predictions in set_predictions.values():
                 predictions.gather()
 
-    # ---- checkpoints -------------------------------------------------------------------------
+    # ---- checkpoints -----------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the configuration and the processes' state, as plain values and tensors."""
+        """Add the configuration and the state of the processes, as plain values and tensors."""
         checkpoint["hyper_parameters"] = self.config.model_dump()
         add_rank_states(checkpoint, self.networks, "networks.", self.generator)
 

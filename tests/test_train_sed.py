@@ -271,13 +271,13 @@ MISTAKES = {
     ("--conf_file", "nowhere.yaml"): "nowhere.yaml: no such file",
     ("--set", "training.n_epoch=1"): "training.n_epoch: unknown key",
     ("--set", "training.precision=16-mixed", "--gpus", "0"): "16-mixed needs a GPU",
-    ("--gpus", "2"): "this machine has",
+    ("--gpus", "2"): "PyTorch can use",
     ("--gpus", "-1"): "a number of GPUs",
     ("--resume_from_checkpoint", "last"): "last: no run under --log_dir",
     ("--test_from_checkpoint", "nothing.ckpt"): "nothing.ckpt: cannot be read",
-    ("--resume_from_checkpoint", "a", "--test_from_checkpoint", "b"): "exclude each other",
+    ("--resume_from_checkpoint", "a", "--test_from_checkpoint", "b"): "got both",
     ("--set", "data.synth_tsv=nothing.tsv", "--gpus", "0"): "nothing.tsv",
-    ("--fast_dev_run", "--resume_from_checkpoint", "a"): "--fast_dev_run starts anew",
+    ("--fast_dev_run", "--resume_from_checkpoint", "a"): "--fast_dev_run: expected a new run",
 }
 
 
@@ -328,7 +328,7 @@ def test_help_explains_every_option() -> None:
     explained = " ".join(done.stdout.split())
     for option, text in {
         "--conf_file": "ours or the published YAML",
-        "--log_dir": "runs are made under it",
+        "--log_dir": "runs create their folders",
         "--resume_from_checkpoint": "go on training",
         "--test_from_checkpoint": "test a checkpoint, ours or the published one",
         "--gpus": "0: the CPU",

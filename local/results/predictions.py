@@ -1,7 +1,7 @@
 """Predictions of one network on a set: collected batch by batch, gathered over all ranks.
 
-Of n ranks, rank r predicts clips r, r + n, r + 2n, … of a set (`desed_task.process_group.share`);
-no clip is predicted twice.
+Of n ranks, rank r predicts clips r, r + n, r + 2n, … of a set
+(`desed_task.process_group.own_share`); no clip is predicted twice.
 """
 
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""A run: its folder, processes, trainer, checkpoints."""
+"""Runs: folders, devices, processes, trainer, checkpoints."""

@@ -1,83 +1,158 @@
-"""What goes on beside the training: progress bar, checkpoints, the end that SIGTERM asks for."""
+"""Beside the training loop: progress, checkpoints, and the end of a run after SIGTERM."""
 
 import signal
+import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from tqdm import tqdm
 
 from desed_task import process_group
-from desed_task.errors import Terminated
+from desed_task.errors import TERMINATED, Terminated
+from local.lightning_internals import (
+    move_checkpoint_paths,
+    restart_validation,
+    save_last,
+    saved_at_this_step,
+    saves_at_epoch_end,
+    stepped_within_epoch,
+)
 
-LOADERS_GRACE = 60  # seconds
 
+class Progress(Callback):
+    """In a terminal one bar per epoch, else one line per epoch, on the standard output.
 
-class Progress(TQDMProgressBar):
-    """A progress bar without the run's number."""
+    A line has the epoch's mean loss, the selection metric where there was a validation, and the
+    time. The loss stays on its device until it is shown: fetching it makes a GPU finish its work.
 
-    def get_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Loss, latest and best selection metric."""
-        metrics = super().get_metrics(*args, **kwargs)
-        metrics.pop("v_num", None)
-        trainer = args[0]
-        for callback in trainer.checkpoint_callbacks:
-            best = getattr(callback, "best_model_score", None)
-            if best is not None:
-                metrics["best"] = float(best)
-        return metrics
+    Args:
+        metric: name of the selection metric.
+        interval: steps between two updates of the bar.
+    """
+
+    def __init__(self, metric: str, interval: int) -> None:
+        self._metric = metric
+        self._interval = interval
+        self._bar: tqdm[Any] | None = None
+        self._losses: list[torch.Tensor] = []
+        self._validated = False
+        self._start = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a bar, or the time of a line."""
+        self._losses = []
+        self._validated = False
+        self._start = time.monotonic()
+        title = f"Epoch {trainer.current_epoch}"
+        self._bar = self._open(trainer, title, trainer.num_training_batches)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the loss on its device; show it from time to time."""
+        self._losses.append(pl_module.loss)
+        done = batch_idx + 1
+        if self._bar is not None and (done % self._interval == 0 or done == self._bar.total):
+            self._bar.set_postfix(loss=f"{self._fetch(pl_module.loss):.3g}", refresh=False)
+            self._bar.update(done - self._bar.n)
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Say in the bar that the networks are validated."""
+        if self._bar is not None:
+            self._bar.set_description(f"Epoch {trainer.current_epoch}, validation")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that the metric has a new value."""
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Complete the bar, or write the line."""
+        if not trainer.is_global_zero:
+            return
+        values: dict[str, float] = {}
+        if self._losses:  # none where the run was resumed at the validation
+            values["loss"] = self._fetch(torch.stack(self._losses).mean())
+        if self._validated:
+            values[self._metric] = float(trainer.callback_metrics[self._metric])
+            before = cast(Any, trainer.checkpoint_callback).best_model_score
+            best = values[self._metric] if before is None else float(before)
+            values["best"] = max(best, values[self._metric])
+        if self._bar is not None:
+            self._bar.set_description(f"Epoch {trainer.current_epoch}")
+            self._bar.set_postfix(values)
+            self._bar.close()
+            self._bar = None
+        else:
+            seconds = time.monotonic() - self._start
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            print(f"Epoch {trainer.current_epoch}: {shown}, {seconds:.1f} s", flush=True)
+
+    def on_exception(self, *args: Any) -> None:
+        """Leave the terminal's line."""
+        self.on_test_end()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin the bar of a test."""
+        self._bar = self._open(trainer, "Test", int(sum(trainer.num_test_batches)))
+
+    def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def on_test_end(self, *args: Any) -> None:
+        """Complete the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _open(self, trainer: pl.Trainer, title: str, total: float) -> "tqdm[Any] | None":
+        if not (trainer.is_global_zero and sys.stdout.isatty()):
+            return None
+        return tqdm(total=total, desc=title, unit="batch", file=sys.stdout, dynamic_ncols=True)
+
+    def _fetch(self, loss: torch.Tensor) -> float:
+        """Number in a tensor; on a GPU this waits for all work that was begun."""
+        return float(loss)
 
 
 class Checkpoints(ModelCheckpoint):
-    """Best and last checkpoint, the last one after every validation, the best or not.
+    """Best and last checkpoint; the last one after every validation, the best or not.
 
-    Knows its best one again when the run's folder was moved.
+    Finds its best one again when the run's folder was moved.
     """
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning's, and `last` where the epoch was not the best."""
+        """As Lightning, and `last` where the epoch was not the best."""
         super().on_train_epoch_end(trainer, pl_module)
-        if self._should_save_on_train_epoch_end(trainer):
-            self._keep_last(trainer)
+        if saves_at_epoch_end(self, trainer):
+            save_last(self, trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning's, and `last` where the epoch was not the best."""
+        """As Lightning, and `last` where the epoch was not the best."""
         super().on_validation_end(trainer, pl_module)
-        if not self._should_save_on_train_epoch_end(trainer):
-            self._keep_last(trainer)
-
-    def _keep_last(self, trainer: pl.Trainer) -> None:
-        if not self._should_skip_saving_checkpoint(trainer):
-            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        if not saves_at_epoch_end(self, trainer):
+            save_last(self, trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state of a resumed run, its paths in the folder of now."""
-        here = Path(str(self.dirpath))
-
-        def moved(path: str) -> str:
-            new = here / Path(path).name
-            return str(new) if path and new.is_file() else path
-
-        state_dict = dict(state_dict)
-        if (here / Path(state_dict["best_model_path"]).name).is_file():
-            state_dict["dirpath"] = self.dirpath
-        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            state_dict[key] = moved(state_dict[key])
-        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
-        state_dict["best_k_models"] = best
-        super().load_state_dict(state_dict)
+        """Restore the state of a resumed run, with the run's current folder."""
+        super().load_state_dict(move_checkpoint_paths(state_dict, Path(str(self.dirpath))))
 
 
 class Preemption(Callback):
-    """SIGTERM during a fit: a checkpoint that loses nothing, then `Terminated`.
+    """After SIGTERM during a fit: a checkpoint that loses nothing, then `Terminated`.
 
-    The signal is looked at after every optimiser step and every batch of validation. A step that
-    was completed is kept; a validation that was begun is begun anew when the run is resumed.
-    After the last batch of an epoch the validation that follows, or where none does the next
-    epoch's first step, is waited for: Lightning resumes from there without loss.
+    The signal is noticed after every optimiser step and every batch of validation. A completed step
+    is kept; a validation that was begun starts anew when the run is resumed. After the last batch
+    of an epoch the run goes on to the validation that follows, or where none does to the first step
+    of the next epoch: Lightning resumes from there without loss.
 
-    A signal to any process of a run ends all, after the same step: they ask each other whenever
-    they look, which all of them do equally often, whatever batches of a validation they have.
+    A signal to any process ends all, after the same step: they ask each other whenever they check,
+    and all check equally often, whatever number of validation batches each has.
 
     Args:
         path: where to save the checkpoint.
@@ -85,42 +160,50 @@ class Preemption(Callback):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._signalled = False
-        self._asked = False
+        self._signalled = False  # this process
+        self._ending = False  # any process
         self._validating = False
-        self._looks_left = 0  # in the validation that goes on
+        self._checks_left = 0  # in the current validation
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Handle the signal: note it in a fit; end at once in a test, which has nothing to save.
+
+        Lightning puts its own handler over the one that it finds here, and restores this one at the
+        end of the fit, also after an exception. A launcher's SIGTERM then does not disturb a
+        process that is leaving.
+        """
+        if stage == "fit":
+            signal.signal(signal.SIGTERM, self._note)
+        else:
+            signal.signal(signal.SIGTERM, end_at_once)
+            if self._signalled:  # after the fit
+                end_at_once()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signal over from Lightning, which gives it back itself after the fit."""
+        """Replace Lightning's handler, which would end this process alone."""
         signal.signal(signal.SIGTERM, self._note)
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A test has nothing to save: it ends at once."""
-        signal.signal(signal.SIGTERM, end_at_once)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         """Save and end after a step, where the epoch has further batches."""
-        loop = trainer.fit_loop
-        if loop.epoch_loop.batch_progress.is_last_batch or loop._should_accumulate():
-            return
-        self._end_if_asked(trainer)
+        if stepped_within_epoch(trainer):
+            self._end_if_signalled(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save and end before a validation."""
         self._validating = True
-        self._end_if_asked(trainer)
-        self._looks_left = process_group.largest(int(sum(trainer.num_val_batches)))
+        self._end_if_signalled(trainer)
+        self._checks_left = process_group.largest(int(sum(trainer.num_val_batches)))
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Save and end in the middle of a validation."""
-        self._looks_left -= 1
-        self._end_if_asked(trainer)
+        self._checks_left -= 1
+        self._end_if_signalled(trainer)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look as often as the process with the most batches does."""
-        while process_group.ranks() > 1 and self._looks_left > 0:
-            self._looks_left -= 1
-            self._end_if_asked(trainer)
+        """Check as often as the process with the most batches."""
+        while process_group.ranks() > 1 and self._checks_left > 0:
+            self._checks_left -= 1
+            self._end_if_signalled(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The validation is complete."""
@@ -128,50 +211,37 @@ class Preemption(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End between two epochs, where the first one's checkpoint is saved."""
-        saved = trainer.checkpoint_callback._last_global_step_saved == trainer.global_step  # type: ignore[union-attr]
-        if saved and trainer.global_step > 0 and self._is_asked():
+        if saved_at_this_step(trainer) and self._is_any_signalled():
             raise Terminated(self._message())
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End after the last epoch."""
-        if self._is_asked():
+        if self._is_any_signalled():
             raise Terminated(self._message())
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """A validation that was interrupted begins anew: its predictions are not kept."""
-        if self._validating and self._asked:
-            begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
-            progress |= {"total": dict(begun), "current": dict(begun), "is_last_batch": False}
+        """Let a validation that is interrupted start anew: its predictions are not saved."""
+        if self._validating and self._ending:
+            restart_validation(checkpoint)
 
     def _note(self, *args: Any) -> None:
         self._signalled = True
 
-    def _is_asked(self) -> bool:
-        self._asked = process_group.any_rank(self._signalled)
-        return self._asked
+    def _is_any_signalled(self) -> bool:
+        self._ending = process_group.any_rank(self._signalled)
+        return self._ending
 
-    def _end_if_asked(self, trainer: pl.Trainer) -> None:
-        if self._is_asked():
+    def _end_if_signalled(self, trainer: pl.Trainer) -> None:
+        if self._is_any_signalled():
             trainer.save_checkpoint(self._path)
             raise Terminated(self._message())
 
     def _message(self) -> str:
-        return (
-            f"terminated: {self._path} is saved; go on with --resume_from_checkpoint {self._path}"
-        )
+        return f"terminated: saved {self._path}; resume with --resume_from_checkpoint {self._path}"
 
 
 def end_at_once(*args: Any) -> None:
-    """Handler of SIGTERM where there is nothing to save."""
-    raise Terminated("terminated")
-
-
-def outlive_sigterm(worker: int) -> None:
-    """Let a loading process go on for a while after SIGTERM.
-
-    A signal to all processes of a job must not take the data from a step that is being completed.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LOADERS_GRACE))
+    """Handle SIGTERM where there is nothing to save."""
+    sys.exit(TERMINATED)

@@ -21,7 +21,7 @@ from local.config.published import convert_weights
 
 OUR_PREFIX = "networks."
 PUBLISHED_PREFIXES = {"student": "sed_student.", "teacher": "sed_teacher."}
-# What rebuilding tensors takes; everything else a file names becomes an inert dictionary.
+# Classes and functions that rebuild tensors; every other one becomes an inert dictionary.
 _HARMLESS = {
     ("collections", "OrderedDict"),
     ("torch", "Size"),
@@ -29,9 +29,7 @@ _HARMLESS = {
     ("torch._utils", "_rebuild_tensor_v2"),
     ("torch._utils", "_rebuild_parameter"),
 }
-
-
-# What unpickling a damaged file may raise.
+# Errors of unpickling a damaged file.
 _DAMAGE = (
     pickle.UnpicklingError,
     AttributeError,
@@ -45,7 +43,7 @@ _DAMAGE = (
 
 
 class _Inert(dict[Any, Any]):
-    """Stands for an object whose class is not loaded; keeps nothing and does nothing."""
+    """Replacement of an object whose class is not loaded; keeps nothing and does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -57,7 +55,7 @@ class _Inert(dict[Any, Any]):
         return id(self)
 
     def append(self, item: Any) -> None:
-        """Lists of unknown classes are filled by it."""
+        """Ignore an item; unpickling fills lists of unknown classes with it."""
 
 
 class _InertUnpickler(pickle.Unpickler):
@@ -73,9 +71,9 @@ _inert_pickle = SimpleNamespace(Unpickler=_InertUnpickler, __name__="inert")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint: tensors and plain values; other objects are left inert.
+    """Content of a checkpoint: tensors and plain values; other objects become inert.
 
-    Raises InputError when the file is missing or is no checkpoint.
+    Raises InputError where the file is missing or no checkpoint.
     """
     path = Path(path)
     try:
@@ -83,7 +81,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if not zipfile.is_zipfile(io.BytesIO(content)):
-        raise InputError(f"{path}: is no checkpoint (PyTorch's zip format is expected)")
+        raise InputError(f"{path}: is no checkpoint: expected PyTorch's zip format")
     try:
         checkpoint = _load(content)
     except _DAMAGE as error:
@@ -91,7 +89,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: is damaged or no checkpoint: {reason}") from None
     for key in ("state_dict", "hyper_parameters"):
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(key), Mapping):
-            raise InputError(f"{path}: is no checkpoint of this recipe: it has no {key!r}")
+            raise InputError(f"{path}: is no checkpoint of this recipe: expected a key {key!r}")
     return checkpoint
 
 
@@ -99,36 +97,36 @@ def _load(content: bytes) -> Any:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        # Callbacks keyed by class objects, as some versions of Lightning wrote them.
+        # Some versions of Lightning wrote class objects as keys of the callbacks' states.
         return torch.load(
             io.BytesIO(content), map_location="cpu", weights_only=False, pickle_module=_inert_pickle
         )
 
 
 def add_to_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Add plain values to a checkpoint of ours; the file is replaced as a whole."""
+    """Add plain values to a checkpoint of this project; the file is replaced as a whole."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     with atomic_write(path) as partial:
         torch.save(checkpoint | dict(content), partial)
 
 
 def is_ours(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether this project wrote it (and training can go on from it)."""
+    """Whether this project wrote the checkpoint, so that training can be resumed from it."""
     return any(name.startswith(OUR_PREFIX) for name in checkpoint["state_dict"])
 
 
 def checkpoint_config(checkpoint: Mapping[str, Any], source: str) -> Config:
-    """The configuration a checkpoint was trained with. Raises InputError as `build_config`.
+    """Configuration that a checkpoint was trained with. Raises InputError as `build_config`.
 
-    Keys that are newer than the checkpoint have the recipe's values.
+    Keys that are newer than the checkpoint get the recipe's values.
     """
     return stored_config(checkpoint["hyper_parameters"], source)
 
 
 def checkpoint_weights(checkpoint: Mapping[str, Any], source: str) -> dict[str, Tensor]:
-    """The weights under this project's names: `networks.student.…`, and what belongs to them.
+    """Weights and statistics under this project's names: `networks.student.…`, `scaler.…`.
 
-    Raises InputError for a layout that is neither ours nor the published one.
+    Raises InputError for a layout that is neither this project's nor the published one.
     """
     weights: Mapping[str, Tensor] = checkpoint["state_dict"]
     if is_ours(checkpoint):
@@ -147,16 +145,17 @@ def checkpoint_weights(checkpoint: Mapping[str, Any], source: str) -> dict[str, 
         converted |= {f"{OUR_PREFIX}{name}.{key}": value for key, value in ours.items()}
     if not converted:
         raise InputError(
-            f"{source}: no weights named {OUR_PREFIX}… or {PUBLISHED_PREFIXES['student']}…"
+            f"{source}: expected weights named {OUR_PREFIX}… or "
+            f"{PUBLISHED_PREFIXES['student']}…, got none"
         )
     return converted
 
 
 def test_config(checkpoint: Mapping[str, Any], chosen: Config | None, source: str) -> Config:
-    """The configuration to test a checkpoint with.
+    """Configuration to test a checkpoint with.
 
-    The checkpoint's own; where the user chose one, everything but what shaped the network (`net`,
-    `feats`, `scaler`) is the chosen one's. Raises InputError where its time axis is another.
+    The checkpoint's own; where the user chose one, the chosen one with the checkpoint's `net`,
+    `feats` and `scaler`, which shape the network. Raises InputError where the time axes differ.
     """
     own = checkpoint_config(checkpoint, source)
     if chosen is None:
@@ -165,7 +164,7 @@ def test_config(checkpoint: Mapping[str, Any], chosen: Config | None, source: st
     config = build_config(chosen.model_dump() | shaping, source)
     if config.grid != own.grid:
         raise InputError(
-            f"{source}: was trained with {own.grid}, the configuration says {config.grid}; "
-            "data.fs and data.audio_max_len must be the same"
+            f"{source}: expected the data.fs and data.audio_max_len that it was trained with, "
+            f"{own.grid}, got {config.grid}"
         )
     return config

@@ -1,4 +1,4 @@
-"""What a run says of itself before it trains."""
+"""Description of a run, printed before it trains."""
 
 import torch
 
@@ -10,7 +10,7 @@ from local.sed_trainer import CrossTaskSED
 
 
 def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
-    """What is about to be trained, and on what."""
+    """Lines on the networks, the batches and the device of a training."""
     config = module.config
     student = module.networks["student"]
     parameters = sum(parameter.numel() for parameter in student.parameters())
@@ -28,13 +28,13 @@ def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
         f"Device          {device}, precision {machine.precision(config)}",
     ]
     if ranks() > 1:
-        lines.insert(3, f"Processes       {ranks()}, with such a batch each")
+        lines.insert(3, f"Processes       {ranks()}, each with such a batch")
     if not config.net.sod_branch:
-        lines.append("SOD task        off, and with it: " + ", ".join(WITHOUT_SOD))
+        lines.append("SOD task        off, and with it " + ", ".join(NEEDS_SOD))
     return "\n".join(lines)
 
 
-WITHOUT_SOD = (
+NEEDS_SOD = (
     "SOD loss and consistency",
     "cross-task consistency",
     "pseudo-label selection",

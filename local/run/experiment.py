@@ -1,8 +1,6 @@
-"""One run: its folder, its trainer, fitting and testing."""
+"""One run: training, resuming and testing."""
 
 import itertools
-import logging
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +11,15 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tqdm import tqdm
 
 from desed_task.errors import InputError
-from desed_task.process_group import first_rank, part, rank, ranks, summed
+from desed_task.process_group import first_rank_first, from_first_rank, leave, rank, ranks, summed
 from local.config.load import Config
 from local.data import DesedDataModule
-from local.random_state import seed_everything
-from local.rank_state import number_of_ranks
+from local.lightning_internals import ended_with_epoch
+from local.rank_state import number_of_ranks, seed_everything
 from local.results.files import WrittenResults, write_results
 from local.results.postprocessing import (
     CHECKPOINT_KEY,
+    TunedParameters,
     dump_tuned,
     is_tuned,
     load_tuned,
@@ -45,14 +44,22 @@ LOG_INTERVAL = 10  # steps
 FAST_BATCHES = 2
 
 
-def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
-    """Lightning's trainer with the run's loggers, checkpoints and progress bar."""
+def make_trainer(
+    config: Config, machine: Machine, run: Path, log_interval: int = LOG_INTERVAL
+) -> pl.Trainer:
+    """Lightning's trainer with the run's loggers, checkpoints and progress.
+
+    Args:
+        config: the experiment.
+        machine: the devices.
+        run: the run's folder.
+        log_interval: optimiser steps between two rows of the loggers.
+    """
     training = config.training
     limit = FAST_BATCHES if machine.fast else 1.0
     tensorboard = TensorBoardLogger(str(run.parent), name="", version=run.name)
     callbacks: list[Callback] = [
-        # A bar that shows every step's loss makes a GPU wait for it.
-        Progress(refresh_rate=LOG_INTERVAL if machine.gpus else 1),
+        Progress(SELECTION_METRIC, LOG_INTERVAL if machine.gpus else 1),
         Checkpoints(
             dirpath=run / CHECKPOINTS,
             filename="best",
@@ -65,7 +72,7 @@ def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
         Preemption(run / CHECKPOINTS / LAST_CHECKPOINT),
     ]
     return pl.Trainer(
-        benchmark=bool(machine.gpus),  # convolutions of constant shapes: the fastest ones
+        benchmark=bool(machine.gpus),  # cuDNN's fastest convolutions for shapes that do not change
         max_epochs=1 if machine.fast else training.n_epochs,
         limit_train_batches=limit,
         limit_val_batches=limit,
@@ -76,14 +83,16 @@ def make_trainer(config: Config, machine: Machine, run: Path) -> pl.Trainer:
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         logger=[tensorboard, CSVLogger(str(run), name="csv")],
+        log_every_n_steps=log_interval,
         callbacks=callbacks,
+        enable_progress_bar=False,  # Lightning's; `Progress` is ours
         enable_model_summary=False,
         **machine.trainer_options(config),
     )
 
 
 class Training(NamedTuple):
-    """All that a fit takes."""
+    """Trainer, networks and data of a fit."""
 
     trainer: pl.Trainer
     module: CrossTaskSED
@@ -93,26 +102,22 @@ class Training(NamedTuple):
 def fit(
     config: Config, machine: Machine, run: Path, resume: Path | None, *, check: bool = False
 ) -> WrittenResults | None:
-    """Train, then test the best checkpoint; what process 0 judges is None in the others.
+    """Train, then test the best checkpoint; process 0 gets the results, the others None.
 
     Args:
         config: the experiment.
-        machine: what to run on.
+        machine: the devices.
         run: the run's folder.
-        resume: a checkpoint of ours to go on from.
-        check: ask the libraries for the test's figures as well.
+        resume: a checkpoint of this project to resume from.
+        check: compute the test's metrics with other libraries as well.
     """
-    trainer, module, data = get_ready(config, machine, run, resume)
+    trainer, module, data = prepare_fit(config, machine, run, resume)
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
-    if not Path(best).is_file():
-        raise InputError(
-            f"--resume_from_checkpoint {resume}: no epoch was left to train; raise "
-            f"training.n_epochs {config.training.n_epochs}, or test it with --test_from_checkpoint"
-        )
+    best: str = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
+    from_first_rank(lambda: _check_trained(best, config, resume))
     say(f"Testing {best}")
     trainer.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
-    part()
+    leave()
     if rank() > 0:
         return None
     predictions = module.test_predictions
@@ -124,8 +129,8 @@ def fit(
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
 
 
-def get_ready(config: Config, machine: Machine, run: Path, resume: Path | None) -> Training:
-    """Prepare the data, make networks and trainer, and say so; arguments as of `fit`.
+def prepare_fit(config: Config, machine: Machine, run: Path, resume: Path | None) -> Training:
+    """Prepare the data, make networks and trainer, describe them; arguments as of `fit`.
 
     Process 0 checks and writes before the others read.
     """
@@ -133,23 +138,21 @@ def get_ready(config: Config, machine: Machine, run: Path, resume: Path | None) 
         config, config.grid, run / MISSING_FILE, tune=bool(tuned_methods(config))
     )
 
-    def prepare() -> None:
+    def prepare_data() -> None:
         if resume is not None:
             check_resumable(config, resume)
         save_config(config, run)
         data.prepare_data()
-        data.setup("fit")
 
-    first_rank(prepare)
-    data.setup("fit")
-    trainer = make_trainer(config, machine, run)
+    from_first_rank(prepare_data)
+    first_rank_first(lambda: data.setup("fit"))
     loader = data.train_dataloader()
-    steps = -(-len(loader) // config.training.accumulate_batches)
     batches = min(len(loader), FAST_BATCHES) if machine.fast else len(loader)
-    trainer.log_every_n_steps = min(LOG_INTERVAL, batches)  # type: ignore[attr-defined]
+    trainer = make_trainer(config, machine, run, log_interval=min(LOG_INTERVAL, batches))
+    steps = -(-len(loader) // config.training.accumulate_batches)
     seed_everything(config.training.seed)
     module = CrossTaskSED(config, steps)
-    if rank() > 0:  # the same weights, but other dropout
+    if rank() > 0:  # the same weights, but other dropout masks
         seed_everything(config.training.seed + rank())
     if config.scaler.statistic == "dataset" and resume is None:
         fit_scaler(module, itertools.islice(loader, batches))
@@ -157,13 +160,24 @@ def get_ready(config: Config, machine: Machine, run: Path, resume: Path | None) 
     return Training(trainer, module, data)
 
 
+def _check_trained(best: str, config: Config, resume: Path | None) -> None:
+    """Raise InputError where a resumed run trained no epoch and its best checkpoint is missing."""
+    if not Path(best).is_file():
+        raise InputError(
+            f"--resume_from_checkpoint {resume}: no epoch left to train: expected "
+            f"training.n_epochs above {config.training.n_epochs}; or test it with "
+            "--test_from_checkpoint"
+        )
+
+
 def check_resumable(config: Config, checkpoint: Path) -> None:
-    """Raise InputError for a checkpoint that training cannot go on from with a configuration."""
+    """Raise InputError where a run with this configuration cannot resume from the checkpoint."""
     content = read_checkpoint(checkpoint)
     if not is_ours(content):
         raise InputError(
-            f"--resume_from_checkpoint {checkpoint}: the published layout holds no state that "
-            "training could go on from; test it with --test_from_checkpoint"
+            f"--resume_from_checkpoint {checkpoint}: expected a checkpoint of this project, got "
+            "the published layout, which has no optimiser state; test it with "
+            "--test_from_checkpoint"
         )
     own = checkpoint_config(content, str(checkpoint))
     same = {
@@ -177,42 +191,35 @@ def check_resumable(config: Config, checkpoint: Path) -> None:
     if changed:
         raise InputError(
             f"--resume_from_checkpoint {checkpoint}: was trained with another "
-            f"{', '.join(changed)}; what shapes the network stays as it was"
+            f"{', '.join(changed)}; expected the checkpoint's values of all keys that shape the "
+            "network"
         )
     before, now = number_of_ranks(content), ranks()
-    progress = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-    if before != now and not progress["is_last_batch"]:
+    if before != now and not ended_with_epoch(content):
         raise InputError(
-            f"--resume_from_checkpoint {checkpoint}: was saved in the middle of an epoch that "
-            f"{before} process(es) shared; {now} cannot go on with it: use {before}, or a "
-            "checkpoint of an epoch's end"
+            f"--resume_from_checkpoint {checkpoint}: was saved in the middle of an epoch of "
+            f"{before} process(es): expected {before}, got {now}; or use a checkpoint of the end "
+            "of an epoch"
         )
 
 
 def test(
     config: Config, machine: Machine, run: Path, checkpoint: Path, *, check: bool
 ) -> WrittenResults | None:
-    """Test a checkpoint, ours or published; what process 0 judges is None in the others.
+    """Test a checkpoint, ours or published; process 0 gets the results, the others None.
 
-    Post-processing that the checkpoint holds no parameters for is tuned first, on the synthetic
-    validation set; the checkpoint stays as it is.
+    Post-processing whose parameters the checkpoint lacks is tuned first, on the synthetic
+    validation set; the checkpoint does not change.
     """
-    content = read_checkpoint(checkpoint)
-    weights = checkpoint_weights(content, str(checkpoint))
-    has_teacher = any(name.startswith("networks.teacher.") for name in weights)
-    if config.training.mean_teacher != has_teacher:
-        training = config.training.model_copy(update={"mean_teacher": has_teacher})
-        config = config.model_copy(update={"training": training})
-    module = CrossTaskSED(config)
-    load_weights(module, weights, str(checkpoint))
-    trainer = make_trainer(config, machine, run)
+    module, tuned = first_rank_first(lambda: _load_tested(config, checkpoint))
+    config = module.config
     if rank() == 0:
         save_config(config, run)
-    tuned = load_tuned(content, str(checkpoint))
+    trainer = make_trainer(config, machine, run)
     tune = not is_tuned(tuned, module.networks, config)
     data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=tune)
     trainer.test(module, datamodule=data, verbose=False)
-    part()
+    leave()
     if rank() > 0:
         return None
     predictions = module.test_predictions
@@ -222,28 +229,43 @@ def test(
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
 
 
+def _load_tested(
+    config: Config, checkpoint: Path
+) -> tuple[CrossTaskSED, dict[str, TunedParameters]]:
+    """Networks of a checkpoint, and the parameters of post-processing that it holds."""
+    content = read_checkpoint(checkpoint)
+    weights = checkpoint_weights(content, str(checkpoint))
+    has_teacher = any(name.startswith("networks.teacher.") for name in weights)
+    if config.training.mean_teacher != has_teacher:
+        training = config.training.model_copy(update={"mean_teacher": has_teacher})
+        config = config.model_copy(update={"training": training})
+    module = CrossTaskSED(config)
+    load_weights(module, weights, str(checkpoint))
+    return module, load_tuned(content, str(checkpoint))
+
+
 def load_weights(module: CrossTaskSED, weights: dict[str, torch.Tensor], source: str) -> None:
-    """Load weights by our names. Raises InputError naming what does not fit."""
+    """Load weights by our names. Raises InputError for a tensor that is missing or does not fit."""
     own = module.state_dict()
     # The front end follows from the configuration; the published layout names it otherwise.
     wanted = {name for name in own if name.startswith(("networks.", "scaler."))}
     missing = sorted(wanted - weights.keys())
     misfits = [
-        f"{name}: {tuple(weights[name].shape)} in the file, {tuple(own[name].shape)} in the network"
+        f"{name}: expected {tuple(own[name].shape)}, got {tuple(weights[name].shape)}"
         for name in sorted(wanted & weights.keys())
         if weights[name].shape != own[name].shape
     ]
     if missing or misfits:
         problem = misfits[0] if misfits else f"{missing[0]} is missing"
         raise InputError(
-            f"{source}: does not fit the network of the configuration "
-            f"({len(missing)} tensors missing, {len(misfits)} of another shape): {problem}"
+            f"{source}: does not fit the configuration's network ({len(missing)} tensors missing, "
+            f"{len(misfits)} of another shape): {problem}"
         )
     module.load_state_dict({name: weights[name] for name in wanted}, strict=False)
 
 
 def fit_scaler(module: CrossTaskSED, loader: Any) -> None:
-    """Take the scaler's statistics from one epoch of training clips, those of all processes."""
+    """Compute the scaler's statistics from one epoch of all processes' training clips."""
     title = "Statistics of the training set"
     batches = tqdm(loader, desc=title, unit="batch", disable=rank() > 0)
     features = (module.log_mel(batch.with_float_audio().audio) for batch in batches)
@@ -251,7 +273,7 @@ def fit_scaler(module: CrossTaskSED, loader: Any) -> None:
 
 
 def say(text: str) -> None:
-    """Print it, once for all processes."""
+    """Print a text in process 0."""
     if rank() == 0:
         print(text)
 
@@ -259,17 +281,3 @@ def say(text: str) -> None:
 def save_config(config: Config, run: Path) -> None:
     """Write the resolved configuration into the run's folder."""
     (run / CONFIG_FILE).write_text(config.to_yaml(), encoding="utf-8")
-
-
-def quiet_lightning() -> None:
-    """Leave out Lightning's hints that do not concern this recipe's users."""
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    for message in (
-        ".*isinstance.treespec, LeafSpec.*",  # of Lightning's own code
-        ".*does not have many workers.*",
-        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
-        ".*your dataloader is not resumable.*",  # it is: local.data.EpochLoader
-        ".*when logging on epoch level in distributed setting.*",  # all processes log the same
-        ".*Total length of .* across ranks is zero.*",
-    ):
-        warnings.filterwarnings("ignore", message)

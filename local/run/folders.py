@@ -1,4 +1,4 @@
-"""The folders of runs: where a run writes, and what an earlier one left."""
+"""Folders of runs, `version_N` below `--log_dir`."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ CONFIG_FILE = "config.yaml"
 
 
 def run_folders(log_dir: Path) -> dict[int, Path]:
-    """The folders `version_N` under `log_dir` by their number, in its order."""
+    """Folders `version_N` in `log_dir` by their number, in ascending order."""
     numbers = {path: path.name.removeprefix("version_") for path in log_dir.glob("version_*")}
     found = {int(number): path for path, number in numbers.items() if number.isdigit()}
     return dict(sorted(found.items()))
 
 
 def new_run_folder(log_dir: Path) -> Path:
-    """The next `version_N` under `log_dir`, made. Raises InputError where it cannot be."""
+    """Create the next `version_N` in `log_dir`. Raises InputError where that fails."""
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
         folder = log_dir / f"version_{max(run_folders(log_dir), default=-1) + 1}"
@@ -28,7 +28,7 @@ def new_run_folder(log_dir: Path) -> Path:
 
 
 def newest_checkpoint(log_dir: Path) -> Path:
-    """`last.ckpt` of the newest run under `log_dir` that has one (a mere test has none).
+    """`last.ckpt` of the newest run in `log_dir` that has one (runs that only tested have none).
 
     Raises InputError where no run has one.
     """
@@ -43,6 +43,6 @@ def newest_checkpoint(log_dir: Path) -> Path:
 
 
 def run_folder_of(checkpoint: Path) -> Path | None:
-    """The run a checkpoint belongs to, None where it lies elsewhere."""
+    """Folder of the run that a checkpoint belongs to; None where it lies elsewhere."""
     folder = checkpoint.resolve().parent.parent
     return folder if (folder / CONFIG_FILE).is_file() else None

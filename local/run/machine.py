@@ -1,4 +1,4 @@
-"""What a run runs on: the CPU, a GPU, or several, one process for each."""
+"""Devices of a run: the CPU, a GPU, or several GPUs with one process for each."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,15 +10,14 @@ from pytorch_lightning.strategies import DDPStrategy
 from desed_task import process_group
 from desed_task.errors import InputError
 from local.config.load import Config
-from local.run.processes import launched_place
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What to run on.
+    """Devices to run on.
 
     Attributes:
-        gpus: number of GPUs of each machine; 0: the CPU.
+        gpus: number of GPUs of each node; 0: the CPU.
         fast: two batches of everything instead of all.
     """
 
@@ -26,40 +25,38 @@ class Machine:
     fast: bool
 
     def precision(self, config: Config) -> Any:
-        """Lightning's name of the precision. Raises InputError where the device has none such."""
+        """Lightning's name of the precision. Raises InputError where the device lacks it."""
         wanted = config.training.precision
         if wanted == "auto":
             wanted = "16-mixed" if self.gpus else 32
         if wanted == "16-mixed" and not self.gpus:
             raise InputError(
-                "training.precision: 16-mixed needs a GPU; on a CPU use 32 or bf16-mixed"
+                "training.precision: 16-mixed needs a GPU: on a CPU use 32 or bf16-mixed"
             )
         return "32-true" if wanted == 32 else wanted
 
     def check(self, config: Config, *, trains: bool = True) -> None:
-        """Raise InputError for settings that the device, or the number of processes, rules out."""
+        """Raise InputError for settings that the devices or the number of processes rule out."""
         self.precision(config)
         if trains and config.training.compile and not self.gpus:
-            raise InputError(
-                "training.compile: true needs a GPU; on a CPU, which it makes slower, use false"
-            )
-        ranks, training = process_group.ranks(), config.training
+            raise InputError("training.compile: true needs a GPU: it makes a CPU slower; use false")
+        ranks, training = max(self.gpus, process_group.ranks()), config.training
         if ranks > 1 and training.backend is None:
             raise InputError(
-                f"training.backend is null, one device, but {ranks} processes take part: "
+                f"training.backend: null is for one process, got {ranks}: "
                 "add --set training.backend=ddp"
             )
         if ranks > 1 and training.sync_batchnorm and not self.gpus:
             raise InputError(
-                "training.sync_batchnorm: PyTorch synchronises batch norm on GPUs only; "
-                "on CPUs use false"
+                "training.sync_batchnorm: true needs GPUs: PyTorch synchronises batch norm on "
+                "GPUs only; on CPUs use false"
             )
 
     def trainer_options(self, config: Config) -> dict[str, Any]:
-        """What Lightning's trainer must know of the devices, and of the processes that share them.
+        """Options of Lightning's trainer for the devices and the processes.
 
-        Buffers are not broadcast in every step: the processes' batch-norm statistics are averaged
-        where they are used (`local.rank_state`).
+        DDP does not broadcast buffers in every step: the processes' batch-norm statistics are
+        averaged where they are used (`local.rank_state`).
         """
         options: dict[str, Any] = {
             "accelerator": "gpu" if self.gpus else "cpu",
@@ -70,20 +67,20 @@ class Machine:
         strategy = DDPStrategy(
             broadcast_buffers=False, find_unused_parameters=not all_parameters_used(config)
         )
-        place = process_group.place()
+        own = process_group.own_ranks()
         return options | {
-            "devices": place.local_ranks,
-            "num_nodes": place.nodes,
+            "devices": own.local_ranks,
+            "num_nodes": own.nodes,
             "strategy": strategy,
             "sync_batchnorm": config.training.sync_batchnorm and self.gpus > 0,
-            "plugins": [TorchElasticEnvironment()] if process_group.joined() else None,
+            "plugins": [TorchElasticEnvironment()] if process_group.is_joined() else None,
         }
 
 
 def all_parameters_used(config: Config) -> bool:
     """Whether every parameter of the student gets a gradient in every step.
 
-    The three supervised terms reach all; without one of them DDP has to look for the others.
+    The three supervised terms reach all; without one of them DDP has to search for those without.
     """
     losses, clips = config.losses, config.training.clips_per_set
     strong = losses.sed_strong > 0 and clips["synthetic"] > 0
@@ -92,17 +89,17 @@ def all_parameters_used(config: Config) -> bool:
 
 
 def choose_gpus(wanted: int) -> int:
-    """GPUs to use: as many as wanted, or the CPU (0) where one is wanted and none is there.
+    """Number of GPUs to use: as wanted; the CPU (0) where one is wanted and there is none.
 
-    Raises InputError for more than one where there are fewer.
+    Raises InputError where more than one is wanted and there are fewer.
     """
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted > max(1, there):
-        found = f"has {there}" if there else "has none that PyTorch can use"
-        raise InputError(f"--gpus {wanted}: this machine {found}")
-    if wanted == 1 and not there:
-        place = launched_place()
-        if place is None or place.rank == 0:
-            print("No GPU found: using the CPU.")
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted > max(1, available):
+        raise InputError(
+            f"--gpus: expected at most the number of GPUs that PyTorch can use, {available}, "
+            f"got {wanted}"
+        )
+    if wanted == 1 and not available:
+        print("No GPU found: using the CPU.")
         return 0
     return wanted

@@ -1,4 +1,8 @@
-"""Memory that is given back to the system after each step costs a training on a CPU dearly."""
+"""Keep freed memory in the process.
+
+glibc returns large blocks to the system when they are freed; a training step on a CPU then spends
+much of its time on getting them back page by page, cleared.
+"""
 
 import ctypes
 
@@ -8,10 +12,7 @@ _NO_MAPPED_BLOCKS = 0  # every block comes from the heap, however large
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next step instead of fetching and clearing it anew.
-
-    Does nothing where there is no glibc.
-    """
+    """Let glibc keep freed memory for the next step; without effect where there is no glibc."""
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):

@@ -1,130 +1,65 @@
 """The real training on a handful of generated clips."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from desed_task.schedules import warmup_factor
-from local.config.load import Config, override_config
+from local.config.load import override_config
 from local.data import DesedDataModule
-from local.run.experiment import Machine, make_trainer
+from local.run.experiment import make_trainer
+from local.run.machine import Machine
 from local.sed_trainer import CrossTaskSED
+from tests.support.compare import assert_equal
 from tests.support.given_batches import PLAIN, given_batch, gradients, half
 from tests.support.tiny import tiny_config
-
-CPU = Machine(gpus=0, fast=False)
-
-
-def train(config: Config, run: Path, resume: Path | None = None) -> tuple[CrossTaskSED, pl.Trainer]:
-    run.mkdir(parents=True, exist_ok=True)
-    pl.seed_everything(config.training.seed, workers=True, verbose=False)
-    data = DesedDataModule(config, config.grid, run / "missing.txt")
-    data.prepare_data()
-    data.setup("fit")
-    module = CrossTaskSED(config, len(data.train_dataloader()))
-    trainer = make_trainer(config, CPU, run)
-    trainer.log_every_n_steps = 1  # type: ignore[attr-defined]
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    return module, trainer
+from tests.support.training import Recorder, Trained, metrics, train
 
 
 def weights(module: CrossTaskSED) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
-def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
-    assert first.keys() == second.keys()
-    for name, tensor in first.items():
-        assert torch.equal(tensor, second[name]), name
-
-
-def test_a_run_repeats_and_another_seed_does_not(tiny_data: Path, tmp_path: Path) -> None:
-    config = tiny_config(tiny_data, "training.n_epochs=1")
-    first, _ = train(config, tmp_path / "a")
-    second, _ = train(config, tmp_path / "b")
-    assert_equal(weights(first), weights(second))
-    other, _ = train(
-        tiny_config(tiny_data, "training.n_epochs=1", "training.seed=3"), tmp_path / "c"
+@pytest.fixture(scope="module")
+def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Three epochs of three steps, every step recorded; two epochs of warm-up."""
+    config = tiny_config(
+        tiny_data,
+        "training.n_epochs=3",
+        "training.n_epochs_warmup=2",
+        "training.ema_factor=0.7",
     )
-    name = "networks.student.strong_head.weight"
-    assert not torch.equal(weights(first)[name], weights(other)[name])
+    return train(config, tmp_path_factory.mktemp("trained"), Recorder(weights=True), log_interval=1)
 
 
-def test_a_resumed_run_gives_the_numbers_of_the_uninterrupted_one(
-    tiny_data: Path, tmp_path: Path
-) -> None:
-    config = tiny_config(tiny_data, "training.n_epochs=3")
-    whole, trainer = train(config, tmp_path / "whole")
-    interrupted = config.training.model_copy(update={"n_epochs": 1})
-    train(config.model_copy(update={"training": interrupted}), tmp_path / "parts")
-    last = tmp_path / "parts" / "checkpoints" / "last.ckpt"
-    resumed, resumed_trainer = train(config, tmp_path / "parts", resume=last)
-    assert resumed_trainer.global_step == trainer.global_step
-    assert_equal(weights(whole), weights(resumed))
-    figures = [
-        {name: float(value) for name, value in each.callback_metrics.items()}
-        for each in (trainer, resumed_trainer)
-    ]
-    assert figures[0] == pytest.approx(figures[1], nan_ok=True)
-    best = [each.checkpoint_callback.best_model_score for each in (trainer, resumed_trainer)]  # type: ignore[union-attr]
+def test_a_resumed_run_repeats_the_uninterrupted_one(trained: Trained, tmp_path: Path) -> None:
+    """Its first epoch shows that the same seed gives the same numbers."""
+    config = trained.module.config
+    one_epoch = config.training.model_copy(update={"n_epochs": 1})
+    train(config.model_copy(update={"training": one_epoch}), tmp_path, log_interval=1)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    module, trainer, _ = train(config, tmp_path, resume=last, log_interval=1)
+    assert trainer.global_step == trained.trainer.global_step
+    assert_equal(weights(trained.module), weights(module))
+    assert metrics(trainer) == pytest.approx(metrics(trained.trainer), nan_ok=True)
+    best = [t.checkpoint_callback.best_model_score for t in (trainer, trained.trainer)]  # type: ignore[union-attr]
     assert best[0] == best[1]
 
 
-class Recorder(pl.Callback):
-    """Keeps weights and loss after every step, and its learning rate."""
-
-    def __init__(self) -> None:
-        self.student: list[dict[str, Tensor]] = []
-        self.teacher: list[dict[str, Tensor]] = []
-        self.rates: list[float] = []
-        self.losses: list[float] = []
-        self.consistency: list[float] = []
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._keep(module)
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any
-    ) -> None:
-        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *args: Any
-    ) -> None:
-        self._keep(module)
-        self.losses.append(float(outputs["loss"]))
-        self.consistency.append(float(trainer.callback_metrics["train/consistency_weight"]))
-
-    def _keep(self, module: Any) -> None:
-        for name in ("student", "teacher"):
-            parameters = module.networks[name].named_parameters()
-            getattr(self, name).append({key: p.detach().clone() for key, p in parameters})
+def test_another_seed_gives_other_weights(trained: Trained, tmp_path: Path) -> None:
+    config = override_config(trained.module.config, ["training.seed=3", "training.n_epochs=1"])
+    recorder = train(config, tmp_path, Recorder(weights=True)).recorder
+    name = "strong_head.weight"
+    for step in (0, 3):
+        assert not torch.equal(recorder.student[step][name], trained.recorder.student[step][name])
 
 
-def _recorded(
-    config: Config, run: Path, kind: type[CrossTaskSED] = CrossTaskSED
-) -> tuple[Any, Recorder]:
-    recorder = Recorder()
-    trainer = make_trainer(config, CPU, run)
-    trainer.log_every_n_steps = 1  # type: ignore[attr-defined]
-    trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
-    data = DesedDataModule(config, config.grid, run / "missing.txt")
-    data.prepare_data()
-    data.setup("fit")
-    module = kind(config, len(data.train_dataloader()))
-    trainer.fit(module, datamodule=data)
-    return module, recorder
-
-
-def test_teacher_is_the_hand_computed_average(tiny_data: Path, tmp_path: Path) -> None:
-    config = tiny_config(tiny_data, "training.n_epochs=2", "training.ema_factor=0.7")
-    module, recorder = _recorded(config, tmp_path)
-    assert len(recorder.student) == 1 + 2 * 3
+def test_teacher_is_the_hand_computed_average(trained: Trained) -> None:
+    module, _, recorder = trained
+    assert len(recorder.student) == 1 + 3 * 3
     # The teacher runs in training mode: its batch-norm statistics are its own, and move.
     means = [
         module.state_dict()[f"networks.{name}.backbone.2.norm.running_mean"]
@@ -143,11 +78,8 @@ def test_teacher_is_the_hand_computed_average(tiny_data: Path, tmp_path: Path) -
     )
 
 
-def test_rate_and_consistency_weight_ramp_from_the_first_step(
-    tiny_data: Path, tmp_path: Path
-) -> None:
-    config = tiny_config(tiny_data, "training.n_epochs=3", "training.n_epochs_warmup=2")
-    _, recorder = _recorded(config, tmp_path)
+def test_rate_and_consistency_weight_ramp_from_the_first_step(trained: Trained) -> None:
+    config, recorder = trained.module.config, trained.recorder
     expected = [config.opt.lr * warmup_factor(step, 6, 5.0) for step in range(1, 10)]
     assert recorder.rates == pytest.approx(expected)
     ramp = [config.training.const_max * warmup_factor(step, 6, 5.0) for step in range(1, 10)]
@@ -155,9 +87,9 @@ def test_rate_and_consistency_weight_ramp_from_the_first_step(
     assert recorder.rates[6:] == [config.opt.lr] * 3
 
 
-def test_accumulated_batches_count_as_one_step(tiny_data: Path, tmp_path: Path) -> None:
+def test_accumulated_batches_are_one_step(tiny_data: Path, tmp_path: Path) -> None:
     config = tiny_config(tiny_data, "training.n_epochs=1", "training.accumulate_batches=3")
-    module, recorder = _recorded(config, tmp_path)
+    module, _, recorder = train(config, tmp_path, Recorder(weights=True))
     assert module.global_step == 1
     name = "strong_head.weight"
     assert torch.equal(recorder.student[0][name], recorder.student[2][name])
@@ -189,15 +121,14 @@ def test_real_steps_drive_the_loss_down(tiny_data: Path, tmp_path: Path, precisi
         "data.audio_max_len=4",
         "opt.lr=0.01",
     )
-    torch.manual_seed(0)  # the weights to start from, whatever ran before
-    _, recorder = _recorded(config, tmp_path)
-    first, last = (np.mean(part) for part in (recorder.losses[:10], recorder.losses[-10:]))
+    recorder = train(config, tmp_path, Recorder(weights=True)).recorder
+    first, last = np.mean(recorder.losses[:10]), np.mean(recorder.losses[-10:])
     assert np.isfinite(recorder.losses).all()
     assert last < 0.8 * first
     assert all(p.dtype == torch.float32 for p in recorder.student[-1].values())
 
 
-def test_every_ingredient_can_be_switched_off_alone(tiny_data: Path, tmp_path: Path) -> None:
+def test_every_ingredient_can_be_switched_off_alone(trained: Trained, tmp_path: Path) -> None:
     switches = {
         "net.sod_branch=false": {"sod", "sod_consistency", "cross_task"},
         "losses.cross_task=0": {"cross_task"},
@@ -214,45 +145,45 @@ def test_every_ingredient_can_be_switched_off_alone(tiny_data: Path, tmp_path: P
         "augs.aug_methods=[]": set(),
         "training.train_sets=[synthetic]": {"sed_weak"},
     }
-    all_terms = _logged(tiny_config(tiny_data), tmp_path / "all")
+    all_terms = _logged_terms(trained)
     assert {"sed_strong", "sed_weak", "sod", "sed_consistency", "teacher_agreement"} <= all_terms
     for number, (switch, gone) in enumerate(switches.items()):
-        config = tiny_config(tiny_data, switch, "training.n_epochs=1")
-        logged = _logged(config, tmp_path / str(number))
-        missing = all_terms - logged
+        config = override_config(trained.module.config, [switch, "training.n_epochs=1"])
+        logged = _logged_terms(train(config, tmp_path / str(number), log_interval=3))
         extra = {"teacher_agreement", "sod_accuracy"} if "sod_branch" in switch else set()
-        assert missing == gone | extra, switch
+        assert all_terms - logged == gone | extra, switch
 
 
-def _logged(config: Config, run: Path) -> set[str]:
-    config = config.model_copy(
-        update={"training": config.training.model_copy(update={"n_epochs": 1})}
-    )
-    _, trainer = train(config, run)
-    names = {name for name in trainer.callback_metrics if name.startswith("train/")}
-    return {name.removeprefix("train/") for name in names}
+def _logged_terms(trained: Trained) -> set[str]:
+    return {name.removeprefix("train/") for name in metrics(trained.trainer, "train/")}
 
 
-class MelGains(CrossTaskSED):
-    """Notes whether features were made with gains on the mel axis."""
+def test_mel_masks_reach_the_network(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masked_rows = []
+    features_of = CrossTaskSED.features
 
-    def features(self, audio: Tensor, mel_gain: Tensor | None = None) -> Tensor:
-        features = super().features(audio, mel_gain)
+    def features(self: CrossTaskSED, audio: Tensor, mel_gain: Tensor | None = None) -> Tensor:
+        features = features_of(self, audio, mel_gain)
         if self.training:
             assert mel_gain is not None
             masked = (mel_gain == 0).any(dim=1)
-            self.masked = masked.sum()
+            masked_rows.append(int(masked.sum()))
             lowest = features.amin(dim=(1, 2))
             floors = (features == lowest[:, None, None]).all(dim=2).any(dim=1)
             assert floors[masked].all()
         return features
 
-
-def test_mel_masks_reach_the_network(tiny_data: Path, tmp_path: Path) -> None:
-    config = tiny_config(tiny_data, "augs.aug_methods=[Frequency mask]", "training.n_epochs=1")
-    config = override_config(config, ["augs.frequency_mask=1"])
-    module, _ = _recorded(config, tmp_path, MelGains)
-    assert int(module.masked) == sum(config.training.batch_size)
+    monkeypatch.setattr(CrossTaskSED, "features", features)
+    config = tiny_config(
+        tiny_data,
+        "augs.aug_methods=[Frequency mask]",
+        "augs.frequency_mask=1",
+        "training.n_epochs=1",
+    )
+    train(config, tmp_path)
+    assert masked_rows == [sum(config.training.batch_size)] * 3
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""One optimiser step on given batches, of which the gradients are kept."""
+"""One optimiser step on given batches, with its gradients."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ from desed_task.dataio.batch import Batch, ClipKind
 from local.config.load import Config
 from local.sed_trainer import CrossTaskSED
 
-# Nothing random is left, and no term that depends on which clips were mixed with each other.
+# Nothing random, and no term that depends on which clips were mixed with each other.
 PLAIN = (
     "augs.mixup=none",
     "augs.aug_methods=[]",
@@ -64,7 +64,7 @@ class GradientKeeper(CrossTaskSED):
 
 
 def gradients(config: Config, batches: Sequence[Batch], **options: Any) -> dict[str, Tensor]:
-    """The student's gradients of one optimiser step on all the batches; options: the trainer's."""
+    """Gradients of the student in one optimiser step on all batches; options: the trainer's."""
     pl.seed_everything(1, verbose=False)
     module = GradientKeeper(config)
     trainer = pl.Trainer(

@@ -2,15 +2,40 @@
 
 from pathlib import Path
 
-from benchmarks.real_training import TINY_NETWORK, TINY_SETS
 from desed_task.synthesis.generate import generate_dataset
 from local.config.load import Config, load_config
 from tests.support.paths import CONFS
 
-SIZES = {**TINY_SETS, "validation": 4, "public": 2}
+SIZES = {
+    "synthetic_train": 4,
+    "weak": 8,
+    "unlabelled": 6,
+    "synthetic_validation": 3,
+    "validation": 4,
+    "public": 2,
+}
+NETWORK = (
+    "feats.n_mels=16",
+    "feats.hop_length=1024",
+    "feats.n_window=1024",
+    "net.nb_filters=[4, 4, 8]",
+    "net.kernel_size=[3, 3, 3]",
+    "net.pooling=[[1, 2], [1, 2], [1, 2]]",
+    "net.sed_filters=[8]",
+    "net.sed_kernel_size=[3]",
+    "net.sed_pooling=[[1, 2]]",
+    "net.subspectral_blocks=1",
+    "net.rnn_layers=1",
+    "net.n_RNN_cell=8",
+)
 SMALL = (
-    *TINY_NETWORK,
+    *NETWORK,
+    "training.batch_size=[1, 2, 2]",
+    "training.batch_size_val=4",
     "training.n_epochs=2",
+    "training.n_epochs_warmup=1",
+    "training.num_workers=0",
+    "training.weak_split=0.75",
     "training.picture_interval=0",
     "training.n_test_thresholds=10",
     "postprocess.methods=[median]",

@@ -1,7 +1,8 @@
-"""What tests of several processes run: `python -m tests.support.two_processes MODE …`, each rank.
+"""Program of the tests of several processes: `python -m tests.support.two_processes MODE …`.
 
-`train DATA OUT`: everything that takes a training, with one group of processes; each saves what it
-saw as `OUT/rank_R.pt`. `start`: the first process starts the second, which fails.
+It starts two processes of itself. `train DATA OUT`: everything that takes a training; each process
+saves what it recorded as `OUT/rank_R.pt`; then process 1 makes a mistake. `command …`: the command
+line, on the CPU.
 """
 
 import os
@@ -18,16 +19,15 @@ from desed_task import process_group
 from desed_task.errors import InputError, Terminated, run_cli
 from local.config.load import Config
 from local.data import DesedDataModule
-from local.run import processes
-from local.run.experiment import fit_scaler, get_ready
+from local.run import launch
+from local.run.experiment import fit_scaler
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
-from local.run.machine import Machine
 from local.sed_trainer import CrossTaskSED
-from tests.local.run.test_preemption import Recorder
 from tests.support.given_batches import PLAIN, given_batch, gradients, half
 from tests.support.tiny import tiny_config
+from tests.support.training import CPU, Recorder, metrics, train
+from train_sed import main as command_line
 
-CPU = Machine(gpus=0, fast=False)
 # 2 steps of an epoch; in validation process 0 has 3 batches, process 1 has 2.
 SETTINGS = (
     "training.backend=ddp",
@@ -45,41 +45,33 @@ WITHOUT_GRADIENTS = (
     "losses.weak_consistency=0",
     "losses.self_consistency=0",
 )
-# Which process gets SIGTERM, when it is in which hook the how-manieth time.
+# Which process gets SIGTERM, in which call of which hook.
 MOMENTS = {
     "in the middle of an epoch": (1, "step", 3),
     "in a batch of validation that only process 0 has": (0, "validation step", 3),
 }
 
 
-def train(
-    config: Config, run: Path, recorder: Recorder, resume: Path | None = None
+def recorded_training(
+    config: Config, run: Path, recorder: Recorder | None = None, resume: Path | None = None
 ) -> dict[str, Any]:
-    """Train as the command line does; returns what this process saw."""
-    if process_group.rank() == 0:
-        run.mkdir(parents=True, exist_ok=True)
-    trainer, module, data = get_ready(config, CPU, run, resume)
-    trainer.callbacks.insert(0, recorder)  # type: ignore[attr-defined]
-    drawn = torch.initial_seed(), module.generator.initial_seed()
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    """Record of a training in this process: clips, metrics, weights, random numbers."""
+    module, trainer, recorder = train(config, run, recorder, resume=resume)
     return {
         "clips": recorder.clips,
-        "figures": recorder.figures,
-        "validation": {k: v for k, v in figures.items() if k.startswith("val/")},
+        "metrics": recorder.metrics,
+        "seeds": recorder.seeds,
+        "validation": metrics(trainer, "val/"),
         "weights": {name: tensor.clone() for name, tensor in module.state_dict().items()},
         "steps": trainer.global_step,
-        "drawn": drawn,
         "next": (torch.rand(3).tolist(), torch.rand(3, generator=module.generator).tolist()),
     }
 
 
-def interrupted(config: Config, run: Path, moment: tuple[int, str, int]) -> dict[str, Any]:
-    """The same with SIGTERM to one process, and gone on with."""
+def interrupted_training(config: Config, run: Path, moment: tuple[int, str, int]) -> dict[str, Any]:
+    """The same with SIGTERM to one process, and resumed."""
     signalled, hook, call = moment
-    first, rest = Recorder(), Recorder()
-    if process_group.rank() == signalled:
-        first = Recorder(hook, call)
+    first = Recorder(hook, call) if process_group.rank() == signalled else Recorder()
     message = ""
     try:
         train(config, run, first)
@@ -88,9 +80,12 @@ def interrupted(config: Config, run: Path, moment: tuple[int, str, int]) -> dict
     last = run / CHECKPOINTS / LAST_CHECKPOINT
     if process_group.rank() == 0:
         shutil.copy(last, run / "interrupted.ckpt")
-    found = train(config, run, rest, last)
-    clips, figures = first.clips + rest.clips, first.figures + rest.figures
-    return found | {"clips": clips, "figures": figures, "message": message}
+    rest = recorded_training(config, run, resume=last)
+    return rest | {
+        "clips": first.clips + rest["clips"],
+        "metrics": first.metrics + rest["metrics"],
+        "message": message,
+    }
 
 
 def step_gradients(config: Config) -> dict[str, dict[str, Tensor]]:
@@ -116,39 +111,32 @@ def statistics(config: Config) -> dict[str, Tensor]:
 def train_everything(data: Path, out: Path) -> None:
     """One group of processes, one training after the other."""
     config = tiny_config(data, *SETTINGS)
-    with processes.together(gpus=0):
+    with launch.joined_process_group(gpus=0):
         rank = process_group.rank()
-        found: dict[str, Any] = {"whole": train(config, out / "whole", Recorder())}
+        found: dict[str, Any] = {"whole": recorded_training(config, out / "whole")}
         for number, (name, moment) in enumerate(MOMENTS.items()):
-            found[name] = interrupted(config, out / str(number), moment)
+            found[name] = interrupted_training(config, out / str(number), moment)
         found["gradients"] = step_gradients(tiny_config(data, *SETTINGS, *PLAIN))
         found["statistics"] = statistics(tiny_config(data, *SETTINGS, *STANDARD))
         fewer = tiny_config(data, *SETTINGS, *WITHOUT_GRADIENTS, "training.n_epochs=1")
-        found["fewer terms"] = train(fewer, out / "fewer", Recorder())["weights"]
+        found["fewer terms"] = recorded_training(fewer, out / "fewer")["weights"]
         torch.save(found, out / f"rank_{rank}.pt")
-        process_group.part()
-
-
-def start_and_fail() -> None:
-    """Process 0 starts process 1 and waits for it; process 1 makes a mistake."""
-    join = processes._join
-    processes._join = lambda place, on_gpu: join(place, on_gpu=False)
-    with processes.together(gpus=2):
-        line = f"all: {process_group.gather_all(process_group.rank())}\n"
-        os.write(sys.stdout.fileno(), line.encode())  # at once, so that lines stay whole
-        if process_group.rank() == 1:
+        if rank == 1:
             raise InputError("clip.wav: cannot be read")
-        process_group.gather_all("never")
+        process_group.gather_all("an answer that never comes")
 
 
-def main() -> None:
+def main() -> int:
     """Run the chosen mode."""
     signal.signal(signal.SIGALRM, lambda *_: os._exit(99))
-    signal.alarm(240)  # a process that hangs does not stay
-    if sys.argv[1] == "start":
-        start_and_fail()
-    else:
-        train_everything(Path(sys.argv[2]), Path(sys.argv[3]))
+    signal.alarm(240)  # a process that hangs ends
+    mode, *arguments = sys.argv[1:]
+    if launch.launched_ranks() is None:
+        return launch.start_processes(2)
+    if mode == "command":
+        return command_line(arguments)
+    train_everything(Path(arguments[0]), Path(arguments[1]))
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run says of itself, and where it puts things."""
+"""Description, devices, memory and folder of a run."""
 
 import platform
 import subprocess
@@ -54,12 +54,12 @@ def test_gpus(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     assert choose_gpus(1) == 0
     assert "No GPU found: using the CPU." in capsys.readouterr().out
     assert choose_gpus(0) == 0
-    with pytest.raises(InputError, match="--gpus 2: this machine has none that PyTorch can use"):
+    with pytest.raises(InputError, match=r"--gpus: expected at most .* PyTorch can use, 0, got 2"):
         choose_gpus(2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert (choose_gpus(1), choose_gpus(2)) == (1, 2)
-    with pytest.raises(InputError, match="--gpus 4: this machine has 2"):
+    with pytest.raises(InputError, match="PyTorch can use, 2, got 4"):
         choose_gpus(4)
 
 

@@ -1,177 +1,105 @@
-"""A run that SIGTERM ended goes on as if it had not been."""
+"""A run that SIGTERM ended is resumed as if it had not been interrupted."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
-from desed_task.dataio.batch import Batch
 from desed_task.errors import TERMINATED, InputError, Terminated
 from local.config.load import Config
-from local.data import DesedDataModule
-from local.run.experiment import Machine, make_trainer
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT, newest_checkpoint
-from local.sed_trainer import CrossTaskSED
+from tests.support.compare import assert_equal
 from tests.support.paths import CONFS, ROOT
 from tests.support.tiny import overrides, tiny_config
+from tests.support.training import Recorder, Trained, train
+from train_sed import main
 
-
-class Recorder(pl.Callback):
-    """Notes the clips of every completed step and the figures of every validation.
-
-    Sends SIGTERM to its own process in the hook `hook` when it is called the `call`-th time.
-    """
-
-    def __init__(self, hook: str = "", call: int = 0) -> None:
-        self.clips: list[tuple[str, ...]] = []
-        self.figures: list[float] = []
-        self._hook, self._left = hook, call
-
-    def _maybe_kill(self, hook: str) -> None:
-        if hook == self._hook:
-            self._left -= 1
-            if self._left == 0:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    def on_train_batch_start(self, trainer: Any, module: Any, batch: Batch, *args: Any) -> None:
-        self.clips.append(batch.names)
-        self._maybe_kill("step")
-
-    def on_validation_batch_start(self, *args: Any) -> None:
-        self._maybe_kill("validation step")
-
-    def on_validation_epoch_end(self, *args: Any) -> None:
-        self._maybe_kill("figures")
-
-    def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
-        self.figures.append(float(trainer.callback_metrics["val/obj_metric"]))
-
-
-def train(
-    config: Config, run: Path, recorder: Recorder, resume: Path | None = None
-) -> tuple[CrossTaskSED, pl.Trainer]:
-    run.mkdir(parents=True, exist_ok=True)
-    pl.seed_everything(config.training.seed, workers=True, verbose=False)
-    data = DesedDataModule(config, config.grid, run / "missing.txt")
-    data.prepare_data()
-    data.setup("fit")
-    module = CrossTaskSED(config, len(data.train_dataloader()))
-    trainer = make_trainer(config, Machine(gpus=0, fast=False), run)
-    trainer.callbacks.insert(0, recorder)  # type: ignore[attr-defined]
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    return module, trainer
-
-
-# Where the signal comes: the tiny epoch has 3 steps, its validation 2 batches.
+# Hook and call in which the signal comes: an epoch has 3 steps, its validation 2 batches.
 MOMENTS = {
     "first step": ("step", 1),
     "middle of the second epoch": ("step", 5),
     "last step of an epoch": ("step", 3),
     "validation": ("validation step", 2),
     "second validation": ("validation step", 3),
-    "validation's figures": ("figures", 1),
-    "last validation": ("figures", 2),
+    "metrics of a validation": ("metrics", 1),
+    "last validation": ("metrics", 2),
 }
 
 
-class Whole(NamedTuple):
-    """A run that nothing interrupted."""
-
-    recorder: Recorder
-    module: CrossTaskSED
-    trainer: pl.Trainer
-
-
-def train_whole(config: Config, run: Path) -> Whole:
-    recorder = Recorder()
-    return Whole(recorder, *train(config, run, recorder))
-
-
 @pytest.fixture(scope="module")
-def whole(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """The tiny experiment."""
-    return train_whole(tiny_config(tiny_data), tmp_path_factory.mktemp("whole"))
+def whole(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A run that nothing interrupted."""
+    return train(tiny_config(tiny_data), tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_interrupted_run_repeats_no_clip_and_skips_none(
-    moment: str, whole: Whole, tiny_data: Path, tmp_path: Path
+    moment: str, whole: Trained, tiny_data: Path, tmp_path: Path
 ) -> None:
-    _compare(whole, tiny_config(tiny_data), MOMENTS[moment], tmp_path)
+    _interrupt_and_compare(whole, tiny_config(tiny_data), MOMENTS[moment], tmp_path)
 
 
 def test_other_schedules_are_resumed_too(tiny_data: Path, tmp_path: Path) -> None:
     rare = tiny_config(tiny_data, "training.validation_interval=2", "training.num_workers=1")
-    _compare(train_whole(rare, tmp_path / "1"), rare, ("step", 3), tmp_path / "rare")
+    _interrupt_and_compare(train(rare, tmp_path / "1"), rare, ("step", 3), tmp_path / "rare")
     sums = tiny_config(tiny_data, "training.accumulate_batches=2")
-    _compare(train_whole(sums, tmp_path / "2"), sums, ("step", 4), tmp_path / "accumulating")
+    _interrupt_and_compare(train(sums, tmp_path / "2"), sums, ("step", 4), tmp_path / "sums")
 
 
-def _compare(whole: Whole, config: Config, moment: tuple[str, int], folder: Path) -> None:
-    parts = [Recorder(*moment), Recorder()]
-    with pytest.raises(Terminated, match="go on with --resume_from_checkpoint"):
-        train(config, folder, parts[0])
+def _interrupt_and_compare(
+    whole: Trained, config: Config, moment: tuple[str, int], folder: Path
+) -> None:
+    first = Recorder(*moment)
+    with pytest.raises(Terminated, match="resume with --resume_from_checkpoint"):
+        train(config, folder, first)
     last = folder / CHECKPOINTS / LAST_CHECKPOINT
-    found, trainer = train(config, folder, parts[1], last)
-    assert parts[0].clips + parts[1].clips == whole.recorder.clips
-    assert parts[0].figures + parts[1].figures == whole.recorder.figures
+    module, trainer, rest = train(config, folder, resume=last)
+    assert first.clips + rest.clips == whole.recorder.clips
+    assert first.metrics + rest.metrics == whole.recorder.metrics
     assert trainer.global_step == whole.trainer.global_step
     assert trainer.current_epoch == whole.trainer.current_epoch
-    for name, tensor in whole.module.state_dict().items():
-        assert torch.equal(tensor, found.state_dict()[name]), name
+    assert_equal(whole.module.state_dict(), module.state_dict())
     scores = [t.checkpoint_callback.best_model_score for t in (trainer, whole.trainer)]  # type: ignore[union-attr]
     assert scores[0] == scores[1]
 
 
 def test_the_last_checkpoint_is_that_of_the_last_epoch(tiny_data: Path, tmp_path: Path) -> None:
-    """Also where no epoch is better than the first: at a rate of nothing, none is."""
+    """Also where no epoch is better than the first: with such a rate, none is."""
     config = tiny_config(tiny_data, "opt.lr=1e-12", "training.n_epochs=3")
-    _, trainer = train(config, tmp_path, Recorder())
+    trainer = train(config, tmp_path).trainer
     folder = tmp_path / CHECKPOINTS
     last = torch.load(folder / LAST_CHECKPOINT, weights_only=True)
     assert last["global_step"] == trainer.global_step == 9
 
 
-def test_the_command_line_ends_soon_and_goes_on(tiny_data: Path, tmp_path: Path) -> None:
-    sets = [part for text in overrides(tiny_data) for part in ("--set", text)]
+def test_the_command_line_ends_and_resumes(tiny_data: Path, tmp_path: Path) -> None:
+    sets = [f"--set={text}" for text in overrides(tiny_data)]
     more = ["--set=training.n_epochs=2000", "--set=training.early_stop_patience=5000"]
-    command = [sys.executable, str(ROOT / "train_sed.py"), "--gpus", "0"]
+    program = [sys.executable, str(ROOT / "train_sed.py"), "--conf_file", str(CONFS / "demo.yaml")]
+    options = ["--gpus", "0", "--log_dir", str(tmp_path)]
     run = tmp_path / "version_0"
+    last = run / CHECKPOINTS / LAST_CHECKPOINT
     with subprocess.Popen(
-        [*command, "--log_dir", tmp_path, "--conf_file", CONFS / "demo.yaml", *sets, *more],
+        [*program, *options, *sets, *more],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
     ) as process:
-        while not (run / CHECKPOINTS / LAST_CHECKPOINT).is_file() and process.poll() is None:
+        while not last.is_file() and process.poll() is None:
             time.sleep(0.1)
-        asked = time.monotonic()
         process.send_signal(signal.SIGTERM)
         message = process.communicate(timeout=60)[1]
     assert process.returncode == TERMINATED
-    assert time.monotonic() - asked < 10
     assert "Traceback" not in message
-    last = run / CHECKPOINTS / LAST_CHECKPOINT
-    assert f"terminated: {last} is saved" in message
-    before = torch.load(last, weights_only=True)
-    end = before["epoch"] + 2
-    resume = ["--log_dir", str(tmp_path), "--resume_from_checkpoint", "last"]
-    resumed = subprocess.run(
-        [*command, *resume, f"--set=training.n_epochs={end}"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
-    assert resumed.returncode == 0, resumed.stderr
+    assert f"terminated: saved {last}; resume with" in message
+    end = torch.load(last, weights_only=True)["epoch"] + 2
+    resume = ["--resume_from_checkpoint", "last", f"--set=training.n_epochs={end}"]
+    assert main([*options, *resume]) == 0
     assert torch.load(last, weights_only=True)["global_step"] == 3 * end
     assert (run / "metrics_test" / "metrics.json").is_file()
 

@@ -1,0 +1,127 @@
+"""Everything that relies on private or unstable parts of Lightning, read from version 2.6.6.
+
+Names with an underscore, the layout of the loops' progress in a checkpoint, the texts of warnings:
+another version may change them without notice. No other file may use them, and
+tests/local/test_lightning_internals.py fails with the reason on another version.
+"""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+TESTED_VERSION = "2.6.6"
+
+# ---- where training is -----------------------------------------------------------------------
+
+
+def training_position(trainer: pl.Trainer) -> tuple[int, int]:
+    """Current epoch, and number of its batches that were fetched for training.
+
+    Lightning makes the first iterator of a loader before it restores these counters, and it
+    announces an epoch to samplers, but not to batch samplers. `local.data.EpochLoader` therefore
+    asks for them when its first batch is due: a resumed run gets the rest of its epoch.
+    """
+    return trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+
+def stepped_within_epoch(trainer: pl.Trainer) -> bool:
+    """Whether the current batch completed an optimiser step and the epoch has further batches.
+
+    A checkpoint of such a moment is resumed without loss. One between accumulated batches would
+    lose their gradients; one after the last batch would skip the validation that follows.
+    """
+    loop = trainer.fit_loop
+    return not (loop.epoch_loop.batch_progress.is_last_batch or loop._should_accumulate())
+
+
+# ---- checkpoints -----------------------------------------------------------------------------
+
+
+def saved_at_this_step(trainer: pl.Trainer) -> bool:
+    """Whether the first checkpoint callback saved after the latest optimiser step."""
+    saved = cast(Any, trainer.checkpoint_callback)._last_global_step_saved
+    return saved == trainer.global_step > 0
+
+
+def saves_at_epoch_end(callback: ModelCheckpoint, trainer: pl.Trainer) -> bool:
+    """Whether the callback saves at the end of a training epoch; else at that of a validation."""
+    return callback._should_save_on_train_epoch_end(trainer)
+
+
+def save_last(callback: ModelCheckpoint, trainer: pl.Trainer) -> None:
+    """Save `last`, unless it was saved after this optimiser step.
+
+    With `save_last=True` Lightning saves `last` only together with a checkpoint that is among the
+    best; a run would be resumed from the best epoch, not from the latest.
+    """
+    if not callback._should_skip_saving_checkpoint(trainer):
+        callback._save_last_checkpoint(trainer, callback._monitor_candidates(trainer))
+
+
+def move_checkpoint_paths(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """State of a `ModelCheckpoint` whose paths point into `folder`, where the files are there.
+
+    Lightning drops the best checkpoint and its score when a run's folder was moved.
+    """
+
+    def moved(path: str) -> str:
+        new = folder / Path(path).name
+        return str(new) if path and new.is_file() else path
+
+    state = dict(state)
+    if (folder / Path(state["best_model_path"]).name).is_file():
+        state["dirpath"] = str(folder)
+    for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        state[key] = moved(state[key])
+    state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
+    return state
+
+
+def ended_with_epoch(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint was saved after the last batch of an epoch."""
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    return progress["is_last_batch"]
+
+
+def restart_validation(checkpoint: dict[str, Any]) -> None:
+    """Let a run that is resumed from the checkpoint repeat the validation from its first batch.
+
+    Lightning would go on with the next batch, without the predictions of those before. With these
+    counters it takes the validation for begun, and no batch for processed.
+    """
+    begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+    progress |= {"total": dict(begun), "current": dict(begun), "is_last_batch": False}
+
+
+# ---- mixed precision -------------------------------------------------------------------------
+
+
+def loss_scale(trainer: pl.Trainer) -> float:
+    """What fp16's scaler multiplies the loss by; 1 in other precisions."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    return scaler.get_scale() if scaler is not None else 1.0
+
+
+# ---- messages --------------------------------------------------------------------------------
+
+IRRELEVANT_WARNINGS = (
+    ".*isinstance.treespec, LeafSpec.*",  # a deprecation within Lightning's own code
+    ".*does not have many workers.*",
+    ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
+    ".*your dataloader is not resumable.*",  # it is: local.data.EpochLoader
+    ".*when logging on epoch level in distributed setting.*",  # all processes log the same value
+    ".*Total length of .* across ranks is zero.*",  # local.data checks every process's share
+)
+
+
+def silence_lightning() -> None:
+    """Hide Lightning's hints and those of its warnings that do not apply to this recipe."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in IRRELEVANT_WARNINGS:
+        warnings.filterwarnings("ignore", message)

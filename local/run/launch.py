@@ -1,0 +1,182 @@
+"""Start, join and leave the processes of a run.
+
+torchrun, `srun` or `start_processes` starts them. Whichever fails writes its message and leaves
+with its status; the launcher then ends the others, which leave without a message.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import NoReturn
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from desed_task import process_group
+from desed_task.errors import USAGE_ERROR, InputError, Terminated, exit_status
+from desed_task.process_group import Ranks
+
+# Process 0 may prepare data or score predictions for hours while the others wait for it.
+CONTROL_TIMEOUT = timedelta(days=7)
+LAUNCHER_TIMEOUT = 15.0  # seconds in which the launcher ends the others after one has failed
+_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # as `Ranks`
+_ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
+
+
+# ---- started by a launcher -------------------------------------------------------------------
+
+
+def launched_ranks() -> Ranks | None:
+    """Position of this process by torchrun's or `srun`'s variables; None without a launcher."""
+    env = os.environ
+    if all(name in env for name in (*_RANKS, *_ADDRESS)):
+        return Ranks(*(int(env[name]) for name in _RANKS))
+    tasks = int(env.get("SLURM_STEP_NUM_TASKS", "1"))
+    if tasks == 1:
+        return None
+    nodes = int(env.get("SLURM_STEP_NUM_NODES", "1"))
+    return Ranks(int(env["SLURM_PROCID"]), tasks, int(env["SLURM_LOCALID"]), tasks // nodes)
+
+
+def check_ranks(gpus: int) -> None:
+    """Raise InputError unless each node has as many processes as GPUs (0: equally many)."""
+    own = launched_ranks()
+    if own is None:
+        return
+    if own.ranks % own.local_ranks:
+        raise InputError(
+            f"{own.ranks} processes: expected equally many on each node, "
+            f"got {own.local_ranks} on this one"
+        )
+    if gpus and gpus != own.local_ranks:
+        raise InputError(
+            f"--gpus {gpus}: expected {gpus} processes on this node, one per GPU, "
+            f"got {own.local_ranks}"
+        )
+
+
+# ---- started by this program -----------------------------------------------------------------
+
+
+def start_processes(number: int) -> int:
+    """Exit status of this command line in `number` processes on this node, once all have ended.
+
+    PyTorch's launcher starts them, as `torchrun --standalone --nproc_per_node` does, and ends all
+    when one fails; the status is that of the first that failed. Not by the command `torchrun`,
+    which would end with status 1 and a traceback of its own whatever the processes' status.
+    """
+    logging.disable(logging.ERROR)  # the launcher's reports of what the processes tell themselves
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=number,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id=str(uuid.uuid4()),
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
+    )
+    try:
+        elastic_launch(config, sys.executable)(*sys.orig_argv[1:])
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode >= 0:
+            return failure.exitcode
+        print(f"error: process {rank} was ended by {failure.signal_name()}", file=sys.stderr)
+        return 128 - failure.exitcode
+    except SignalException as error:  # the processes got the same signal from the launcher
+        return 128 + error.sigval
+    return 0
+
+
+# ---- the process group -----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def joined_process_group(gpus: int) -> Iterator[None]:
+    """Join the processes that a launcher started, if any; on failure, leave with one message.
+
+    Args:
+        gpus: GPUs to use on each node; 0: the CPU.
+
+    Raises InputError where the processes do not find each other.
+    """
+    own = launched_ranks()
+    if own is None:
+        yield
+        return
+    _join(own, on_gpu=gpus > 0)
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt, Terminated) as error:
+        # Raised in every process: process 0 writes the message.
+        if own.rank > 0:
+            _exit(exit_status(error))
+        raise
+    except RuntimeError as error:
+        if _is_lost_connection(error):
+            _exit_after_failed_process()
+        raise
+
+
+def _join(own: Ranks, on_gpu: bool) -> None:
+    _complete_environment(own)
+    if own.local_ranks > 1 and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // own.local_ranks))
+    device = torch.device("cuda", own.local_rank) if on_gpu else None
+    if device is not None:
+        torch.cuda.set_device(device)
+    try:
+        dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device)
+        control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
+    except dist.DistError as error:
+        if own.local_rank > 0:
+            sys.exit(USAGE_ERROR)
+        address = ":".join(os.environ[name] for name in _ADDRESS)
+        reason = str(error).splitlines()[0]
+        raise InputError(f"the {own.ranks} processes did not meet at {address}: {reason}") from None
+    process_group.join(own, control)
+    if own.rank > 0:  # process 0 warns for all
+        logging.disable(logging.WARNING)
+        warnings.simplefilter("ignore")
+
+
+def _complete_environment(own: Ranks) -> None:
+    """Set torchrun's variables, which PyTorch and Lightning read, where SLURM started the run."""
+    if not all(name in os.environ for name in _ADDRESS):
+        slurm = SLURMEnvironment()
+        os.environ["MASTER_ADDR"] = slurm.main_address
+        os.environ["MASTER_PORT"] = str(slurm.main_port)
+    for name, value in zip(_RANKS, own, strict=True):
+        os.environ[name] = str(value)
+    os.environ["GROUP_RANK"] = str(own.rank // own.local_ranks)
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    """Whether communication failed; gloo raises RuntimeError itself where a process has ended."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+
+def _exit_after_failed_process() -> NoReturn:
+    """Exit when the launcher asks for it, so that it notices first which process failed."""
+    signal.signal(signal.SIGTERM, lambda *_: _exit(1))
+    time.sleep(LAUNCHER_TIMEOUT)
+    _exit(1)
+
+
+def _exit(status: int) -> NoReturn:
+    """Exit at once: communication that was begun would keep the interpreter from ending."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
