@@ -59,7 +59,7 @@ def to_png(figure: "Figure") -> bytes:
 
     buffer = BytesIO()
     image = to_image(figure).quantize(256, dither=Dither.NONE)
-    image.save(buffer, format="png", optimize=True)
+    image.save(buffer, format="png")
     return buffer.getvalue()
 
 

@@ -223,9 +223,7 @@ def test_the_picture_files_are_those_of_the_page(written: Written) -> None:
 def test_pictures_are_not_blank(written: Written) -> None:
     for path in (written.folder / "report_pictures").iterdir():
         with Image.open(path) as image:
-            colours = image.convert("RGB").getcolors(maxcolors=1 << 24)
-        assert colours is not None
-        assert len(colours) > 20, path.name
+            assert len(image.getcolors() or ()) > 20, path.name
 
 
 def test_the_page_in_a_browser(written: Written, tmp_path: Path) -> None:
