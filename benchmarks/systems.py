@@ -10,15 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.errors import InputError
-from desed_task.evaluation import THRESHOLDS, GroundTruth, OperatingPoints, Scores, evaluate
-from desed_task.evaluation.prediction_files import read_operating_points
-from desed_task.frames import FrameGrid
+from desed_task.evaluation import THRESHOLDS, GroundTruth, Scores, evaluate
 from desed_task.labels import Event
 from local.classes import CLASSES
-
-GRID = FrameGrid()
-NETWORKS = ("student", "teacher")
+from tests.support.real_system import GRID, NETWORKS, read_truth, rebuilt_scores
 
 
 class Systems(NamedTuple):
@@ -42,15 +37,8 @@ def load_systems(folder: Path | None, n_generated: int) -> Systems:
             for seed, name in enumerate(NETWORKS, start=1)
         }
         return Systems(truth, scores, "generated scores")
-    tables = folder / "validation.tsv", folder / "validation_durations.tsv"
-    truth = GroundTruth.read(*tables, CLASSES)
-    scores = {
-        name: rebuilt_scores(
-            read_operating_points(folder / name / "predictions_operating_points", truth), truth
-        )
-        for name in NETWORKS
-    }
-    return Systems(truth, scores, f"scores rebuilt from {folder}")
+    scores = {name: rebuilt_scores(folder, name) for name in NETWORKS}
+    return Systems(read_truth(folder), scores, f"scores rebuilt from {folder}")
 
 
 def evaluate_systems(folder: Path | None, n_generated: int) -> None:
@@ -58,28 +46,6 @@ def evaluate_systems(folder: Path | None, n_generated: int) -> None:
     systems = load_systems(folder, n_generated)
     for scores in systems.scores.values():
         evaluate(scores, systems.truth)
-
-
-def rebuilt_scores(points: OperatingPoints, truth: GroundTruth) -> Scores:
-    """Scores whose events at the 50 thresholds are these operating points, float32.
-
-    Raises InputError for other thresholds, or events that are not nested on the 64 ms grid.
-    """
-    if points.thresholds != THRESHOLDS:
-        raise InputError("scores are rebuilt from the thresholds 0.01, 0.03 … 0.99")
-    names = list(truth.events)
-    place = {name: number for number, name in enumerate(names)}
-    clips = np.array([place[name] for name in points.names], dtype=np.int64)
-    levels = np.zeros((len(names), len(truth.classes), GRID.n_frames), dtype=np.int64)
-    events = points.events
-    first = np.rint(events.onset / GRID.frame_seconds).astype(int)
-    end = np.rint(events.offset / GRID.frame_seconds).astype(int)
-    rows = zip(events.level, clips[events.clip], events.label, first, end, strict=True)
-    for level, clip, label, begin, stop in rows:
-        if (levels[clip, label, begin:stop] != level).any():
-            raise InputError(f"events of clip {names[clip]} are not nested on the 64 ms grid")
-        levels[clip, label, begin:stop] += 1
-    return Scores((levels / len(THRESHOLDS)).astype(np.float32), names, GRID)
 
 
 def generated_truth(rng: np.random.Generator, n_clips: int) -> GroundTruth:

@@ -20,7 +20,7 @@ ROOMS = ("desed_task", "local", "benchmarks", "tests")
 MAY_IMPORT = {
     "desed_task": {"desed_task"},
     "local": {"desed_task", "local"},
-    "benchmarks": {"desed_task", "local", "benchmarks", "train_sed"},
+    "benchmarks": {"desed_task", "local", "benchmarks", "train_sed", "tests"},  # tests.support
 }
 
 

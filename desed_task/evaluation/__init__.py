@@ -3,14 +3,13 @@
 from desed_task.evaluation.bootstrap import Interval, Intervals, bootstrap
 from desed_task.evaluation.decode import detect, detect_many, to_frame
 from desed_task.evaluation.evaluate import (
-    F1_CRITERIA,
     THRESHOLDS,
     evaluate,
     exact_psds,
     selection_metrics,
 )
 from desed_task.evaluation.events import EventTable
-from desed_task.evaluation.intersection import Criteria
+from desed_task.evaluation.intersection import F1_CRITERIA, Criteria
 from desed_task.evaluation.outputs import Boxes, OperatingPoints, Predictions, Scores
 from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
 from desed_task.evaluation.psds import PSDS1, PSDS2, Scenario

@@ -1,23 +1,27 @@
-"""Confidence intervals by the bootstrap over clips (Efron and Tibshirani, 1993)."""
+"""Confidence intervals by the bootstrap over clips (Efron and Tibshirani, 1993).
 
-from collections.abc import Mapping
+A resampled set is the same set with other clip weights: matching is done once, and each replicate
+is `families.measure` with the drawn weights.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from desed_task.evaluation.events import Floats
-from desed_task.evaluation.resampling import resampled_figures
+from desed_task.evaluation.families import match, measure
 from desed_task.evaluation.results import HEADLINE_METRICS, MetricValue, SystemMetrics
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and its confidence interval; None where the figure is undefined.
+    """A metric and its confidence interval; None where the metric is undefined.
 
     Args:
-        value: the figure of the set as it is.
-        low, high: percentiles of the figure of resampled sets.
+        value: the metric of the set itself.
+        low, high: percentiles of the metric over resampled sets.
     """
 
     value: MetricValue
@@ -27,31 +31,31 @@ class Interval:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Confidence intervals of some systems' `HEADLINE_METRICS`, and of how much systems differ.
+    """Confidence intervals of systems' `HEADLINE_METRICS`, and of the differences between systems.
 
     Args:
-        replicates: how many resampled sets they are from.
+        replicates: number of resampled sets.
         seed: of the draw.
-        confidence: share of the resampled sets whose figures lie within an interval.
-        figures: intervals by system, then by the figure's name.
-        differences: by pair of systems (the first minus the second) and figure; every pair
+        confidence: share of the resampled sets whose values lie within an interval.
+        metrics: intervals by system and metric.
+        differences: by pair of systems (the first minus the second) and metric; every pair
             once, in the order of the systems.
     """
 
     replicates: int
     seed: int
     confidence: float
-    figures: dict[str, dict[str, Interval]]
+    metrics: dict[str, dict[str, Interval]]
     differences: dict[tuple[str, str], dict[str, Interval]]
 
     def as_flat_dict(self) -> dict[str, MetricValue]:
         """All bounds by name, ready for JSON.
 
-        They are `SYSTEM/FIGURE/low` and `…/high`; a difference is `difference/A/B/FIGURE`, and
-        its bounds `difference/A/B/FIGURE/low` and `…/high`.
+        Names are `SYSTEM/METRIC/low` and `…/high`; a difference is `difference/A/B/METRIC`, and
+        its bounds are `difference/A/B/METRIC/low` and `…/high`.
         """
         flat: dict[str, MetricValue] = {}
-        for system, intervals in self.figures.items():
+        for system, intervals in self.metrics.items():
             for name, interval in intervals.items():
                 flat[f"{system}/{name}/low"] = interval.low
                 flat[f"{system}/{name}/high"] = interval.high
@@ -73,29 +77,29 @@ def bootstrap(
 ) -> Intervals:
     """Percentile intervals of every system's `HEADLINE_METRICS`, and of each pair's differences.
 
-    A resampled set has as many clips as the truth, drawn from them with replacement; its
-    figures are what `evaluate` gives for it. It is the same for all systems, so differences are
-    between figures of one set. A set in which a figure is undefined, because no class occurs in
-    it, is left out of that figure's percentiles.
+    A resampled set has as many clips as the ground truth, drawn from them with replacement; its
+    metrics are those that `evaluate` gives for it. The sets are the same for all systems, so a
+    difference is between metrics of one set. A set in which a metric is undefined, because no
+    class occurs in it, is excluded from that metric's percentiles.
 
     Args:
-        systems: metrics by system; judged on the same clips.
-        replicates: how many sets to draw.
+        systems: metrics by system, evaluated on the same clips.
+        replicates: number of sets to draw.
         seed: of the draw; it does not depend on the systems.
-        confidence: share of the sets' figures within an interval, between 0 and 1.
+        confidence: share of the sets' values within an interval, between 0 and 1.
         progress: whether to show a bar.
 
     Raises:
-        ValueError: no systems, or systems that were judged on different clips; no replicates;
+        ValueError: no systems, or systems that were evaluated on different clips; no replicates;
             a confidence that is no share.
     """
     if replicates < 1:
-        raise ValueError(f"replicates = {replicates}; 1 or more is right")
+        raise ValueError(f"replicates: expected at least 1, got {replicates}")
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence = {confidence}; a share between 0 and 1 is right")
+        raise ValueError(f"confidence: expected a share between 0 and 1, got {confidence}")
     clips = _common_clips(systems)
     weights = draw(len(clips), replicates, seed)
-    drawn = _figures_of_draws(systems, clips, weights, progress=progress)
+    drawn = _drawn_values(systems, clips, weights, progress=progress)
     point = {
         system: np.array([getattr(metrics, name) for name in HEADLINE_METRICS], dtype=np.float64)
         for system, metrics in systems.items()
@@ -104,7 +108,7 @@ def bootstrap(
         replicates,
         seed,
         confidence,
-        figures={
+        metrics={
             system: _intervals(point[system], drawn[system], confidence) for system in systems
         },
         differences={
@@ -126,7 +130,7 @@ def draw(n_clips: int, replicates: int, seed: int) -> Floats:
 def _common_clips(systems: Mapping[str, SystemMetrics]) -> list[str]:
     """The clips of the truth, in the first system's order."""
     if not systems:
-        raise ValueError("no systems; one or more is right")
+        raise ValueError("systems: expected at least 1, got 0")
     (first, clips), *others = (
         (system, list(metrics.scoring_input.truth.events)) for system, metrics in systems.items()
     )
@@ -134,13 +138,30 @@ def _common_clips(systems: Mapping[str, SystemMetrics]) -> list[str]:
         alone = sorted(set(own) ^ set(clips))
         if alone:
             raise ValueError(
-                f"{first!r} and {system!r} were judged on different clips: {len(alone)} are in "
-                f"one truth only, as {alone[0]!r}; the same clips are right"
+                f"{first!r} and {system!r}: expected the same clips, got {len(alone)} that only "
+                f"one ground truth has, first {alone[0]!r}"
             )
     return clips
 
 
-def _figures_of_draws(
+def resampled_values(metrics: SystemMetrics, weights: Floats) -> Iterator[dict[str, MetricValue]]:
+    """The headline metrics of resampled sets, one set after the other.
+
+    They equal what `evaluate` gives, with the same options, for a truth and a system's output in
+    which each clip occurs under new names as often as its weight says.
+
+    Args:
+        metrics: of the set itself; a metric without a source is None in all sets.
+        weights: how often each clip of the truth occurs, whole numbers, `(sets, clips)`.
+    """
+    scoring = metrics.scoring_input
+    counts = match(scoring)
+    for row in weights:
+        values = measure(counts, scoring, row).values
+        yield {name: values.get(name) for name in HEADLINE_METRICS}
+
+
+def _drawn_values(
     systems: Mapping[str, SystemMetrics],
     clips: list[str],
     weights: Floats,
@@ -150,23 +171,23 @@ def _figures_of_draws(
     """Each system's headline metrics of every draw, `(replicates, metrics)`; NaN: undefined."""
     from tqdm import tqdm
 
+    index = {name: number for number, name in enumerate(clips)}
     drawn = {}
     with tqdm(
         total=len(systems) * len(weights), desc="bootstrap", unit=" sets", disable=not progress
     ) as bar:
         for system, metrics in systems.items():
-            place = {name: number for number, name in enumerate(clips)}
-            order = [place[name] for name in metrics.scoring_input.truth.events]
+            order = [index[name] for name in metrics.scoring_input.truth.events]
             rows = []
-            for figures in resampled_figures(metrics, weights[:, order]):
-                rows.append([figures[name] for name in HEADLINE_METRICS])
+            for values in resampled_values(metrics, weights[:, order]):
+                rows.append(list(values.values()))
                 bar.update()
             drawn[system] = np.array(rows, dtype=np.float64)
     return drawn
 
 
 def _intervals(point: Floats, drawn: Floats, confidence: float) -> dict[str, Interval]:
-    """Of all headlines: values `(headlines,)` and those of the draws `(replicates, headlines)`."""
+    """Intervals by metric; `point` is `(metrics,)`, `drawn` `(replicates, metrics)`."""
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     intervals = {}
     for name, value, column in zip(HEADLINE_METRICS, point.tolist(), drawn.T, strict=True):

@@ -1,22 +1,28 @@
-"""Decisions that are counted: each lies within one clip, so that clips can be weighted."""
+"""What matching counts in each clip, and the sums over clips that every metric is computed from.
+
+Each metric family matches detections with true events once (`match`) and computes its values from
+the counts (`measure`). A match never depends on another clip, so the counts of a set in which
+clips are repeated or absent are sums with other weights: that is all the bootstrap does.
+"""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from desed_task.evaluation.events import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
-class ClipCounts:
-    """Things that add to the cells of an array, as columns.
+class ClipArray:
+    """An array of integers that is a sum over clips, stored as what each clip adds to its cells.
 
     Args:
-        clip: the clip each thing lies in, `(things,)`.
-        cell: the cell it adds to, an index into the flat array, `(things,)`.
-        shape: of the array.
-        amount: what each thing adds, `(things,)`; None: 1.
+        clip: clip that an entry belongs to, `(entries,)`.
+        cell: cell that an entry adds to, an index into the flat array, `(entries,)`.
+        shape: shape of the array.
+        amount: what an entry adds, `(entries,)`; None: 1 each.
     """
 
     clip: Ints
@@ -24,11 +30,11 @@ class ClipCounts:
     shape: tuple[int, ...]
     amount: Ints | None = None
 
-    def count(self, weights: Floats | None = None) -> Ints:
-        """The array, of this tally's `shape`.
+    def total(self, weights: Floats | None = None) -> Ints:
+        """The sum over clips, an array of `shape`.
 
         Args:
-            weights: how often each clip is there, whole numbers, `(clips,)`; None: once.
+            weights: how often each clip occurs, whole numbers, `(clips,)`; None: once.
         """
         amount: Ints | Floats | None = self.amount
         if weights is not None:
@@ -39,13 +45,90 @@ class ClipCounts:
             total = np.rint(total).astype(np.int64)
         return total.reshape(self.shape)
 
-    def merged(self) -> "ClipCounts":
-        """The same counts of fewer things: one for each clip and cell, none where they cancel.
-
-        The things come in the order of their cells.
-        """
+    def merged(self) -> "ClipArray":
+        """The same array with one entry for each cell and clip, ordered by cell, and no zeros."""
         n_clips = int(self.clip.max(initial=0)) + 1
-        places, group = np.unique(self.cell * n_clips + self.clip, return_inverse=True)
-        amount = np.rint(np.bincount(group, self.amount, minlength=len(places))).astype(np.int64)
-        cell, clip = np.divmod(places[amount != 0], n_clips)
-        return ClipCounts(clip, cell, self.shape, amount[amount != 0])
+        key = self.cell * n_clips + self.clip
+        order = np.argsort(key, kind="stable")
+        first = np.flatnonzero(np.diff(key[order], prepend=-1))
+        amount = np.ones_like(key) if self.amount is None else self.amount[order]
+        amount = np.add.reduceat(amount, first) if len(first) else amount
+        cell, clip = np.divmod(key[order][first][amount != 0], n_clips)
+        return ClipArray(clip, cell, self.shape, amount[amount != 0])
+
+    def first_rows(self, number: int) -> "ClipArray":
+        """The first rows of an array that is `merged`."""
+        end = np.searchsorted(self.cell, number * math.prod(self.shape[1:]))
+        amount = None if self.amount is None else self.amount[:end]
+        return ClipArray(self.clip[:end], self.cell[:end], (number, *self.shape[1:]), amount)
+
+    def per_clip(self, n_clips: int) -> Ints:
+        """The sum over cells, `(clips,)`."""
+        return np.rint(np.bincount(self.clip, self.amount, minlength=n_clips)).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class ClipCounts:
+    """Counts of one metric family by clip; for segment-based metrics, read "segments" for events.
+
+    Args:
+        true: true events, `(classes,)`.
+        correct: true events that were found, `(levels, classes)`.
+        false: detected events that were rejected, `(levels, classes)`.
+        cross: rejected events that match another class, `(levels, classes, other classes)`; None
+            where the family does not define cross triggers.
+    """
+
+    true: ClipArray
+    correct: ClipArray
+    false: ClipArray
+    cross: ClipArray | None = None
+
+    def total(self, weights: Floats | None = None) -> "Counts":
+        """Sums over clips; for the weights see `ClipArray.total`."""
+        return Counts(
+            self.true.total(weights),
+            self.correct.total(weights),
+            self.false.total(weights),
+            None if self.cross is None else self.cross.total(weights),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """`ClipCounts` summed over clips, and their F-scores."""
+
+    true: Ints
+    correct: Ints
+    false: Ints
+    cross: Ints | None = None
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """F1 `(levels, classes)`; NaN for a class without true event."""
+        total = self.correct + self.false + self.true
+        return np.where(self.true > 0, 2 * self.correct / np.maximum(total, 1), np.nan)
+
+    def macro_f1(self, level: int = 0) -> float | None:
+        """Mean F1 over the classes that occur; None if none does.
+
+        A class that occurs but was never detected has F1 0.
+        """
+        occurring = self.f1[level, self.true > 0]
+        return float(occurring.mean()) if len(occurring) else None
+
+    def micro_f1(self, level: int = 0) -> float | None:
+        """F1 of the counts summed over all classes; None without a true event."""
+        true, correct = int(self.true.sum()), int(self.correct[level].sum())
+        return 2 * correct / (correct + int(self.false[level].sum()) + true) if true else None
+
+    def f_scores(self, name: str, level: int = 0) -> dict[str, float | None]:
+        """The family's values in `SystemMetrics`, whose names begin with `name`."""
+        correct = int(self.correct[level].sum())
+        return {
+            f"{name}_f1_macro": self.macro_f1(level),
+            f"{name}_f1_micro": self.micro_f1(level),
+            f"{name}_true_positives": correct,
+            f"{name}_false_positives": int(self.false[level].sum()),
+            f"{name}_false_negatives": int(self.true.sum()) - correct,
+        }

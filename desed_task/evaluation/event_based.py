@@ -2,62 +2,61 @@
 
 import numpy as np
 
-from desed_task.evaluation.clip_counts import ClipCounts
-from desed_task.evaluation.events import EventTable, pairs_per_clip
-from desed_task.evaluation.fscore import ClassCounts, ClassTallies
+from desed_task.evaluation.clip_counts import ClipArray, ClipCounts
+from desed_task.evaluation.events import EventTable, Floats, Ints, pairs_per_clip
 
 ONSET_COLLAR = 0.2
 OFFSET_COLLAR = 0.2
 OFFSET_SHARE = 0.2
 
 
-def event_counts(detections: EventTable, truth: EventTable, n_classes: int) -> ClassCounts:
-    """The counts of `event_tallies`."""
-    return event_tallies(detections, truth, n_classes).counts()
+def match(
+    detections: EventTable, truth: EventTable, n_classes: int, *, n_levels: int = 1
+) -> ClipCounts:
+    """The detections that hit a true event, at every operating point.
 
-
-def event_tallies(
-    detections: EventTable,
-    truth: EventTable,
-    n_classes: int,
-    *,
-    onset_collar: float = ONSET_COLLAR,
-    offset_collar: float = OFFSET_COLLAR,
-    offset_share: float = OFFSET_SHARE,
-) -> ClassTallies:
-    """The detections that hit a true event, each true event hit at most once.
-
-    A hit has the same clip and class, an onset within `onset_collar` seconds and an offset
-    within `max(offset_collar, offset_share * true length)` seconds. Of all ways to pair
-    detections and true events one with most pairs is counted (sed_eval's "optimal" matching).
+    A hit has the same clip and class, an onset within `ONSET_COLLAR` seconds and an offset
+    within `max(OFFSET_COLLAR, OFFSET_SHARE * true length)` seconds. Each detection and each true
+    event belong to at most one hit: at each operating point, one of the largest sets of hits that
+    allow this is counted (sed_eval's "optimal" matching).
 
     Args:
-        detections: events at one operating point; `level` is not looked at.
+        detections: events of all operating points.
         truth: true events, ordered by clip.
-        n_classes: length of the counts.
+        n_classes, n_levels: lengths of the counts.
     """
     detected, true = pairs_per_clip(
         detections.clip * n_classes + detections.label, truth.clip * n_classes + truth.label
     )
     length = truth.offset - truth.onset
-    tolerance = np.maximum(offset_collar, offset_share * length)[true]
-    hit = np.abs(truth.onset[true] - detections.onset[detected]) <= onset_collar
+    tolerance = np.maximum(OFFSET_COLLAR, OFFSET_SHARE * length)[true]
+    hit = np.abs(truth.onset[true] - detections.onset[detected]) <= ONSET_COLLAR
     hit &= np.abs(truth.offset[true] - detections.offset[detected]) <= tolerance
-    matched = _match(detected[hit], true[hit], len(detections), len(truth))
-    return ClassTallies(
-        true=ClipCounts(truth.clip, truth.label, (n_classes,)),
-        detected=ClipCounts(detections.clip, detections.label, (n_classes,)),
-        correct=ClipCounts(truth.clip[matched], truth.label[matched], (n_classes,)),
+    # A true event can be hit once at each level: it is another partner at each of them.
+    partner = detections.level[detected[hit]] * len(truth) + true[hit]
+    correct = _largest_matching(detected[hit], partner, len(detections), n_levels * len(truth))
+    false = np.setdiff1d(np.arange(len(detections)), correct, assume_unique=True)
+    cell = detections.level * n_classes + detections.label
+    shape = (n_levels, n_classes)
+    return ClipCounts(
+        true=ClipArray(truth.clip, truth.label, (n_classes,)),
+        correct=ClipArray(detections.clip[correct], cell[correct], shape),
+        false=ClipArray(detections.clip[false], cell[false], shape),
     )
 
 
-def _match(detected: np.ndarray, true: np.ndarray, n_detected: int, n_true: int) -> np.ndarray:
-    """True events of a largest pairing; each pair (detected, true) is a possible hit."""
+def measure(counts: ClipCounts, weights: Floats | None = None) -> dict[str, float | None]:
+    """The event-based values of `SystemMetrics`; for the weights see `ClipArray.total`."""
+    return counts.total(weights).f_scores("event")
+
+
+def _largest_matching(detected: Ints, true: Ints, n_detected: int, n_true: int) -> Ints:
+    """Detections of a largest set of pairs without a common member; each pair is a possible hit."""
     alone = (np.bincount(detected, minlength=n_detected)[detected] == 1) & (
         np.bincount(true, minlength=n_true)[true] == 1
     )
     if alone.all():
-        return true
+        return detected
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_bipartite_matching
 
@@ -67,4 +66,4 @@ def _match(detected: np.ndarray, true: np.ndarray, n_detected: int, n_true: int)
         shape=(n_true, n_detected),
     )
     partner = maximum_bipartite_matching(graph, perm_type="column")
-    return np.concatenate([true[alone], np.flatnonzero(partner >= 0)])
+    return np.concatenate([detected[alone], partner[partner >= 0].astype(np.int64)])

@@ -62,7 +62,7 @@ class Overlaps(NamedTuple):
     seconds: Floats
     same_class: NDArray[np.bool_]
 
-    def of(self, chosen: NDArray[np.bool_]) -> tuple[Ints, Ints, Floats]:
+    def select(self, chosen: NDArray[np.bool_]) -> tuple[Ints, Ints, Floats]:
         """Detections, true events and shared seconds of the chosen pairs."""
         return self.detection[chosen], self.truth[chosen], self.seconds[chosen]
 

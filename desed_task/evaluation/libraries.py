@@ -1,6 +1,6 @@
-"""The figures as the field's libraries give them: psds_eval, sed_scores_eval and sed_eval.
+"""The metrics as the field's libraries give them: psds_eval, sed_scores_eval and sed_eval.
 
-They are the oracle of our own metrics, and slow. A library that refuses an input has no figure.
+They are the oracle of our own metrics, and slow. A library that refuses an input has no metric.
 """
 
 import warnings
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from desed_task.errors import InputError
 from desed_task.evaluation.decode import to_frame
 from desed_task.evaluation.event_based import OFFSET_SHARE, ONSET_COLLAR
 from desed_task.evaluation.events import EventTable
-from desed_task.evaluation.intersection import Criteria
+from desed_task.evaluation.intersection import F1_CRITERIA, Criteria
 from desed_task.evaluation.outputs import Scores
 from desed_task.evaluation.psds import Scenario
 from desed_task.evaluation.results import MetricValue
@@ -28,21 +29,21 @@ if TYPE_CHECKING:
 def psds_from_operating_points(
     operating_points: Sequence["pd.DataFrame"], truth: GroundTruth, scenario: Scenario
 ) -> MetricValue:
-    """psds_eval's score from the events at some thresholds; None for a truth without event.
+    """psds_eval's PSDS from the events at some thresholds; None for a truth without event.
 
-    With a single class in the truth psds_eval's cross-trigger rate is 0/0, and its score 0.
+    With a single class in the truth psds_eval's cross-trigger rate is 0/0, and its PSDS 0.
     """
     if not any(truth.events.values()):
         return None
-    judge = _psds_eval(truth, scenario.criteria)
+    evaluator = _psds_eval(truth, scenario.criteria)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for events in operating_points:
             if len(events):
-                judge.add_operating_point(events)
-        if not judge.num_operating_points():
+                evaluator.add_operating_point(events)
+        if not evaluator.num_operating_points():
             return 0.0
-        result = judge.psds(
+        result = evaluator.psds(
             alpha_ct=scenario.alpha_ct, alpha_st=scenario.alpha_st, max_efpr=scenario.max_efpr
         )
     return float(result.value)
@@ -65,14 +66,14 @@ def intersection_macro_f1(
 def exact_psds(
     scores: Scores, truth: GroundTruth, scenario: Scenario, *, trim_to_clip: bool = False
 ) -> MetricValue:
-    """sed_scores_eval's score over all thresholds; None for a truth without event.
+    """sed_scores_eval's PSDS over all thresholds; None for a truth without event.
 
     Clips of `truth` without scores are given one frame of -inf. Raises AssertionError where two
     true events of a class touch, and TypeError for cross triggers with a single class: the
     library refuses both.
     """
-    as_frame = _quietly("sed_scores_eval.base_modules.scores").create_score_dataframe
-    psds = _quietly("sed_scores_eval.intersection_based").psds
+    as_frame = _imported("sed_scores_eval.base_modules.scores").create_score_dataframe
+    psds = _imported("sed_scores_eval.intersection_based").psds
     occurring = [k for k, label in enumerate(truth.classes) if _occurs(label, truth)]
     if not occurring:
         return None
@@ -93,9 +94,9 @@ def exact_psds(
         frames,
         {name: [tuple(event) for event in events] for name, events in truth.events.items()},
         truth.durations,
-        dtc_threshold=scenario.dtc,
-        gtc_threshold=scenario.gtc,
-        cttc_threshold=scenario.cttc if scenario.alpha_ct else None,
+        dtc_threshold=scenario.criteria.dtc,
+        gtc_threshold=scenario.criteria.gtc,
+        cttc_threshold=scenario.criteria.cttc if scenario.alpha_ct else None,
         alpha_ct=scenario.alpha_ct,
         alpha_st=scenario.alpha_st,
         max_efpr=scenario.max_efpr,
@@ -105,7 +106,7 @@ def exact_psds(
 
 def event_based(events: "pd.DataFrame", truth: GroundTruth) -> Any:
     """sed_eval's event-based metrics of all clips of the truth; see `report`."""
-    metrics = _quietly("sed_eval.sound_event").EventBasedMetrics(
+    metrics = _imported("sed_eval.sound_event").EventBasedMetrics(
         event_label_list=list(truth.classes),
         t_collar=ONSET_COLLAR,
         percentage_of_length=OFFSET_SHARE,
@@ -117,9 +118,9 @@ def event_based(events: "pd.DataFrame", truth: GroundTruth) -> Any:
 def segment_based(events: "pd.DataFrame", truth: GroundTruth) -> Any:
     """sed_eval's segment-based metrics of all clips of the truth; see `report`.
 
-    As in the event-based ones, a class never detected scores 0 (sed_eval would leave it out).
+    As in the event-based ones, a class never detected has F1 0 (sed_eval would exclude it).
     """
-    metrics = _quietly("sed_eval.sound_event").SegmentBasedMetrics(
+    metrics = _imported("sed_eval.sound_event").SegmentBasedMetrics(
         event_label_list=list(truth.classes), time_resolution=SEGMENT_SECONDS
     )
     metrics.empty_system_output_handling = "zero_score"
@@ -133,70 +134,66 @@ def report(metrics: Any) -> str:
         return str(metrics)
 
 
-def library_figures(
-    task: ScoringInput, *, f1_criteria: Criteria, psds1: Scenario, psds2: Scenario
-) -> dict[str, MetricValue]:
-    """Every figure of `evaluate` that a library defines for what is judged, by the same name.
+def library_metrics(scoring: ScoringInput) -> dict[str, MetricValue]:
+    """Every metric of `evaluate` that a library defines for this input, by the same name.
 
     psds_eval refuses detections of one class that overlap in a clip.
     """
-    figures: dict[str, MetricValue] = {}
-    for name, scenario in (("psds1", psds1), ("psds2", psds2)):
-        single = _n_occurring(task.truth) == 1
-        if task.points is not None and not single and not _overlapping(task.points):
-            points = [_frame(task, task.points.at_level(k)) for k in range(len(task.thresholds))]
-            figures[f"{name}_psds_eval"] = psds_from_operating_points(points, task.truth, scenario)
-        if task.scores is not None and not (
-            _touching(task.truth) or (single and scenario.alpha_ct)
+    values: dict[str, MetricValue] = {}
+    single = sum(_occurs(label, scoring.truth) for label in scoring.truth.classes) == 1
+    for name, scenario in scoring.scenarios.items():
+        if scoring.points is not None and not single and not _overlapping(scoring.points):
+            points = [
+                _frame(scoring, scoring.points.at_level(k)) for k in range(len(scoring.thresholds))
+            ]
+            values[f"{name}_psds_eval"] = psds_from_operating_points(
+                points, scoring.truth, scenario
+            )
+        if scoring.scores is not None and not (
+            _touching(scoring.truth) or (single and scenario.alpha_ct)
         ):
-            figures[f"{name}_sed_scores_eval"] = _exact(task, scenario)
-    if task.detections is not None:
-        figures |= _f_scores(
-            _frame(task, task.detections),
-            task.truth,
-            f1_criteria,
-            overlapping=_overlapping(task.detections),
-        )
-    return figures
+            values[f"{name}_sed_scores_eval"] = _exact(scoring, scenario)
+    if scoring.detections is not None:
+        values |= _f_scores(scoring, scoring.detections)
+    return values
 
 
-def _frame(task: ScoringInput, events: EventTable) -> "pd.DataFrame":
-    return to_frame(events, list(task.truth.events), task.truth.classes)
+def _frame(scoring: ScoringInput, events: EventTable) -> "pd.DataFrame":
+    return to_frame(events, list(scoring.truth.events), scoring.truth.classes)
 
 
-def _exact(task: ScoringInput, scenario: Scenario) -> MetricValue:
-    """sed_scores_eval's figure of the clips that count."""
-    assert task.scores is not None
-    scores, truth = task.scores.as_scores(), task.truth
-    if not task.counted.all():
+def _exact(scoring: ScoringInput, scenario: Scenario) -> MetricValue:
+    """sed_scores_eval's PSDS of the clips whose detections are scored."""
+    assert scoring.scores is not None
+    scores, truth = scoring.scores.as_scores(), scoring.truth
+    if not scoring.counted.all():
         truth = truth.without_empty_clips()
         kept = [k for k, name in enumerate(scores.names) if name in truth.events]
         scores = Scores(scores.values[kept], [scores.names[k] for k in kept], scores.edges[kept])
-    return exact_psds(scores, truth, scenario, trim_to_clip=task.trim)
+    return exact_psds(scores, truth, scenario, trim_to_clip=scoring.trim)
 
 
-def _f_scores(
-    events: "pd.DataFrame", truth: GroundTruth, criteria: Criteria, *, overlapping: bool
-) -> dict[str, MetricValue]:
-    figures: dict[str, MetricValue] = {}
-    if not overlapping:
-        figures["intersection_f1_macro"] = intersection_macro_f1(events, truth, criteria)
-    for name, judge in (("event", event_based), ("segment", segment_based)):
-        metrics = judge(events, truth)
+def _f_scores(scoring: ScoringInput, detections: EventTable) -> dict[str, MetricValue]:
+    events, truth = _frame(scoring, detections), scoring.truth
+    values: dict[str, MetricValue] = {}
+    if not _overlapping(detections):
+        values["intersection_f1_macro"] = intersection_macro_f1(events, truth, F1_CRITERIA)
+    for name, metrics_of in (("event", event_based), ("segment", segment_based)):
+        metrics = metrics_of(events, truth)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             macro = metrics.results_class_wise_average_metrics()["f_measure"]["f_measure"]
             micro = metrics.results_overall_metrics()["f_measure"]["f_measure"]
-        figures[f"{name}_f1_macro"] = None if np.isnan(macro) else float(macro)
-        figures[f"{name}_f1_micro"] = None if np.isnan(micro) else float(micro)
-    return figures
+        values[f"{name}_f1_macro"] = None if np.isnan(macro) else float(macro)
+        values[f"{name}_f1_micro"] = None if np.isnan(micro) else float(micro)
+    return values
 
 
 def _psds_eval(truth: GroundTruth, criteria: Criteria) -> Any:
     import pandas as pd
 
     rows = [(name, *event) for name, events in truth.events.items() for event in events]
-    return _quietly("psds_eval").PSDSEval(
+    return _imported("psds_eval").PSDSEval(
         dtc_threshold=criteria.dtc,
         gtc_threshold=criteria.gtc,
         cttc_threshold=criteria.cttc,
@@ -205,11 +202,23 @@ def _psds_eval(truth: GroundTruth, criteria: Criteria) -> Any:
     )
 
 
-def _quietly(module: str) -> Any:
-    """A library, without what its own imports warn about."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return import_module(module)
+def _imported(module: str) -> Any:
+    """A library, without the warnings of its own imports.
+
+    Raises InputError where it is not installed.
+    """
+    library = module.partition(".")[0]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != library:
+            raise
+        raise InputError(
+            f"{library} is not installed: --check and check=True compare with it; "
+            "install it with: pip install -e '.[check]' (in the checkout)"
+        ) from None
 
 
 def _sed_eval(metrics: Any, events: "pd.DataFrame", truth: GroundTruth) -> Any:
@@ -224,19 +233,14 @@ def _sed_eval(metrics: Any, events: "pd.DataFrame", truth: GroundTruth) -> Any:
     return metrics
 
 
-def _n_occurring(truth: GroundTruth) -> int:
-    return sum(_occurs(label, truth) for label in truth.classes)
-
-
 def _occurs(label: str, truth: GroundTruth) -> bool:
     return any(event.event_label == label for events in truth.events.values() for event in events)
 
 
-def _overlapping(events: EventTable, *, touch: bool = False) -> bool:
-    """Whether events of one level, clip and class overlap (or touch)."""
+def _overlapping(events: EventTable) -> bool:
+    """Whether events of one level, clip and class overlap."""
     same = (np.diff(events.level) == 0) & (np.diff(events.clip) == 0) & (np.diff(events.label) == 0)
-    before, after = events.offset[:-1][same], events.onset[1:][same]
-    return bool(np.any(after <= before) if touch else np.any(after < before))
+    return bool(np.any(events.onset[1:][same] < events.offset[:-1][same]))
 
 
 def _touching(truth: GroundTruth) -> bool:

@@ -1,25 +1,26 @@
-"""Polyphonic sound detection score from operating points (Bilen et al., 2020; psds_eval)."""
+"""Polyphonic sound detection score (Bilen et al., 2020): scenarios, and curves from counts."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from desed_task.evaluation.clip_counts import Counts
 from desed_task.evaluation.events import Floats, Ints
-from desed_task.evaluation.intersection import Criteria, IntersectionCounts
+from desed_task.evaluation.intersection import Criteria
 
 SECONDS_PER_HOUR = 3600
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What a PSDS rewards (docs/recipe.md, "Test").
+    """Tolerances and weights of a PSDS (docs/recipe.md, "Test").
 
     Args:
-        name: how it is called in results and pictures.
-        criteria: when a detection counts.
+        name: its name in results and pictures.
+        criteria: tolerances.
         alpha_ct: weight of the cross-trigger rate in the effective false positive rate.
-        alpha_st: weight of the spread between classes.
-        max_efpr: effective false positives per hour up to which the curve counts.
+        alpha_st: weight of the standard deviation between classes.
+        max_efpr: effective false positives per hour at which the curves end.
     """
 
     name: str
@@ -27,21 +28,6 @@ class Scenario:
     alpha_ct: float = 0.0
     alpha_st: float = 1.0
     max_efpr: float = 100.0
-
-    @property
-    def dtc(self) -> float:
-        """Detection tolerance."""
-        return self.criteria.dtc
-
-    @property
-    def gtc(self) -> float:
-        """Truth tolerance."""
-        return self.criteria.gtc
-
-    @property
-    def cttc(self) -> float:
-        """Cross-trigger tolerance; looked at only where `alpha_ct` is above 0."""
-        return self.criteria.cttc
 
 
 PSDS1 = Scenario("PSDS1", Criteria(dtc=0.7, gtc=0.7, cttc=0.3), alpha_ct=0.0)
@@ -85,62 +71,56 @@ class PsdRoc:
         return {k: curve.area(self.scenario.max_efpr) for k, curve in self.per_class.items()}
 
 
-def operating_point_roc(
-    counts: IntersectionCounts,
+def class_curve(
+    counts: Counts,
+    column: int,
     class_seconds: Floats,
     total_seconds: float,
     scenario: Scenario,
-) -> PsdRoc | None:
-    """PSD-ROC through some operating points, as psds_eval draws it.
-
-    Classes that do not occur in the truth are left out; None if none does.
+) -> RocCurve:
+    """True positive ratio of one class against its effective false positives, up to `max_efpr`.
 
     Args:
-        counts: by the scenario's criteria.
-        class_seconds: length of all true events of each class together, `(classes,)`.
-        total_seconds: length of all clips together.
+        counts: by threshold and class, matched with the scenario's criteria.
+        column: the class's place in the counts, which must hold a true event of it.
+        class_seconds: length of all true events of each class, `(classes,)`.
+        total_seconds: length of all clips.
         scenario: weights and limit.
     """
-    occurring = np.flatnonzero(counts.true)
-    if not len(occurring):
-        return None
-    curves = {}
-    for label in occurring:
-        efpr = effective_rate(
-            counts.false[:, label],
-            counts.cross[:, label],
-            class_seconds,
-            total_seconds,
-            scenario.alpha_ct,
-        )
-        rate = counts.correct[:, label] / counts.true[label]
-        curves[int(label)] = staircase(efpr, rate)
-    return combine(curves, scenario)
+    efpr = effective_rate(
+        counts.false[:, column],
+        None if counts.cross is None else counts.cross[:, column],
+        class_seconds,
+        total_seconds,
+        scenario.alpha_ct,
+    )
+    inside = efpr <= scenario.max_efpr
+    return staircase(efpr[inside], counts.correct[inside, column] / counts.true[column])
 
 
 def effective_rate(
     false: Ints,
-    cross: Ints,
+    cross: Ints | None,
     class_seconds: Floats,
     total_seconds: float,
     alpha_ct: float,
 ) -> Floats:
     """Effective false positives of one class per hour, `(levels,)`.
 
-    False positives per hour of audio, plus `alpha_ct` times the mean over the other classes of
-    the truth of the cross triggers per hour of that class.
+    False positives per hour of audio, plus `alpha_ct` times the mean, over the other classes that
+    occur, of the cross triggers per hour of that class's true events.
 
     Args:
-        false: false positives `(levels,)`.
-        cross: cross triggers `(levels, classes)`, 0 for the class itself.
-        class_seconds: length of all true events of each class together, `(classes,)`.
-        total_seconds: length of all clips together.
+        false: false positives, `(levels,)`.
+        cross: cross triggers, `(levels, classes)`, 0 for the class itself; None with `alpha_ct` 0.
+        class_seconds: length of all true events of each class, `(classes,)`.
+        total_seconds: length of all clips.
         alpha_ct: weight of the cross triggers.
     """
     efpr = false * SECONDS_PER_HOUR / total_seconds
     occurring = class_seconds > 0
     n_others = occurring.sum() - 1
-    if alpha_ct > 0 and n_others:
+    if alpha_ct > 0 and n_others and cross is not None:
         rates = cross[:, occurring] * SECONDS_PER_HOUR / class_seconds[occurring]
         efpr = efpr + alpha_ct * rates.sum(axis=1) / n_others
     return efpr
@@ -150,12 +130,17 @@ def staircase(efpr: Floats, rate: Floats) -> RocCurve:
     """The rising staircase through some points in any order: the best rate up to each efpr."""
     order = np.lexsort((rate, efpr))
     efpr, best = efpr[order], np.maximum.accumulate(rate[order])
-    last = np.append(np.diff(efpr) > 0, True)
+    last = np.append(np.diff(efpr) > 0, True)[: len(efpr)]
     return RocCurve(efpr[last], best[last])
 
 
-def combine(curves: dict[int, RocCurve], scenario: Scenario) -> PsdRoc:
-    """The effective curve: mean over classes minus `alpha_st` standard deviations, at least 0."""
+def combine(curves: dict[int, RocCurve], scenario: Scenario) -> PsdRoc | None:
+    """The PSD-ROC of the classes' curves by class index; None without any.
+
+    The effective curve is their mean minus `alpha_st` standard deviations, at least 0.
+    """
+    if not curves:
+        return None
     efpr = np.unique(np.concatenate([curve.efpr for curve in curves.values()]))
     rates = np.stack([curve.at(efpr) for curve in curves.values()])
     total = rates.mean(axis=0) - scenario.alpha_st * rates.std(axis=0)

@@ -88,10 +88,10 @@ class SystemMetrics:
             were not asked.
     """
 
-    psds1_psds_eval: MetricValue
-    psds2_psds_eval: MetricValue
-    psds1_sed_scores_eval: MetricValue
-    psds2_sed_scores_eval: MetricValue
+    psds1_psds_eval: MetricValue = None
+    psds2_psds_eval: MetricValue = None
+    psds1_sed_scores_eval: MetricValue = None
+    psds2_sed_scores_eval: MetricValue = None
     event_f1_macro: MetricValue = None
     event_f1_micro: MetricValue = None
     segment_f1_macro: MetricValue = None

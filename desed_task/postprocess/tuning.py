@@ -11,10 +11,9 @@ from typing import Literal, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from desed_task.evaluation import event_based, psds_exact
 from desed_task.evaluation.evaluate import THRESHOLDS
-from desed_task.evaluation.event_based import event_counts
 from desed_task.evaluation.events import Floats
-from desed_task.evaluation.exact_psds import exact_rocs
 from desed_task.evaluation.outputs import ScoredOutput, Scores
 from desed_task.evaluation.psds import PSDS1, PSDS2
 from desed_task.evaluation.scoring_input import ScoringInput
@@ -145,9 +144,8 @@ def class_metrics(
         return event_f1_by_threshold(output, truth, thresholds).max(axis=0)
     task = ScoringInput.prepare(output, truth)
     scenario = _SCENARIOS[tuning_metric]
-    (roc,) = exact_rocs(
-        task.threshold_events, task.true, task.n_classes, task.total_seconds, [scenario]
-    )
+    (counts,) = psds_exact.match(task, [scenario])
+    roc = psds_exact.measure(counts, task, scenario, task.each_once)
     metrics = np.full(task.n_classes, np.nan)
     for label, area in ({} if roc is None else roc.class_psds()).items():
         metrics[label] = area
@@ -180,9 +178,5 @@ def event_f1_by_threshold(
     """Event-based F1 `(thresholds, classes)`; NaN for classes without true events."""
     task = ScoringInput.prepare(output, truth, thresholds=thresholds)
     assert task.points is not None
-    return np.stack(
-        [
-            event_counts(task.points.at_level(k), task.true, task.n_classes).per_class
-            for k in range(len(thresholds))
-        ]
-    )
+    counts = event_based.match(task.points, task.true, task.n_classes, n_levels=len(thresholds))
+    return counts.total().f1

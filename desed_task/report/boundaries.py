@@ -87,7 +87,7 @@ def best_pairs(detections: EventTable, true: EventTable) -> tuple[Ints, Ints]:
     equal ones. Where several detections choose the same event, the one with most overlap is used.
     """
     overlaps = find_overlaps(detections, true)
-    detected_row, true_row, seconds = overlaps.of(overlaps.same_class)
+    detected_row, true_row, seconds = overlaps.select(overlaps.same_class)
     best = _first_of_each(np.lexsort((true_row, -seconds, detected_row)), detected_row)
     detected_row, true_row, seconds = detected_row[best], true_row[best], seconds[best]
     best = _first_of_each(np.lexsort((detected_row, -seconds, true_row)), true_row)

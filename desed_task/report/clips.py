@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from desed_task.errors import InputError
-from desed_task.evaluation.event_based import event_counts
-from desed_task.evaluation.events import EventTable, Floats, Ints, find_overlaps, sums
+from desed_task.evaluation import event_based
+from desed_task.evaluation.events import Floats, Ints, find_overlaps, sums
 from desed_task.evaluation.outputs import Boxes
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.report.blocks import (
@@ -148,30 +148,19 @@ def clip_scores(scoring: ScoringInput) -> ClipScores | None:
     if scoring.detections is None:
         return None
     n_clips = len(scoring.durations)
-    detected = _with_clips_as_labels(scoring.detections, scoring.n_classes)
-    true = _with_clips_as_labels(scoring.true, scoring.n_classes)
-    counts = event_counts(detected, true, n_clips)
-    overlaps = find_overlaps(detected, true)
-    shared = sums(detected.label[overlaps.detection], overlaps.seconds, n_clips)
+    detections, true = scoring.detections, scoring.true
+    counts = event_based.match(detections, true, scoring.n_classes)
+    correct, false = counts.correct.per_clip(n_clips), counts.false.per_clip(n_clips)
+    overlaps = find_overlaps(detections, true)
+    detected, _, seconds = overlaps.select(overlaps.same_class)
+    shared = sums(detections.clip[detected], seconds, n_clips)
     total = sum(
-        sums(table.label, table.offset - table.onset, n_clips) for table in (detected, true)
+        sums(table.clip, table.offset - table.onset, n_clips) for table in (detections, true)
     )
     overlap = np.full(n_clips, np.nan)
     np.divide(2 * shared, total, out=overlap, where=total > 0)
-    return ClipScores(counts.true, counts.detected, counts.correct, np.minimum(overlap, 1.0))
-
-
-def _with_clips_as_labels(table: EventTable, n_classes: int) -> EventTable:
-    """The table with the clip as label, so that counts by label are counts by clip.
-
-    The clip of the result is the pair of clip and class.
-    """
-    return EventTable(
-        table.level,
-        table.clip * n_classes + table.label,
-        table.clip,
-        table.onset,
-        table.offset,
+    return ClipScores(
+        counts.true.per_clip(n_clips), correct + false, correct, np.minimum(overlap, 1.0)
     )
 
 

@@ -74,4 +74,4 @@ class ReportInput:
         """The confidence interval of a system's metric, if there is one."""
         if self.intervals is None:
             return None
-        return self.intervals.figures.get(system, {}).get(metric)
+        return self.intervals.metrics.get(system, {}).get(metric)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from desed_task.evaluation.evaluate import F1_CRITERIA
-from desed_task.evaluation.event_based import event_counts
-from desed_task.evaluation.events import Floats, Ints, find_overlaps
-from desed_task.evaluation.intersection import intersection_counts
+from desed_task.evaluation import event_based, intersection
+from desed_task.evaluation.clip_counts import Counts
+from desed_task.evaluation.events import Floats, find_overlaps
+from desed_task.evaluation.intersection import F1_CRITERIA
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.report.blocks import (
     NOT_DEFINED,
@@ -78,22 +78,16 @@ class MacroCurves:
     recall: Floats
 
 
-def macro_curves(true: Ints, positive: Ints, correct: Ints, f1: Floats) -> MacroCurves:
-    """Macro averages of counts.
-
-    Args:
-        true: true events `(classes,)`.
-        positive: denominator of precision `(thresholds, classes)`.
-        correct: found true events `(thresholds, classes)`.
-        f1: of each class `(thresholds, classes)`.
-    """
-    occurring = true > 0
-    true, positive, correct = true[occurring], positive[:, occurring], correct[:, occurring]
+def macro_curves(counts: Counts) -> MacroCurves:
+    """Macro averages of the counts at each threshold."""
+    occurring = counts.true > 0
+    true, correct = counts.true[occurring], counts.correct[:, occurring]
+    positive = correct + counts.false[:, occurring]  # denominator of precision
     detected = positive > 0
     precision_sum = np.where(detected, correct / np.maximum(positive, 1), 0.0).sum(axis=1)
     n_detected = detected.sum(axis=1)
     return MacroCurves(
-        f1=f1[:, occurring].mean(axis=1),
+        f1=counts.f1[:, occurring].mean(axis=1),
         precision=np.where(n_detected > 0, precision_sum / np.maximum(n_detected, 1), np.nan),
         recall=(correct / true).mean(axis=1),
     )
@@ -122,33 +116,21 @@ def threshold_curves(scoring: ScoringInput) -> ThresholdCurves | None:
     """
     if scoring.points is None or not len(scoring.true):
         return None
-    event = [
-        event_counts(scoring.points.at_level(level), scoring.true, scoring.n_classes)
-        for level in range(len(scoring.thresholds))
-    ]
-    intersection = intersection_counts(
+    n_levels, n_classes = len(scoring.thresholds), scoring.n_classes
+    by_collar = event_based.match(scoring.points, scoring.true, n_classes, n_levels=n_levels)
+    by_overlap = intersection.match(
         scoring.points,
         scoring.true,
         find_overlaps(scoring.points, scoring.true),
         scoring.durations,
         F1_CRITERIA,
-        n_levels=len(scoring.thresholds),
-        n_classes=scoring.n_classes,
+        n_levels=n_levels,
+        n_classes=n_classes,
     )
     return ThresholdCurves(
         thresholds=np.array(scoring.thresholds),
-        event=macro_curves(
-            intersection.true,
-            np.stack([counts.detected for counts in event]),
-            np.stack([counts.correct for counts in event]),
-            np.stack([counts.per_class for counts in event]),
-        ),
-        intersection=macro_curves(
-            intersection.true,
-            intersection.correct + intersection.false,
-            intersection.correct,
-            intersection.per_class,
-        ),
+        event=macro_curves(by_collar.total()),
+        intersection=macro_curves(by_overlap.total()),
     )
 
 

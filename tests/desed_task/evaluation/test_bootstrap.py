@@ -19,16 +19,14 @@ from desed_task.evaluation import (
     Scores,
     SystemMetrics,
     evaluate,
+    psds_exact,
 )
-from desed_task.evaluation.bootstrap import bootstrap, draw
+from desed_task.evaluation.bootstrap import bootstrap, draw, resampled_values
 from desed_task.evaluation.events import EventTable
-from desed_task.evaluation.exact_psds import class_changes
-from desed_task.evaluation.resampling import resampled_figures
 from desed_task.evaluation.results import HEADLINE_METRICS
 from desed_task.evaluation.scoring_input import ScoringInput
-from desed_task.evaluation.thinning import thin
-from tests.desed_task.evaluation.test_real_predictions import rebuilt, truth_in
 from tests.support import cases
+from tests.support.real_system import read_truth, rebuilt_scores
 from tests.support.shared_data import shared_path
 
 OF_SCORES = [name for name in HEADLINE_METRICS if name.endswith("sed_scores_eval")]
@@ -53,7 +51,7 @@ def copied(truth: GroundTruth, weights: np.ndarray) -> tuple[GroundTruth, dict[s
 
 
 def copied_output(output: Output, copies: dict[str, list[str]]) -> Output:
-    """What a system says of the copies."""
+    """A system's output for the copies."""
     old = [k for k, name in enumerate(output.names) for _ in copies[name]]
     names = [new for name in output.names for new in copies[name]]
     if isinstance(output, Scores):
@@ -68,17 +66,17 @@ def copied_output(output: Output, copies: dict[str, list[str]]) -> Output:
     return replace(output, events=events.select(order), names=names)
 
 
-def judge(system: System, truth: GroundTruth, options: dict[str, Any]) -> SystemMetrics:
+def evaluate_system(system: System, truth: GroundTruth, options: dict[str, Any]) -> SystemMetrics:
     rest = {key: output for key, output in system.items() if key != "scores"}
     return evaluate(system.get("scores"), truth, **rest, **options)  # type: ignore[arg-type]
 
 
-def judge_copies(
+def evaluate_copies(
     system: System, truth: GroundTruth, options: dict[str, Any], weights: np.ndarray
 ) -> SystemMetrics:
     many, copies = copied(truth, weights)
-    said = {key: copied_output(output, copies) for key, output in system.items()}
-    return judge(said, many, options)
+    of_copies = {key: copied_output(output, copies) for key, output in system.items()}
+    return evaluate_system(of_copies, many, options)
 
 
 def headlines(metrics: SystemMetrics) -> dict[str, float | None]:
@@ -87,8 +85,8 @@ def headlines(metrics: SystemMetrics) -> dict[str, float | None]:
 
 def assert_same(found: dict[str, float | None], expected: dict[str, float | None]) -> None:
     assert found.keys() == expected.keys()
-    undefined = {name for name, figure in expected.items() if figure is None}
-    assert {name for name, figure in found.items() if figure is None} == undefined
+    undefined = {name for name, value in expected.items() if value is None}
+    assert {name for name, value in found.items() if value is None} == undefined
     defined = [name for name in expected if name not in undefined]
     difference = [abs((found[name] or 0) - (expected[name] or 0)) for name in defined]
     assert max(difference, default=0.0) <= 1e-9, dict(zip(defined, difference, strict=True))
@@ -144,7 +142,7 @@ def some_weights(rng: np.random.Generator, truth: GroundTruth) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("seed", "system", "options"),
+    ("seed", "make_system", "options"),
     [
         (0, scores_in, {}),
         (1, scores_in, WIDE | {"f1_threshold": 0.3}),
@@ -161,87 +159,88 @@ def some_weights(rng: np.random.Generator, truth: GroundTruth) -> np.ndarray:
     ],
 )
 def test_a_resampled_set_gives_what_evaluate_gives_for_copied_clips(
-    seed: int, system: Callable[..., System], options: dict[str, Any]
+    seed: int, make_system: Callable[..., System], options: dict[str, Any]
 ) -> None:
     rng = np.random.default_rng(seed)
     # Every other truth lies on the frames' grid, with events that touch: many ties.
     step, apart = (0.064, False) if seed % 2 else (None, True)
     truth = cases.random_truth(rng, 20, step=step, apart=apart)
-    said = system(rng, truth)
-    metrics = judge(said, truth, options)
+    system = make_system(rng, truth)
+    metrics = evaluate_system(system, truth, options)
     weights = some_weights(rng, truth)
-    found = list(resampled_figures(metrics, weights))
-    expected = [judge_copies(said, truth, options, row) for row in weights]
+    found = list(resampled_values(metrics, weights))
+    expected = [evaluate_copies(system, truth, options, row) for row in weights]
     assert 0 < expected[-3].classes_averaged < expected[0].classes_averaged == 4
-    for figures, of_copies in zip(found, expected, strict=True):
-        assert_same(figures, headlines(of_copies))
+    for values, of_copies in zip(found, expected, strict=True):
+        assert_same(values, headlines(of_copies))
     assert_same(found[0], headlines(metrics))
     assert list(found[-1].values()) == [None] * len(HEADLINE_METRICS)
-    given = HEADLINE_METRICS if "scores" in said else set(HEADLINE_METRICS) - set(OF_SCORES)
-    assert all(figures[n] is not None for figures in found[:-1] for n in given)
-    assert len({round(figures["psds2_psds_eval"] or 0, 6) for figures in found}) > 5
+    given = HEADLINE_METRICS if "scores" in system else set(HEADLINE_METRICS) - set(OF_SCORES)
+    assert all(values[n] is not None for values in found[:-1] for n in given)
+    assert len({round(values["psds2_psds_eval"] or 0, 6) for values in found}) > 5
 
 
 def test_a_truth_with_a_single_class_and_one_without_any() -> None:
     rng = np.random.default_rng(0)
     truth = cases.random_truth(rng, 10, classes=("Dog",))
-    said = scores_in(rng, truth)
+    system = scores_in(rng, truth)
     weights = draw(10, 5, seed=0)
-    found = list(resampled_figures(judge(said, truth, ODD), weights))
-    for figures, row in zip(found, weights, strict=True):
-        assert_same(figures, headlines(judge_copies(said, truth, ODD, row)))
+    found = list(resampled_values(evaluate_system(system, truth, ODD), weights))
+    for values, row in zip(found, weights, strict=True):
+        assert_same(values, headlines(evaluate_copies(system, truth, ODD, row)))
     nothing = cases.truth_of({name: [] for name in truth.events}, 10.0)
-    intervals = bootstrap({"a": judge(said, nothing, {})}, replicates=5).figures["a"]
+    intervals = bootstrap({"a": evaluate_system(system, nothing, {})}, replicates=5).metrics["a"]
     assert {(i.value, i.low, i.high) for i in intervals.values()} == {(None, None, None)}
 
 
-def test_thinning_leaves_out_most_levels_and_no_area() -> None:
+def test_curves_end_at_the_limit_and_lose_no_area() -> None:
+    """Levels beyond the limit are not summed; the area equals that of the whole curve."""
     rng = np.random.default_rng(3)
     truth = cases.random_truth(rng, 20)
-    said = scores_in(rng, truth, levels=None)["scores"]
-    assert isinstance(said, Scores)
-    task = ScoringInput.prepare(said, truth)
-    scenario = replace(PSDS2, max_efpr=300.0)
-    weights = draw(20, 50, seed=0)
-    seconds = weights @ task.durations
-    (changes,) = class_changes(task.threshold_events(3), 3, task.true, 4, [scenario])
-    fewer = thin(changes, weights, seconds, scenario.max_efpr)
-    assert 2 < fewer.false.shape[0] < changes.false.shape[0] / 10
-    class_seconds = np.full(4, 30.0)
-    areas = [
-        [
-            each.curve(scenario, class_seconds, total, row).area(scenario.max_efpr)
-            for row, total in zip(weights, seconds, strict=True)
-        ]
-        for each in (changes, fewer)
-    ]
-    np.testing.assert_allclose(areas[1], areas[0], rtol=0, atol=1e-12)
-    assert len(set(areas[0])) > 40
+    output = scores_in(rng, truth, levels=None)["scores"]
+    assert isinstance(output, Scores)
+    scoring = ScoringInput.prepare(output, truth)
+    limit = 300.0
+    near, whole = (replace(PSDS2, max_efpr=most) for most in (limit, 1e9))
+    (counts,) = psds_exact.match(scoring, [near])
+    areas = []
+    for weights in draw(20, 20, seed=0):
+        short, long = (psds_exact.measure(counts, scoring, s, weights) for s in (near, whole))
+        assert short is not None
+        assert long is not None
+        for label, curve in short.per_class.items():
+            assert len(curve.efpr) < len(long.per_class[label].efpr) / 2
+            assert curve.efpr[-1] <= limit
+            assert curve.area(limit) == long.per_class[label].area(limit)
+        areas.append((short.psds, long.total.area(limit)))
+    ends, whole_areas = np.transpose(areas)
+    np.testing.assert_allclose(ends, whole_areas, rtol=0, atol=1e-12)
+    assert len({area for area, _ in areas}) > 15
 
 
 @pytest.fixture(scope="module")
 def two_systems() -> tuple[GroundTruth, list[System], dict[str, SystemMetrics]]:
     rng = np.random.default_rng(8)
     truth = cases.random_truth(rng, 15)
-    said = [scores_in(rng, truth), scores_in(rng, truth, n_named=9)]
-    metrics = [judge(system, truth, WIDE) for system in said]
-    return truth, said, dict(zip(("good", "late"), metrics, strict=True))
+    systems = [scores_in(rng, truth), scores_in(rng, truth, n_named=9)]
+    metrics = [evaluate_system(system, truth, WIDE) for system in systems]
+    return truth, systems, dict(zip(("good", "late"), metrics, strict=True))
 
 
 def test_intervals_are_percentiles_over_sets_that_all_systems_share(
     two_systems: tuple[GroundTruth, list[System], dict[str, SystemMetrics]],
 ) -> None:
-    truth, said, metrics = two_systems
+    truth, systems, metrics = two_systems
     intervals = bootstrap(metrics, replicates=25, seed=4, confidence=0.8)
     assert (intervals.replicates, intervals.seed, intervals.confidence) == (25, 4, 0.8)
     weights = draw(15, 25, seed=4)
-    each = [[headlines(judge_copies(s, truth, WIDE, row)) for row in weights] for s in said]
+    each = [[headlines(evaluate_copies(s, truth, WIDE, row)) for row in weights] for s in systems]
     for name in HEADLINE_METRICS:
-        good, late = (np.array([figures[name] for figures in sets]) for sets in each)
+        good, late = (np.array([values[name] for values in sets]) for sets in each)
         value = [getattr(metrics[system], name) for system in ("good", "late")]
         for found, point, drawn in (
-            (intervals.figures["good"], value[0], good),
-            (intervals.figures["late"], value[1], late),
+            (intervals.metrics["good"], value[0], good),
+            (intervals.metrics["late"], value[1], late),
             (intervals.differences["good", "late"], value[0] - value[1], good - late),
         ):
             assert found[name].value == point
@@ -257,10 +256,10 @@ def test_one_system_has_no_differences_and_does_not_depend_on_others(
     both = bootstrap(metrics, replicates=10)
     alone = bootstrap({"late": metrics["late"]}, replicates=10)
     assert alone.differences == {}
-    assert alone.figures["late"] == both.figures["late"]
+    assert alone.metrics["late"] == both.metrics["late"]
     assert list(both.differences) == [("good", "late")]
     other = bootstrap({"late": metrics["late"]}, replicates=10, seed=1)
-    assert other.figures["late"] != alone.figures["late"]
+    assert other.metrics["late"] != alone.metrics["late"]
 
 
 def test_flat_bounds_are_json_with_names(
@@ -270,49 +269,55 @@ def test_flat_bounds_are_json_with_names(
     intervals = bootstrap(metrics, replicates=10)
     flat = json.loads(json.dumps(intervals.as_flat_dict(), allow_nan=False))
     assert len(flat) == 2 * 2 * len(HEADLINE_METRICS) + 3 * len(HEADLINE_METRICS)
-    assert flat["good/psds1_psds_eval/low"] == intervals.figures["good"]["psds1_psds_eval"].low
+    assert flat["good/psds1_psds_eval/low"] == intervals.metrics["good"]["psds1_psds_eval"].low
     of_pair = intervals.differences["good", "late"]["event_f1_macro"]
     assert flat["difference/good/late/event_f1_macro"] == of_pair.value
     assert flat["difference/good/late/event_f1_macro/high"] == of_pair.high
 
 
-def test_figures_that_a_system_lacks_stay_none() -> None:
+def test_metrics_that_a_system_lacks_stay_none() -> None:
     rng = np.random.default_rng(1)
     truth = cases.random_truth(rng, 10)
     scored, points = scores_in(rng, truth), events_in(rng, truth)
     del points["predictions"]
-    metrics = {"a": judge(scored, truth, {}), "b": judge(points, truth, {"f1_threshold": 0.45})}
+    metrics = {
+        "a": evaluate_system(scored, truth, {}),
+        "b": evaluate_system(points, truth, {"f1_threshold": 0.45}),
+    }
     intervals = bootstrap(metrics, replicates=5)
-    missing = [n for n, i in intervals.figures["b"].items() if i.value is None]
+    missing = [n for n, i in intervals.metrics["b"].items() if i.value is None]
     assert missing == [n for n in HEADLINE_METRICS if not n.endswith("psds_eval")]
-    for found in (intervals.figures["b"], intervals.differences["a", "b"]):
+    for found in (intervals.metrics["b"], intervals.differences["a", "b"]):
         for name, interval in found.items():
             assert (interval.value is None) == (interval.low is None) == (interval.high is None)
             assert (interval.value is None) == (name in missing)
 
 
-def test_sets_without_any_event_are_left_out() -> None:
+def test_sets_without_any_event_are_excluded() -> None:
     truth = cases.truth_of({"a": [(0.0, 1.28, "Cat")], "b": [], "c": []})
     scores = cases.scores_of({"a": [(0, 20, "Cat", 0.9)], "b": [], "c": []})
     scores[scores == 0] = -np.inf
     metrics = evaluate(Scores(scores, list("abc"), cases.GRID), truth)
-    found = bootstrap({"x": metrics}, replicates=40).figures["x"]
+    found = bootstrap({"x": metrics}, replicates=40).metrics["x"]
     for interval in found.values():
         assert [interval.value, interval.low, interval.high] == pytest.approx([1.0] * 3)
-    undefined = [f["event_f1_micro"] is None for f in resampled_figures(metrics, draw(3, 40, 0))]
+    undefined = [f["event_f1_micro"] is None for f in resampled_values(metrics, draw(3, 40, 0))]
     assert 0 < sum(undefined) < 40
 
 
 def test_the_same_system_does_not_differ_from_itself_in_any_order_of_clips() -> None:
     rng = np.random.default_rng(5)
     truth = cases.random_truth(rng, 12)
-    said = scores_in(rng, truth)
+    system = scores_in(rng, truth)
     other_way = truth.restricted(reversed(truth.events))
-    metrics = {"a": judge(said, truth, WIDE), "b": judge(said, other_way, WIDE)}
+    metrics = {
+        "a": evaluate_system(system, truth, WIDE),
+        "b": evaluate_system(system, other_way, WIDE),
+    }
     intervals = bootstrap(metrics, replicates=20)
     for interval in intervals.differences["a", "b"].values():
         assert [interval.value, interval.low, interval.high] == pytest.approx([0] * 3, abs=1e-9)
-    width = intervals.figures["a"]["event_f1_micro"]
+    width = intervals.metrics["a"]["event_f1_micro"]
     assert width.low is not None
     assert width.high is not None
     assert width.high - width.low > 0.01
@@ -328,12 +333,12 @@ def test_a_bar_shows_progress_where_wanted(capsys: pytest.CaptureFixture[str]) -
     assert "3/3" in capsys.readouterr().err
 
 
-def test_draws_are_as_many_clips_as_there_are() -> None:
+def test_draws_have_as_many_clips_as_the_set() -> None:
     weights = draw(50, 2000, seed=0)
     assert weights.shape == (2000, 50)
     assert (weights.sum(axis=1) == 50).all()
     assert weights.mean(axis=0) == pytest.approx(np.ones(50), abs=0.1)
-    # A clip is left out with probability (1 - 1/50)**50.
+    # A clip is absent with probability (1 - 1/50)**50.
     assert (weights == 0).mean() == pytest.approx(math.pow(0.98, 50), abs=0.01)
     assert draw(0, 3, seed=0).shape == (3, 0)
 
@@ -341,12 +346,15 @@ def test_draws_are_as_many_clips_as_there_are() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"replicates": 0}, "replicates = 0; 1 or more is right"),
-        ({"confidence": 95}, "confidence = 95; a share between 0 and 1 is right"),
-        ({}, "'x' and 'y' were judged on different clips: 1 are in one truth only, as 'b'"),
+        ({"replicates": 0}, "replicates: expected at least 1, got 0"),
+        ({"confidence": 95}, "confidence: expected a share between 0 and 1, got 95"),
+        (
+            {},
+            "'x' and 'y': expected the same clips, got 1 that only one ground truth has, first 'b'",
+        ),
     ],
 )
-def test_what_does_not_fit_is_refused(options: dict[str, Any], message: str) -> None:
+def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> None:
     def metrics_of(names: Sequence[str]) -> SystemMetrics:
         truth = cases.truth_of({name: [(0.0, 1.28, "Cat")] for name in names})
         scores = cases.scores_of({name: [(0, 20, "Cat", 0.9)] for name in names})
@@ -358,16 +366,15 @@ def test_what_does_not_fit_is_refused(options: dict[str, Any], message: str) -> 
 
 
 def test_no_system_is_refused() -> None:
-    with pytest.raises(ValueError, match="no systems; one or more is right"):
+    with pytest.raises(ValueError, match="systems: expected at least 1, got 0"):
         bootstrap({})
 
 
 def test_a_resampled_real_set_gives_what_evaluate_gives() -> None:
     folder = shared_path("real_predictions")
-    scores, _ = rebuilt(folder, "student")
-    truth = truth_in(folder)
-    said: System = {"scores": scores}
-    metrics = judge(said, truth, {})
-    weights = draw(len(truth.events), 2, seed=0)
-    for figures, row in zip(resampled_figures(metrics, weights), weights, strict=True):
-        assert_same(figures, headlines(judge_copies(said, truth, {}, row)))
+    truth = read_truth(folder)
+    system: System = {"scores": rebuilt_scores(folder, "student")}
+    metrics = evaluate_system(system, truth, {})
+    weights = draw(len(truth.events), 1, seed=0)
+    for values, row in zip(resampled_values(metrics, weights), weights, strict=True):
+        assert_same(values, headlines(evaluate_copies(system, truth, {}, row)))

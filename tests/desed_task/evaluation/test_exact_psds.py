@@ -6,8 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from desed_task.evaluation import PSDS1, PSDS2, Criteria, GroundTruth, Scenario, Scores, libraries
-from desed_task.evaluation.exact_psds import exact_rocs
+from desed_task.evaluation import (
+    PSDS1,
+    PSDS2,
+    Criteria,
+    GroundTruth,
+    Scenario,
+    Scores,
+    libraries,
+    psds_exact,
+)
 from desed_task.evaluation.psds import PsdRoc
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.evaluation.threshold_events import find_nodes
@@ -22,11 +30,13 @@ def rocs_of(
     scenarios: Sequence[Scenario],
     *,
     trim: bool = False,
-    seconds: float | None = None,
 ) -> list[PsdRoc | None]:
-    task = ScoringInput.prepare(Scores(scores, list(truth.events), cases.GRID), truth, trim=trim)
-    total = seconds or truth.total_seconds
-    return exact_rocs(task.threshold_events, task.true, task.n_classes, total, scenarios)
+    output = Scores(scores, list(truth.events), cases.GRID)
+    scoring = ScoringInput.prepare(output, truth, trim=trim)
+    return [
+        psds_exact.measure(counts, scoring, scenario, scoring.each_once)
+        for counts, scenario in zip(psds_exact.match(scoring, scenarios), scenarios, strict=True)
+    ]
 
 
 def nodes_by_thresholding(rows: np.ndarray) -> set[tuple[int, int, int, float, float]]:
@@ -130,7 +140,7 @@ def test_two_events_by_hand() -> None:
     scores = cases.scores_of({"a": [(0, 10, "Cat", 0.4)], "b": [(0, 10, "Cat", 0.8)]}, ("Cat",))
     scores[scores == 0] = -np.inf
     scenario = replace(PSDS1, max_efpr=4.0)
-    (roc,) = rocs_of(scores, truth, [scenario], seconds=3600.0)
+    (roc,) = rocs_of(scores, truth, [scenario])
     assert roc is not None
     # Nothing up to one false alarm per hour, everything from there on: 3 of 4.
     assert roc.psds == pytest.approx(0.75)

@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 
-from desed_task.evaluation import GroundTruth, detect, libraries, to_frame
-from desed_task.evaluation.event_based import event_counts
+from desed_task.evaluation import (
+    GroundTruth,
+    detect,
+    detect_many,
+    event_based,
+    libraries,
+    segment_based,
+    to_frame,
+)
+from desed_task.evaluation.clip_counts import Counts
 from desed_task.evaluation.events import EventTable
-from desed_task.evaluation.fscore import ClassCounts
-from desed_task.evaluation.segment_based import segment_tallies
 from tests.support import cases
 
 
@@ -19,13 +25,18 @@ def detections_of(events: dict[str, list[tuple[float, float, str]]]) -> EventTab
     return table(cases.truth_of(events))
 
 
+def detected(counts: Counts) -> list[int]:
+    """Detected events or segments of each class."""
+    return (counts.correct + counts.false)[0].tolist()
+
+
 def counts_of(metrics: object) -> list[list[float]]:
     """Reference, system and correct counts of each class in sed_eval's metrics."""
     by_class = metrics.class_wise  # type: ignore[attr-defined]
     return [[by_class[k][key] for k in cases.CLASSES] for key in ("Nref", "Nsys", "Ntp")]
 
 
-def figures_of(metrics: object) -> list[float]:
+def f_scores_of(metrics: object) -> list[float]:
     averages = metrics.results_class_wise_average_metrics()  # type: ignore[attr-defined]
     overall = metrics.results_overall_metrics()  # type: ignore[attr-defined]
     return [averages["f_measure"]["f_measure"], overall["f_measure"]["f_measure"]]
@@ -45,13 +56,19 @@ def test_counts_and_f_scores_equal_sed_eval(kind: str, seed: int) -> None:
     detections = detect(scores, 0.5, cases.GRID)
     frame = to_frame(detections, names, truth.classes)
     if kind == "events":
-        ours = event_counts(detections, table(truth), 4)
+        counts = event_based.match(detections, table(truth), 4)
+        values = event_based.measure(counts)
         theirs = libraries.event_based(frame, truth)
     else:
-        ours = segment_tallies(detections, table(truth), len(names), 4).counts()
+        counts = segment_based.match(detections, table(truth), len(names), 4)
+        values = segment_based.measure(counts)
         theirs = libraries.segment_based(frame, truth)
-    assert [ours.true.tolist(), ours.detected.tolist(), ours.correct.tolist()] == counts_of(theirs)
-    assert [ours.macro, ours.micro] == pytest.approx(figures_of(theirs), abs=1e-9)
+    ours = counts.total()
+    assert [ours.true.tolist(), detected(ours), ours.correct[0].tolist()] == counts_of(theirs)
+    assert [ours.macro_f1(), ours.micro_f1()] == pytest.approx(f_scores_of(theirs), abs=1e-9)
+    family = kind.removesuffix("s")
+    assert values[f"{family}_f1_macro"] == ours.macro_f1()
+    assert values[f"{family}_f1_micro"] == ours.micro_f1()
 
 
 def test_crowded_events_are_paired_as_sed_eval_pairs_them() -> None:
@@ -63,12 +80,26 @@ def test_crowded_events_are_paired_as_sed_eval_pairs_them() -> None:
         for events in (true, said):
             onsets = rng.uniform(0, 0.8, 6)
             events[f"{clip}.wav"] = [(t, t + rng.uniform(0.1, 0.4), "Dog") for t in onsets.tolist()]
-    truth, detected = cases.truth_of(true), detections_of(said)
-    ours = event_counts(detected, table(truth), 4)
-    frame = to_frame(detected, list(true), cases.CLASSES)
+    truth, detections = cases.truth_of(true), detections_of(said)
+    ours = event_based.match(detections, table(truth), 4).total()
+    frame = to_frame(detections, list(true), cases.CLASSES)
     theirs = libraries.event_based(frame, truth)
-    assert ours.correct.tolist() == counts_of(theirs)[2]
-    assert 100 < ours.correct[2] < 240
+    assert ours.correct[0].tolist() == counts_of(theirs)[2]
+    assert detected(ours) == counts_of(theirs)[1]
+    assert 100 < ours.correct[0, 2] < 240
+
+
+def test_event_based_counts_at_several_thresholds_are_those_of_each() -> None:
+    rng = np.random.default_rng(4)
+    truth = cases.random_truth(rng, 20, step=0.064)
+    scores = cases.random_scores(rng, truth)
+    points = detect_many(scores, cases.THRESHOLDS, cases.GRID)
+    together = event_based.match(points, table(truth), 4, n_levels=len(cases.THRESHOLDS)).total()
+    for level in range(len(cases.THRESHOLDS)):
+        alone = event_based.match(points.at_level(level), table(truth), 4).total()
+        np.testing.assert_array_equal(together.correct[level], alone.correct[0])
+        np.testing.assert_array_equal(together.false[level], alone.false[0])
+    assert len(set(together.correct.sum(axis=1).tolist())) > 2
 
 
 def test_a_hit_needs_the_onset_collar_and_the_offset_tolerance() -> None:
@@ -79,26 +110,28 @@ def test_a_hit_needs_the_onset_collar_and_the_offset_tolerance() -> None:
         (0.81, 5.01, 1),
         (1.0, 7.01, 0),
     ):
-        detected = detections_of({"a": [(onset, offset, "Cat")], "b": []})
-        assert event_counts(detected, table(truth), 4).correct.tolist() == [hit, 0, 0, 0]
+        detections = detections_of({"a": [(onset, offset, "Cat")], "b": []})
+        counts = event_based.match(detections, table(truth), 4).total()
+        assert counts.correct.tolist() == [[hit, 0, 0, 0]]
+        assert counts.false.tolist() == [[1 - hit, 0, 0, 0]]
     elsewhere = detections_of({"a": [(1.0, 6.0, "Dog")], "b": [(1.0, 6.0, "Cat")]})
-    assert event_counts(elsewhere, table(truth), 4).correct.sum() == 0
+    assert event_based.match(elsewhere, table(truth), 4).total().correct.sum() == 0
 
 
 def test_segments_an_event_touches_count() -> None:
     truth = cases.truth_of({"a": [(0.5, 1.1, "Cat"), (3.0, 4.0, "Dog")]})
-    detected = detections_of({"a": [(1.9, 2.0, "Cat"), (2.9, 3.1, "Dog")]})
-    counts = segment_tallies(detected, table(truth), 1, 4).counts()
+    detections = detections_of({"a": [(1.9, 2.0, "Cat"), (2.9, 3.1, "Dog")]})
+    counts = segment_based.match(detections, table(truth), 1, 4).total()
     assert counts.true.tolist() == [2, 0, 1, 0]
-    assert counts.detected.tolist() == [1, 0, 2, 0]
-    assert counts.correct.tolist() == [1, 0, 1, 0]
+    assert detected(counts) == [1, 0, 2, 0]
+    assert counts.correct.tolist() == [[1, 0, 1, 0]]
 
 
 def test_f_scores_by_hand() -> None:
-    counts = ClassCounts(np.array([4, 2, 0]), np.array([2, 0, 3]), np.array([1, 0, 0]))
-    np.testing.assert_allclose(counts.per_class, [2 / 6, 0, np.nan])
-    assert counts.macro == pytest.approx(1 / 6)
-    assert counts.micro == pytest.approx(2 / 11)
-    nothing = ClassCounts(np.zeros(3, int), np.array([1, 0, 0]), np.zeros(3, int))
-    assert nothing.macro is None
-    assert nothing.micro is None
+    counts = Counts(np.array([4, 2, 0]), np.array([[1, 0, 0]]), np.array([[1, 0, 3]]))
+    np.testing.assert_allclose(counts.f1, [[2 / 6, 0, np.nan]])
+    assert counts.macro_f1() == pytest.approx(1 / 6)
+    assert counts.micro_f1() == pytest.approx(2 / 11)
+    nothing = Counts(np.zeros(3, int), np.zeros((1, 3), int), np.array([[1, 0, 0]]))
+    assert nothing.macro_f1() is None
+    assert nothing.micro_f1() is None

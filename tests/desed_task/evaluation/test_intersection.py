@@ -14,28 +14,27 @@ from desed_task.evaluation import (
     Criteria,
     GroundTruth,
     Scenario,
+    Scores,
     detect_many,
+    intersection,
     libraries,
+    psds_points,
     to_frame,
 )
-from desed_task.evaluation.events import EventTable, find_overlaps, sums
-from desed_task.evaluation.intersection import (
-    IntersectionCounts,
-    compensated_sums,
-    intersection_counts,
-)
-from desed_task.evaluation.psds import RocCurve, operating_point_roc, staircase
+from desed_task.evaluation.clip_counts import ClipCounts
+from desed_task.evaluation.events import EventTable, find_overlaps
+from desed_task.evaluation.intersection import F1_CRITERIA, compensated_sums
+from desed_task.evaluation.psds import RocCurve, staircase
+from desed_task.evaluation.scoring_input import ScoringInput
 from tests.support import cases
 
-LOOSE = Criteria(0.5, 0.5, 0.3)
 
-
-def judge(
+def match(
     detections: EventTable, truth: GroundTruth, criteria: Criteria, n_levels: int
-) -> IntersectionCounts:
+) -> ClipCounts:
     names = list(truth.events)
     true = truth.table(names)
-    return intersection_counts(
+    return intersection.match(
         detections,
         true,
         find_overlaps(detections, true),
@@ -57,13 +56,16 @@ def psds_eval_counts(events: pd.DataFrame, truth: GroundTruth, criteria: Criteri
 
 # Half of the cases lie on a coarse grid: many shares that just reach a criterion.
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("criteria", [PSDS1.criteria, PSDS2.criteria, LOOSE, Criteria(1, 1, 1)])
+@pytest.mark.parametrize(
+    "criteria", [PSDS1.criteria, PSDS2.criteria, F1_CRITERIA, Criteria(1, 1, 1)]
+)
 def test_counts_equal_psds_eval(criteria: Criteria, seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = cases.random_truth(rng, 20, step=0.064 if seed % 2 else None, apart=seed < 4)
     scores = cases.random_scores(rng, truth)
     detections = detect_many(scores, cases.THRESHOLDS, cases.GRID)
-    counts = judge(detections, truth, criteria, len(cases.THRESHOLDS))
+    counts = match(detections, truth, criteria, len(cases.THRESHOLDS)).total()
+    assert counts.cross is not None
     n_found = 0
     for level in range(len(cases.THRESHOLDS)):
         events = to_frame(detections.at_level(level), list(truth.events), truth.classes)
@@ -95,8 +97,9 @@ def test_macro_f1_equals_psds_eval_also_with_a_class_never_found(seed: int) -> N
         scores[:, 1] = 0
     detections = detect_many(scores, [0.5], cases.GRID)
     frame = to_frame(detections, list(truth.events), truth.classes)
-    expected = libraries.intersection_macro_f1(frame, truth, LOOSE)
-    assert judge(detections, truth, LOOSE, 1).macro()[0] == pytest.approx(expected, abs=1e-9)
+    expected = libraries.intersection_macro_f1(frame, truth, F1_CRITERIA)
+    found = intersection.measure(match(detections, truth, F1_CRITERIA, 1))
+    assert found["intersection_f1_macro"] == pytest.approx(expected, abs=1e-9)
     assert expected
 
 
@@ -109,21 +112,25 @@ def test_criteria_by_hand() -> None:
             "b": [(7.5, 9.0, "Dog")],
         }
     ).table(["a", "b"])
-    counts = judge(detections, truth, LOOSE, 1)
+    by_clip = match(detections, truth, F1_CRITERIA, 1)
+    counts = by_clip.total()
+    assert counts.cross is not None
     assert counts.correct.tolist() == [[1, 0, 0, 0]]
     # The speech fits the dog; the dog past the clip's end is no false alarm, the other one is.
     assert counts.false.tolist() == [[0, 0, 1, 1]]
     assert counts.cross[0, 3].tolist() == [0, 0, 1, 0]
-    np.testing.assert_allclose(counts.per_class, [[1, np.nan, 0, np.nan]])
-    assert counts.macro().tolist() == [1.0]
-    strict = judge(detections, truth, Criteria(0.5, 0.7, 0.3), 1)
-    assert strict.correct.sum() == 0
-    assert strict.macro().tolist() == [0.0]
+    np.testing.assert_allclose(counts.f1, [[1, np.nan, 0, np.nan]])
+    values = intersection.measure(by_clip)
+    assert values["intersection_f1_macro"] == 1.0
+    assert values["intersection_f1_macro_occurring"] == 0.5
+    strict = match(detections, truth, Criteria(0.5, 0.7, 0.3), 1)
+    assert strict.total().correct.sum() == 0
+    assert intersection.measure(strict)["intersection_f1_macro"] == 0.0
 
 
 @pytest.mark.parametrize("share", [0.0, 1.1, -0.5])
 def test_criteria_outside_their_range_are_refused(share: float) -> None:
-    with pytest.raises(ValueError, match="gtc = "):
+    with pytest.raises(ValueError, match="gtc: expected a share above 0 and at most 1, got"):
         Criteria(0.5, share, 0.3)
 
 
@@ -139,10 +146,10 @@ def test_psds_from_operating_points_equals_psds_eval(base: Scenario, seed: int) 
     if seed == 5:
         scores *= 0.3  # the upper thresholds detect nothing
     detections = detect_many(scores, THRESHOLDS, cases.GRID)
-    true = truth.table(list(truth.events))
-    counts = judge(detections, truth, scenario.criteria, len(THRESHOLDS))
-    seconds = sums(true.label, true.offset - true.onset, 4)
-    roc = operating_point_roc(counts, seconds, truth.total_seconds, scenario)
+    output = Scores(scores, list(truth.events), cases.GRID)
+    scoring = ScoringInput.prepare(output, truth, thresholds=THRESHOLDS)
+    (counts,) = psds_points.match(scoring, [scenario])
+    roc = psds_points.measure(counts, scoring, scenario, scoring.each_once)
     assert roc is not None
     frames = [
         to_frame(detections.at_level(level), list(truth.events), truth.classes)

@@ -61,7 +61,7 @@ def test_polyphony_of_random_events_is_that_of_a_slow_count() -> None:
             weight = min(0.02, seconds - step * 0.02)
             expected[min(n_active[0], 2), min(n_active[1], 2)] += weight
     np.testing.assert_allclose(confusion, expected, atol=1e-6)
-    assert confusion.sum() == pytest.approx(scoring.total_seconds)
+    assert confusion.sum() == pytest.approx(scoring.durations.sum())
 
 
 def test_no_polyphony_without_detections() -> None:
