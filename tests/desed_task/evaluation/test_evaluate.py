@@ -1,7 +1,10 @@
 import dataclasses
+import importlib
 import json
 import subprocess
 import sys
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +13,6 @@ from desed_task.errors import InputError
 from desed_task.evaluation import (
     PSDS1,
     PSDS2,
-    THRESHOLDS,
     Boxes,
     EventTable,
     OperatingPoints,
@@ -26,17 +28,20 @@ from desed_task.postprocess.sebbs import BoxParameters, bounding_boxes
 from tests.support import cases
 from tests.support.paths import ROOT
 
+# psds_eval's time is proportional to the number of operating points.
+FEW: dict[str, Any] = {"thresholds": cases.THRESHOLDS}
+
 
 @pytest.mark.parametrize(
     ("seed", "options"),
     [
         (0, {}),
-        (1, {"drop_clips_without_events": True}),
-        (2, {"trim_to_clip": True}),
-        (3, {"drop_clips_without_events": True, "trim_to_clip": True, "f1_threshold": 0.3}),
+        (1, FEW | {"drop_clips_without_events": True}),
+        (2, FEW | {"trim_to_clip": True}),
+        (3, FEW | {"drop_clips_without_events": True, "trim_to_clip": True, "f1_threshold": 0.3}),
     ],
 )
-def test_every_figure_equals_its_library(seed: int, options: dict[str, bool]) -> None:
+def test_every_metric_equals_its_library(seed: int, options: dict[str, Any]) -> None:
     rng = np.random.default_rng(seed)
     truth = cases.random_truth(rng, 20)
     scores = cases.random_scores(rng, truth)
@@ -46,21 +51,21 @@ def test_every_figure_equals_its_library(seed: int, options: dict[str, bool]) ->
         psds1=dataclasses.replace(PSDS1, max_efpr=3000.0),
         psds2=dataclasses.replace(PSDS2, max_efpr=3000.0),
         check=True,
-        **options,  # type: ignore[arg-type]
+        **options,
     )
     assert metrics.differences == {}
-    figures = [f.name for f in dataclasses.fields(SystemMetrics) if "psds" in f.name]
-    figures += ["event_f1_micro", "segment_f1_micro", "intersection_f1_macro"]
-    assert all(getattr(metrics, name) > 0 for name in figures)
+    metric_names = [f.name for f in dataclasses.fields(SystemMetrics) if "psds" in f.name]
+    metric_names += ["event_f1_micro", "segment_f1_micro", "intersection_f1_macro"]
+    assert all(getattr(metrics, name) > 0 for name in metric_names)
 
 
 @pytest.mark.parametrize("options", [{}, {"trim_to_clip": True}])
-def test_every_figure_of_boxes_equals_its_library(options: dict[str, bool]) -> None:
+def test_every_metric_of_boxes_equals_its_library(options: dict[str, bool]) -> None:
     rng = np.random.default_rng(11)
     truth = cases.random_truth(rng, 20)
     scores = Scores(cases.random_scores(rng, truth, levels=None), list(truth.events), cases.GRID)
     boxes = bounding_boxes(scores, [BoxParameters(0.48, 0.2, 2.0)] * len(cases.CLASSES))
-    metrics = evaluate(boxes, truth, check=True, **options)  # type: ignore[arg-type]
+    metrics = evaluate(boxes, truth, thresholds=cases.THRESHOLDS, check=True, **options)  # type: ignore[arg-type]
     assert metrics.differences == {}
     assert metrics.psds2_sed_scores_eval
     assert metrics.psds2_psds_eval
@@ -86,45 +91,56 @@ def test_boxes_keep_their_times_at_every_threshold() -> None:
     assert missed.event_f1_macro == 0.0
 
 
-def test_boxes_that_cannot_be_judged_are_refused() -> None:
+def test_boxes_that_overlap_or_have_no_confidence_are_refused() -> None:
     truth = cases.truth_of({"a": []})
     onset, offset = np.array([1.0, 2.0]), np.array([2.5, 3.0])
     table = one_class(onset, offset)
-    with pytest.raises(InputError, match="boxes of one class overlap in clip 'a'"):
+    with pytest.raises(
+        InputError, match="boxes of clip 'a': expected boxes of a class to be disjoint"
+    ):
         evaluate(Boxes(table, np.array([0.5, 0.6]), ["a"], 4), truth)
-    with pytest.raises(InputError, match="confidence that is not a number"):
+    with pytest.raises(
+        InputError, match="boxes of clip 'a': expected a number as confidence, got NaN"
+    ):
         evaluate(Boxes(table.select(slice(1)), np.array([np.nan]), ["a"], 4), truth)
 
 
-def test_operating_points_and_predictions_are_judged_like_the_scores_they_come_from() -> None:
+def test_operating_points_and_predictions_score_like_the_scores_they_come_from() -> None:
     rng = np.random.default_rng(12)
     truth = cases.random_truth(rng, 20)
     names = list(truth.events)
     scores = Scores(cases.random_scores(rng, truth), names, cases.GRID)
-    whole = evaluate(scores, truth)
-    points = OperatingPoints(scores.detect(THRESHOLDS), THRESHOLDS, names)
-    from_points = evaluate(None, truth, operating_points=points, check=True)
+    whole = evaluate(scores, truth, thresholds=cases.THRESHOLDS)
+    points = OperatingPoints(scores.detect(cases.THRESHOLDS), cases.THRESHOLDS, names)
+    from_points = evaluate(None, truth, operating_points=points, f1_threshold=0.6, check=True)
     assert from_points.differences == {}
     for name in ("psds1_psds_eval", "psds2_psds_eval"):
         assert getattr(from_points, name) == getattr(whole, name)
     assert from_points.psds1_sed_scores_eval is None
-    assert from_points.event_f1_macro is None  # no operating point at 0.5
-    at_level = evaluate(None, truth, operating_points=points, f1_threshold=0.49)
-    assert at_level.event_f1_macro == evaluate(scores, truth, f1_threshold=0.49).event_f1_macro
+    assert from_points.event_f1_macro is None  # no operating point at 0.6
+    at_level = evaluate(None, truth, operating_points=points, f1_threshold=0.3)
+    assert at_level.event_f1_macro == evaluate(scores, truth, f1_threshold=0.3).event_f1_macro
     decision = Predictions(scores.detect([0.5]), names)
     from_events = evaluate(None, truth, predictions=decision, check=True)
     assert from_events.differences == {}
     assert from_events.event_f1_macro == whole.event_f1_macro
     assert from_events.cross_triggers == whole.cross_triggers
     assert from_events.psds1_psds_eval is None
-    both = evaluate(scores, truth, predictions=Predictions(scores.detect([0.7]), names))
+    both = evaluate(
+        scores,
+        truth,
+        thresholds=cases.THRESHOLDS,
+        predictions=Predictions(scores.detect([0.7]), names),
+    )
     assert both.event_f1_macro == evaluate(scores, truth, f1_threshold=0.7).event_f1_macro
     assert both.psds1_psds_eval == whole.psds1_psds_eval
-    with pytest.raises(ValueError, match="scores, operating points or predictions"):
+    with pytest.raises(
+        ValueError, match="expected scores, operating points or predictions, got none"
+    ):
         evaluate(None, truth)
 
 
-def test_overlapping_detections_are_judged_where_psds_eval_refuses_them() -> None:
+def test_overlapping_detections_are_scored_where_psds_eval_refuses_them() -> None:
     truth = cases.truth_of({"a": [(0.0, 2.0, "Cat"), (4.0, 5.0, "Dog")]})
     onset, offset = np.array([0.0, 0.1]), np.array([2.0, 2.0])
     table = one_class(onset, offset)
@@ -150,26 +166,27 @@ def test_each_class_may_have_its_own_threshold() -> None:
     assert evaluate(boxes, truth, f1_threshold=thresholds).per_class["Dog"].detected == 0
 
 
-def test_frames_of_any_length_give_the_same_figures() -> None:
+def test_frames_of_any_length_give_the_same_metrics() -> None:
     """The same scores on a finer grid, and with each clip's own edges."""
     rng = np.random.default_rng(13)
     truth = cases.random_truth(rng, 12)
     names = list(truth.events)
     values = cases.random_scores(rng, truth)
-    plain = evaluate(Scores(values, names, cases.GRID), truth, check=True)
+    options = FEW | {"check": True}
+    plain = evaluate(Scores(values, names, cases.GRID), truth, **options)
     edges = (np.arange(157) * 0.064).astype(np.float64)
     halves: Floats = np.sort(np.concatenate([edges, (edges[1:] + edges[:-1]) / 2]))
     finer = Scores(np.repeat(values, 2, axis=2), names, halves)
     own = Scores(values, names, np.tile(edges, (12, 1)))
     for scores in (finer, own):
-        metrics = evaluate(scores, truth, check=True)
+        metrics = evaluate(scores, truth, **options)
         assert metrics.differences == {}
         assert metrics.as_flat_dict() == pytest.approx(plain.as_flat_dict(), nan_ok=True)
     with pytest.raises(ValueError, match=r"edges have shape \(156,\)"):
         Scores(values, names, edges[:-1])
 
 
-def test_check_tells_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_reports_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries, "exact_psds", lambda *args, **options: 0.25)
     rng = np.random.default_rng(0)
     truth = cases.random_truth(rng, 5)
@@ -188,7 +205,7 @@ def test_check_tells_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
         [(0.0, 2.0, "Cat")],  # a single class: psds_eval
     ],
 )
-def test_check_leaves_out_figures_that_a_library_refuses(
+def test_check_excludes_metrics_that_a_library_refuses(
     events: list[tuple[float, float, str]],
 ) -> None:
     truth = cases.truth_of({"a": events})
@@ -209,15 +226,15 @@ def test_nothing_detected_scores_zero() -> None:
     assert {c.event_f1 for c in metrics.per_class.values()} == {0.0}
 
 
-def test_a_truth_without_events_leaves_every_figure_undefined() -> None:
+def test_without_true_events_every_metric_is_undefined() -> None:
     truth = cases.truth_of({"a": [], "b": []})
     scores = np.ones((2, 4, 156))
     metrics = evaluate(Scores(scores, ["a", "b"], cases.GRID), truth, check=True)
     assert metrics.differences == {}
-    figures = [f.name for f in dataclasses.fields(SystemMetrics) if "psds" in f.name]
-    figures += [f.name for f in dataclasses.fields(SystemMetrics) if "_f1_" in f.name]
-    assert len(figures) == 11
-    assert [getattr(metrics, name) for name in figures] == [None] * 11
+    metric_names = [f.name for f in dataclasses.fields(SystemMetrics) if "psds" in f.name]
+    metric_names += [f.name for f in dataclasses.fields(SystemMetrics) if "_f1_" in f.name]
+    assert len(metric_names) == 11
+    assert [getattr(metrics, name) for name in metric_names] == [None] * 11
     assert metrics.classes_averaged == 0
     assert metrics.per_class["Dog"].detected == 2
     assert metrics.rocs == {}
@@ -234,7 +251,7 @@ def test_macro_averages_are_over_the_classes_that_occur() -> None:
     assert metrics.event_f1_macro == 0.5
     assert metrics.event_f1_micro == 0.5
     assert metrics.segment_f1_macro == 0.5
-    # psds_eval leaves the dog out of the mean, because none was found.
+    # psds_eval excludes the dog from the mean, because none was found.
     assert metrics.intersection_f1_macro == 1.0
     assert metrics.intersection_f1_macro_occurring == 0.5
     assert metrics.per_class["Speech"].event_f1 is None
@@ -242,15 +259,16 @@ def test_macro_averages_are_over_the_classes_that_occur() -> None:
     assert metrics.per_class["Dog"].event_f1 == 0.0
 
 
-def test_clips_without_scores_count_as_nothing_detected() -> None:
+def test_a_clip_without_scores_is_a_clip_with_nothing_detected() -> None:
     rng = np.random.default_rng(4)
     truth = cases.random_truth(rng, 20)
     scores = cases.random_scores(rng, truth)
     names = list(truth.events)
     silent = scores.copy()
     silent[7:] = -np.inf
-    part = evaluate(Scores(scores[:7], names[:7], cases.GRID), truth, check=True)
-    whole = evaluate(Scores(silent, names, cases.GRID), truth, check=True)
+    options = FEW | {"check": True}
+    part = evaluate(Scores(scores[:7], names[:7], cases.GRID), truth, **options)
+    whole = evaluate(Scores(silent, names, cases.GRID), truth, **options)
     assert part.differences == whole.differences == {}
     assert (part.clips_scored, part.clips_missing, part.clips_without_events) == (7, 13, 4)
     assert (whole.clips_scored, whole.clips_missing) == (20, 0)
@@ -292,7 +310,7 @@ def test_cross_triggers_are_counted() -> None:
     assert metrics.as_flat_dict()["cross_triggers/Dog/Cat"] == 1
 
 
-def test_flat_figures_are_json_with_names() -> None:
+def test_flat_metrics_are_json_with_names() -> None:
     rng = np.random.default_rng(0)
     truth = cases.random_truth(rng, 5, classes=("Cat", "Dog"))
     scores = Scores(cases.random_scores(rng, truth), list(truth.events), cases.GRID)
@@ -317,23 +335,27 @@ def test_selection_metrics_are_those_of_evaluate(threshold: float) -> None:
     assert fast.event_f1_macro > 0
 
 
-def test_input_that_does_not_fit_is_refused() -> None:
+def test_wrong_input_is_refused() -> None:
     truth = cases.truth_of({"a": [(0.0, 1.0, "Cat")], "b": []}, {"a": 10.0, "b": 5.0})
     scores = np.zeros((2, 4, 156))
     with pytest.raises(ValueError, match=r"\(1 clips, classes, frames\) is right"):
         evaluate(Scores(scores, ["a"], cases.GRID), truth)
-    with pytest.raises(InputError, match="clip 'a' is given more than once"):
+    with pytest.raises(InputError, match="clip 'a': expected each clip once"):
         evaluate(Scores(scores, ["a", "a"], cases.GRID), truth)
-    with pytest.raises(InputError, match=r"1 clip\(s\) that the ground truth does not know"):
+    with pytest.raises(
+        InputError, match=r"expected clips of the ground truth, got 1 other\(s\), first 'c'"
+    ):
         evaluate(Scores(scores, ["a", "c"], cases.GRID), truth)
-    with pytest.raises(InputError, match=r"scores of clip 'a' end at 9\.92 s"):
+    with pytest.raises(
+        InputError, match=r"scores of clip 'a': expected an end at 10 s .* got 9\.92 s"
+    ):
         evaluate(Scores(scores[..., :155], ["a", "b"], cases.GRID), truth)
     unknown = np.where([[[0]], [[1]]], np.nan, scores)
-    with pytest.raises(InputError, match="clip 'b' are not numbers"):
+    with pytest.raises(InputError, match="scores of clip 'b': expected numbers, got NaN"):
         selection_metrics(Scores(unknown, ["a", "b"], cases.GRID), truth)
 
 
-def test_clips_longer_than_the_grid_are_judged_as_far_as_it_reaches() -> None:
+def test_clips_longer_than_the_grid_are_scored_up_to_its_end() -> None:
     truth = cases.truth_of({"a": [(0.0, 1.28, "Cat")]}, 14.0)
     scores = cases.scores_of({"a": [(0, 20, "Cat", 0.9)]})
     assert evaluate(Scores(scores, ["a"], cases.GRID), truth).event_f1_macro == 1.0
@@ -349,3 +371,22 @@ def test_importing_it_needs_no_network_library_and_no_data_frames() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("library", ["sed_scores_eval", "psds_eval", "sed_eval"])
+def test_check_without_a_library_says_how_to_install_it(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def import_module(name: str) -> ModuleType:
+        if name.partition(".")[0] == library:
+            raise ModuleNotFoundError(f"No module named {library!r}", name=library)
+        return importlib.import_module(name)
+
+    monkeypatch.setattr(libraries, "import_module", import_module)
+    truth = cases.truth_of({"a": [(0.0, 1.28, "Cat"), (2.0, 3.0, "Dog")]})
+    scores = Scores(cases.scores_of({"a": [(0, 20, "Cat", 0.9)]}), ["a"], cases.GRID)
+    message = rf"{library} is not installed: .*: pip install -e '\.\[check\]'"
+    with pytest.raises(InputError, match=message):
+        evaluate(scores, truth, check=True)
+    assert evaluate(scores, truth).event_f1_macro == 0.5
