@@ -18,7 +18,7 @@ from desed_task.report.blocks import (
     format_value,
     row,
 )
-from desed_task.report.drawing import colour_of, dash_of, legend_above, new_figure, tidy, to_png
+from desed_task.report.drawing import legend_above, new_figure, nth_colour, nth_dash, tidy, to_png
 from desed_task.report.systems import ReportInput
 
 HISTOGRAM_LIMIT = 1.0  # seconds; larger errors are counted there
@@ -149,8 +149,8 @@ def draw_histograms(errors: Mapping[int, BoundaryErrors], names: Mapping[int, st
             axes.stairs(
                 100 * counts / max(len(values), 1),
                 edges,
-                color=colour_of(number),
-                linestyle=dash_of(number),
+                color=nth_colour(number),
+                linestyle=nth_dash(number),
                 linewidth=1.6,
             )
         axes.set_title(kind, fontsize=10)

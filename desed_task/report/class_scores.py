@@ -18,9 +18,9 @@ from desed_task.report.blocks import (
 )
 from desed_task.report.drawing import (
     class_text,
-    colour_of,
     legend_above,
     new_figure,
+    nth_colour,
     separate_rows,
     tidy,
     to_png,
@@ -133,7 +133,7 @@ def _draw_bars(axes: "Axes", bars: Sequence[Bar], number: int, n_systems: int) -
     offset = (number - (n_systems - 1) / 2) * thickness
     for line, bar in enumerate(bars):
         y = line + offset
-        axes.barh(y, bar.f1 or 0.0, height=0.92 * thickness, color=colour_of(number))
+        axes.barh(y, bar.f1 or 0.0, height=0.92 * thickness, color=nth_colour(number))
         axes.text((bar.f1 or 0.0) + 0.015, y, format_value(bar.f1, 2), va="center", fontsize=7)
         counts = " / ".join(
             NOT_DEFINED if count is None else f"{count:.0f}"

@@ -10,8 +10,8 @@ from desed_task.evaluation.events import EventTable, Floats
 from desed_task.evaluation.outputs import Boxes, Scores
 from desed_task.report.drawing import (
     class_text,
-    colour_of,
     new_figure,
+    nth_colour,
     plain,
     separate_rows,
     to_png,
@@ -104,7 +104,7 @@ def draw_clip(report: ReportInput, clip: str, spectrogram: Spectrogram | None) -
         zip(system_axes, report.systems, detected, strict=True)
     ):
         _draw_events(axes, true, labels, bottom=0.0, height=1.0, colour="#000000", alpha=0.12)
-        remark = _draw_system(axes, system, clip, labels, events, colour_of(number))
+        remark = _draw_system(axes, system, clip, labels, events, nth_colour(number))
         _label_rows(axes, labels, report.classes, f"{plain(system.name, 60)}{remark}")
     grid[-1].set_xlabel("time in seconds")
     grid[-1].set_xlim(0, seconds)

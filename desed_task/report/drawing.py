@@ -26,12 +26,12 @@ MAX_NAME = 36  # characters
 MAX_CLASS_NAME = 30  # characters
 
 
-def colour_of(number: int) -> str:
+def nth_colour(number: int) -> str:
     """The colour of the system or class with this number."""
     return COLOURS[number % len(COLOURS)]
 
 
-def dash_of(number: int) -> Dash:
+def nth_dash(number: int) -> Dash:
     """The line style of the system or class with this number."""
     return DASHES[number // len(COLOURS) % len(DASHES)]
 
@@ -88,17 +88,17 @@ def legend_above(
     Args:
         figure: gets the legend.
         names: by the system's number.
-        dashes: line styles by the system's number; those of `dash_of` if None.
+        dashes: line styles by the system's number; those of `nth_dash` if None.
         patches: whether to show the colours as patches, not as lines.
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    styles = dashes or {number: dash_of(number) for number in names}
+    styles = dashes or {number: nth_dash(number) for number in names}
     handles = [
-        Patch(facecolor=colour_of(number))
+        Patch(facecolor=nth_colour(number))
         if patches
-        else Line2D([], [], color=colour_of(number), linestyle=styles[number], linewidth=2)
+        else Line2D([], [], color=nth_colour(number), linestyle=styles[number], linewidth=2)
         for number in names
     ]
     texts = [plain(name, 48) for name in names.values()]

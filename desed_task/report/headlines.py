@@ -19,9 +19,9 @@ from desed_task.report.blocks import (
     row,
 )
 from desed_task.report.drawing import (
-    colour_of,
     legend_above,
     new_figure,
+    nth_colour,
     separate_rows,
     tidy,
     to_png,
@@ -101,8 +101,8 @@ def draw_dots(rows: Mapping[str, Mapping[int, Dot]], names: Mapping[int, str]) -
         for number, (value, low, high) in dots.items():
             y = line + (number - (len(names) - 1) / 2) * step
             if low is not None and high is not None:
-                axes.plot([low, high], [y, y], color=colour_of(number), linewidth=2, alpha=0.7)
-            axes.plot(value, y, "o", color=colour_of(number), markersize=6)
+                axes.plot([low, high], [y, y], color=nth_colour(number), linewidth=2, alpha=0.7)
+            axes.plot(value, y, "o", color=nth_colour(number), markersize=6)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
     left, right = axes.get_xlim()

@@ -102,15 +102,15 @@ def polyphony_confusion(scoring: ScoringInput, step: float = STEP) -> Floats | N
     if scoring.detections is None:
         return None
     confusion = np.zeros(N_STATES**2)
-    rows_of_true = _rows_by_clip(scoring.true, len(scoring.durations))
-    rows_of_detected = _rows_by_clip(scoring.detections, len(scoring.durations))
+    true_rows = _rows_by_clip(scoring.true, len(scoring.durations))
+    detected_rows = _rows_by_clip(scoring.detections, len(scoring.durations))
     for clip in np.flatnonzero(scoring.counted):
         seconds = scoring.durations[clip]
         n_steps = int(np.ceil(seconds / step - 1e-9))
         starts = step * np.arange(n_steps, dtype=np.float64)
         weights = np.minimum(step, seconds - starts)
-        true = _active_classes(scoring.true, rows_of_true[clip], starts + step / 2)
-        detected = _active_classes(scoring.detections, rows_of_detected[clip], starts + step / 2)
+        true = _active_classes(scoring.true, true_rows[clip], starts + step / 2)
+        detected = _active_classes(scoring.detections, detected_rows[clip], starts + step / 2)
         cells = N_STATES * np.minimum(true, N_STATES - 1) + np.minimum(detected, N_STATES - 1)
         confusion += sums(cells, weights, N_STATES**2)
     return confusion.reshape(N_STATES, N_STATES)

@@ -12,10 +12,10 @@ from desed_task.report.drawing import (
     WIDTH,
     Dash,
     class_text,
-    colour_of,
-    dash_of,
     legend_above,
     new_figure,
+    nth_colour,
+    nth_dash,
     plain,
     tidy,
     to_png,
@@ -172,8 +172,8 @@ def draw_all_curves(roc: PsdRoc, classes: Sequence[str], title: str) -> bytes:
             curve,
             roc,
             label=f"{class_text(classes[label])} ({areas[label]:.3f})",
-            color=colour_of(number),
-            linestyle=dash_of(number),
+            color=nth_colour(number),
+            linestyle=nth_dash(number),
             linewidth=1.6,
         )
     effective = f"mean - {roc.scenario.alpha_st:g} st. dev. ({roc.psds:.3f})"
@@ -206,12 +206,12 @@ def _finish(axes: "Axes", rocs: Mapping[int, SystemRoc]) -> None:
 
 
 def _style(number: int, each: SystemRoc) -> dict[str, Any]:
-    return {"color": colour_of(number), "linestyle": _dash(number, each)}
+    return {"color": nth_colour(number), "linestyle": _dash(number, each)}
 
 
 def _dash(number: int, each: SystemRoc) -> Dash:
     """A curve that is not exact is dashed."""
-    return dash_of(number) if each.n_points is None else "--"
+    return nth_dash(number) if each.n_points is None else "--"
 
 
 def _legend(figure: "Figure", rocs: Mapping[int, SystemRoc]) -> None:

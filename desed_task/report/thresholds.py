@@ -21,7 +21,7 @@ from desed_task.report.blocks import (
     join_names,
     row,
 )
-from desed_task.report.drawing import colour_of, dash_of, legend_above, new_figure, tidy, to_png
+from desed_task.report.drawing import legend_above, new_figure, nth_colour, nth_dash, tidy, to_png
 from desed_task.report.systems import ReportInput
 
 CRITERIA = ("event", "intersection")
@@ -176,15 +176,15 @@ def draw_threshold_curves(
                 axes.plot(
                     system_curves.thresholds,
                     getattr(getattr(system_curves, criterion), field),
-                    color=colour_of(number),
-                    linestyle=dash_of(number),
+                    color=nth_colour(number),
+                    linestyle=nth_dash(number),
                     linewidth=1.8,
                     marker="o" if len(system_curves.thresholds) < 8 else "",
                     markersize=4,
                 )
             for threshold in set(marks.values()):
                 sharing = [number for number, mark in marks.items() if mark == threshold]
-                colour = "#000000" if len(sharing) == len(marks) else colour_of(sharing[0])
+                colour = "#000000" if len(sharing) == len(marks) else nth_colour(sharing[0])
                 axes.axvline(threshold, color=colour, linestyle=(0, (1, 2)), linewidth=1.2)
             axes.set_title(f"{criterion}-based {title}", fontsize=10)
             axes.set(xlim=(0, 1), ylim=(-0.02, 1.02))

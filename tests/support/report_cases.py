@@ -132,7 +132,7 @@ def truth_with_names(rng: np.random.Generator) -> GroundTruth:
     )
 
 
-def systems_of(truth: GroundTruth, rng: np.random.Generator) -> dict[str, SystemMetrics]:
+def make_systems(truth: GroundTruth, rng: np.random.Generator) -> dict[str, SystemMetrics]:
     """Systems with scores, boxes, operating points, and events."""
     names = list(truth.events)
     values = cases.random_scores(rng, truth)
@@ -170,7 +170,9 @@ def fake_intervals(metrics: dict[str, SystemMetrics]) -> Intervals:
     return Intervals(500, 0, 0.9, intervals, differences)
 
 
-def single(events: dict[str, list[tuple[float, float, str]]], values: float = 0.0) -> ReportSystem:
+def single_system(
+    events: dict[str, list[tuple[float, float, str]]], values: float = 0.0
+) -> ReportSystem:
     """A system with one score everywhere, on one class."""
     truth = cases.truth_of(events, classes=("Cat",))
     scores = Scores(np.full((len(events), 1, 156), values), list(events), cases.GRID)

@@ -7,7 +7,7 @@ from tests.support import cases
 from tests.support.report_cases import points_only, scoring_input, table_of
 
 
-def test_boundaries_of_best_pairs() -> None:
+def test_errors_of_best_pairs() -> None:
     truth = cases.truth_of(
         {
             "a": [(1.0, 3.0, "Cat"), (4.0, 5.0, "Cat"), (1.0, 2.0, "Dog")],

@@ -10,7 +10,7 @@ from tests.support import cases
 from tests.support.report_cases import points_only, scoring_input
 
 
-def test_a_clip_s_scores_are_those_of_an_evaluation_of_it_alone() -> None:
+def test_clip_scores_equal_an_evaluation_of_that_clip_alone() -> None:
     rng = np.random.default_rng(2)
     truth = cases.random_truth(rng)
     names = list(truth.events)
@@ -28,7 +28,7 @@ def test_a_clip_s_scores_are_those_of_an_evaluation_of_it_alone() -> None:
         assert scores_by_clip.errors[clip] == errors
 
 
-def test_shared_time_of_a_clip() -> None:
+def test_overlap_by_hand() -> None:
     truth = cases.truth_of({"a": [(0.0, 2.0, "Cat"), (0.0, 4.0, "Dog")], "b": [], "c": []})
     scores_by_clip = clip_scores(
         scoring_input(truth, [("a", 1.0, 3.0, "Cat"), ("b", 0.0, 1.0, "Cat")])
@@ -72,7 +72,7 @@ def test_best_and_worst_clips_and_their_ties() -> None:
     assert len(worst) == 3
 
 
-def test_clips_that_scores_were_not_given_for_are_neither_best_nor_worst() -> None:
+def test_clips_without_scores_are_neither_best_nor_worst() -> None:
     truth = cases.truth_of({name: [(0.0, 1.0, "Cat")] for name in "abc"})
     scores = Scores(cases.scores_of({"b": [(50, 60, "Cat", 0.9)]}), ["b"], cases.GRID)
     scoring = ScoringInput.prepare(scores, truth)

@@ -21,7 +21,7 @@ from tests.support.report_cases import (
     SLUGS,
     Page,
     fake_intervals,
-    systems_of,
+    make_systems,
     truth_with_names,
 )
 
@@ -42,7 +42,7 @@ class Written:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     rng = np.random.default_rng(5)
     truth = truth_with_names(rng)
-    metrics = systems_of(truth, rng)
+    metrics = make_systems(truth, rng)
     folder = tmp_path_factory.mktemp("report")
     audio = folder / "audio"
     for number, clip in enumerate(list(truth.events)[2::2]):
@@ -149,17 +149,17 @@ def test_classes_have_their_metrics_and_no_underscores(written: Written) -> None
     assert len(tables) == 4
     for table, metrics in zip(tables, written.metrics.values(), strict=True):
         assert [cells[0] for cells in table[1:]] == [name.replace("_", " ") for name in CLASSES]
-        for cells, of_class in zip(table[1:], metrics.per_class.values(), strict=True):
+        for cells, class_metrics in zip(table[1:], metrics.per_class.values(), strict=True):
             named = dict(zip(table[0], cells, strict=True))
-            assert named["true events"] == str(of_class.true)
-            assert named["detected"] == f"{of_class.detected:.0f}"
-            occurs = of_class.event_f1 is not None
-            assert named["event F1"] == (f"{of_class.event_f1:.3f}" if occurs else "–")
-            assert named["correct (event)"] == f"{of_class.event_true_positives:.0f}"
+            assert named["true events"] == str(class_metrics.true)
+            assert named["detected"] == f"{class_metrics.detected:.0f}"
+            occurs = class_metrics.event_f1 is not None
+            assert named["event F1"] == (f"{class_metrics.event_f1:.3f}" if occurs else "–")
+            assert named["correct (event)"] == f"{class_metrics.event_true_positives:.0f}"
             if metrics.scoring_input.scores is not None and occurs:
-                assert named["PSDS1 (exact)"] == f"{of_class.psds1_sed_scores_eval:.3f}"
+                assert named["PSDS1 (exact)"] == f"{class_metrics.psds1_sed_scores_eval:.3f}"
             if metrics.scoring_input.points is not None and occurs:
-                assert named["PSDS2 (operating points)"] == f"{of_class.psds2_psds_eval:.3f}"
+                assert named["PSDS2 (operating points)"] == f"{class_metrics.psds2_psds_eval:.3f}"
     assert LONG not in page.words
 
 

@@ -18,10 +18,10 @@ def test_polyphony_by_hand() -> None:
     )
     detected = [
         ("a", 0.0, 1.0, "Cat"),
-        ("a", 0.5, 2.0, "Cat"),  # of one class: counted once
+        ("a", 0.5, 2.0, "Cat"),  # the same class: counted once
         ("a", 3.0, 4.0, "Cat"),
         ("a", 3.0, 4.0, "Dishes"),
-        ("b", 1.0, 9.0, "Cat"),  # counts as far as the clip reaches
+        ("b", 1.0, 9.0, "Cat"),  # cut at the end of the clip
     ]
     confusion = polyphony_confusion(scoring_input(truth, detected))
     assert confusion is not None
@@ -36,7 +36,7 @@ def test_polyphony_by_hand() -> None:
     assert dropped.sum() == pytest.approx(10.0)
 
 
-def test_polyphony_of_random_events_is_that_of_a_slow_count() -> None:
+def test_polyphony_of_random_events_equals_a_slow_count() -> None:
     rng = np.random.default_rng(1)
     truth = cases.random_truth(rng, 6, step=0.1)
     values = cases.random_scores(rng, truth)

@@ -28,7 +28,7 @@ def test_threshold_curves_by_hand() -> None:
     np.testing.assert_array_equal(curves.thresholds, [0.2, 0.4, 0.6])
     np.testing.assert_allclose(curves.event.f1, [(1 + 0) / 2, (2 / 4 + 0) / 2, 0])
     np.testing.assert_allclose(curves.event.recall, [(1 + 0) / 2, (1 / 2 + 0) / 2, 0])
-    # At 0.4 no dog is detected: its precision is left out. At 0.6 nothing is.
+    # At 0.4 no dog is detected: its precision is excluded. At 0.6 no class is.
     np.testing.assert_allclose(curves.event.precision, [(1 + 0) / 2, 1 / 2, np.nan])
     np.testing.assert_allclose(curves.intersection.f1, [(1 + 2 / 3) / 2, (2 / 4 + 0) / 2, 0])
     np.testing.assert_allclose(curves.intersection.recall, [1, 1 / 4, 0])
@@ -43,7 +43,7 @@ def _joined(tables: list[EventTable]) -> EventTable:
     return EventTable(*columns)
 
 
-def test_threshold_curves_are_what_evaluate_gives_at_each_threshold() -> None:
+def test_threshold_curves_equal_evaluate_at_each_threshold() -> None:
     rng = np.random.default_rng(0)
     truth = cases.random_truth(rng)
     scores = Scores(cases.random_scores(rng, truth), list(truth.events), cases.GRID)
