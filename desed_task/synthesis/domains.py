@@ -1,9 +1,9 @@
-"""The two domains of the generated data set and the draws that tell them apart.
+"""The two domains of the generated data set, and random draws that depend on the domain.
 
-Every parameter of a sound has one range with two ends. Synthetic clips draw from the part of
-the range next to its first end, recorded clips from the part next to its last end; the parts
-are neighbours. Moving `timbre_range` of the two domains apart or together, and raising or lowering
-reverberation, colouration and noise, sets how much a detector has to bridge.
+Every parameter of a sound has one range with two ends. Synthetic clips draw from the section of
+the range next to its first end, recorded clips from the section next to its last end; the sections
+do not overlap. `timbre_range`, reverberation, colouration and noise of the two domains set how
+large the domain gap is that a detector has to bridge.
 """
 
 from collections.abc import Sequence
@@ -18,31 +18,33 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Domain:
-    """Everything in which a kind of clip differs from another kind; ranges are (low, high)."""
+    """All parameters by which clips of a domain differ from others; ranges are (low, high)."""
 
     name: str
     timbre_range: Range
-    """Part of every timbre parameter's range that occurs, within 0..1."""
+    """Section of every timbre parameter's range, within 0..1 from the synthetic end."""
     event_to_background_db: Range
+    """Level of a class's events in a clip relative to the background."""
     non_target_to_background_db: Range
     non_targets_per_clip: float
-    """Mean number of unlabelled sounds in a clip."""
+    """Mean number of sounds without a label in a clip."""
     reverberation_s: Range
-    """Time to decay by 60 dB; (0, 0) is dry."""
+    """Time in which reverberation decays by 60 dB; (0, 0) means no room."""
     direct_to_reverberant_db: Range
     colouration_db: float
-    """Standard deviation of the microphone's gain from octave to octave."""
+    """Standard deviation of the microphone's gain per octave."""
     bandwidth_hz: Range
-    """Upper cut-off frequency of the recording."""
+    """Upper cut-off frequency of the microphone."""
     peak_db: Range
     """Peak level of a clip relative to full scale."""
     short_share: float
     """Share of clips that last 2..10 s instead of 10 s."""
     stereo_share: float
+    """Share of clips with two channels."""
     empty_share: float
-    """Share of clips without any event."""
+    """Share of clips without events."""
     overrun_share: float
-    """Share of the events reaching the end of the clip that are annotated past it."""
+    """Share of the events that end with the clip whose annotated offset is past its end."""
 
 
 SYNTHETIC = Domain(
@@ -81,7 +83,7 @@ RECORDED = Domain(
 
 
 class Draw:
-    """Random draws for one domain: the first value is the synthetic end, the last the recorded."""
+    """Random draws for one domain; first value: the synthetic end, last value: the recorded end."""
 
     def __init__(self, rng: np.random.Generator, domain: Domain) -> None:
         self.rng = rng
@@ -91,21 +93,21 @@ class Draw:
         return float(self.rng.uniform(*self.domain.timbre_range))
 
     def linear(self, synthetic_end: float, recorded_end: float) -> float:
-        """Draw between the two ends, evenly on a linear scale."""
+        """Return a value between the two ends, uniform on a linear scale."""
         return synthetic_end + (recorded_end - synthetic_end) * self._position()
 
     def log(self, synthetic_end: float, recorded_end: float) -> float:
-        """Draw between the two ends (both positive), evenly on a logarithmic scale."""
+        """Return a value between the two ends (both positive), uniform on a logarithmic scale."""
         return float(synthetic_end * (recorded_end / synthetic_end) ** self._position())
 
     def pick(self, kinds: Sequence[T]) -> T:
-        """Draw one of the kinds, which are ordered from the synthetic to the recorded end."""
+        """Return one of the kinds, which are ordered from the synthetic to the recorded end."""
         return kinds[min(int(self._position() * len(kinds)), len(kinds) - 1)]
 
     def within(self, low: float, high: float) -> float:
-        """Draw evenly between two values in the same way for all domains."""
+        """Return a uniform value between two values, for all domains alike."""
         return float(self.rng.uniform(low, high))
 
     def chance(self, probability: float) -> bool:
-        """Return true with the given probability, in the same way for all domains."""
+        """Return true with the given probability, for all domains alike."""
         return bool(self.rng.random() < probability)

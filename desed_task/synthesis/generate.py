@@ -2,9 +2,9 @@
 
     python -m desed_task.synthesis.generate --out DIR --seed 42 --size demo
 
-DESED's recordings cannot be passed on freely; this stand-in lets the whole recipe run. It has a
-synthetic and a recorded domain that differ (see `domains`), so that weak labels and unlabelled
-clips have something to teach.
+DESED's recordings may not be redistributed; with this data set the whole recipe can run. Its
+synthetic and its recorded domain differ (see `domains`), so that a detector gains from weak labels
+and unlabelled clips of the recorded domain.
 """
 
 import argparse
@@ -22,14 +22,19 @@ import soundfile
 from tqdm import tqdm
 
 from desed_task.errors import InputError, run_cli
+from desed_task.labels import Event
 from desed_task.synthesis.domains import RECORDED, SYNTHETIC, Domain
-from desed_task.synthesis.scenes import Clip, Event, render_clip
+from desed_task.synthesis.scenes import RenderedClip, render_clip
 from desed_task.synthesis.signals import SAMPLE_RATE
 
 
 @dataclass(frozen=True)
 class ClipSet:
-    """One set of the data set; `audio` and `metadata` are relative to the data set's folder."""
+    """One set: its domain, its audio folder and its tables, relative to the data set's folder.
+
+    Tables: `strong` (events), `weak` (tags), `durations`, `listing` (file names only). File names
+    are `prefix` and a number.
+    """
 
     name: str
     domain: Domain
@@ -96,7 +101,7 @@ SIZES: dict[str, dict[str, int]] = {
 
 @dataclass(frozen=True)
 class ClipRecord:
-    """What the metadata tell about one written clip; duration in seconds."""
+    """The metadata of one written clip; duration in seconds."""
 
     filename: str
     duration: float
@@ -104,12 +109,12 @@ class ClipRecord:
 
 
 def clip_generator(seed: int, set_index: int, clip_index: int) -> np.random.Generator:
-    """Return the random numbers of one clip: the same whatever is generated besides it."""
+    """Return a clip's random generator, which does not depend on the other clips."""
     return np.random.default_rng(np.random.SeedSequence([seed, set_index, clip_index]))
 
 
-def make_clip(seed: int, set_index: int, clip_index: int) -> Clip:
-    """Render one clip; clips of the weak set are drawn again until they have a tag."""
+def make_clip(seed: int, set_index: int, clip_index: int) -> RenderedClip:
+    """Return one clip; clips of the weak set are drawn again until they have a tag."""
     clip_set = CLIP_SETS[set_index]
     rng = clip_generator(seed, set_index, clip_index)
     clip = render_clip(rng, clip_set.domain)
@@ -118,8 +123,8 @@ def make_clip(seed: int, set_index: int, clip_index: int) -> Clip:
     return clip
 
 
-def _write_clip(root: Path, seed: int, place: tuple[int, int]) -> ClipRecord:
-    set_index, clip_index = place
+def _write_clip(root: Path, seed: int, clip_id: tuple[int, int]) -> ClipRecord:
+    set_index, clip_index = clip_id
     clip_set = CLIP_SETS[set_index]
     clip = make_clip(seed, set_index, clip_index)
     filename = f"{clip_set.prefix}_{clip_index:05d}.wav"
@@ -129,21 +134,21 @@ def _write_clip(root: Path, seed: int, place: tuple[int, int]) -> ClipRecord:
 
 
 def _strong_table(records: Sequence[ClipRecord]) -> pd.DataFrame:
-    """Return one row per event, and one without event for a clip that has none."""
+    """Return one row per event, and an empty row for a clip without events."""
     rows = [
-        (record.filename, *(("", "", "") if e is None else _event_row(e)))
+        (record.filename, *(("", "", "") if event is None else _event_row(event)))
         for record in records
-        for e in (record.events or (None,))
+        for event in (record.events or (None,))
     ]
     return pd.DataFrame(rows, columns=["filename", "onset", "offset", "event_label"])
 
 
 def _event_row(event: Event) -> tuple[str, str, str]:
-    return f"{event.onset:.3f}", f"{event.offset:.3f}", event.label
+    return f"{event.onset:.3f}", f"{event.offset:.3f}", event.event_label
 
 
 def _weak_table(records: Sequence[ClipRecord]) -> pd.DataFrame:
-    tags = [",".join(sorted({event.label for event in record.events})) for record in records]
+    tags = [",".join(sorted({event.event_label for event in record.events})) for record in records]
     names = [record.filename for record in records]
     return pd.DataFrame({"filename": names, "event_labels": tags})
 
@@ -164,7 +169,7 @@ def _write_metadata(root: Path, clip_set: ClipSet, records: Sequence[ClipRecord]
 
 
 def _write_all(root: Path, seed: int, sizes: Mapping[str, int], workers: int) -> None:
-    places = [
+    clip_ids = [
         (set_index, clip_index)
         for set_index, clip_set in enumerate(CLIP_SETS)
         for clip_index in range(sizes.get(clip_set.name, 0))
@@ -172,35 +177,39 @@ def _write_all(root: Path, seed: int, sizes: Mapping[str, int], workers: int) ->
     for clip_set in CLIP_SETS:
         (root / clip_set.audio).mkdir(parents=True, exist_ok=True)
     write = partial(_write_clip, root, seed)
-    progress = partial(tqdm, total=len(places), unit="clip", desc="generating")
+    progress = partial(tqdm, total=len(clip_ids), unit="clip", desc="generating")
     if workers == 1:
-        records = list(progress(map(write, places)))
+        records = list(progress(map(write, clip_ids)))
     else:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            records = list(progress(pool.map(write, places, chunksize=8)))
+            records = list(progress(pool.map(write, clip_ids, chunksize=8)))
     for set_index, clip_set in enumerate(CLIP_SETS):
-        own = [r for r, place in zip(records, places, strict=True) if place[0] == set_index]
+        pairs = zip(records, clip_ids, strict=True)
+        own = [record for record, clip_id in pairs if clip_id[0] == set_index]
         _write_metadata(root, clip_set, own)
 
 
-def _checked(out: Path, seed: int, sizes: Mapping[str, int], workers: int) -> Path:
-    """Return the folder to work in, after refusing what cannot be done."""
+def _partial_folder(out: Path, seed: int, sizes: Mapping[str, int], workers: int) -> Path:
+    """Return the folder to write to before it is renamed.
+
+    Raises InputError for impossible values and for folders with content.
+    """
     unknown = set(sizes) - {each.name for each in CLIP_SETS}
     if unknown:
         known = ", ".join(each.name for each in CLIP_SETS)
-        raise InputError(f"sizes: unknown set {min(unknown)!r}, expected one of: {known}")
+        raise InputError(f"sizes: unknown set: expected some of {known}, got {min(unknown)!r}")
     if seed < 0:
-        raise InputError(f"--seed: expected 0 or more, got {seed}")
+        raise InputError(f"--seed: expected at least 0, got {seed}")
     if workers < 1:
-        raise InputError(f"--workers: expected 1 or more, got {workers}")
+        raise InputError(f"--workers: expected at least 1, got {workers}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out: {out} exists and is not an empty folder; choose a new one")
+        raise InputError(f"--out: expected a new or empty folder, got {out}")
     partial_out = out.with_name(out.name + ".partial")
     if partial_out.exists():
         raise InputError(
-            f"--out: {partial_out} is left from a run that was interrupted or is still going on; "
-            "remove it to start again"
+            f"--out: {partial_out} exists: an earlier run was interrupted or is still running; "
+            "remove the folder to start again"
         )
     return partial_out
 
@@ -208,11 +217,11 @@ def _checked(out: Path, seed: int, sizes: Mapping[str, int], workers: int) -> Pa
 def generate_dataset(out: Path, seed: int, sizes: Mapping[str, int], workers: int = 1) -> None:
     """Write a data set; the same seed gives the same bytes for any number of workers.
 
-    `sizes` maps names of `CLIP_SETS` to numbers of clips; sets left out stay empty. All is
-    written to `<out>.partial`, the metadata last, which is renamed to `out` when complete.
+    `sizes` maps names of `CLIP_SETS` to numbers of clips; other sets stay empty. Everything is
+    written to `<out>.partial`, the metadata last, and renamed to `out` when complete.
     """
     out = Path(os.path.abspath(out))
-    partial_out = _checked(out, seed, sizes, workers)
+    partial_out = _partial_folder(out, seed, sizes, workers)
     try:
         partial_out.mkdir(parents=True)
         _write_all(partial_out, seed, sizes, workers)
@@ -225,11 +234,15 @@ def generate_dataset(out: Path, seed: int, sizes: Mapping[str, int], workers: in
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and generate the data set."""
-    parser = argparse.ArgumentParser(description="Generate a stand-in for DESED.")
-    parser.add_argument("--out", type=Path, required=True, help="folder to create")
-    parser.add_argument("--seed", type=int, default=42, help="0 or more (default 42)")
-    parser.add_argument("--size", default="demo", help=f"one of: {', '.join(SIZES)}")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser = argparse.ArgumentParser(
+        description="Generate a data set with DESED's layout and classes."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to make, new or empty")
+    parser.add_argument("--seed", type=int, default=42, help="at least 0 (default: %(default)s)")
+    parser.add_argument("--size", default="demo", help=f"{', '.join(SIZES)} (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="number of processes"
+    )
     options = parser.parse_args(arguments)
     if options.size not in SIZES:
         raise InputError(f"--size: expected one of {', '.join(SIZES)}, got {options.size!r}")

@@ -1,4 +1,4 @@
-"""From sounds to a recording: room, microphone, channels, level."""
+"""A recording of sounds: room, microphone, channels, peak level."""
 
 import numpy as np
 import scipy.fft
@@ -8,13 +8,14 @@ from desed_task.synthesis.domains import Domain
 from desed_task.synthesis.signals import SAMPLE_RATE, Signal, spectral_gains, time_axis
 
 EARLIEST_REFLECTION_S = 0.004
+"""Delay of the first reflection after the direct path."""
 CHANNEL_DELAY_S = 0.037
-"""How far the background of the second channel is taken from the first's."""
+"""Delay of the second channel's background, so that the channels' noises differ."""
 OCTAVES_HZ = (62.5, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0, 16000.0)
 
 
 def impulse_response(rng: np.random.Generator, domain: Domain) -> Signal:
-    """Return a direct path of one, followed by exponentially decaying noise."""
+    """Return a room's impulse response: a direct path of 1, then exponentially decaying noise."""
     decay_s = rng.uniform(*domain.reverberation_s)
     ratio_db = rng.uniform(*domain.direct_to_reverberant_db)
     early = round(EARLIEST_REFLECTION_S * SAMPLE_RATE)
@@ -28,7 +29,7 @@ def impulse_response(rng: np.random.Generator, domain: Domain) -> Signal:
 
 
 def microphone_gains(rng: np.random.Generator, domain: Domain, bins: int) -> Signal:
-    """Return random linear gains (bins,): octave by octave, with an upper cut-off."""
+    """Return a microphone's linear gains (bins,): random per octave, with an upper cut-off."""
     gains_db = rng.normal(0.0, domain.colouration_db, len(OCTAVES_HZ))
     gains = spectral_gains(bins, tuple(zip(OCTAVES_HZ, gains_db, strict=True)))
     cut_off = np.exp(rng.uniform(*np.log(domain.bandwidth_hz))) / (SAMPLE_RATE / 2)
@@ -38,9 +39,9 @@ def microphone_gains(rng: np.random.Generator, domain: Domain, bins: int) -> Sig
 def record(
     rng: np.random.Generator, domain: Domain, sounds: Signal, background: Signal
 ) -> NDArray[np.float32]:
-    """Return the recording (samples, channels) of sounds in a room over a background.
+    """Return the recording (samples, channels) of sounds in a room, with a background.
 
-    Events keep their place: the direct path arrives without delay.
+    The direct path has no delay, so that the events' times stay as annotated.
     """
     channels = 2 if rng.random() < domain.stereo_share else 1
     shift = round(CHANNEL_DELAY_S * SAMPLE_RATE)
@@ -56,12 +57,13 @@ def record(
 def _through_room(
     rng: np.random.Generator, domain: Domain, sounds: Signal, backgrounds: list[Signal]
 ) -> NDArray[np.float32]:
+    """Return sounds convolved with one impulse response per channel, through one microphone."""
     size = scipy.fft.next_fast_len(len(sounds) + SAMPLE_RATE // 2, real=True)
     gains = microphone_gains(rng, domain, size // 2 + 1)
     spectrum = scipy.fft.rfft(sounds, size)
     columns = []
     for background in backgrounds:
         room = scipy.fft.rfft(impulse_response(rng, domain), size)
-        heard = (spectrum * room + scipy.fft.rfft(background, size)) * gains
-        columns.append(scipy.fft.irfft(heard, size)[: len(sounds)])
+        recorded = (spectrum * room + scipy.fft.rfft(background, size)) * gains
+        columns.append(scipy.fft.irfft(recorded, size)[: len(sounds)])
     return np.stack(columns, axis=1)

@@ -1,6 +1,6 @@
-"""Composition of clips: which events, how many, how long, where, how loud.
+"""Composition of clips: classes, number, lengths, times and levels of their events.
 
-`CLASS_STATISTICS` holds the shape of DESED's real validation set, measured on its annotations.
+`CLASS_STATISTICS` are those of DESED's real validation set, measured on its annotations.
 """
 
 from dataclasses import dataclass
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from desed_task.labels import Event
 from desed_task.synthesis.backgrounds import background, non_target
 from desed_task.synthesis.domains import Domain, Draw
 from desed_task.synthesis.rooms import record
 from desed_task.synthesis.signals import (
     SAMPLE_RATE,
     Signal,
-    place,
-    presence,
+    add_at,
+    level,
     seconds_to_samples,
     trimmed,
     unit_power,
@@ -26,14 +27,15 @@ CLIP_SECONDS = 10.0
 SHORTEST_CLIP_S = 2.0
 SHORTEST_EVENT_S = 0.2
 SMALLEST_GAP_S = 0.25
-"""Between two events of the same class."""
+"""Shortest pause between two events of the same class."""
 MOST_EVENTS = 8
-"""Of one class in a clip."""
+"""Largest number of events of one class in a clip."""
 LARGEST_OVERRUN_S = 0.115
+"""Largest distance of an annotated offset past the clip's end."""
 CLASSES_PER_CLIP = (0.4, 0.45, 0.13, 0.02)
 """Probabilities of 1, 2, 3 and 4 classes; DESED: 0.52, 0.42, 0.06, 0.00."""
 RARE_CLASS_EXPONENT = 0.4
-"""Classes are drawn by their clip counts to this power: 1 as in DESED, 0 all the same."""
+"""Classes are drawn with their clip counts to this power: 1 as in DESED, 0 uniformly."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class ClassStatistics:
     """Occurrence of one class in DESED's real validation set."""
 
     clips: int
+    """Number of clips with the class."""
     events_per_clip: float
     """Mean over the clips with the class."""
     durations_s: tuple[float, float, float]
@@ -62,25 +65,16 @@ CLASS_STATISTICS = {
 
 
 @dataclass(frozen=True)
-class Event:
-    """A labelled sound; times in seconds from the clip's start."""
-
-    onset: float
-    offset: float
-    label: str
-
-
-@dataclass(frozen=True)
 class Scene:
-    """What a clip is to hold."""
+    """A clip's planned events, and its duration in seconds."""
 
     duration: float
     events: tuple[Event, ...]
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A rendered scene: audio (samples, channels) in -1..1 and what can be heard in it."""
+class RenderedClip:
+    """A rendered scene: audio (samples, channels) in -1..1 and its audible events."""
 
     audio: NDArray[np.float32]
     events: tuple[Event, ...]
@@ -92,7 +86,10 @@ class Clip:
 
 
 def draw_length(rng: np.random.Generator, label: str, longest: float) -> float:
-    """Return an event's length in seconds, log-linear between the quantiles of its class."""
+    """Return an event's length in seconds, at most `longest`.
+
+    The logarithm of the length is interpolated linearly between the quantiles of its class.
+    """
     low, middle, high = CLASS_STATISTICS[label].durations_s
     knots = (max(SHORTEST_EVENT_S, 0.8 * low), low, middle, high, min(CLIP_SECONDS, 1.4 * high))
     length = np.exp(np.interp(rng.random(), (0.0, 0.1, 0.5, 0.9, 1.0), np.log(knots)))
@@ -100,7 +97,7 @@ def draw_length(rng: np.random.Generator, label: str, longest: float) -> float:
 
 
 def draw_classes(rng: np.random.Generator) -> list[str]:
-    """Return the different classes of one clip."""
+    """Return the classes of one clip, without repetition."""
     weights = np.array([CLASS_STATISTICS[label].clips for label in CLASSES], dtype=float)
     weights **= RARE_CLASS_EXPONENT
     count = 1 + int(rng.choice(len(CLASSES_PER_CLIP), p=CLASSES_PER_CLIP))
@@ -108,15 +105,15 @@ def draw_classes(rng: np.random.Generator) -> list[str]:
 
 
 def place_class(rng: np.random.Generator, label: str, duration: float) -> list[Event]:
-    """Return the events of one class in a clip, apart from each other and in order."""
+    """Return the events of one class in a clip, in time order and without overlap."""
     mean = CLASS_STATISTICS[label].events_per_clip
     count = min(MOST_EVENTS, int(rng.geometric(1.0 / mean)))
     lengths: list[float] = []
     for _ in range(count):
-        room = duration - sum(lengths) - SMALLEST_GAP_S * len(lengths)
-        if lengths and room < 2 * SHORTEST_EVENT_S:
+        remaining = duration - sum(lengths) - SMALLEST_GAP_S * len(lengths)
+        if lengths and remaining < 2 * SHORTEST_EVENT_S:
             break
-        lengths.append(draw_length(rng, label, room))
+        lengths.append(draw_length(rng, label, remaining))
     spare = duration - sum(lengths) - SMALLEST_GAP_S * (len(lengths) - 1)
     gaps = np.sort(rng.uniform(0.0, max(0.0, spare), len(lengths)))
     starts = gaps + np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
@@ -128,66 +125,70 @@ def place_class(rng: np.random.Generator, label: str, duration: float) -> list[E
 
 
 def plan_scene(rng: np.random.Generator, domain: Domain) -> Scene:
-    """Draw a clip's length and its events."""
+    """Return a random duration and events."""
     short = rng.random() < domain.short_share
     duration = round(rng.uniform(SHORTEST_CLIP_S, CLIP_SECONDS), 2) if short else CLIP_SECONDS
     if rng.random() < domain.empty_share:
         return Scene(duration, ())
-    events = [e for label in draw_classes(rng) for e in place_class(rng, label, duration)]
+    classes = draw_classes(rng)
+    events = [event for label in classes for event in place_class(rng, label, duration)]
     return Scene(duration, tuple(sorted(events, key=lambda event: event.onset)))
 
 
-def _at_level(signal: Signal, level: float) -> Signal:
-    return signal * np.float32(level / max(presence(signal), 1e-6))
+def _at_level(signal: Signal, target: float) -> Signal:
+    return signal * np.float32(target / max(level(signal), 1e-6))
 
 
 def add_events(draw: Draw, scene: Scene, mixture: Signal, floor: float) -> tuple[Event, ...]:
-    """Render the scene's events into the mixture and return their audible extents.
+    """Add the scene's events to the mixture; return the events with their audible extents.
 
-    All events of a class in a clip lie around one level above the background's `floor`.
+    All events of a class in a clip have about the same level above the background's `floor`.
     """
     levels = {
         label: floor * 10 ** (draw.within(*draw.domain.event_to_background_db) / 20)
-        for label in dict.fromkeys(event.label for event in scene.events)
+        for label in dict.fromkeys(event.event_label for event in scene.events)
     }
-    heard = []
+    audible = []
     for event in scene.events:
         samples = seconds_to_samples(event.offset - event.onset)
-        sound = trimmed(TIMBRES[event.label](draw, samples))
+        sound = trimmed(TIMBRES[event.event_label](draw, samples))
         start = min(seconds_to_samples(event.onset), max(0, len(mixture) - len(sound)))
-        level = levels[event.label] * 10 ** (draw.within(-2.0, 2.0) / 20)
-        place(mixture, _at_level(sound, level), start)
+        event_level = levels[event.event_label] * 10 ** (draw.within(-2.0, 2.0) / 20)
+        add_at(mixture, _at_level(sound, event_level), start)
         stop = min(start + len(sound), len(mixture))
-        heard.append(Event(start / SAMPLE_RATE, stop / SAMPLE_RATE, event.label))
-    return tuple(heard)
+        audible.append(Event(start / SAMPLE_RATE, stop / SAMPLE_RATE, event.event_label))
+    return tuple(audible)
 
 
 def add_non_targets(draw: Draw, mixture: Signal, floor: float) -> None:
-    """Render sounds without a label into the mixture."""
+    """Add sounds without a label to the mixture."""
     for _ in range(draw.rng.poisson(draw.domain.non_targets_per_clip)):
         seconds = min(draw.within(0.5, 4.0), len(mixture) / SAMPLE_RATE)
         sound = non_target(draw, seconds_to_samples(seconds))
         start = int(draw.rng.integers(0, max(1, len(mixture) - len(sound))))
-        level = floor * 10 ** (draw.within(*draw.domain.non_target_to_background_db) / 20)
-        place(mixture, _at_level(sound, level), start)
+        sound_level = floor * 10 ** (draw.within(*draw.domain.non_target_to_background_db) / 20)
+        add_at(mixture, _at_level(sound, sound_level), start)
 
 
 def _with_overrun(draw: Draw, event: Event, duration: float) -> Event:
+    """Return the event, sometimes with an offset past the clip's end, as DESED has."""
     reaches_end = duration - event.offset < 0.01
     if not (reaches_end and draw.chance(draw.domain.overrun_share)):
         return event
-    return Event(event.onset, event.offset + draw.within(0.001, LARGEST_OVERRUN_S), event.label)
+    return event._replace(offset=event.offset + draw.within(0.001, LARGEST_OVERRUN_S))
 
 
-def render_clip(rng: np.random.Generator, domain: Domain) -> Clip:
-    """Draw and render one clip of the domain."""
+def render_clip(rng: np.random.Generator, domain: Domain) -> RenderedClip:
+    """Return one random clip of the domain."""
     draw = Draw(rng, domain)
     scene = plan_scene(rng, domain)
     samples = seconds_to_samples(scene.duration)
     ambience = unit_power(background(draw, samples))
-    floor = presence(ambience)
+    floor = level(ambience)
     mixture = np.zeros(samples, dtype=np.float32)
     events = add_events(draw, scene, mixture, floor)
     add_non_targets(draw, mixture, floor)
     audio = record(rng, domain, mixture, ambience)
-    return Clip(audio, tuple(_with_overrun(draw, event, scene.duration) for event in events))
+    return RenderedClip(
+        audio, tuple(_with_overrun(draw, event, scene.duration) for event in events)
+    )

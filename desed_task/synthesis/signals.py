@@ -1,4 +1,4 @@
-"""Building blocks of sound synthesis: curves, oscillators, noises, resonances, extents.
+"""Building blocks of sound synthesis: control curves, sources, filters, levels.
 
 All signals are float32 arrays of shape (samples,) at `SAMPLE_RATE`.
 """
@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 SAMPLE_RATE = 44100
 AUDIBLE_DB = 30.0
-"""A sound begins and ends where its envelope crosses this far below its peak."""
+"""Level below the envelope's peak at which a sound begins and ends."""
 ENVELOPE_BLOCK = 220
-"""Samples (5 ms) of one value of the envelope."""
+"""Samples (5 ms) per value of the envelope."""
 TABLE_SIZE = 4096
+"""Samples of one period in the oscillator's wave table."""
+LOWEST_LEVEL_HZ = 250.0
+"""Corner frequency of the high-pass filter before levels are measured."""
 
 Signal = NDArray[np.float32]
 Band = tuple[float, float]
@@ -41,7 +44,7 @@ def curve(values: Sequence[float] | NDArray[np.float64], samples: int) -> Signal
 def random_curve(
     rng: np.random.Generator, samples: int, changes_hz: float, low: float, high: float
 ) -> Signal:
-    """Return a curve that heads for a new random value in low..high `changes_hz` times a second."""
+    """Return a curve through new random values in low..high, `changes_hz` of them per second."""
     points = max(2, 1 + round(samples / SAMPLE_RATE * changes_hz))
     return curve(rng.uniform(low, high, points), samples)
 
@@ -52,9 +55,10 @@ def oscillator(
     samples: int,
     amplitudes: Sequence[float],
 ) -> Signal:
-    """Return a harmonic tone; harmonics above the Nyquist frequency are left out.
+    """Return a harmonic tone without the harmonics above the Nyquist frequency.
 
-    `amplitudes` holds one value per harmonic, the fundamental first; phases are random.
+    A wave table (one period, random phases) is read at the given frequency, which may vary.
+    `amplitudes` has one value per harmonic, the fundamental first.
     """
     frequency = np.broadcast_to(np.asarray(frequency_hz, dtype=np.float64), (samples,))
     keep = max(1, min(len(amplitudes), int(SAMPLE_RATE / 2 / frequency.max())))
@@ -67,7 +71,7 @@ def oscillator(
 
 
 def spectral_gains(bins: int, bands: Sequence[Band]) -> Signal:
-    """Return linear gains (bins,) from 0 Hz to Nyquist along straight lines in dB per octave."""
+    """Return linear gains (bins,) from 0 Hz to Nyquist, in dB linear over log-frequency."""
     grid = np.geomspace(20.0, SAMPLE_RATE / 2, 256)
     frequencies, gains_db = zip(*bands, strict=True)
     coarse = 10 ** (np.interp(np.log(grid), np.log(frequencies), gains_db) / 20)
@@ -75,7 +79,7 @@ def spectral_gains(bins: int, bands: Sequence[Band]) -> Signal:
 
 
 def noise(rng: np.random.Generator, samples: int, bands: Sequence[Band]) -> Signal:
-    """Return Gaussian noise of unit power whose spectrum runs through the given bands."""
+    """Return Gaussian noise of unit power with the spectrum of the given bands."""
     size = scipy.fft.next_fast_len(max(samples, 512), real=True)
     bins = size // 2 + 1
     gains = spectral_gains(bins, bands)
@@ -92,7 +96,7 @@ def impulses(rng: np.random.Generator, samples: int, rate_hz: float, spread: flo
 
 
 def resonance(signal: Signal, frequency_hz: float, bandwidth_hz: float) -> Signal:
-    """Pass a signal through one two-pole resonance with a gain of about one at its peak."""
+    """Return a signal filtered by a two-pole resonance with a gain of about one at its peak."""
     frequency_hz = min(frequency_hz, 0.45 * SAMPLE_RATE)
     radius = np.exp(-np.pi * bandwidth_hz / SAMPLE_RATE)
     angle = 2 * np.pi * frequency_hz / SAMPLE_RATE
@@ -107,15 +111,15 @@ def damped_modes(
     decays_s: NDArray[np.float64],
     amplitudes: NDArray[np.float64],
 ) -> Signal:
-    """Return the sum of exponentially damped sines struck at the first sample."""
+    """Return a sum of exponentially damped sines (modal synthesis of a struck object)."""
     time = time_axis(samples)[None, :]
     waves = np.sin(2 * np.pi * frequencies_hz[:, None] * time)
     damped = waves * np.exp(-time / decays_s[:, None])
     return (amplitudes @ damped).astype(np.float32)
 
 
-def place(target: Signal, signal: Signal, start: int) -> None:
-    """Add a signal to the target from sample `start` on; what lies past the end is dropped."""
+def add_at(target: Signal, signal: Signal, start: int) -> None:
+    """Add a signal to the target from sample `start` on, cut off at the target's end."""
     stop = min(len(target), start + len(signal))
     target[start:stop] += signal[: stop - start]
 
@@ -126,31 +130,34 @@ def unit_power(signal: Signal) -> Signal:
     return (signal / max(power, 1e-9)).astype(np.float32)
 
 
-def presence(signal: Signal) -> float:
-    """Return the root mean square above about 250 Hz, where the ear and the detector listen."""
-    pole = np.exp(-2 * np.pi * 250.0 / SAMPLE_RATE)
+def level(signal: Signal) -> float:
+    """Return the root mean square above `LOWEST_LEVEL_HZ`.
+
+    Rumble below, which neither ears nor mel bands resolve, must not decide how loud a sound is.
+    """
+    pole = np.exp(-2 * np.pi * LOWEST_LEVEL_HZ / SAMPLE_RATE)
     high = scipy.signal.lfilter([1.0, -1.0], [1.0, -pole], signal)
     return float(np.sqrt(np.mean(np.square(high, dtype=np.float64))))
 
 
 def faded(signal: Signal, attack_s: float, release_s: float) -> Signal:
-    """Return the signal with raised-cosine ramps at its two ends, at most half of it each."""
+    """Return the signal with raised-cosine ramps at both ends, each at most half of it long."""
     result = signal.copy()
-    for seconds, part in ((attack_s, result), (release_s, result[::-1])):
+    for seconds, view in ((attack_s, result), (release_s, result[::-1])):
         ramp = min(seconds_to_samples(seconds), max(1, len(signal) // 2))
-        part[:ramp] *= 0.5 - 0.5 * np.cos(np.pi * (np.arange(ramp) + 0.5) / ramp)
+        view[:ramp] *= 0.5 - 0.5 * np.cos(np.pi * (np.arange(ramp) + 0.5) / ramp)
     return result
 
 
 def envelope(signal: Signal) -> NDArray[np.float64]:
-    """Return the root mean square (blocks,) of consecutive blocks of 5 ms."""
+    """Return the root mean square (blocks,) of consecutive blocks of `ENVELOPE_BLOCK` samples."""
     blocks = -(-len(signal) // ENVELOPE_BLOCK)
     padded = np.pad(signal.astype(np.float64), (0, blocks * ENVELOPE_BLOCK - len(signal)))
     return np.sqrt(np.mean(np.square(padded.reshape(blocks, ENVELOPE_BLOCK)), axis=1))
 
 
 def trimmed(signal: Signal) -> Signal:
-    """Cut a sound to its audible extent, from the first to the last audible block."""
+    """Return a sound cut to its audible extent, from the first to the last audible block."""
     levels = envelope(signal)
     audible = np.flatnonzero(levels > levels.max() * 10 ** (-AUDIBLE_DB / 20))
     if not len(audible):

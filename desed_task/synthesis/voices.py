@@ -1,15 +1,19 @@
-"""Sounds made by throats: speech, cats and dogs (see `timbres` for the interface)."""
+"""Voices: speech, cats and dogs, by source-filter synthesis (interface: see `timbres`).
+
+The source is a harmonic tone or noise (glottis, breath); the filter is a sum of resonances
+(formants) in parallel. Frequencies are in Hz, lengths in seconds.
+"""
 
 import numpy as np
 
 from desed_task.synthesis.domains import Draw
 from desed_task.synthesis.signals import (
     Signal,
+    add_at,
     curve,
     faded,
     noise,
     oscillator,
-    place,
     resonance,
     seconds_to_samples,
     time_axis,
@@ -24,12 +28,17 @@ VOWELS = (
     (450.0, 800.0, 2600.0),
     (310.0, 870.0, 2250.0),
 )
-"""First three formants of a grown-up's vowels in Hz."""
+"""First three formants of an adult's vowels in Hz."""
 FORMANT_WIDTHS = (90.0, 130.0, 220.0)
+"""Bandwidths of the formants in Hz."""
 FORMANT_GAINS = (1.0, 0.6, 0.35)
 
 
 def _formants(source: Signal, formants: tuple[float, ...], tract: float) -> Signal:
+    """Return the source through parallel formants, whose frequencies are scaled by `tract`.
+
+    `tract` is the inverse of the vocal tract's relative length (1: adult, above: child).
+    """
     total = np.zeros_like(source)
     for frequency, width, gain in zip(formants, FORMANT_WIDTHS, FORMANT_GAINS, strict=True):
         total += gain * resonance(source, frequency * tract, width)
@@ -37,7 +46,10 @@ def _formants(source: Signal, formants: tuple[float, ...], tract: float) -> Sign
 
 
 def _vowel(draw: Draw, samples: int, pitch_hz: float, tract: float, brightness: float) -> Signal:
-    """Return a voiced sound of unit power that glides from one vowel to another."""
+    """Return a voiced sound of unit power that changes from one vowel to another.
+
+    Harmonic k of the glottal source has the amplitude k^-brightness.
+    """
     pitch = pitch_hz * curve(draw.rng.uniform(0.88, 1.12, 3), samples)
     source = oscillator(draw.rng, pitch, samples, [k**-brightness for k in range(1, 61)])
     first, second = draw.rng.choice(len(VOWELS), 2)
@@ -48,6 +60,7 @@ def _vowel(draw: Draw, samples: int, pitch_hz: float, tract: float, brightness: 
 
 
 def _fricative(draw: Draw, tract: float) -> Signal:
+    """Return a consonant: a band of noise without voice."""
     samples = seconds_to_samples(draw.within(0.05, 0.12))
     centre = draw.within(3000.0, 6500.0) * tract
     bands = ((centre / 3, -35.0), (centre, 0.0), (centre * 2, -12.0))
@@ -55,7 +68,7 @@ def _fricative(draw: Draw, tract: float) -> Signal:
 
 
 def speech(draw: Draw, samples: int) -> Signal:
-    """Syllables with moving formants, some begun by a fricative, with short pauses."""
+    """Return syllables (fricative or none, then a vowel glide) with short pauses."""
     pitch = draw.log(95.0, 270.0)
     tract = draw.linear(0.92, 1.28)
     brightness = draw.linear(1.2, 0.8)
@@ -65,14 +78,15 @@ def speech(draw: Draw, samples: int) -> Signal:
     while start < samples - 1000:
         if draw.chance(0.4):
             fricative = _fricative(draw, tract)
-            place(total, draw.within(0.2, 0.7) * fricative, start)
+            add_at(total, draw.within(0.2, 0.7) * fricative, start)
             start += int(0.85 * len(fricative))
         length = min(seconds_to_samples(syllable * draw.within(0.6, 1.4)), samples - start)
         if length < 1000:
             break
-        fallen = pitch * (1.1 - 0.25 * start / samples)
-        vowel = _vowel(draw, length, fallen, tract, brightness)
-        place(total, vowel * draw.within(0.5, 1.0), start)
+        # The pitch falls over the utterance, as in a statement.
+        fallen_pitch = pitch * (1.1 - 0.25 * start / samples)
+        vowel = _vowel(draw, length, fallen_pitch, tract, brightness)
+        add_at(total, vowel * draw.within(0.5, 1.0), start)
         start += length
         if draw.chance(0.2):
             start += seconds_to_samples(draw.within(0.04, 0.2))
@@ -96,7 +110,7 @@ def _meow(draw: Draw, samples: int, pitch_hz: float) -> Signal:
 
 
 def cat(draw: Draw, samples: int) -> Signal:
-    """Meows, long ones drawn out, longer events as a row of calls."""
+    """Return meows: one of up to 1.5 times the usual length, or a row of them."""
     pitch = draw.log(380.0, 720.0)
     call = draw.log(0.5, 1.1)
     total = np.zeros(samples, dtype=np.float32)
@@ -105,13 +119,16 @@ def cat(draw: Draw, samples: int) -> Signal:
         length = seconds_to_samples(call * draw.within(0.7, 1.3))
         if samples - start < 1.5 * length:
             length = samples - start
-        place(total, _meow(draw, length, pitch * draw.within(0.92, 1.08)), start)
+        add_at(total, _meow(draw, length, pitch * draw.within(0.92, 1.08)), start)
         start += length + seconds_to_samples(draw.within(0.05, 0.2))
     return total
 
 
 def _bark(draw: Draw, samples: int, pitch_hz: float, roughness: float) -> Signal:
-    """Return one bark: a steep onset, a falling rough tone and breath."""
+    """Return one bark: a tone that falls in pitch and breath, with a steep onset.
+
+    `roughness` is the level of the breath relative to the tone.
+    """
     progress = np.linspace(0.0, 1.0, samples)
     fall = draw.linear(0.35, 0.55)
     pitch = pitch_hz * (0.85 + 0.3 * np.sin(np.pi * progress**0.6) - fall * progress**2)
@@ -125,7 +142,7 @@ def _bark(draw: Draw, samples: int, pitch_hz: float, roughness: float) -> Signal
 
 
 def dog(draw: Draw, samples: int) -> Signal:
-    """Barks, often several in a row."""
+    """Return barks with pauses."""
     pitch = draw.log(280.0, 800.0)
     roughness = draw.linear(0.4, 0.9)
     bark = draw.log(0.2, 0.11)
@@ -135,6 +152,6 @@ def dog(draw: Draw, samples: int) -> Signal:
     while samples - start > 3000:
         length = min(seconds_to_samples(bark * draw.within(0.8, 1.25)), samples - start)
         call = _bark(draw, length, pitch * draw.within(0.93, 1.07), roughness)
-        place(total, call * draw.within(0.6, 1.0), start)
+        add_at(total, call * draw.within(0.6, 1.0), start)
         start += length + seconds_to_samples(pause * draw.within(0.4, 1.0))
     return total
