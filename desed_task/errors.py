@@ -9,8 +9,22 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 TERMINATED = 143  # 128 + SIGTERM
 
 
+LONGEST_LINE = 400  # characters of a message; files may hold names of any length
+MOST_LINES = 30
+
+
 class InputError(Exception):
-    """A user's mistake in a file, a key or a value; the message says what was expected."""
+    """A user's mistake in a file, a key or a value; the message says what was expected.
+
+    Long lines of the message are cut in the middle, and only its first lines are kept.
+    """
+
+    def __init__(self, message: str) -> None:
+        lines = _without_traceback(str(message)).splitlines()
+        kept = [line if len(line) <= LONGEST_LINE else _cut(line) for line in lines[:MOST_LINES]]
+        if len(lines) > MOST_LINES:
+            kept.append(f"  and {len(lines) - MOST_LINES} more")
+        super().__init__("\n".join(kept))
 
 
 class Terminated(BaseException):
@@ -26,7 +40,7 @@ def run_cli(main: Callable[[], int | None]) -> NoReturn:
     try:
         sys.exit(main())
     except InputError as error:
-        print(f"error: {_without_traceback(str(error))}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(USAGE_ERROR)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -58,6 +72,11 @@ def listing(title: str, lines: Sequence[str], most: int = 5, what: str = "proble
     shown = "".join(f"\n  {line}" for line in lines[:most])
     first = f", the first {most}" if len(lines) > most else ""
     return f"{title}: {len(lines)} {what}{first}:{shown}"
+
+
+def _cut(line: str) -> str:
+    half = LONGEST_LINE // 2
+    return f"{line[:half]} … {line[-half:]}"
 
 
 def _without_traceback(message: str) -> str:

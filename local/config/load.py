@@ -5,6 +5,7 @@ Every problem of a configuration is reported at once, each with its file and lin
 
 import difflib
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -96,6 +97,7 @@ def _message(problem: Any, raw: RawConfig) -> str:
 
 def _reason(problem: Any, path: KeyPath) -> str:
     value, kind, context = problem["input"], problem["type"], problem.get("ctx", {})
+    quoted = _quoted(value)
     if kind == MISFIT:
         return context["text"]
     if kind == "missing":
@@ -105,16 +107,24 @@ def _reason(problem: Any, path: KeyPath) -> str:
     if kind in ("too_short", "too_long"):
         bound = "at least" if kind == "too_short" else "at most"
         limit = context.get("min_length", context.get("max_length"))
-        return f"expected {bound} {limit} values, got {value!r}"
+        return f"expected {bound} {limit} values, got {quoted}"
     if kind == "literal_error":
         names = re.findall("'(.+?)'", context["expected"])
         if len(names) > NAMES_LISTED:
-            return f"unknown name {value!r}; {_hint(str(value), names)}"
+            return f"unknown name {quoted}; {_hint(str(value), names)}"
     expected = problem["msg"].removeprefix("Input should be ")
     if kind == "model_type":
         expected = "a section of keys"
-    shown = f"a section of {len(value)} keys" if isinstance(value, dict) else repr(value)
+    shown = f"a section of {len(value)} keys" if isinstance(value, dict) else quoted
     return f"expected {expected}, got {shown}"
+
+
+def _quoted(value: Any) -> str:
+    """A value for a message: a YAML alias can make a value whose full text never ends."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python writes no integer of thousands of digits
+        return "a number of thousands of digits"
 
 
 def _hint(name: str, allowed: Sequence[str]) -> str:

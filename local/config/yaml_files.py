@@ -160,6 +160,8 @@ def _parse(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
     except (yaml.YAMLError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{source}: not valid YAML: {reason}") from None
+    except RecursionError:
+        raise InputError(f"{source}: not valid YAML: nested too deeply") from None
     return value, dict(_key_lines(node))
 
 

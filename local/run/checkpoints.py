@@ -29,17 +29,6 @@ _HARMLESS = {
     ("torch._utils", "_rebuild_tensor_v2"),
     ("torch._utils", "_rebuild_parameter"),
 }
-# Errors of unpickling a damaged file.
-_DAMAGE = (
-    pickle.UnpicklingError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 class _Inert(dict[Any, Any]):
@@ -61,7 +50,7 @@ class _Inert(dict[Any, Any]):
 class _InertUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _HARMLESS or (
-            module in ("torch", "torch.storage") and name.endswith("Storage")
+            module in ("torch", "torch.storage") and name == "UntypedStorage"
         ):
             return super().find_class(module, name)
         return type(name, (_Inert,), {"__module__": module})
@@ -80,17 +69,36 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        raise InputError(f"{path}: is no checkpoint: expected PyTorch's zip format")
     try:
+        _check_archive(content)
         checkpoint = _load(content)
-    except _DAMAGE as error:
+    except Exception as error:  # unpickling damaged bytes can raise any exception
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: is damaged or no checkpoint: {reason}") from None
     for key in ("state_dict", "hyper_parameters"):
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(key), Mapping):
             raise InputError(f"{path}: is no checkpoint of this recipe: expected a key {key!r}")
+    for name, value in checkpoint["state_dict"].items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise InputError(f"{path}: state_dict: expected tensors by name, got {name!r}")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise InputError(
+                f"{path}: {name}: expected a tensor with all its elements, got a view of shape "
+                f"{tuple(value.shape)} of {value.untyped_storage().nbytes()} bytes"
+            )
     return checkpoint
+
+
+def _check_archive(content: bytes) -> None:
+    """Raise ValueError for bytes that are no archive, or that unpack to more than there are."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise ValueError("expected PyTorch's zip format")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("expected entries without compression, as PyTorch writes them")
+    if sum(entry.file_size for entry in entries) > len(content):
+        raise ValueError("its entries declare more bytes than the file has")
 
 
 def _load(content: bytes) -> Any:

@@ -88,9 +88,9 @@ def test_code_in_a_checkpoint_is_not_executed(published: Path, tmp_path: Path) -
 
 BROKEN = {
     "missing": "cannot be read",
-    "text": "is no checkpoint",
+    "text": "expected PyTorch's zip format",
     "zip": "is damaged or no checkpoint",
-    "cut": "is no checkpoint",
+    "cut": "expected PyTorch's zip format",
     "other": "expected a key 'state_dict'",
     "names": "expected weights named networks",
     "parameter": "unknown parameter sed_student.dense9.weight",

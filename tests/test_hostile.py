@@ -1,0 +1,55 @@
+"""Hostile files: nothing in them runs, nothing exhausts memory or time, each gives one message."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from desed_task.errors import LONGEST_LINE, MOST_LINES
+from tests.support import hostile
+from tests.support.paths import ROOT
+
+# A reader may accept these: they are odd, but say what they hold.
+READABLE = {
+    "wav/samples_2_32",  # the length that programs write which stream and cannot know it
+    "wav/more_than_there_is",
+    "wav/odd_bits",
+    "predictions/many_columns",
+    "predictions/utf_16",
+    "predictions/empty",
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    folder = tmp_path_factory.mktemp("hostile")
+    command = [sys.executable, "-m", "tests.support.hostile_process", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, str | None] = json.loads(done.stdout)
+    found["trace"] = str(
+        list(folder.rglob(hostile.TRACE)) + list(folder.parent.glob(hostile.TRACE))
+    )
+    return found
+
+
+def test_no_code_runs(outcomes: dict[str, str | None]) -> None:
+    assert outcomes["trace"] == "[]"
+
+
+def test_every_file_gives_a_message(outcomes: dict[str, str | None]) -> None:
+    assert len(outcomes) > 150
+    wrong = {
+        name: message
+        for name, message in outcomes.items()
+        if (message is None) != (name in READABLE) or (message or "").startswith("FAULT")
+    }
+    assert wrong == {}
+
+
+def test_messages_are_short(outcomes: dict[str, str | None]) -> None:
+    for name, message in outcomes.items():
+        lines = (message or "").splitlines()
+        assert len(lines) <= MOST_LINES + 1, name
+        assert all(len(line) <= LONGEST_LINE + 3 for line in lines), name
