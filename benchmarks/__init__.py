@@ -1,1 +1,1 @@
-"""Measurements that print what README and docs claim: `python -m benchmarks SUBJECT`."""
+"""Measurements of speed and memory: `python -m benchmarks SUBJECT`."""

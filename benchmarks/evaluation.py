@@ -1,19 +1,22 @@
-"""Evaluation: this project's against the plain route through data frames and libraries.
+"""Evaluation: ours beside the plain route through data frames and libraries.
 
-python -m benchmarks evaluation [--systems DIR] [--rounds N] [--json FILE]
+python -m benchmarks evaluation [--systems DIR] [--clips N] [--validation_clips N] [--rounds N]
+                                [--json FILE]
+
+The exit status is 1 where a metric differs from the libraries' by more than 1e-9. Without
+`--systems` the scores are generated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import plain_evaluation as plain
-from benchmarks.measure import Pair, interleaved, machine, peak_memory
-from benchmarks.options import RECIPE, add_numbers, check_least, subject_parser, write_report
-from benchmarks.systems import GRID, Systems, evaluate_systems, load_systems
+from benchmarks.measure import finish, interleaved, ratio, shown
+from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.evaluation import (
     THRESHOLDS,
     GroundTruth,
@@ -23,64 +26,115 @@ from desed_task.evaluation import (
     selection_metrics,
     to_frame,
 )
-from desed_task.evaluation.results import MetricValue
 from desed_task.postprocess.median import median_filter
 from local.classes import CLASSES
 from local.config.load import load_config
 from local.results.validation import tag_f1_macro
+from tests.support.generated_system import GRID, generated_scores, generated_truth
+from tests.support.real_system import NETWORKS, read_truth, rebuilt_scores
 
-SHARED = Path(__file__).parents[2] / "shared" / "real_predictions"
 TOLERANCE = 1e-9
+NUMBERS = {
+    "clips": Number(4, 300, 1168, "generated clips"),
+    "validation_clips": Number(6, 300, 2500, "of the selection metrics: the clips, repeated"),
+    "networks": Number(1, 2, 2, "1: student; 2: student and teacher"),
+    "rounds": Number(1, 1, 3, "rounds"),
+}
+
+
+class Systems(NamedTuple):
+    """Ground truth, the scores of student and teacher, and their source."""
+
+    truth: GroundTruth
+    scores: dict[str, Scores]
+    source: str
+
+
+class Comparison(NamedTuple):
+    """The same computation by ours and by the plain route.
+
+    Attributes:
+        seconds, peaks: per route; the seconds of each round and the peak memory in GB.
+        values: per route, the metrics of each network; for events the sum of their times.
+        difference: largest absolute difference of a value.
+    """
+
+    seconds: dict[str, list[float]]
+    peaks: dict[str, float]
+    values: dict[str, Any]
+    difference: float
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure, print, compare; the exit status is 1 where figures differ from the libraries'."""
-    parser = subject_parser("evaluation", __doc__)
-    parser.add_argument(
-        "--systems",
-        type=Path,
-        default=SHARED if SHARED.is_dir() else None,
-        help="folder of a real system's operating points (default: generated scores)",
-    )
-    options = {
-        "clips": (1168, "generated clips"),
-        "validation_clips": (2500, "of the selection metrics: those clips, repeated"),
-        "rounds": (3, "rounds"),
-    }
-    add_numbers(parser, options)
-    args = parser.parse_args(argv)
-    check_least(args, **dict.fromkeys(options, 1))
-    systems = load_systems(args.systems, args.clips)
+    """Measure, print, compare; returns the exit status."""
+    parser = subject_parser(__doc__, NUMBERS)
+    parser.add_argument("--systems", type=Path, help="folder of a real system's operating points")
+    args = parse(parser, NUMBERS, argv)
+    systems = load_systems(args.systems, args.clips, NETWORKS[: args.networks])
     windows = load_config(RECIPE).postprocess.windows
-    results = [
-        decoding(systems, windows, args.rounds),
-        metrics(systems, args.rounds),
-        selection(systems, windows, args.validation_clips, args.rounds),
-    ]
-    memory = peak_memory(evaluate_systems, args.systems, args.clips)
-    difference = max(of_pair for _, of_pair in results)
-    report = {
-        "machine": machine(),
-        "source": systems.source,
-        "clips": len(systems.truth.events),
-        "pairs": [pair.as_dict() for pair, _ in results],
-        "largest_difference": difference,
-        "peak_memory_gb": memory,
+    selection = f"selection metrics, {args.validation_clips} clips"
+    comparisons = {
+        "decoding, 50 thresholds": decoding(systems, windows, args.rounds),
+        "all metrics": metrics(systems, args.rounds),
+        selection: checkpoint_selection(systems, windows, args.validation_clips, args.rounds),
     }
-    print(f"{report['machine']}\n{systems.source}, {report['clips']} clips, student and teacher")
-    print(f"{'':<34}{'plain':>9} (range){'ours':>20} (range)   ratio of the medians")
-    for pair, _ in results:
-        print(pair)
-    print(f"largest difference of a figure  {difference:.1e}")
-    print(f"peak memory of our evaluation   {memory:.2f} GB, what it imports included")
-    write_report(args.json, report)
-    return int(difference > TOLERANCE)
+    largest = max(comparison.difference for comparison in comparisons.values())
+    lines = [
+        f"{systems.source}, {len(systems.truth.events)} clips, {' and '.join(systems.scores)}",
+        f"{'':<33}{'ours, median (range)':<36}{'plain':<36}ratio",
+    ]
+    results = {}
+    for name, comparison in comparisons.items():
+        ours, theirs = (comparison.seconds[route] for route in ("ours", "plain"))
+        speedup = ratio(theirs, ours)
+        lines.append(f"{name:<33}{shown(ours):<36}{shown(theirs):<36}{speedup:5.1f} x")
+        results[name] = comparison._asdict() | {"ratio": speedup}
+    lines.append(f"largest difference of a metric: {largest:.1e}")
+    peaks = {
+        route: {"resident": max(comparison.peaks[route] for comparison in comparisons.values())}
+        for route in ("ours", "plain")
+    }
+    finish(
+        args,
+        lines,
+        {
+            "source": systems.source,
+            "comparisons": results,
+            "largest_difference": largest,
+            "peak_memory_gb": peaks,
+        },
+    )
+    return int(largest > TOLERANCE)
 
 
-def decoding(systems: Systems, windows: list[int], rounds: int) -> tuple[Pair, float]:
-    """Median filter and events at 50 thresholds, both networks."""
+def load_systems(folder: Path | None, n_generated: int, networks: Sequence[str]) -> Systems:
+    """Systems rebuilt from the operating points in a folder, or generated ones."""
+    if folder is not None:
+        scores = {name: rebuilt_scores(folder, name) for name in networks}
+        return Systems(read_truth(folder), scores, f"scores rebuilt from {folder}")
+    truth = generated_truth(np.random.default_rng(0), n_generated)
+    scores = {
+        name: generated_scores(np.random.default_rng(seed), truth)
+        for seed, name in enumerate(networks, start=1)
+    }
+    return Systems(truth, scores, "generated scores")
 
-    def theirs() -> list[list[Any]]:
+
+def _compare(
+    ours: Callable[[], Any],
+    theirs: Callable[[], Any],
+    rounds: int,
+    title: str,
+    difference: Callable[[Any, Any], float],
+) -> Comparison:
+    seconds, values, peaks = interleaved({"ours": ours, "plain": theirs}, rounds, title)
+    return Comparison(seconds, peaks, values, difference(values["plain"], values["ours"]))
+
+
+def decoding(systems: Systems, windows: list[int], rounds: int) -> Comparison:
+    """Median filter and events at 50 thresholds."""
+
+    def theirs() -> list[Any]:
         return [
             plain.decode(
                 plain.filter_clips(system.values, windows), system.names, CLASSES, GRID, THRESHOLDS
@@ -94,106 +148,117 @@ def decoding(systems: Systems, windows: list[int], rounds: int) -> tuple[Pair, f
             for system in systems.scores.values()
         ]
 
-    timings, found = interleaved({"plain": theirs, "ours": ours}, rounds, "decoding")
-    difference = 0.0
-    for points, table, system in zip(
-        found["plain"], found["ours"], systems.scores.values(), strict=True
-    ):
-        for level, point in enumerate(points):
-            mine = to_frame(table.at_level(level), system.names, CLASSES)
-            difference = max(difference, _frame_difference(point, mine))
-    return Pair("decoding, 50 thresholds", timings["plain"], timings["ours"]), difference
-
-
-def metrics(systems: Systems, rounds: int) -> tuple[Pair, float]:
-    """All figures of both networks, exact PSDS included; ours finds the events itself, again."""
-    decoded = {
-        name: (
-            plain.decode(system.values, system.names, CLASSES, GRID, THRESHOLDS),
-            plain.decode(system.values, system.names, CLASSES, GRID, [0.5])[0],
+    def difference(plain_tables: list[Any], tables: list[Any]) -> float:
+        return max(
+            _frame_difference(frame, to_frame(table.at_level(level), system.names, CLASSES))
+            for frames, table, system in zip(
+                plain_tables, tables, systems.scores.values(), strict=True
+            )
+            for level, frame in enumerate(frames)
         )
+
+    comparison = _compare(ours, theirs, rounds, "Decoding", difference)
+    values = {
+        "ours": [len(table) for table in comparison.values["ours"]],
+        "plain": [sum(map(len, frames)) for frames in comparison.values["plain"]],
+    }
+    return comparison._replace(values=values)
+
+
+def metrics(systems: Systems, rounds: int) -> Comparison:
+    """All metrics, exact PSDS included; the plain route gets the events, ours decodes again."""
+    decoded = {
+        name: [
+            plain.decode(system.values, system.names, CLASSES, GRID, thresholds)
+            for thresholds in (THRESHOLDS, [0.5])
+        ]
         for name, system in systems.scores.items()
     }
 
-    def theirs() -> list[dict[str, MetricValue]]:
+    def theirs() -> list[Any]:
         return [
-            plain.figures(*decoded[name], system, systems.truth)
-            for name, system in systems.scores.items()
+            plain.system_metrics(points, events, systems.scores[name], systems.truth)
+            for name, (points, (events,)) in decoded.items()
         ]
 
-    def ours() -> list[dict[str, MetricValue]]:
+    def ours() -> list[Any]:
         return [vars(evaluate(system, systems.truth)) for system in systems.scores.values()]
 
-    timings, found = interleaved({"plain": theirs, "ours": ours}, rounds, "all metrics")
-    pair = Pair("all metrics, exact PSDS included", timings["plain"], timings["ours"])
-    return pair, _largest_difference(found["plain"], found["ours"])
+    return _common(_compare(ours, theirs, rounds, "All metrics", _largest_difference))
 
 
-def selection(
+def checkpoint_selection(
     systems: Systems, windows: list[int], n_clips: int, rounds: int
-) -> tuple[Pair, float]:
-    """From raw scores of a validation set to the F-scores that select a model, both networks."""
+) -> Comparison:
+    """Raw scores of a validation set -> the F-scores that select a checkpoint."""
     truth, scores = _validation_set(systems, n_clips)
-    weak = {name: _clip_tags(system, truth) for name, system in scores.items()}
+    tags = {name: _clip_tags(system, truth) for name, system in scores.items()}
 
-    def theirs() -> list[dict[str, MetricValue]]:
-        found = []
+    def theirs() -> list[Any]:
+        values = []
         for name, system in scores.items():
             filtered = plain.filter_clips(system.values, windows)
             (events,) = plain.decode(filtered, system.names, CLASSES, GRID, [0.5])
-            found.append(plain.selection(events, truth, *weak[name]))
-        return found
+            values.append(plain.selection_metrics(events, truth, *tags[name]))
+        return values
 
-    def ours() -> list[dict[str, MetricValue]]:
-        found = []
+    def ours() -> list[Any]:
+        values = []
         for name, system in scores.items():
             filtered = Scores(median_filter(system.values, windows), system.names, GRID)
-            f1 = tag_f1_macro(*weak[name])
-            found.append(vars(selection_metrics(filtered, truth)) | {"weak_f1_macro": f1})
-        return found
+            f1 = tag_f1_macro(*tags[name])
+            values.append(vars(selection_metrics(filtered, truth)) | {"weak_f1_macro": f1})
+        return values
 
-    timings, found = interleaved({"plain": theirs, "ours": ours}, rounds, "selection metrics")
-    pair = Pair(f"selection metrics, {n_clips} clips", timings["plain"], timings["ours"])
-    return pair, _largest_difference(found["plain"], found["ours"])
+    return _common(_compare(ours, theirs, rounds, "Selection metrics", _largest_difference))
+
+
+def _common(comparison: Comparison) -> Comparison:
+    """Only the metrics that the libraries have."""
+    values = comparison.values
+    ours = [
+        {name: mine[name] for name in theirs}
+        for mine, theirs in zip(values["ours"], values["plain"], strict=True)
+    ]
+    return comparison._replace(values={"ours": ours, "plain": values["plain"]})
 
 
 def _validation_set(systems: Systems, n_clips: int) -> tuple[GroundTruth, dict[str, Scores]]:
-    """So many clips: the systems' own, repeated under new names."""
+    """`n_clips` clips: the systems' own, repeated under new names."""
     clips = list(systems.truth.events)
     source = [number % len(clips) for number in range(n_clips)]
-    names = [f"{number}_{clips[k]}" for number, k in enumerate(source)]
+    names = {f"{number}_{clips[k]}": clips[k] for number, k in enumerate(source)}
     truth = GroundTruth(
         systems.truth.classes,
-        {name: systems.truth.events[clips[k]] for name, k in zip(names, source, strict=True)},
-        {name: systems.truth.durations[clips[k]] for name, k in zip(names, source, strict=True)},
+        {name: systems.truth.events[clip] for name, clip in names.items()},
+        {name: systems.truth.durations[clip] for name, clip in names.items()},
     )
     scores = {
-        name: Scores(system.values[source], names, GRID) for name, system in systems.scores.items()
+        name: Scores(system.values[source], list(names), GRID)
+        for name, system in systems.scores.items()
     }
     return truth, scores
 
 
 def _clip_tags(scores: Scores, truth: GroundTruth) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Predicted and true tags of each clip and class, `(clips, classes)`."""
+    """Predicted and true tags, `(clips, classes)`."""
     tags = np.zeros(scores.values.shape[:2], dtype=bool)
     events = truth.table(scores.names)
     tags[events.clip, events.label] = True
     return scores.values.max(axis=2) > 0.5, tags
 
 
-def _largest_difference(
-    theirs: list[dict[str, MetricValue]], ours: list[dict[str, MetricValue]]
-) -> float:
-    """Of all figures of the libraries."""
+def _largest_difference(theirs: list[dict[str, Any]], ours: list[dict[str, Any]]) -> float:
+    """Largest difference of a metric of the libraries."""
     return max(
         abs((value or 0.0) - (mine[name] or 0.0))
-        for plain_figures, mine in zip(theirs, ours, strict=True)
-        for name, value in plain_figures.items()
+        for values, mine in zip(theirs, ours, strict=True)
+        for name, value in values.items()
     )
 
 
 def _frame_difference(theirs: Any, ours: Any) -> float:
-    """Largest difference of a time in seconds; infinite where the events are others."""
+    """Largest difference of a time in seconds; infinite where the events differ."""
     columns = ["filename", "event_label", "onset", "offset"]
     theirs, ours = (
         frame[columns].sort_values(columns[:3], ignore_index=True) for frame in (theirs, ours)

@@ -1,145 +1,96 @@
-"""Inference as a real-time factor: seconds of computing per second of audio.
+"""Inference: seconds of computing per second of audio (real-time factor).
 
-python -m benchmarks inference [--batch_sizes 1 36] [--precision 32 bf16 16] [--rounds N]
-                               [--device cuda] [--json FILE]
+python -m benchmarks inference [--clips 36] [--rounds N] [--precision 32|bf16|16] [--device cuda]
+                               [--json FILE]
 
-From audio in memory to post-processed scores in memory: features, the student in evaluation mode,
-score correction, median filter. Weights are fresh; they do not change the time.
+From audio in memory to smoothed scores in memory, as in the test: features, the student in
+evaluation mode, score correction, median filter; for one clip, and for a batch of `--clips`. The
+weights are random, which does not change the time.
 """
 
+import statistics
+from argparse import Namespace
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.devices import autocast, device_name, seconds
-from benchmarks.measure import Timing
-from benchmarks.options import (
-    DTYPES,
-    RECIPE,
-    add_device,
-    add_numbers,
-    check_least,
-    chosen_device,
-    subject_parser,
-    write_report,
-)
-from desed_task.errors import InputError
+from benchmarks.measure import finish, seconds, shown
+from benchmarks.options import RECIPE, Number, parse, subject_parser
+from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.postprocess.median import median_filter
+from local.classes import CLASSES
 from local.config.load import load_config
-from local.cross_task import correct_scores
+from local.results.predictions import SetPredictions
 from local.sed_trainer import CrossTaskSED
+from tests.support.training_step import DTYPES, NARROW
 
-
-class Inference:
-    """A student with fresh weights, and what makes its scores final.
-
-    Args:
-        device: where the network runs; audio begins and scores end in the processor's memory.
-        precision: of the network, a key of `DTYPES`.
-    """
-
-    def __init__(self, device: torch.device, precision: str) -> None:
-        self.config = load_config(RECIPE)
-        self.device, self.precision = device, precision
-        torch.manual_seed(0)
-        self._module = CrossTaskSED(self.config).to(device).eval()
-
-    @torch.inference_mode()
-    def __call__(self, audio: Tensor) -> NDArray[np.floating]:
-        """Audio `(clips, samples)` -> scores `(clips, classes, frames)`."""
-        features = self._module.features(audio.to(self.device))
-        with autocast(self.device, self.precision):
-            output = self._module.networks["student"](features)
-        settings = self.config.postprocess
-        corrected = correct_scores(
-            output.strong.float(),
-            output.sod_logits,
-            self._module.counted,
-            active_threshold=self.config.cross_task.active_threshold,
-            correction_gain=settings.correction_gain,
-            correction_floor=settings.correction_floor,
-        )
-        return median_filter(corrected.cpu().numpy(), settings.windows)
-
-    def audio(self, clips: int) -> Tensor:
-        """Noise, `(clips, samples)`."""
-        generator = torch.Generator().manual_seed(0)
-        return 0.1 * torch.randn(clips, self.config.grid.n_samples, generator=generator)
+NUMBERS = {
+    "clips": Number(3, 36, 36, "clips of the batch"),
+    "rounds": Number(1, 3, 20, "rounds"),
+}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure and print."""
-    parser = subject_parser("inference", __doc__)
-    add_device(parser)
-    add_numbers(parser, {"rounds": (5, "rounds")})
-    parser.add_argument(
-        "--batch_sizes", type=int, nargs="+", default=[1, 36], help="clips (default: 1 36)"
-    )
-    parser.add_argument("--precision", nargs="+", choices=list(DTYPES), default=["32"])
-    args = parser.parse_args(argv)
-    check_least(args, rounds=1)
-    if min(args.batch_sizes) < 1:
-        raise InputError(f"--batch_sizes {min(args.batch_sizes)}: 1 or more is right")
-    device = chosen_device(args.device)
-    figures = [
-        figure(timing, clips, clip_seconds) | {"precision": precision}
-        for precision in args.precision
-        for clips, clip_seconds, timing in measure(device, precision, args.batch_sizes, args.rounds)
-    ]
-    report = {
-        "machine": device_name(device),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "figures": figures,
-    }
-    print(f"{report['machine']}, torch {torch.__version__}, {report['threads']} threads")
-    print("precision  clips  seconds (range)                    real-time factor")
-    for found in figures:
-        print(
-            f"{found['precision']:<9}{found['clips']:>7}{Timing(found['seconds'])!s:<37}"
-            f"{found['real_time_factor']:.6f}, {found['times_real_time']:.0f} times real time"
+    """Measure and print; returns the exit status."""
+    args = parse(subject_parser(__doc__, NUMBERS, precision=True), NUMBERS, argv)
+    infer = Inference(args)
+    batches = [infer.noise(clips) for clips in (1, args.clips)]
+    durations: list[list[float]] = [[] for _ in batches]
+    for number in tqdm(range(args.rounds + 1), desc="Rounds", leave=False):
+        for batch, batch_durations in zip(batches, durations, strict=True):
+            value = seconds(lambda batch=batch: infer(batch), args.device)  # type: ignore[misc]
+            if number:  # a round before the first is not counted
+                batch_durations.append(value)
+    results, lines = [], [f"precision {args.precision}"]
+    for batch, batch_durations in zip(batches, durations, strict=True):
+        clips = len(batch.names)
+        factor = statistics.median(batch_durations) / float(batch.seconds.sum())
+        results.append({"clips": clips, "seconds": batch_durations, "real_time_factor": factor})
+        lines.append(
+            f"{clips:>3} clips {shown(batch_durations)}, real-time factor {factor:.6f}, "
+            f"{1 / factor:.0f} times real time"
         )
-    write_report(args.json, report)
+    finish(args, lines, {"batches": results})
     return 0
 
 
-def measure(
-    device: torch.device, precision: str, batch_sizes: Sequence[int], rounds: int
-) -> list[tuple[int, float, Timing]]:
-    """Clips, their length in seconds, and the time they take; sizes in turns, one round first."""
-    infer = Inference(device, precision)
-    batches = [infer.audio(clips) for clips in batch_sizes]
-    found: list[list[float]] = [[] for _ in batches]
-    for number in tqdm(range(rounds + 1), desc=f"Precision {precision}", leave=False):
-        for audio, of_batch in zip(batches, found, strict=True):
-            value = seconds(lambda audio=audio: infer(audio), device)  # type: ignore[misc]
-            if number:
-                of_batch.append(value)
-    length = infer.config.grid.clip_seconds
-    return [
-        (len(audio), length, Timing(tuple(of_batch)))
-        for audio, of_batch in zip(batches, found, strict=True)
-    ]
+class Inference:
+    """A student with random weights and the post-processing of the recipe.
 
+    Args:
+        args: `device`, `precision` and `tiny` of the command line.
+    """
 
-def figure(timing: Timing, clips: int, clip_seconds: float) -> dict[str, Any]:
-    """Real-time factor of the median, and its inverse."""
-    factor = timing.median / (clips * clip_seconds)
-    return {
-        "clips": clips,
-        "clip_seconds": clip_seconds,
-        "seconds": timing.seconds,
-        "real_time_factor": factor,
-        "times_real_time": 1 / factor,
-    }
+    def __init__(self, args: Namespace) -> None:
+        self._config = load_config(RECIPE, NARROW if args.tiny else ())
+        self._device, self._dtype = args.device, DTYPES[args.precision]
+        torch.manual_seed(0)
+        self._module = CrossTaskSED(self._config).to(self._device).eval()
 
+    @torch.inference_mode()
+    def __call__(self, batch: Batch) -> NDArray[np.floating]:
+        """A batch on the CPU -> scores `(clips, classes, frames)` on the CPU."""
+        on_device = batch.to(self._device)
+        features = self._module.features(on_device.audio)
+        is_mixed = self._dtype != torch.float32
+        with torch.autocast(self._device.type, dtype=self._dtype, enabled=is_mixed):
+            output = self._module.networks["student"](features)
+        predictions = SetPredictions(self._config, self._module.counted)
+        predictions.add(on_device, output)
+        windows = self._config.postprocess.windows
+        return median_filter(predictions.corrected_scores(), windows)
 
-def run_once(clips: int, precision: str) -> None:
-    """One batch on the CPU, for its peak memory."""
-    infer = Inference(torch.device("cpu"), precision)
-    infer(infer.audio(clips))
+    def noise(self, clips: int) -> Batch:
+        """A batch of noise without events."""
+        grid = self._config.grid
+        generator = torch.Generator().manual_seed(0)
+        return Batch(
+            audio=0.1 * torch.randn(clips, grid.n_samples, generator=generator),
+            targets=torch.zeros(clips, len(CLASSES), grid.n_frames),
+            kind=torch.full((clips,), int(ClipKind.SYNTHETIC)),
+            names=tuple(map(str, range(clips))),
+            seconds=torch.full((clips,), grid.clip_seconds, dtype=torch.float64),
+        )

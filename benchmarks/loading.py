@@ -1,90 +1,74 @@
-"""Loading: clips per second from WAV files.
+"""Loading: clips per second from WAV files through worker processes.
 
-python -m benchmarks loading [--clips N] [--rounds N] [--workers N] [--json FILE]
+python -m benchmarks loading [--clips N] [--rounds N] [--workers N] [--folder DIR] [--json FILE]
 
-Files are read once before they are timed, so they come from the operating system's cache. A clip
-lasts 10 s; what is timed ends with the batch in the main process, 24 clips each, and includes
-targets.
+Clips of 10 s in batches of 24 with their targets, until the batch is in the main process. The
+files are read once before the first counted round: they come from the operating system's cache.
 """
 
+import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
-from benchmarks.generated import write_clips
-from benchmarks.measure import Timing, interleaved, machine
-from benchmarks.options import add_numbers, check_least, subject_parser, write_report
+from benchmarks.measure import finish, seconds
+from benchmarks.options import Number, parse, subject_parser
 from desed_task.dataio.batch import Clip, collate
 from desed_task.dataio.datasets import ClipDataset
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
 from local.classes import CLASSES
+from tests.support.step_data import write_noise
 
 GRID = FrameGrid()
 BATCH = 24
-_PASSES = 4  # over all clips in a round: a process's first batches are slower
+PASSES = 4  # over all clips in a round: the first batches of a worker are slower
+NUMBERS = {
+    "clips": Number(BATCH, 240, 720, "generated clips", least=BATCH),
+    "rounds": Number(1, 3, 5, "rounds"),
+    "workers": Number(1, 2, 6, "loading processes", least=0),
+}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure and print."""
-    parser = subject_parser("loading", __doc__)
-    options = {"clips": (720, "generated"), "rounds": (5, "rounds"), "workers": (2, "processes")}
-    add_numbers(parser, options)
+    """Measure and print; returns the exit status."""
+    parser = subject_parser(__doc__, NUMBERS)
     parser.add_argument("--folder", type=Path, help="for the files (default: a temporary one)")
-    args = parser.parse_args(argv)
-    check_least(args, clips=BATCH, rounds=1, workers=0)
-    print(machine())
+    args = parse(parser, NUMBERS, argv)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        speeds = clips_a_second(Path(folder), args.clips, args.workers, args.rounds)
-    for name, speed in speeds.items():
-        print(f"{name:<16}{speed['median']:9.0f} clips/s", end=" ")
-        print(f"({speed['least']:.0f} to {speed['most']:.0f}; {args.workers} workers)", flush=True)
-    report = {
-        "machine": machine(),
-        "workers": args.workers,
-        "clips_per_second": speeds,
-    }
-    write_report(args.json, report)
+        speeds = clips_per_second(Path(folder) / "16k", args.clips, args.workers, args.rounds)
+    median, low, high = statistics.median(speeds), min(speeds), max(speeds)
+    line = f"{median:.0f} clips/s ({low:.0f} to {high:.0f}), {args.workers} workers"
+    finish(args, [line], {"clips_per_second": speeds})
     return 0
 
 
-def clips_a_second(
-    folder: Path, n_clips: int, workers: int, rounds: int
-) -> dict[str, dict[str, float]]:
-    """Median, least and most clips a second of rounds in turns, from WAV files."""
+def clips_per_second(folder: Path, n_clips: int, workers: int, rounds: int) -> list[float]:
+    """Clips per second in each round, of generated clips with four events each."""
     names = [f"clip{number:06d}.wav" for number in range(n_clips)]
-    write_clips(folder / "16k", names)
-    events = {
-        name: [Event(second, second + 2.5, CLASSES[second]) for second in range(4)]
-        for name in names
-    }
-    routes = {"wav": _Route(ClipDataset.strong(folder / "16k", events, CLASSES, GRID), workers)}
-    timings, served = interleaved(routes, rounds + 1, "clips a second")
-    speeds = {}
-    for name, timing in timings.items():
-        # The first round fills the cache.
-        speed = sorted(served[name] / seconds for seconds in timing.seconds[1:])
-        median = served[name] / Timing(timing.seconds[1:]).median
-        speeds[name] = {"median": median, "least": speed[0], "most": speed[-1]}
-    return speeds
+    write_noise(folder, names, GRID)
+    events = [Event(second, second + 2.5, CLASSES[second]) for second in range(4)]
+    clips = ClipDataset.strong(folder, dict.fromkeys(names, events), CLASSES, GRID)
+    loader: DataLoader[Clip] = DataLoader(
+        clips,
+        batch_sampler=MixtureBatchSampler({"clips": n_clips}, {"clips": BATCH}, seed=0),
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
 
+    def load() -> None:
+        loaded = sum(len(batch.names) for _ in range(PASSES) for batch in loader)
+        assert loaded == expected
 
-class _Route:
-    """An epoch of random clips through worker processes that stay, as in training."""
-
-    def __init__(self, clips: ClipDataset, workers: int) -> None:
-        sampler = MixtureBatchSampler({"clips": len(clips)}, {"clips": BATCH}, seed=0)
-        self.loader: DataLoader[Clip] = DataLoader(
-            clips,
-            batch_sampler=sampler,
-            collate_fn=collate,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-        )
-
-    def __call__(self) -> int:
-        """Clips served."""
-        return sum(len(batch.names) for _ in range(_PASSES) for batch in self.loader)
+    expected = PASSES * (n_clips // BATCH * BATCH)
+    durations = [
+        seconds(load, torch.device("cpu"))
+        for _ in tqdm(range(rounds + 1), desc="Rounds", leave=False)
+    ]
+    return [expected / duration for duration in durations[1:]]

@@ -1,105 +1,141 @@
-"""Interleaved timing of two ways to do the same, in one process, and what is said of it."""
+"""Time and memory of functions, and the results of a subject."""
 
 import gc
+import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from tqdm import tqdm
 
+from desed_task.errors import InputError
+
 Result = TypeVar("Result")
+Clock = Callable[[], float]  # seconds
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of repeated runs."""
-
-    seconds: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        """Median, seconds."""
-        return statistics.median(self.seconds)
-
-    def __str__(self) -> str:
-        return f"{self.median:9.3f} s ({min(self.seconds):.3f} to {max(self.seconds):.3f})"
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has finished its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A plain way and ours, timed in turns; `ratio` is the median of the rounds' ratios."""
-
-    name: str
-    plain: Timing
-    ours: Timing
-
-    @property
-    def ratio(self) -> float:
-        """How many times as long the plain way takes."""
-        rounds = zip(self.plain.seconds, self.ours.seconds, strict=True)
-        return statistics.median(plain / ours for plain, ours in rounds)
-
-    def __str__(self) -> str:
-        return f"{self.name:<34}{self.plain}  {self.ours}  {self.ratio:7.1f} x"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {
-            "name": self.name,
-            "plain_s": self.plain.seconds,
-            "ours_s": self.ours.seconds,
-            "ratio": self.ratio,
-        }
+def seconds(
+    function: Callable[[], Any], device: torch.device, clock: Clock = time.perf_counter
+) -> float:
+    """Duration of a call, including its work on a GPU."""
+    synchronize(device)
+    start = clock()
+    function()
+    synchronize(device)
+    return clock() - start
 
 
 def interleaved(
-    routes: Mapping[str, Callable[[], Result]], rounds: int, title: str
-) -> tuple[dict[str, Timing], dict[str, Result]]:
-    """Run every route once per round, in turns; the timings, and what each returned last."""
-    seconds: dict[str, list[float]] = {name: [] for name in routes}
-    results: dict[str, Result] = {}
-    with tqdm(total=rounds * len(routes), desc=title, leave=False) as bar:
-        for _ in range(rounds):
-            for name, route in routes.items():
-                results.pop(name, None)
-                gc.collect()  # what the other route left is not this one's
-                start = time.perf_counter()
-                results[name] = route()
-                seconds[name].append(time.perf_counter() - start)
-                bar.update()
-    return {name: Timing(tuple(of_route)) for name, of_route in seconds.items()}, results
+    functions: Mapping[str, Callable[[], Result]], rounds: int, title: str
+) -> tuple[dict[str, list[float]], dict[str, Result], dict[str, float]]:
+    """Call every function once per round, in turns.
 
-
-def peak_memory(function: Callable[..., Any], *arguments: Any) -> float:
-    """Largest resident memory of a fresh process that calls a module's function, in GB.
-
-    The arguments are plain values or paths; only what the function's module imports is loaded.
+    Returns: per function the seconds of each round, the last result, and the peak resident memory
+        of the process during its calls, in GB.
     """
-    module, name = function.__module__, function.__name__
-    # VmHWM, because ru_maxrss of a new process begins with that of the process it comes from.
-    code = (
-        "from pathlib import *; "
-        f"from {module} import {name}; {name}(*{arguments!r}); "
-        "print(*[line for line in open('/proc/self/status') if line.startswith('VmHWM')])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[-2]) * 1024 / 1e9
+    durations: dict[str, list[float]] = {name: [] for name in functions}
+    results: dict[str, Result] = {}
+    peaks = dict.fromkeys(functions, 0.0)
+    with tqdm(total=rounds * len(functions), desc=title, leave=False) as bar:
+        for _ in range(rounds):
+            for name, function in functions.items():
+                results.pop(name, None)
+                gc.collect()  # the other function's garbage
+                reset_peak_resident()
+                start = time.perf_counter()
+                results[name] = function()
+                durations[name].append(time.perf_counter() - start)
+                peaks[name] = max(peaks[name], peak_resident())
+                bar.update()
+    return durations, results, peaks
 
 
-def machine() -> str:
-    """The processor and the number of cores this process may use."""
-    model = platform.processor() or platform.machine()
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
+    """Median of the rounds' ratios of two functions that were called in turns."""
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def shown(durations: Sequence[float]) -> str:
+    """Median and range of durations, as text."""
+    middle, low, high = statistics.median(durations), min(durations), max(durations)
+    return f"{middle:9.4f} s ({low:.4f} to {high:.4f})"
+
+
+def peak_resident() -> float:
+    """Peak resident memory of this process since the last reset, in GB."""
+    # Not ru_maxrss, which a forked process inherits.
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    (kilobytes,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
+    return int(kilobytes) * 1024 / 1e9
+
+
+def reset_peak_resident() -> None:
+    """Let `peak_resident` start again; without effect where the system does not allow it."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """Peak memory of this process in GB: `resident`, and `gpu` where one is used."""
+    peaks = {"resident": peak_resident()}
+    if device.type == "cuda":
+        peaks["gpu"] = torch.cuda.max_memory_allocated(device) / 1e9
+    return peaks
+
+
+def processor() -> str:
+    """Name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def finish(args: Namespace, lines: Sequence[str], results: Mapping[str, Any]) -> None:
+    """Print the machine, the lines and the peak memory; write all of it to `--json`.
+
+    Args:
+        args: parsed options; the numbers among them are recorded.
+        lines: the table.
+        results: values for the JSON file; `peak_memory_gb` may be given.
+    """
+    device = args.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    machine = {
+        "device": name,
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    options = {
+        name: value if isinstance(value, int | float | list) else str(value)
+        for name, value in vars(args).items()
+        if value is not None
+    }
+    memory = results.get("peak_memory_gb") or {"ours": peak_memory(device)}
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    for line in lines:
+        print(line.rstrip())
+    for owner, peaks in memory.items():
+        print(f"peak memory, {owner:<22}" + ", ".join(f"{k} {v:.2f} GB" for k, v in peaks.items()))
+    if args.json is None:
+        return
+    report = {"machine": machine, "options": options, **results, "peak_memory_gb": memory}
+    try:
+        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--json {args.json}: cannot be written: {error.strerror}") from error

@@ -1,80 +1,103 @@
-"""What the subjects' command lines have in common."""
+"""Command-line options that the subjects share."""
 
 import argparse
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 
 from desed_task.errors import InputError
+from tests.support.tiny import SMALL
 
 ROOT = Path(__file__).parents[1]
 RECIPE, DEMO = ROOT / "confs" / "sed.yaml", ROOT / "confs" / "demo.yaml"
-DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
-LIGHTNING_PRECISIONS = {"32": "32", "bf16": "bf16-mixed", "16": "16-mixed"}
-"""`training.precision` of each of them."""
+PRECISIONS = {"32": "32", "bf16": "bf16-mixed", "16": "16-mixed"}
+"""`--precision` -> `training.precision`."""
+TINY = (*SMALL, "data.audio_max_len=2")
+"""Overrides of `confs/demo.yaml` with `--tiny`."""
 
 
-def subject_parser(subject: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser with `--json`; the description keeps its lines."""
+class Number(NamedTuple):
+    """A whole-number option.
+
+    Attributes:
+        tiny, cpu, gpu: its default with `--tiny`, on a CPU, and with `--device cuda`.
+        help: its description.
+        least: its smallest value.
+    """
+
+    tiny: int
+    cpu: int
+    gpu: int
+    help: str
+    least: int = 1
+
+
+def subject_parser(
+    module_doc: str | None, numbers: Mapping[str, Number], *, precision: bool = False
+) -> argparse.ArgumentParser:
+    """Parser with the options of all subjects, those of `numbers` and, if asked, `--precision`."""
+    description = str(module_doc)
     parser = argparse.ArgumentParser(
-        prog=f"python -m benchmarks {subject}",
+        prog=" ".join(description.partition("python -m ")[2].split()[:2]),
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--tiny", action="store_true", help="the smallest size: does it run?")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    if precision:
+        parser.add_argument("--precision", choices=list(PRECISIONS), default="32")
+    for name, number in numbers.items():
+        sizes = f"tiny {number.tiny}, cpu {number.cpu}, cuda {number.gpu}"
+        parser.add_argument(f"--{name}", type=int, help=f"{number.help} (default: {sizes})")
     return parser
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """`--device`."""
-    parser.add_argument("--device", default="cpu", help="cpu, cuda (default: cpu)")
+def add_configuration(parser: argparse.ArgumentParser) -> None:
+    """Add `--conf_file` and `--set`, for subjects that train a configuration."""
+    parser.add_argument(
+        "--conf_file", type=Path, help="default: confs/demo.yaml; with --device cuda sed.yaml"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="K=V",
+        dest="overrides",
+        help="override a key of the configuration; may be repeated",
+    )
 
 
-def add_numbers(
-    parser: argparse.ArgumentParser, helps: Mapping[str, tuple[int | None, str]]
-) -> None:
-    """An option with a whole number for each name: its default, and what it is."""
-    for name, (default, of_option) in helps.items():
-        shown = of_option if default is None else f"{of_option} (default: {default})"
-        parser.add_argument(f"--{name}", type=int, default=default, help=shown)
+def parse(
+    parser: argparse.ArgumentParser, numbers: Mapping[str, Number], argv: Sequence[str]
+) -> argparse.Namespace:
+    """Parsed options; `device` is a `torch.device`, missing numbers get the size's defaults.
+
+    Raises InputError for an unusable device, a number that is too small, or a precision that the
+    device does not have.
+    """
+    args = parser.parse_args(argv)
+    args.device = _device(args.device)
+    on_gpu = args.device.type == "cuda"
+    for name, number in numbers.items():
+        if getattr(args, name) is None:
+            default = number.tiny if args.tiny else number.gpu if on_gpu else number.cpu
+            setattr(args, name, default)
+        if getattr(args, name) < number.least:
+            raise InputError(f"--{name}: expected at least {number.least}, got {vars(args)[name]}")
+    if getattr(args, "precision", "32") == "16" and not on_gpu:
+        raise InputError("--precision: expected 32 or bf16 on a CPU, got 16; see --device cuda")
+    if getattr(args, "conf_file", RECIPE) is None:
+        args.conf_file = RECIPE if on_gpu and not args.tiny else DEMO
+    return args
 
 
-def check_least(args: argparse.Namespace, **least: int) -> None:
-    """Raise InputError naming an option below its least value."""
-    for name, smallest in least.items():
-        if getattr(args, name) < smallest:
-            raise InputError(f"--{name} {getattr(args, name)}: {smallest} or more is right")
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device of `--device`. Raises InputError for one that is not here."""
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"--device {name}: cpu or cuda is right") from None
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"--device {name}: cpu or cuda is right")
+def _device(name: str) -> torch.device:
+    if name.partition(":")[0] not in ("cpu", "cuda"):
+        raise InputError(f"--device: expected cpu or cuda, got {name}")
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"--device {name}: no CUDA device here")
+        raise InputError(f"--device: {name} is not available on this machine; expected cpu")
     return device
-
-
-def write_report(path: Path | None, report: Mapping[str, Any]) -> None:
-    """Write figures as JSON, if a path is given. Raises InputError where it cannot be written."""
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--json {path}: cannot be written: {error.strerror}") from error
-
-
-def save_figure(figure: Any, path: Path) -> None:
-    """Write a Matplotlib figure. Raises InputError where it cannot be written."""
-    try:
-        figure.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be written: {error}") from error

@@ -1,18 +1,23 @@
-"""The training step by part: time, arithmetic, memory; with --reference a plain step beside it.
+"""The training step by part: time and memory; with --reference the reference step beside it.
 
-python -m benchmarks step [--reference] [--precision 32|bf16] [--clips 24] [--device cuda]
-                          [--clock wall|cpu] [--workers N] [--rounds N] [--json FILE]
+python -m benchmarks step [--reference] [--clips 24] [--rounds N] [--precision 32|bf16|16]
+                          [--clock wall|cpu] [--workers N] [--device cuda] [--json FILE]
 
-`loading` is what a step waits for its originals, moved to the device: ours come from
-worker processes, which load while the step computes; the plain step reads a WAV file per
-clip itself. On a CPU the plain step runs in a process of its own, with the system's allocator.
-Files come from the operating system's cache. Workers also load while the yardsticks and the plain
-step run; how long a training really waits, `training` measures.
+`loading` is the wait for the step's originals on the device: ours are loaded by worker processes
+while the last step computes, the reference reads its files itself. Files come from the operating
+system's cache. The reference step (tests/support/reference.py) runs in a process of its own, with
+the system's allocator settings. Both alternate with a matrix product, which shows the machine's
+peak. The arithmetic of a step is counted as four forward passes: the student's, its backward pass
+(two), and the teacher's.
 """
 
 import argparse
+import multiprocessing
+import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,262 +25,183 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.arithmetic import arithmetic
-from benchmarks.devices import Clock, device_name, peak_allocated, seconds
-from benchmarks.measure import Pair, Timing, peak_memory
-from benchmarks.options import (
-    DTYPES,
-    RECIPE,
-    add_device,
-    add_numbers,
-    check_least,
-    chosen_device,
-    subject_parser,
-    write_report,
-)
-from benchmarks.plain_process import CLOCKS, Timer, plain_step, plain_timer
-from benchmarks.step_data import StepData
-from benchmarks.training_step import (
-    WHOLE,
-    OurStep,
-    TrainingStep,
-    batch_shares,
-    check_clips,
-    random_batch,
-    time_step,
-)
+from benchmarks.measure import Clock, finish, peak_memory, ratio, seconds, shown
+from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.augment import shift_pitch
 from desed_task.dataio.batch import ClipKind
 from desed_task.errors import InputError
+from desed_task.nnet.arithmetic import count_multiply_adds
+from local.build import build_crnn_shape
 from local.config.load import Config, load_config
 from local.run.memory import keep_freed_memory
+from tests.support.step_data import StepData
+from tests.support.training_step import (
+    NARROW,
+    OurStep,
+    ReferenceStep,
+    TrainingStep,
+    clips_per_kind,
+    random_batch,
+)
 
-MATRIX = 4096  # rows and columns of the product that shows the machine's peak
-COPIED = 1 << 26  # float32 numbers of the copy that shows its bandwidth
+NUMBERS = {
+    "clips": Number(12, 24, 72, "inputs of the network, copies included; the recipe's batch: 72"),
+    "rounds": Number(1, 3, 20, "rounds"),
+    "workers": Number(0, 2, 6, "loading processes", least=0),
+    "matrix": Number(64, 4096, 4096, "rows and columns of the matrix product"),
+}
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
+NETWORK = ("student forward", "teacher forward", "backward")
+PASSES = 4  # forward passes of a network that a step is worth
 PITCH_CENTS = 150
-PITCH_SHIFT = "pitch shift"
+Timer = Callable[[], dict[str, float]]
+"""Runs something once; returns the seconds of each part."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure and print."""
+    """Measure and print; returns the exit status."""
     args = _arguments(argv)
-    device = torch.device(args.device)
-    config = load_config(RECIPE)
-    keep_freed_memory()
+    config = load_config(RECIPE, NARROW if args.tiny else ())
     with tempfile.TemporaryDirectory() as folder:
-        ours = _our_step(args, config, Path(folder) / "ours")
-        flops, moved = arithmetic(ours)
-        yardsticks = _yardsticks(ours, DTYPES[args.precision])
-        with _timers(args, config, ours, Path(folder) / "plain") as timers:
-            timings = time_steps(timers, yardsticks, args.rounds, device, CLOCKS[args.clock])
-    report = {
-        "machine": device_name(device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "clips": args.clips,
-        "precision": args.precision,
-        "clock": args.clock,
-        "workers": args.workers,
-        "flop": flops,
-        "bytes": moved,
-        "parts_s": {
-            name: {part: timing.seconds for part, timing in of_step.items()}
-            for name, of_step in timings.items()
-        },
-        **shares(timings, flops, moved),
-        "peak_memory_gb": _peak_memory(args, config),
+        data = StepData(Path(folder), clips_per_kind(args.clips), config.grid)
+        if args.reference:
+            # Before anything is computed here: a process with threads must not be forked.
+            with reference_process(args, config, data) as (timer, peak):
+                durations = _measure(args, config, data, {"reference": timer})
+                memory = {"ours": peak_memory(args.device), "reference": peak()}
+        else:
+            durations = _measure(args, config, data, {})
+            memory = {"ours": peak_memory(args.device)}
+    features = config.feats.n_mels, config.grid.n_hops
+    multiply_adds = PASSES * args.clips * count_multiply_adds(build_crnn_shape(config), *features)
+    ours, machine = durations["ours"], durations["machine"]
+    peak_speed = args.matrix**3 / statistics.median(machine["product"])
+    speed = multiply_adds / statistics.median(ours["whole step"])
+    results: dict[str, Any] = {
+        "seconds": durations,
+        "multiply_adds": multiply_adds,
+        "share_of_peak": speed / peak_speed,
+        "peak_memory_gb": memory,
     }
-    _print(report, timings)
-    write_report(args.json, report)
+    if args.reference:
+        theirs = durations["reference"]
+        results["ratio"] = {part: ratio(theirs[part], ours[part]) for part in ours}
+    finish(args, [*_table(args, results), *_machine_lines(args, results)], results)
     return 0
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = subject_parser("step", __doc__)
-    add_device(parser)
-    parser.add_argument(
-        "--reference", action="store_true", help="time the plain step beside it, in turns"
-    )
-    parser.add_argument("--precision", choices=list(DTYPES), default="32")
-    options = {
-        "clips": (24, "clips the network sees, copies included; the recipe's batch is 72"),
-        "workers": (2, "loading processes"),
-        "rounds": (5, "rounds"),
-    }
-    add_numbers(parser, options)
+    parser = subject_parser(__doc__, NUMBERS, precision=True)
+    parser.add_argument("--reference", action="store_true", help="measure the reference step too")
     parser.add_argument(
         "--clock",
         choices=list(CLOCKS),
         default="wall",
-        help="cpu: processor seconds of all threads, for a machine that is busy with other work; "
-        "with OMP_NUM_THREADS=1, since waiting threads count too (default: wall)",
+        help="cpu: processor seconds of all threads, for a busy machine; use OMP_NUM_THREADS=1, "
+        "since waiting threads are included (default: wall)",
     )
-    args = parser.parse_args(argv)
-    check_clips(args.clips)
-    check_least(args, rounds=1, workers=0)
-    if args.clock == "cpu" and args.device != "cpu":
-        raise InputError(f"--clock cpu: does not time --device {args.device}; wall is right")
-    chosen_device(args.device)
+    args = parse(parser, NUMBERS, argv)
+    clips_per_kind(args.clips)
+    if args.clock == "cpu" and args.device.type != "cpu":
+        raise InputError(f"--clock: expected wall with --device {args.device}, got cpu")
     return args
 
 
-def _our_step(args: argparse.Namespace, config: Config, folder: Path) -> OurStep:
-    """Ours, with a loader of clips that are generated in an empty folder."""
-    device = torch.device(args.device)
-    ours = OurStep(config, random_batch(args.clips, config, device), args.precision)
-    data = StepData(folder, batch_shares(args.clips), config.grid)
-    ours.batches = data.batches(args.workers, device)
-    return ours
+def _measure(
+    args: argparse.Namespace, config: Config, data: StepData, timers: Mapping[str, Timer]
+) -> dict[str, dict[str, list[float]]]:
+    """Seconds per round of each part of the yardsticks (`machine`), `timers` and our step.
+
+    One round runs each once. A round before the first is not counted.
+    """
+    if args.device.type == "cpu":
+        keep_freed_memory()
+    batches = data.batches(args.workers, args.device)
+    batch = random_batch(args.clips, config, args.device)
+    ours = OurStep(config, batch, args.precision, batches)
+    clock = CLOCKS[args.clock]
+    yardsticks = _yardsticks(ours, args.matrix)
+    timers = {
+        "machine": lambda: {k: seconds(f, args.device, clock) for k, f in yardsticks.items()},
+        **timers,
+        "ours": lambda: time_step(ours, clock),
+    }
+    durations: dict[str, dict[str, list[float]]] = {name: {} for name in timers}
+    for number in tqdm(range(args.rounds + 1), desc="Rounds", leave=False):
+        for name, timer in timers.items():
+            for part, value in timer().items():
+                if number:
+                    durations[name].setdefault(part, []).append(value)
+    return durations
+
+
+def time_step(step: TrainingStep, clock: Clock) -> dict[str, float]:
+    """Run a step once; seconds of each part, of the network and of the whole step."""
+    parts = {name: seconds(part, step.device, clock) for name, part in step.parts().items()}
+    network = sum(parts[name] for name in NETWORK)
+    return parts | {"network": network, "whole step": sum(parts.values())}
+
+
+def _yardsticks(step: TrainingStep, rows: int) -> dict[str, Callable[[], Any]]:
+    """A matrix product of the step's type, and the pitch shift of the unlabelled originals."""
+    a, b = (torch.rand(rows, rows, device=step.device).to(step.dtype) for _ in range(2))
+    product = torch.empty_like(a)
+    audio = step.batch.audio[step.batch.kind.to(step.device) == ClipKind.UNLABELLED]
+    return {
+        "product": lambda: torch.mm(a, b, out=product),
+        "pitch shift": lambda: shift_pitch(audio, PITCH_CENTS, step.config.data.fs),
+    }
 
 
 @contextmanager
-def _timers(
-    args: argparse.Namespace, config: Config, ours: OurStep, folder: Path
-) -> Iterator[dict[str, Timer]]:
-    """Of ours and, before it, of the plain step."""
-    clock = CLOCKS[args.clock]
-    timers: dict[str, Timer] = {"ours": lambda: time_step(ours, clock)}
-    if not args.reference:
-        yield timers
-    elif args.device == "cpu":
-        with plain_timer(config, args.clips, folder, args.clock) as plain:
-            yield {"reference": plain, **timers}
-    else:
-        step = plain_step(config, args.clips, ours.device, folder)
-        yield {"reference": lambda: time_step(step, clock), **timers}
+def reference_process(
+    args: argparse.Namespace, config: Config, data: StepData
+) -> Iterator[tuple[Timer, Callable[[], dict[str, float]]]]:
+    """Process with the reference step; functions that time one step, and ask its peak memory."""
+    method = "fork" if args.device.type == "cpu" else "spawn"  # CUDA does not survive a fork
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(1, context) as pool:
+        pool.submit(_make_reference, args.clips, config, data, args.device).result()
+        yield (
+            lambda: pool.submit(_time_reference, args.clock).result(),
+            lambda: pool.submit(peak_memory, args.device).result(),
+        )
 
 
-def time_steps(
-    timers: Mapping[str, Timer],
-    yardsticks: Mapping[str, Callable[[], Any]],
-    rounds: int,
-    device: torch.device,
-    clock: Clock,
-) -> dict[str, dict[str, Timing]]:
-    """Seconds of every part of every step and, under `machine`, of the yardsticks.
-
-    One round runs each once, in turns; a round before the first is not counted.
-    """
-    found_s: dict[str, dict[str, list[float]]] = {}
-    for number in tqdm(range(rounds + 1), desc="Rounds", leave=False):
-        found = {
-            "machine": {name: seconds(task, device, clock) for name, task in yardsticks.items()},
-            **{name: timer() for name, timer in timers.items()},
-        }
-        if number == 0:
-            continue
-        for name, of_round in found.items():
-            for part, value in of_round.items():
-                found_s.setdefault(name, {}).setdefault(part, []).append(value)
-    return {
-        name: {part: Timing(tuple(values)) for part, values in of_step.items()}
-        for name, of_step in found_s.items()
-    }
+_reference: ReferenceStep
+"""In the reference's process."""
 
 
-def _yardsticks(step: TrainingStep, dtype: torch.dtype) -> dict[str, Callable[[], Any]]:
-    """A matrix product in float32 and in the step's type, a copy, and a pitch shift.
-
-    Results of products and copy are overwritten. As many clips are shifted in pitch as there are
-    unlabelled ones in the batch: 12 in the recipe's.
-    """
-    device = step.device
-    products: dict[str, Callable[[], Any]] = {}
-    for name, of_product in (("product, float32", torch.float32), ("product", dtype)):
-        a, b = (torch.rand(MATRIX, MATRIX, device=device).to(of_product) for _ in range(2))
-        products[name] = _product(a, b, torch.empty_like(a))
-    source = torch.rand(COPIED, device=device)
-    target = torch.empty_like(source)
-    clips, rate = int(step.batch.is_kind(ClipKind.UNLABELLED).sum()), step.config.data.fs
-    return {
-        **products,
-        "copy": lambda: target.copy_(source),
-        PITCH_SHIFT: lambda: shift_pitch(step.batch.audio[:clips], PITCH_CENTS, rate),
-    }
+def _make_reference(clips: int, config: Config, data: StepData, device: torch.device) -> None:
+    global _reference
+    batch = random_batch(clips, config, device)
+    _reference = ReferenceStep(config, batch, data.reference_batches(device))
 
 
-def _product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> Callable[[], Any]:
-    return lambda: torch.mm(a, b, out=out)
+def _time_reference(clock: str) -> dict[str, float]:
+    return time_step(_reference, CLOCKS[clock])
 
 
-def shares(timings: dict[str, dict[str, Timing]], flops: int, moved: int) -> dict[str, Any]:
-    """What the step makes of the machine, and the ratios of interleaved pairs."""
-    yardsticks, ours = timings["machine"], timings["ours"]
-    peak = 2 * MATRIX**3 / yardsticks["product"].median
-    bandwidth = 2 * 4 * COPIED / yardsticks["copy"].median
-    whole = ours[WHOLE].median
-    found: dict[str, Any] = {
-        "peak_flops": peak,
-        "bandwidth_bytes_per_s": bandwidth,
-        "share_of_peak": flops / whole / peak,
-        "share_of_bandwidth": moved / whole / bandwidth,
-    }
-    # Of a pair, the second is the divisor.
-    found["pitch_shift_share"] = Pair("", yardsticks[PITCH_SHIFT], ours[WHOLE]).ratio
-    found["pitch_shift_s"] = yardsticks[PITCH_SHIFT].seconds
-    for name in ("ours", "reference"):
-        if name in timings:
-            product = yardsticks["product, float32"]
-            in_products = Pair(name, timings[name]["network"], product).ratio
-            found[f"{name}_network_in_products"] = in_products
-    if "reference" in timings:
-        found["ratio"] = {
-            part: Pair(part, timings["reference"][part], timing).ratio
-            for part, timing in ours.items()
-        }
-    return found
-
-
-def run_once(clips: int, precision: str) -> None:
-    """Two of our steps on the CPU, for their peak memory."""
-    keep_freed_memory()
-    config = load_config(RECIPE)
-    step = OurStep(config, random_batch(clips, config, torch.device("cpu")), precision)
-    step.run()
-    step.run()
-
-
-def _peak_memory(args: argparse.Namespace, config: Config) -> float:
-    """Of our step alone, GB: resident in a fresh process, or allocated on the GPU."""
-    device = torch.device(args.device)
-    if device.type == "cpu":
-        return peak_memory(run_once, args.clips, args.precision)
-    step = OurStep(config, random_batch(args.clips, config, device), args.precision)
-    return peak_allocated(step.run, device)
-
-
-def _print(report: dict[str, Any], timings: dict[str, dict[str, Timing]]) -> None:
-    print(f"{report['machine']}, torch {report['torch']}, {report['threads']} threads")
-    print(
-        f"{report['clips']} clips of 10 s before the network, precision {report['precision']}, "
-        f"{report['clock']} time"
-    )
-    ratios = report.get("ratio", {})
-    print(f"{'':<20}{'ours, median (range)':<34}{'reference':<34}{'ratio' if ratios else ''}")
-    for part, ours in timings["ours"].items():
-        line = f"{part:<20}{ours!s:<34}"
+def _table(args: argparse.Namespace, results: Mapping[str, Any]) -> list[str]:
+    durations, ratios = results["seconds"], results.get("ratio", {})
+    lines = [
+        f"{args.clips} clips before the network, precision {args.precision}, {args.clock} time",
+        f"{'':<18}{'ours, median (range)':<36}{'reference':<36}{'ratio' if ratios else ''}",
+    ]
+    for part, ours in durations["ours"].items():
+        line = f"{part:<18}{shown(ours):<36}"
         if ratios:
-            line += f"{timings['reference'][part]!s:<34}{ratios[part]:6.2f} x"
-        print(line.rstrip())
-    product, copy = (timings["machine"][name].median for name in ("product", "copy"))
-    print(
-        f"{report['flop'] / 1e12:.3f} TFLOP, {report['share_of_peak']:.0%} of the peak of "
-        f"{report['peak_flops'] / 1e12:.3f} TFLOP/s ({MATRIX}³ product of the same type: "
-        f"{product:.3f} s)"
-    )
-    print(
-        f"{report['bytes'] / 1e9:.1f} GB read and written, {report['share_of_bandwidth']:.0%} of "
-        f"the copy bandwidth of {report['bandwidth_bytes_per_s'] / 1e9:.1f} GB/s "
-        f"({8 * COPIED / 1e9:.2f} GB: {copy:.3f} s)"
-    )
-    for name in ("ours", "reference"):
-        if f"{name}_network_in_products" in report:
-            value = report[f"{name}_network_in_products"]
-            print(f"network of {name}: {value:.1f} times one {MATRIX}³ float32 product")
-    clips = batch_shares(report["clips"])[ClipKind.UNLABELLED]
-    shifting = timings["machine"][PITCH_SHIFT].median
-    print(
-        f"pitch shift of {clips} clips {shifting:.4f} s, {report['pitch_shift_share']:.1%} of the "
-        "step"
-    )
-    print(f"peak memory of our step {report['peak_memory_gb']:.2f} GB")
+            line += f"{shown(durations['reference'][part]):<36}{ratios[part]:5.2f} x"
+        lines.append(line)
+    return lines
+
+
+def _machine_lines(args: argparse.Namespace, results: Mapping[str, Any]) -> list[str]:
+    machine = results["seconds"]["machine"]
+    clips = clips_per_kind(args.clips)[ClipKind.UNLABELLED]
+    return [
+        f"{'product':<18}{shown(machine['product'])}, {args.matrix} x {args.matrix}",
+        f"{'pitch shift':<18}{shown(machine['pitch shift'])}, {clips} clips",
+        f"{results['multiply_adds'] / 1e9:.0f} billion multiply-adds per step, "
+        f"{results['share_of_peak']:.0%} of the product's speed",
+    ]

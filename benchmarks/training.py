@@ -1,159 +1,192 @@
-"""The real training loop: its steps, its waiting for data, its validation; 200 epochs projected.
+"""The training loop: its steps, the gaps between them, its validation; 200 epochs projected.
 
-python -m benchmarks training [--steps 30] [--clips N] [--weak_clips N] [--stretch N]
-                              [--epochs 3] [--workers N] [--precision auto|32|16-mixed|bf16-mixed]
-                              [--conf_file FILE] [--device cuda] [--json FILE]
+python -m benchmarks training [--steps 15] [--epochs 3] [--clips N] [--weak_clips N] [--workers N]
+                              [--precision 32|bf16|16] [--conf_file FILE] [--set K=V]
+                              [--device cuda] [--json FILE]
 
-Trains and validates as `train_sed.py` does, with its loggers and checkpoints, on noise. Nothing
-waits for the GPU except at the ends of stretches of `--stretch` steps, whose mean
-step is counted. The first epoch of `--epochs` is not. `device idle meanwhile` is the wait of steps
-whose data came when the GPU had done all it was given: the most it waited. The projection to 200
-epochs of DESED (236 steps and a validation of 2 500 + 158 clips each) follows from the medians; it
-is computed, not run. On a CPU the network and batch are the demo's, on a GPU the recipe's, with all
-validation clips.
+Trains and validates on generated noise as `train_sed.py` does, with its loggers and checkpoints.
+The first epoch is not counted, nor is the first step of an epoch. A GPU is waited for only there
+and at an epoch's end. `gap` is the time between a step's end and the next one's start in the
+loop: data, loggers, progress. `idle` is the gap where the GPU had finished all its work before
+the next step started, else 0: an upper bound of its idle time. The projection to DESED (200 epochs
+of 236 steps and a validation of 2 500 + 158 clips) uses the medians.
 """
 
 import argparse
+import statistics
+import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback
 
-from benchmarks.devices import device_name
-from benchmarks.generated import write_noise_sets
-from benchmarks.loop_clock import EPOCHS, STEPS, LoopClock, Projection
-from benchmarks.measure import Timing
-from benchmarks.options import (
-    DEMO,
-    RECIPE,
-    add_device,
-    add_numbers,
-    check_least,
-    chosen_device,
-    subject_parser,
-    write_report,
-)
-from benchmarks.real_training import prepare
-from benchmarks.validation import DESED, ON_A_CPU
-from desed_task.errors import InputError
+from benchmarks.data import write_noise_sets
+from benchmarks.measure import finish, shown, synchronize
+from benchmarks.options import PRECISIONS, TINY, Number, add_configuration, parse, subject_parser
 from local.config.load import Config, load_config
+from local.lightning_internals import silence_lightning
+from local.run.experiment import prepare_fit
+from local.run.machine import Machine
+from local.run.memory import keep_freed_memory
+
+EPOCHS, STEPS, VALIDATION_CLIPS = 200, 236, 2500 + 158  # of the recipe on DESED
+NUMBERS = {
+    "steps": Number(3, 15, 60, "steps of an epoch", least=3),
+    "epochs": Number(2, 3, 3, "epochs", least=2),
+    "clips": Number(3, 72, 2500, "strong validation clips"),
+    "weak_clips": Number(2, 12, 158, "weak validation clips"),
+    "workers": Number(0, 1, 6, "loading processes", least=0),
+}
+
+
+class LoopClock(Callback):
+    """Seconds of each counted `step` (an epoch's mean), `gap`, `idle`, `validation` and `epoch`."""
+
+    def __init__(self) -> None:
+        names = ("step", "gap", "idle", "validation", "epoch")
+        self.durations: dict[str, list[float]] = {name: [] for name in names}
+        self._marks: dict[str, float] = {}
+        self._gpu_work: torch.cuda.Event | None = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Mark the epoch's start."""
+        self._mark("epoch", pl_module)
+        self._first_step_done = False
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Record the gap before a step."""
+        if self._first_step_done and trainer.current_epoch > 0:
+            gap = time.perf_counter() - self._marks["gap"]
+            is_busy = self._gpu_work is not None and not self._gpu_work.query()
+            self.durations["gap"].append(gap)
+            self.durations["idle"].append(0.0 if is_busy else gap)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any
+    ) -> None:
+        """Mark a step's end."""
+        if not self._first_step_done:
+            self._mark("step", pl_module)
+            self._first_step_done = True
+        if pl_module.device.type == "cuda":
+            self._gpu_work = torch.cuda.Event()
+            self._gpu_work.record()
+        self._marks["gap"] = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record the epoch's steps."""
+        self._record("step", trainer, pl_module, parts=int(trainer.num_training_batches) - 1)
+        self._mark("validation", pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record the validation, metrics included, the checkpoint excluded."""
+        self._record("validation", trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record the epoch."""
+        self._record("epoch", trainer, pl_module)
+
+    def _mark(self, name: str, pl_module: pl.LightningModule) -> None:
+        synchronize(pl_module.device)
+        self._marks[name] = time.perf_counter()
+
+    def _record(
+        self, name: str, trainer: pl.Trainer, pl_module: pl.LightningModule, parts: int = 1
+    ) -> None:
+        synchronize(pl_module.device)
+        if trainer.current_epoch > 0:
+            self.durations[name].append((time.perf_counter() - self._marks[name]) / parts)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train, measure, print."""
-    args = _arguments(argv)
-    device = torch.device(args.device)
+    """Measure and print; returns the exit status."""
+    parser = subject_parser(__doc__, NUMBERS, precision=True)
+    add_configuration(parser)
+    args = parse(parser, NUMBERS, argv)
+    clock = LoopClock()
     with tempfile.TemporaryDirectory() as folder:
         config = _config(args, Path(folder))
-        clock = LoopClock(args.stretch)
-        run = Path(folder) / "run"
-        run.mkdir()
-        prepare(config, device, run, clock).fit()
-    projection = clock.projection(args.clips + args.weak_clips, args.steps)
-    timings = {
-        "step": Timing(tuple(clock.steps)),
-        "of it, data waited for": Timing(tuple(clock.waits)),
-        "device idle meanwhile": Timing(tuple(clock.idle)),
-        "validation": Timing(tuple(clock.validations)),
-    }
-    report = {
-        "machine": device_name(device),
-        "torch": torch.__version__,
-        "configuration": args.conf_file.name,
-        "precision": args.precision,
-        "workers": args.workers,
-        "steps": args.steps,
-        "stretch": args.stretch,
-        "validation_clips": [args.clips, args.weak_clips],
-        "seconds": {name: timing.seconds for name, timing in timings.items()},
-        "epochs_s": clock.epochs,
-        "projection": projection._asdict() | {"minutes": projection.minutes},
-    }
-    shares = " + ".join(map(str, config.training.clips_per_set.values()))
-    print(f"{report['machine']}, torch {torch.__version__}, {args.conf_file.name}")
-    print(
-        f"steps of {shares} clips, precision {args.precision}, {args.workers} workers; "
-        f"validation of {args.clips} + {args.weak_clips} clips"
-    )
-    for name, timing in timings.items():
-        print(f"{name:<26}{_spelled(timing)}")
-    print(describe(projection))
-    write_report(args.json, report)
+        train(config, args.device, Path(folder) / "run", clock)
+    projection = project(clock.durations, args.steps, args.clips + args.weak_clips)
+    batch = " + ".join(str(number) for number in config.training.clips_per_set.values())
+    lines = [
+        f"{args.conf_file.name}, steps of {batch} clips, precision {args.precision}, "
+        f"{args.workers} workers; validation of {args.clips} + {args.weak_clips} clips",
+        *(f"{name:<12}{shown(values)}" for name, values in clock.durations.items()),
+        f"projection, not run: {EPOCHS} epochs x ({STEPS} steps of {projection['step']:.4f} s + "
+        f"validation {projection['validation']:.2f} s + rest {projection['rest']:.2f} s) = "
+        f"{projection['minutes']:.1f} minutes",
+    ]
+    finish(args, lines, {"seconds": clock.durations, "projection": projection})
     return 0
 
 
-def _spelled(timing: Timing) -> str:
-    low, high = min(timing.seconds), max(timing.seconds)
-    return f"{timing.median * 1e3:10.2f} ms ({low * 1e3:.2f} to {high * 1e3:.2f})"
+def train(
+    config: Config, device: torch.device, run: Path, callback: Callback, **trainer_settings: Any
+) -> None:
+    """Train as `train_sed.py` does, with one more callback; its output goes to standard error.
+
+    Args:
+        config: the experiment.
+        device: a CPU or a GPU.
+        run: the run's folder, created here.
+        callback: added to the trainer's.
+        trainer_settings: attributes of Lightning's trainer to replace.
+    """
+    silence_lightning()
+    if device.type == "cpu":
+        keep_freed_memory()
+    run.mkdir()
+    with redirect_stdout(sys.stderr):
+        machine = Machine(gpus=int(device.type == "cuda"), fast=False)
+        trainer, module, data = prepare_fit(config, machine, run, None)
+        for name, value in trainer_settings.items():
+            setattr(trainer, name, value)
+        trainer.callbacks.append(callback)  # type: ignore[attr-defined]
+        trainer.fit(module, datamodule=data)
 
 
-def describe(projection: Projection) -> str:
-    """The projection and what it is made of."""
-    return (
-        f"projection by measured steps (not run): {EPOCHS} epochs x ({STEPS} steps of "
-        f"{projection.step_s * 1e3:.2f} ms + validation of {DESED[0]} + {DESED[1]} clips, "
-        f"{projection.desed_validation_s:.2f} s + rest {projection.between_s:.2f} s) = "
-        f"{projection.minutes:.1f} minutes"
+def project(
+    durations: Mapping[str, Sequence[float]], steps: int, validated: int
+) -> dict[str, float]:
+    """Medians in seconds scaled to DESED, and the minutes of all its epochs.
+
+    `steps` and `validated` are the steps of a measured epoch and the clips of its validation.
+    `rest` is what else an epoch consists of: checkpoints, and starting its loader.
+    """
+    step, validation, epoch = (
+        statistics.median(durations[name]) for name in ("step", "validation", "epoch")
     )
-
-
-def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = subject_parser("training", __doc__)
-    add_device(parser)
-    options = {
-        "steps": (30, "steps of an epoch"),
-        "epochs": (3, "epochs, the first of which is not counted"),
-        "clips": (None, f"strong validation clips (default: {ON_A_CPU[0]}, GPU: {DESED[0]})"),
-        "weak_clips": (None, f"weak ones (default: {ON_A_CPU[1]}, GPU: {DESED[1]})"),
-        "stretch": (None, "steps between two waits for a GPU (default: 1, GPU: 10)"),
-        "workers": (None, "loading processes (default: 1, GPU: the configuration's)"),
-    }
-    add_numbers(parser, options)
-    parser.add_argument(
-        "--precision", choices=["auto", "32", "16-mixed", "bf16-mixed"], default="auto"
-    )
-    parser.add_argument("--conf_file", type=Path, help="default: confs/demo.yaml; cuda: sed.yaml")
-    args = parser.parse_args(argv)
-    on_gpu = chosen_device(args.device).type == "cuda"
-    args.conf_file = args.conf_file or (RECIPE if on_gpu else DEMO)
-    sizes = DESED if on_gpu else ON_A_CPU
-    workers = load_config(args.conf_file).training.num_workers if on_gpu else 1
-    defaults = {
-        "clips": sizes[0],
-        "weak_clips": sizes[1],
-        "stretch": 10 if on_gpu else 1,
-        "workers": workers,
-    }
-    for name, value in defaults.items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
-    check_least(args, epochs=2, clips=1, weak_clips=1, stretch=1, workers=0)
-    if args.steps < 2 * args.stretch:
-        raise InputError(
-            f"--steps {args.steps}: twice --stretch {args.stretch} or more is right, since an "
-            "epoch's first stretch is not counted"
-        )
-    return args
+    rest = max(0.0, epoch - steps * step - validation)
+    validation *= VALIDATION_CLIPS / validated
+    minutes = EPOCHS * (STEPS * step + validation + rest) / 60
+    return {"step": step, "validation": validation, "rest": rest, "minutes": minutes}
 
 
 def _config(args: argparse.Namespace, folder: Path) -> Config:
     """The experiment on noise: as many clips as its steps take."""
-    config = load_config(args.conf_file)
-    shares = config.training.clips_per_set
-    trained_weak = max(1, shares["weak"] * args.steps)
+    tiny = TINY if args.tiny else ()
+    batch = load_config(args.conf_file, [*tiny, *args.overrides])
+    in_batch = batch.training.clips_per_set
+    trained = {name: max(1, number * args.steps) for name, number in in_batch.items()}
     sizes = {
-        "synthetic_train": max(1, shares["synthetic"] * args.steps),
-        "weak": trained_weak + args.weak_clips,
-        "unlabelled": max(1, shares["unlabelled"] * args.steps),
+        "synthetic_train": trained["synthetic"],
+        "weak": trained["weak"] + args.weak_clips,
+        "unlabelled": trained["unlabelled"],
         "synthetic_validation": args.clips,
     }
     settings = (
-        f"training.weak_split={trained_weak / sizes['weak']!r}",
+        f"training.weak_split={trained['weak'] / sizes['weak']!r}",
         f"training.n_epochs={args.epochs}",
         "training.n_epochs_warmup=1",
-        f"training.precision={args.precision}",
+        f"training.precision={PRECISIONS[args.precision]}",
         f"training.num_workers={args.workers}",
     )
-    overrides = write_noise_sets(folder / "sets", sizes, config.grid)
-    return load_config(args.conf_file, [*overrides, *settings])
+    overrides = write_noise_sets(folder / "sets", sizes, batch.grid)
+    return load_config(args.conf_file, [*tiny, *overrides, *settings, *args.overrides])

@@ -1,192 +1,193 @@
-"""The benchmarks compare the same figures, and say what they measured."""
+"""The benchmarks in their smallest size, run as a user runs them."""
 
-import dataclasses
 import json
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+from PIL import Image
 
-from benchmarks import evaluation, loading, step
-from benchmarks.__main__ import main
-from benchmarks.measure import Pair, Timing
-from benchmarks.options import RECIPE
-from benchmarks.step_data import StepData
-from benchmarks.systems import load_systems
-from benchmarks.training_step import OurStep, ReferenceStep, random_batch
-from desed_task.errors import InputError
-from local.config.load import override_config
-from tests.benchmarks.small import narrow
+from tests.support.paths import ROOT
 
-
-def test_the_plain_route_gives_the_same_figures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(evaluation, "SHARED", tmp_path / "nowhere")
-    written = tmp_path / "figures.json"
-    sizes = ["--clips", "12", "--validation_clips", "15", "--rounds", "1"]
-    assert evaluation.main([*sizes, "--json", str(written)]) == 0
-    report = json.loads(written.read_text())
-    assert report["source"] == "generated scores"
-    assert report["largest_difference"] <= 1e-9
-    assert [len(pair["plain_s"]) for pair in report["pairs"]] == [1, 1, 1]
-    assert 0 < report["peak_memory_gb"] < 100
-    shown = capsys.readouterr().out
-    for pair in report["pairs"]:
-        assert f"{pair['ratio']:.1f} x" in shown
+SUBJECTS = ("step", "loading", "inference", "training", "curves", "evaluation")
+STEP_PARTS = {
+    "loading",
+    "augmentation",
+    "features",
+    "student forward",
+    "teacher forward",
+    "losses",
+    "backward",
+    "optimiser + EMA",
+}
 
 
-def test_a_figure_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = evaluation.evaluate
+class Benchmarks(NamedTuple):
+    """Exit status, output, and the results of each subject that wrote some."""
 
-    def off(*args: Any) -> Any:
-        metrics = whole(*args)
-        return dataclasses.replace(metrics, psds2_psds_eval=(metrics.psds2_psds_eval or 0) + 1e-6)
-
-    monkeypatch.setattr(evaluation, "evaluate", off)
-    _, difference = evaluation.metrics(load_systems(None, 8), rounds=1)
-    assert difference == pytest.approx(1e-6)
+    status: int
+    output: str
+    results: dict[str, Any]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_loading_reports_speed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: int
-) -> None:
-    written = tmp_path / "figures.json"
-    sizes = ["--clips", "24", "--rounds", "2", "--workers", str(workers)]
-    assert loading.main([*sizes, "--json", str(written), "--folder", str(tmp_path)]) == 0
-    report = json.loads(written.read_text())
-    shown = capsys.readouterr().out
-    for name, speed in report["clips_per_second"].items():
-        assert 0 < speed["least"] <= speed["median"] <= speed["most"]
-        assert f"{name:<16}{speed['median']:9.0f} clips/s" in shown
-    assert list(tmp_path.iterdir()) == [written]  # what it generated is gone
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_ratio_is_the_median_of_the_rounds() -> None:
-    pair = Pair("x", Timing((4.0, 9.0, 10.0)), Timing((1.0, 3.0, 2.0)))
-    assert pair.ratio == 4.0
-    assert pair.plain.median == 9.0
+def _run_all(folder: Path, *options: str) -> Benchmarks:
+    done = _run("all", "--tiny", "--json", str(folder), *options)
+    files = [path for path in folder.glob("*.json") if path.is_file()]
+    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+    return Benchmarks(done.returncode, done.stdout + done.stderr, results)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["speed"], "unknown subject 'speed'"),
-        (["evaluation", "--rounds", "0"], "--rounds 0"),
-        (["loading", "--clips", "5"], "--clips 5: 24 or more"),
-        (["step", "--clips", "20"], "multiple of 12"),
-        (["step", "--rounds", "0"], "--rounds 0"),
-        (["step", "--workers", "-1"], "--workers -1"),
-        (["step", "--device", "tpu"], "--device tpu: cpu or cuda"),
-        (["validation", "--clips", "0"], "--clips 0"),
-        (["inference", "--batch_sizes", "4", "0"], "--batch_sizes 0"),
-        (["memory", "--clips", "20"], "multiple of 12"),
-        (["training", "--steps", "3", "--stretch", "2"], "twice --stretch 2"),
-        (["epochs", "--epochs", "30", "--warmup", "10"], "leave 24 or more"),
-        (["curves", "--precision", "16-mixed"], "16-mixed: needs a GPU"),
-        (["all", "--only", "speed"], "--only speed: known are step"),
-        (["step", "--clock", "cpu", "--device", "cuda"], "--clock cpu"),
-    ],
-)
-def test_wrong_usage(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
-    with pytest.raises(InputError, match=message):
-        main()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench_results")
 
 
-def _small_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clips of a second, a narrow network and little to copy."""
-    narrow(monkeypatch, step)
-    monkeypatch.setattr(step, "MATRIX", 32)
-    monkeypatch.setattr(step, "COPIED", 1000)
+@pytest.fixture(scope="module")
+def benchmarks(folder: Path) -> Benchmarks:
+    return _run_all(folder)
 
 
-def test_step_prints_what_it_measured(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _small_step(monkeypatch)
-    monkeypatch.setattr(step, "peak_memory", lambda task, *arguments: task(*arguments) or 0.5)
-    written = tmp_path / "figures.json"
-    sizes = ["--reference", "--clips", "12", "--rounds", "2"]
-    assert step.main([*sizes, "--json", str(written)]) == 0
-    report = json.loads(written.read_text())
-    parts = set(report["parts_s"]["ours"])
-    assert {
-        "loading",
-        "augmentation",
-        "features",
-        "losses",
-        "optimiser + EMA",
-        "whole step",
-    } <= parts
-    assert set(report["parts_s"]["reference"]) == set(report["ratio"]) == parts
-    assert all(len(seconds) == 2 for seconds in report["parts_s"]["ours"].values())
-    assert report["flop"] > 1e6
-    shown = capsys.readouterr().out
-    assert f"{report['ratio']['whole step']:.2f} x" in shown
-    assert "network of reference" in shown
-    assert f"pitch shift of 2 clips {median(report['pitch_shift_s']):.4f} s" in shown
-    for seconds in zip(*report["parts_s"]["ours"].values(), strict=True):
-        of_round = dict(zip(report["parts_s"]["ours"], seconds, strict=True))
-        whole, _ = of_round.pop("whole step"), of_round.pop("network")
-        assert sum(of_round.values()) == pytest.approx(whole)
+def test_all_subjects_succeed(benchmarks: Benchmarks) -> None:
+    assert benchmarks.status == 0, benchmarks.output
+    assert set(benchmarks.results) == set(SUBJECTS)
+    for result in benchmarks.results.values():
+        assert {"machine", "options"} <= set(result)
+        # A process with PyTorch loaded needs at least 100 MB.
+        peaks = [peak["resident"] for peak in result["peak_memory_gb"].values()]
+        assert all(0.1 < peak < 100 for peak in peaks)
+        for peak in peaks:
+            assert f"resident {peak:.2f} GB" in benchmarks.output
 
 
-def test_arithmetic_of_a_known_product() -> None:
-    class Product:
-        a, b = torch.ones(3, 4), torch.ones(4, 5)
-
-        def run(self) -> None:
-            (self.a @ self.b).view(5, 3)
-
-    flops, moved = step.arithmetic(Product())  # type: ignore[arg-type]
-    assert flops == 2 * 3 * 4 * 5
-    assert moved == 4 * (3 * 4 + 4 * 5 + 3 * 5)
+def _columns(rounds: Mapping[str, list[float]]) -> list[dict[str, float]]:
+    """One dictionary per round."""
+    return [dict(zip(rounds, values, strict=True)) for values in zip(*rounds.values(), strict=True)]
 
 
-def test_both_steps_have_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole steps one after the other, draws, Adam and teacher included, without dropout."""
-    _small_step(monkeypatch)
-    still = ["net.dropout=0", "net.dropout_output=0"]
-    config = override_config(step.load_config(RECIPE), still)
-    batch = random_batch(12, config, torch.device("cpu"))
-    torch.manual_seed(0)
-    ours = OurStep(config, batch, "32")
-    plain = ReferenceStep(config, batch, ours)
-    for _ in range(3):
-        ours.run()
-        plain.run()
-        torch.testing.assert_close(plain.loss, ours.loss, rtol=1e-4, atol=0)
+def test_step(benchmarks: Benchmarks) -> None:
+    result = benchmarks.results["step"]
+    seconds = result["seconds"]
+    for step in ("ours", "reference"):
+        assert set(seconds[step]) == {*STEP_PARTS, "network", "whole step"}
+        for of_round in _columns(seconds[step]):
+            whole = of_round["whole step"]
+            assert sum(of_round[part] for part in STEP_PARTS) == pytest.approx(whole)
+            passes = ("student forward", "teacher forward", "backward")
+            assert sum(of_round[part] for part in passes) == pytest.approx(of_round["network"])
+            assert min(of_round.values()) > 0
+    for part, value in result["ratio"].items():
+        assert value == pytest.approx(seconds["reference"][part][0] / seconds["ours"][part][0])
+    assert f"{result['ratio']['whole step']:.2f} x" in benchmarks.output
+    assert set(result["peak_memory_gb"]) == {"ours", "reference"}
+    product_speed = 64**3 / median(seconds["machine"]["product"])
+    step_speed = result["multiply_adds"] / median(seconds["ours"]["whole step"])
+    assert result["share_of_peak"] == pytest.approx(step_speed / product_speed)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_both_steps_load_the_same_clips(
-    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _small_step(monkeypatch)
-    data = StepData(tmp_path, (1, 1, 2), step.load_config(RECIPE).grid)
-    routes = data.batches(workers, torch.device("cpu")), data.plain_batches(torch.device("cpu"))
-    names: list[str] = []
-    for _, ours, plain in zip(range(21), *routes, strict=False):  # 10 are an epoch
-        assert ours.names == plain.names
-        for field in ("audio", "targets", "kind"):
-            torch.testing.assert_close(getattr(ours, field), getattr(plain, field))
-        names += ours.names
-    assert len(set(names)) == 40
-    assert ours.kind.tolist() == [0, 1, 2, 2]
+def test_loading(benchmarks: Benchmarks) -> None:
+    (speed,) = benchmarks.results["loading"]["clips_per_second"]
+    assert speed > 0
+    assert f"{speed:.0f} clips/s ({speed:.0f} to {speed:.0f}), 1 workers" in benchmarks.output
+
+
+def test_inference(benchmarks: Benchmarks) -> None:
+    batches = benchmarks.results["inference"]["batches"]
+    assert [batch["clips"] for batch in batches] == [1, 3]
+    for batch in batches:
+        audio = batch["clips"] * 1.0  # clips of a second
+        assert batch["real_time_factor"] == pytest.approx(median(batch["seconds"]) / audio)
+        assert f"real-time factor {batch['real_time_factor']:.6f}" in benchmarks.output
+
+
+def test_training(benchmarks: Benchmarks) -> None:
+    """Of two epochs with three steps, the first epoch and the first step are not counted."""
+    result = benchmarks.results["training"]
+    seconds = result["seconds"]
+    counts = {name: len(values) for name, values in seconds.items()}
+    assert counts == {"step": 1, "gap": 2, "idle": 2, "validation": 1, "epoch": 1}
+    assert seconds["epoch"][0] > seconds["validation"][0] + 2 * seconds["step"][0]
+    assert 0 < max(seconds["gap"]) < 2 * seconds["step"][0]
+    assert seconds["idle"] == seconds["gap"]  # a CPU has no work left when a step has ended
+    assert "steps of 1 + 2 + 2 clips" in benchmarks.output
+    # 200 epochs of 236 steps and a validation of 2 500 + 158 clips; 3 + 2 were validated.
+    rest = max(0.0, seconds["epoch"][0] - seconds["validation"][0] - 3 * seconds["step"][0])
+    epoch = 236 * seconds["step"][0] + 2658 * seconds["validation"][0] / 5 + rest
+    assert result["projection"]["minutes"] == pytest.approx(200 * epoch / 60)
+    assert f"{result['projection']['minutes']:.1f} minutes" in benchmarks.output
+
+
+def test_curves(benchmarks: Benchmarks) -> None:
+    """The same start in both precisions; means of 20 of 22 steps by hand."""
+    result = benchmarks.results["curves"]
+    losses = result["losses"]
+    assert list(losses) == ["float32", "bf16-mixed", "float32, other dropout masks"]
+    assert all(len(curve) == 22 for curve in losses.values())
+    float32, mixed, other = losses.values()
+    assert mixed[0] == pytest.approx(float32[0], rel=0.01)
+    assert mixed != float32
+    assert other != float32
+    for name, found in result["differences"].items():
+        sums = [
+            abs(sum(losses[name][start : start + 20]) - sum(float32[start : start + 20]))
+            for start in range(3)
+        ]
+        assert found["largest"] == pytest.approx(max(sums) / 20, abs=1e-6)
+        assert found["mean"] == pytest.approx(sum(sums) / 3 / 20, abs=1e-6)
+        assert f"largest {found['largest']:.4f}, mean {found['mean']:.4f}" in benchmarks.output
+    assert Image.open(result["options"]["output"]).size[0] > 500
+
+
+def test_evaluation(benchmarks: Benchmarks) -> None:
+    """Every metric of the libraries, compared here again."""
+    result = benchmarks.results["evaluation"]
+    assert result["source"] == "generated scores"
+    assert result["largest_difference"] <= 1e-9
+    decoding, *metrics = result["comparisons"].values()
+    assert decoding["values"]["ours"] == decoding["values"]["plain"]
+    assert decoding["values"]["ours"][0] > 100  # events
+    compared = set()
+    for comparison in metrics:
+        for ours, plain in zip(*comparison["values"].values(), strict=True):
+            assert ours == pytest.approx(plain, abs=1e-9, rel=0)
+            compared |= {name for name, value in plain.items() if value}
+    f_scores = {"event_f1_macro", "event_f1_micro", "segment_f1_macro", "segment_f1_micro"}
+    psds = {f"psds{n}_{library}" for n in (1, 2) for library in ("psds_eval", "sed_scores_eval")}
+    assert compared == f_scores | psds | {"intersection_f1_macro", "weak_f1_macro"}
+    for comparison in result["comparisons"].values():
+        assert f"{comparison['ratio']:.1f} x" in benchmarks.output
+
+
+def test_a_failing_subject_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "loading.json").mkdir()
+    done = _run_all(tmp_path, "--only", "loading", "inference")
+    assert done.status == 1
+    assert "failed: loading; the other results" in done.output
+    assert f"--json {tmp_path / 'loading.json'}: cannot be written" in done.output
+    assert set(done.results) == {"inference"}
+
+
+def test_unknown_subject() -> None:
+    done = _run("speed")
+    assert done.returncode == 2
+    assert "subject: expected one of step, loading, " in done.stderr
+    assert done.stdout == ""
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("precision", ["32", "bf16"])
-def test_step_runs_on_a_gpu(
-    precision: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _small_step(monkeypatch)
-    sizes = ["--clips", "12", "--rounds", "1", "--device", "cuda", "--precision", precision]
-    assert step.main(["--reference", *sizes]) == 0
-    assert "whole step" in capsys.readouterr().out
+def test_all_subjects_on_a_gpu(tmp_path: Path) -> None:
+    done = _run_all(tmp_path, "--device", "cuda")
+    assert done.status == 0, done.output
+    assert set(done.results) == set(SUBJECTS)
+    for subject in ("step", "inference", "training", "curves"):
+        assert done.results[subject]["peak_memory_gb"]["ours"]["gpu"] > 0

@@ -1,17 +1,18 @@
-"""The plain implementation of the benchmark gives the numbers of ours."""
+"""Every part of a training step against the reference, the specification written plainly."""
 
 import copy
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import reference
-from benchmarks.reference_network import ReferenceCRNN, from_ours
 from desed_task.augment import AugmentContext, DistortedBatch, distort
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher
+from desed_task.errors import InputError
 from desed_task.nnet.crnn import SEDOutput
 from local.build import (
     build_augment_settings,
@@ -24,7 +25,11 @@ from local.classes import CLASSES
 from local.config.load import Config, load_config, override_config
 from local.cross_task import counted_classes
 from local.objective import Objective
+from tests.support import reference
 from tests.support.paths import CONFS
+from tests.support.reference_network import ReferenceCRNN, reference_weights
+from tests.support.step_data import BATCHES, StepData
+from tests.support.training_step import NARROW, OurStep, ReferenceStep, clips_per_kind, random_batch
 
 COUNTED = counted_classes(CLASSES, ["Dishes"])
 
@@ -86,7 +91,7 @@ def _network_pair(config: Config) -> tuple[nn.Module, nn.Module]:
         for name, parameter in ours.named_parameters():
             if "norm" in name:
                 parameter.uniform_(0.5, 1.5)
-    plain.load_state_dict(from_ours(ours.state_dict()))
+    plain.load_state_dict(reference_weights(ours.state_dict()))
     return ours, plain
 
 
@@ -99,13 +104,13 @@ def test_network_in_training(config: Config) -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4, msg=name)
     for output in outputs:
         (output.strong.square().mean() + output.weak.mean() + output.sod_logits.std()).backward()
-    gradients = from_ours({name: p.grad for name, p in ours.named_parameters()})  # type: ignore[misc]
+    gradients = reference_weights({name: p.grad for name, p in ours.named_parameters()})  # type: ignore[misc]
     for name, parameter in plain.named_parameters():
         assert parameter.grad is not None
         # A bias before a batch norm has no gradient but rounding.
         error = (gradients[name] - parameter.grad).norm()
         assert error <= 2e-3 * parameter.grad.norm() + 1e-6, name
-    buffers = from_ours(dict(ours.named_buffers()))
+    buffers = reference_weights(dict(ours.named_buffers()))
     for name, buffer in plain.named_buffers():
         torch.testing.assert_close(buffers[name], buffer, rtol=1e-3, atol=1e-4, msg=name)
 
@@ -149,3 +154,37 @@ def test_average() -> None:
         mean_teacher.update(step)
         reference.average(student, plain, step)
     torch.testing.assert_close(plain.state_dict(), teacher.state_dict())
+
+
+def test_impossible_number_of_inputs() -> None:
+    with pytest.raises(InputError, match="--clips: expected a multiple of 12, got 20"):
+        clips_per_kind(20)
+
+
+def test_whole_steps_have_the_same_loss(config: Config) -> None:
+    """Three steps, with the same draws, including Adam and the teacher, without dropout."""
+    still = override_config(config, [*NARROW, "net.dropout=0", "net.dropout_output=0"])
+    inputs = random_batch(12, still, torch.device("cpu"))
+    torch.manual_seed(0)
+    ours = OurStep(still, inputs)
+    plain = ReferenceStep(still, inputs, ours=ours)
+    for _ in range(3):
+        ours.run()
+        plain.run()
+        torch.testing.assert_close(ours.loss, plain.loss, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_both_steps_load_the_same_clips(workers: int, config: Config, tmp_path: Path) -> None:
+    """Two epochs and one batch: audio, labels, kinds and order."""
+    cpu = torch.device("cpu")
+    data = StepData(tmp_path, (1, 1, 2), override_config(config, NARROW[:1]).grid)
+    both = zip(data.batches(workers, cpu), data.reference_batches(cpu), strict=False)
+    names: list[str] = []
+    for ours, plain in islice(both, 2 * BATCHES + 1):
+        assert ours.names == plain.names
+        for field in ("audio", "targets", "kind"):
+            torch.testing.assert_close(getattr(ours, field), getattr(plain, field))
+        names += ours.names
+    assert len(set(names)) == 4 * BATCHES
+    assert ours.kind.tolist() == [0, 1, 2, 2]

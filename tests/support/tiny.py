@@ -54,15 +54,19 @@ def make_data(folder: Path) -> Path:
     return folder
 
 
-def overrides(data: Path, *more: str) -> list[str]:
-    """`section.key=value` that turn `confs/demo.yaml` into the tiny experiment."""
+def data_overrides(data: Path) -> list[str]:
+    """`data.key=value` that point `confs/demo.yaml` to a generated data set."""
     demo = load_config(CONFS / "demo.yaml").data.model_dump()
-    moved = [
+    return [
         f"data.{key}={str(value).replace('demo_data', str(data))}"
         for key, value in demo.items()
         if isinstance(value, str)
     ]
-    return [*moved, *SMALL, *more]
+
+
+def overrides(data: Path, *more: str) -> list[str]:
+    """`section.key=value` that turn `confs/demo.yaml` into the tiny experiment."""
+    return [*data_overrides(data), *SMALL, *more]
 
 
 def tiny_config(data: Path, *more: str) -> Config:

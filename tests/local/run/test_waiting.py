@@ -7,17 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.options import RECIPE
-from benchmarks.training_step import OurStep, random_batch
 from desed_task.augment import _overlap_add
 from local.config.load import Config, load_config
-from tests.benchmarks.small import NARROW
+from tests.support.paths import CONFS
+from tests.support.training_step import NARROW, OurStep, random_batch
 
 METHODS = ["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
 
 
 def small(*overrides: str) -> Config:
-    return load_config(RECIPE, [*NARROW, *overrides])
+    return load_config(CONFS / "sed.yaml", [*NARROW, *overrides])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -25,7 +24,7 @@ def test_on_a_device_without_numbers(method: str, monkeypatch: pytest.MonkeyPatc
     """On PyTorch's `meta` device whatever reads a value fails: `bool()`, boolean indices, …"""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     config = small(f"augs.aug_methods=[{method}]")
-    step = OurStep(config, random_batch(12, config, torch.device("cpu")).to("meta"), "32")
+    step = OurStep(config, random_batch(12, config, torch.device("cpu")).to("meta"))
     with pytest.raises(RuntimeError):
         bool(step.batch.audio.any())
     step.run()
@@ -68,7 +67,7 @@ def test_compiled_convolutions_are_used_and_named_as_before(
         return compiled
 
     monkeypatch.setattr(torch, "compile", compiler)
-    step = OurStep(small(), random_batch(12, small(), torch.device("cpu")), "32")
+    step = OurStep(small(), random_batch(12, small(), torch.device("cpu")))
     network: Any = step.student.eval()
     features = torch.rand(2, 128, 63)
     expected, names = network(features), list(network.state_dict())
@@ -87,7 +86,7 @@ def test_compiled_convolutions_give_the_same_numbers() -> None:
     losses: list[Tensor] = []
     for compiled in (False, True):
         torch.manual_seed(0)
-        step = OurStep(config, batch, "32")
+        step = OurStep(config, batch)
         if compiled:
             for network in (step.student, step.teacher):
                 _compile(network)

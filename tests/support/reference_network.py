@@ -1,7 +1,7 @@
-"""The published network, written in the most obvious way: what ours is measured against.
+"""Reference network: the published network, written in the most obvious way.
 
-Maps are `(batch, channels, frames, bands)`, as the published code has them. Every layer is the
-one PyTorch offers; axes are moved where a layer wants them elsewhere. Parameters have our names.
+Maps are `(batch, channels, frames, bands)`, as in the published code. All layers are PyTorch's;
+axes are permuted where a layer expects another order. Parameters have our names.
 Source: docs/recipe.md, "Network".
 """
 
@@ -14,7 +14,7 @@ from desed_task.nnet.crnn import SOD_STATES, CRNNShape, SEDOutput
 
 
 class SubSpectralNorm(nn.Module):
-    """Batch norm with statistics of its own per group of bands."""
+    """Batch norm with separate statistics per group of bands."""
 
     def __init__(self, channels: int, shape: CRNNShape) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Fusion(nn.Module):
 
 
 class ReferenceCRNN(nn.Module):
-    """The two-branch network; see `desed_task.nnet.crnn.CRNN` for what goes in and out."""
+    """The two-branch network, with the input and output of `desed_task.nnet.crnn.CRNN`."""
 
     def __init__(self, shape: CRNNShape) -> None:
         super().__init__()
@@ -135,8 +135,8 @@ class ReferenceCRNN(nn.Module):
         return SEDOutput(strong.permute(0, 2, 1), weak, self.sod_head(self.output_dropout(sod)))
 
 
-def from_ours(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State of our network -> state of the reference: gates are linear, kernels (time, band)."""
+def reference_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State dict of our network -> of the reference: gates are linear, kernels (time, band)."""
     converted = {}
     for name, value in weights.items():
         if name.endswith("gate.linear.weight"):

@@ -1,8 +1,8 @@
-"""One training step, the specification written in the most obvious way (CPU or GPU, float32).
+"""Reference training step: the specification, written in the most obvious way (float32).
 
-What `python -m benchmarks step --reference` times beside ours; a test compares every number.
-It shares the containers of a batch and the order in which random numbers are drawn, nothing else.
-Source: docs/recipe.md, "Features" and "One training step".
+The oracle of tests/local/test_reference.py, and the baseline of `python -m benchmarks step
+--reference`. It shares the batch's containers and the order of random draws with ours, nothing
+else. Source: docs/recipe.md, "Features" and "One training step".
 """
 
 import math
@@ -34,7 +34,7 @@ def distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
     kinds, copies = batch.kind.tolist(), [Copy.ORIGINAL] * len(batch.kind)
     records = {}
     for kind in ClipKind:
-        rows = [row for row, of_clip in enumerate(batch.kind.tolist()) if of_clip == kind]
+        rows = [row for row, its_kind in enumerate(batch.kind.tolist()) if its_kind == kind]
         clips, labels = [batch.audio[row] for row in rows], [batch.targets[row] for row in rows]
         number = context.integer(*context.settings.mixup_scale)
         permutations = [
@@ -70,7 +70,7 @@ def distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
 def augment(
     name: str, clips: list[Tensor], level: int, context: AugmentContext
 ) -> tuple[list[Tensor], int]:
-    """One of the three augmentations of the recipe; the clips, and the labels' shift in frames."""
+    """Apply one of the recipe's three augmentations; returns clips and labels' shift in frames."""
     samples = clips[0].shape[-1]
     if name == "Time shift":
         share = context.settings.time_shift * level
@@ -87,13 +87,13 @@ def augment(
             0, samples - length + 1, (len(clips), number), generator=context.generator
         )
         masked = []
-        for clip, of_clip in zip(clips, starts.tolist(), strict=True):
+        for clip, clip_starts in zip(clips, starts.tolist(), strict=True):
             clip = clip.clone()
-            for start in of_clip:
+            for start in clip_starts:
                 clip[start : start + length] = 0
             masked.append(clip)
         return masked, 0
-    raise ValueError(f"the reference has no augmentation {name!r}")
+    raise ValueError(f"augmentation {name!r}: expected one of the recipe's three")
 
 
 def pitch_shift(clip: Tensor, cents: float) -> Tensor:
@@ -123,15 +123,15 @@ def features(audio: Tensor) -> Tensor:
 def loss_terms(
     student: SEDOutput, teacher: SEDOutput, distorted: DistortedBatch, counted: Tensor
 ) -> dict[str, Tensor]:
-    """The table of the recipe, unweighted; `counted` `(classes,)` boolean, False for Dishes."""
+    """Unweighted terms of the recipe's table; `counted` `(classes,)` boolean, False for Dishes."""
     assert student.sod_logits is not None
     assert teacher.sod_logits is not None
     synthetic, weak = distorted.kind == ClipKind.SYNTHETIC, distorted.kind == ClipKind.WEAK
     real = ~synthetic
     targets = distorted.targets
     sod_labels = targets[synthetic][:, counted].sum(1).clamp(max=2).long()
-    heard = (teacher.strong[:, counted] > 0.5).sum(1).clamp(max=2)
-    agree = (heard == teacher.sod_logits.argmax(-1)).float()[real].unsqueeze(1)
+    teacher_count = (teacher.strong[:, counted] > 0.5).sum(1).clamp(max=2)
+    agree = (teacher_count == teacher.sod_logits.argmax(-1)).float()[real].unsqueeze(1)
     s, t = student.strong[real], teacher.strong[real]
     sed_consistency = binary_cross_entropy(student.strong[synthetic], teacher.strong[synthetic])
     sed_consistency = sed_consistency + binary_cross_entropy(agree * s, agree * t)
@@ -161,24 +161,26 @@ def self_consistency(student: SEDOutput, distorted: DistortedBatch, kind: ClipKi
     rows = {copy: distorted.rows(kind, copy=copy).tolist() for copy in Copy}
     for prediction in (student.weak, student.strong):
         original = [prediction[row] for row in rows[Copy.ORIGINAL]]
-        said, meant, moved = [], [], []
+        predicted, targets, shifted = [], [], []
         for i, row in enumerate(rows[Copy.MIXED]):
             high, low = original[i] > 0.95, original[i] < 0.05
             for permutation in record.permutations:
                 high = high | (original[permutation[i]] > 0.95)
                 low = low & (original[permutation[i]] < 0.05)
-            said.append(prediction[row] * (high | low))
-            meant.append(high.float())
+            predicted.append(prediction[row] * (high | low))
+            targets.append(high.float())
         for clip in original:
-            moved.append(torch.roll(clip, record.shift_frames, dims=-1) if clip.ndim == 2 else clip)
-        total = total + 0.5 * mse_loss(torch.stack(said), torch.stack(meant))
+            shifted.append(
+                torch.roll(clip, record.shift_frames, dims=-1) if clip.ndim == 2 else clip
+            )
+        total = total + 0.5 * mse_loss(torch.stack(predicted), torch.stack(targets))
         augmented = prediction[rows[Copy.AUGMENTED]]
-        total = total + 0.5 * mse_loss(augmented, torch.stack(moved))
+        total = total + 0.5 * mse_loss(augmented, torch.stack(shifted))
     return total
 
 
 def total_loss(terms: dict[str, Tensor], consistency_weight: float) -> Tensor:
-    """The weighted sum; `consistency_weight` is w of the step."""
+    """Weighted sum of the terms; `consistency_weight` is w of the step."""
     total = torch.zeros_like(terms["sod"])
     for name, weight in SUPERVISED.items():
         total = total + weight * terms[name]
@@ -189,7 +191,7 @@ def total_loss(terms: dict[str, Tensor], consistency_weight: float) -> Tensor:
 
 @torch.no_grad()
 def average(student: nn.Module, teacher: nn.Module, step: int) -> None:
-    """Teacher ← α·teacher + (1-α)·student after so many optimiser steps (1, 2, …)."""
+    """Teacher ← α·teacher + (1-α)·student after optimiser step number `step`, from 1."""
     alpha = min(1 - 1 / (step + 1), 0.999)
-    for mine, theirs in zip(student.parameters(), teacher.parameters(), strict=True):
-        theirs.data.mul_(alpha).add_(mine.data, alpha=1 - alpha)
+    for new, averaged in zip(student.parameters(), teacher.parameters(), strict=True):
+        averaged.data.mul_(alpha).add_(new.data, alpha=1 - alpha)

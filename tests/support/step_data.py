@@ -1,6 +1,6 @@
-"""Batches for the training step: ours from worker processes, plain ones clip by clip.
+"""Clips for the training step: ours from worker processes, the reference's read one by one.
 
-Both routes deliver the same clips in the same order, without an end.
+Both deliver the same clips in the same order, without an end.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,57 +10,67 @@ import numpy as np
 import soundfile
 import torch
 from torch.utils.data import DataLoader, Sampler
+from tqdm import tqdm
 
-from benchmarks.generated import write_clips
-from benchmarks.systems import generated_truth
 from desed_task.dataio.batch import Batch, Clip, ClipKind, collate
 from desed_task.dataio.datasets import ClipDataset, ClipRequest, CombinedDataset
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
 from local.classes import CLASSES
+from tests.support.generated_system import generated_truth
 
-BATCHES = 10  # of different clips, before they come again in another order
+BATCHES = 10  # with different clips, before all clips are drawn again in another order
 SEED = 0
 
 
-class Endless(Sampler[list[ClipRequest]]):
-    """The batches of one epoch after the other, so that no epoch's start is waited for."""
+def write_noise(folder: Path, names: Sequence[str], grid: FrameGrid) -> None:
+    """Write 16-bit WAV files of noise, of the grid's rate and length, all different."""
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(-9000, 9000, grid.n_samples).astype(np.int16)
+    for number, name in enumerate(tqdm(names, desc=folder.name, unit="file", leave=False)):
+        soundfile.write(folder / name, np.roll(noise, 97 * number), grid.sample_rate, "PCM_16")
 
-    def __init__(self, epochs: MixtureBatchSampler) -> None:
-        self._epochs = epochs
+
+class EndlessSampler(Sampler[list[ClipRequest]]):
+    """Batches of one epoch after the other."""
+
+    def __init__(self, sampler: MixtureBatchSampler) -> None:
+        self._sampler = sampler
 
     def __iter__(self) -> Iterator[list[ClipRequest]]:
         epoch = 0
         while True:
-            self._epochs.set_epoch(epoch)
-            yield from self._epochs
+            self._sampler.set_epoch(epoch)
+            yield from self._sampler
             epoch += 1
 
 
 class StepData:
-    """Generated clips of all kinds in one folder, as WAV files.
+    """WAV files of all kinds in one folder.
 
     Args:
         folder: an empty folder.
-        shares: clips of each kind in a batch, in the order of `ClipKind`.
+        clips_per_kind: originals of each kind in a batch, in the order of `ClipKind`.
         grid: the clips' time axis.
     """
 
-    def __init__(self, folder: Path, shares: Sequence[int], grid: FrameGrid) -> None:
+    def __init__(self, folder: Path, clips_per_kind: Sequence[int], grid: FrameGrid) -> None:
         self.folder, self.grid = folder / "16k", grid
-        self._shares = {str(int(kind)): share for kind, share in zip(ClipKind, shares, strict=True)}
-        truth = generated_truth(np.random.default_rng(SEED), BATCHES * sum(shares))
+        self._batch = {str(int(k)): n for k, n in zip(ClipKind, clips_per_kind, strict=True)}
+        truth = generated_truth(np.random.default_rng(SEED), BATCHES * sum(clips_per_kind))
         self.clips = list(truth.events.items())
         self.kinds = [
-            kind for kind, n in zip(ClipKind, shares, strict=True) for _ in range(BATCHES * n)
+            kind
+            for kind, number in zip(ClipKind, clips_per_kind, strict=True)
+            for _ in range(BATCHES * number)
         ]
-        write_clips(self.folder, list(truth.events), grid)
+        write_noise(self.folder, list(truth.events), grid)
 
     def batches(self, workers: int, device: torch.device) -> Iterator[Batch]:
-        """As `local.data` serves and moves them; the audio is float32 on the device."""
+        """Batches as `local.data` serves and moves them; float32 audio on the device."""
         loader: DataLoader[Clip] = DataLoader(
-            CombinedDataset([self._part(kind) for kind in ClipKind]),
+            CombinedDataset([self._clips(kind) for kind in ClipKind]),
             batch_sampler=self._sampler(),
             collate_fn=collate,
             num_workers=workers,
@@ -69,8 +79,8 @@ class StepData:
         for batch in loader:
             yield batch.to(device, non_blocking=True).with_float_audio()
 
-    def plain_batches(self, device: torch.device) -> Iterator[Batch]:
-        """Read clip by clip in this process, padded or cut at the end, labelled event by event."""
+    def reference_batches(self, device: torch.device) -> Iterator[Batch]:
+        """Batches read clip by clip in this process, padded at the end, labelled by event."""
         for requests in self._sampler():
             clips = [self._read(request.index) for request in requests]
             yield Batch(
@@ -81,18 +91,18 @@ class StepData:
                 seconds=torch.full((len(clips),), self.grid.clip_seconds, dtype=torch.float64),
             ).to(device)
 
-    def _sampler(self) -> Endless:
-        sizes = {name: BATCHES * share for name, share in self._shares.items()}
-        return Endless(MixtureBatchSampler(sizes, self._shares, SEED))
+    def _sampler(self) -> EndlessSampler:
+        sizes = {name: BATCHES * number for name, number in self._batch.items()}
+        return EndlessSampler(MixtureBatchSampler(sizes, self._batch, SEED))
 
-    def _part(self, kind: ClipKind) -> ClipDataset:
-        of_kind = [clip for clip, its in zip(self.clips, self.kinds, strict=True) if its == kind]
+    def _clips(self, kind: ClipKind) -> ClipDataset:
+        clips = dict(clip for clip, k in zip(self.clips, self.kinds, strict=True) if k == kind)
         if kind == ClipKind.SYNTHETIC:
-            return ClipDataset.strong(self.folder, dict(of_kind), CLASSES, self.grid)
+            return ClipDataset.strong(self.folder, clips, CLASSES, self.grid)
         if kind == ClipKind.WEAK:
-            tags = {name: _tags(events) for name, events in of_kind}
+            tags = {name: _tags(events) for name, events in clips.items()}
             return ClipDataset.weak(self.folder, tags, CLASSES, self.grid)
-        return ClipDataset.unlabelled(self.folder, dict(of_kind), CLASSES, self.grid)
+        return ClipDataset.unlabelled(self.folder, clips, CLASSES, self.grid)
 
     def _read(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         name, events = self.clips[index]
