@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchaudio.functional import phase_vocoder
 
 from desed_task.augment import (
     AUGMENTATIONS,
@@ -19,6 +20,7 @@ from desed_task.augment import (
     mix,
     mix_targets,
     shift_pitch,
+    stretch_time,
     time_mask,
     time_shift,
 )
@@ -74,6 +76,16 @@ def test_pitch_shift_is_within_5_cents(cents: float, frequency: float) -> None:
     assert shifted.shape == (1, 32000)
     measured = 1200 * math.log2(_measured_frequency(shifted) / frequency)
     assert measured == pytest.approx(cents, abs=5)
+
+
+@pytest.mark.parametrize("factor", [0.8652, 0.97, 1.1, 1.1557])
+def test_stretched_time_equals_torchaudio_in_double_precision(factor: float) -> None:
+    audio = torch.randn(2, 32000, generator=torch.Generator().manual_seed(3))
+    spectrum = torch.stft(audio, 512, 128, window=torch.hann_window(512), return_complex=True)
+    advance = torch.linspace(0, math.pi * 128, 257, dtype=torch.float64)[:, None]
+    expected = phase_vocoder(spectrum.to(torch.complex128), 1 / factor, advance)
+    stretched = stretch_time(spectrum.mT, factor).mT
+    assert (stretched - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
 def test_pitch_shift_keeps_onset_and_offset() -> None:
