@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from desed_task.dataio.coverage import (
     write_missing_clips,
 )
 from desed_task.dataio.datasets import ClipDataset, CombinedDataset, weak_split
+from desed_task.dataio.prepare import clip_seconds
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.errors import InputError, shortened
 from desed_task.evaluation.truth import GroundTruth
@@ -220,15 +221,19 @@ class DesedDataModule(pl.LightningDataModule):
         }
         self.synth_validation = self._labelled(VALIDATION, sets[VALIDATION])
 
-    def _strong(self, name: str, audio_set: AudioSet) -> tuple[ClipDataset, dict[str, list[Event]]]:
-        annotations = read_strong(str(audio_set.tsv), CLASSES)
+    def _strong(
+        self, name: str, audio_set: AudioSet, durations: Mapping[str, float] | None = None
+    ) -> tuple[ClipDataset, dict[str, list[Event]]]:
+        annotations = read_strong(
+            str(audio_set.tsv), CLASSES, durations or clip_seconds(audio_set.folder)
+        )
         found = self._find_clips(name, audio_set.folder, annotations).found
         events = {clip: annotations[clip] for clip in found}
         return ClipDataset.strong(audio_set.folder, events, CLASSES, self.grid), events
 
     def _labelled(self, name: str, audio_set: AudioSet) -> LabelledSet:
-        clips, events = self._strong(name, audio_set)
         durations = read_durations(str(audio_set.durations))
+        clips, events = self._strong(name, audio_set, durations)
         missing = [clip for clip in events if clip not in durations]
         if missing:
             raise InputError(

@@ -6,7 +6,8 @@ All are tab-separated with a header line: `filename onset offset event_label` (s
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from desed_task.errors import InputError, shortened
@@ -14,12 +15,15 @@ from desed_task.labels import Event
 from desed_task.tables import Table, is_empty, quoted
 
 
-def read_strong(path: str | Path, classes: Sequence[str]) -> dict[str, list[Event]]:
+def read_strong(
+    path: str | Path, classes: Sequence[str], durations: Mapping[str, float] | None = None
+) -> dict[str, list[Event]]:
     """Events of each clip, `{filename: [Event, ...]}`, in file order.
 
     A row without event (only a file name, the rest empty or NaN) is a clip without events. Offsets
-    past the clip's end are accepted. Repeated rows are dropped with a warning. Raises InputError
-    with all problems of the file.
+    past the clip's end are accepted, onsets are not where `durations` (seconds by file name) has
+    the clip. Repeated rows are dropped with a warning. Raises InputError with all problems of the
+    file.
     """
     table = Table(path, ("filename", "onset", "offset", "event_label"))
     events: dict[str, dict[Event, None]] = {}
@@ -29,7 +33,8 @@ def read_strong(path: str | Path, classes: Sequence[str]) -> dict[str, list[Even
         if all(is_empty(value) for value in values):
             lines_without_event[name] = line
             continue
-        event = read_event(table, line, *values, classes=classes)
+        end = math.inf if durations is None else durations.get(name, math.inf)
+        event = read_event(table, line, *values, classes=classes, end=end)
         if event in clip_events:
             table.warning(line, f"{name} repeats the event {' '.join(values)}: used once")
         elif event is not None:
@@ -120,20 +125,34 @@ def read_durations(path: str | Path) -> dict[str, float]:
 
 
 def read_event(
-    table: Table, line: int, onset: str, offset: str, label: str, *, classes: Sequence[str]
+    table: Table,
+    line: int,
+    onset: str,
+    offset: str,
+    label: str,
+    *,
+    classes: Sequence[str],
+    end: float = math.inf,
 ) -> Event | None:
-    """The event of a row's texts (seconds), or None after its problems were noted in the table."""
+    """The event of a row's texts (seconds), or None after its problems were noted in the table.
+
+    An onset at or past `end` is a problem: the times may be in another unit.
+    """
     begin = table.number(line, "onset", onset)
-    end = table.number(line, "offset", offset)
+    finish = table.number(line, "offset", offset)
     known = is_known_class(table, line, label, classes)
-    if begin is None or end is None:
+    if begin is None or finish is None:
         return None
     if begin < 0:
         table.problem(line, f"onset: expected at least 0 s, got {onset}")
-    elif begin >= end:
+    elif begin >= finish:
         table.problem(line, f"offset: expected more than the onset {onset}, got {offset}")
+    elif begin >= end:
+        table.problem(
+            line, f"onset: expected less than the clip's {end:g} s, got {onset} (milliseconds?)"
+        )
     elif known:
-        return Event(begin, end, label)
+        return Event(begin, finish, label)
     return None
 
 

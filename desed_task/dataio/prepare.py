@@ -110,6 +110,11 @@ def write_durations(folder: str | Path, tsv: str | Path) -> int:
     return len(names)
 
 
+def clip_seconds(folder: str | Path) -> dict[str, float]:
+    """Length in seconds of each WAV file in a folder, by name, from their headers."""
+    return {name: audio_info(Path(folder) / name).seconds for name in wav_names(folder)}
+
+
 def wav_names(folder: str | Path) -> list[str]:
     """Names of the WAV files in a folder, sorted, without hidden files and subfolders.
 

@@ -146,6 +146,8 @@ def _read_file(path: Path, truth: GroundTruth) -> _Contents:
     if table.is_blank:
         table.warning(1, "no text at all, not even column names: no event is detected")
     clip_numbers = _clip_numbers(truth)
+    # Systems pad clips to a common length, so that events may begin past the end of short ones.
+    longest_clip = max(truth.durations.values())
     numbers = {label: number for number, label in enumerate(truth.classes)}
     lines: dict[_Detection, int] = {}
     without_event: dict[int, tuple[int, str]] = {}
@@ -155,7 +157,9 @@ def _read_file(path: Path, truth: GroundTruth) -> _Contents:
             if clip is not None:
                 without_event[clip] = line, name
             continue
-        event = read_event(table, line, onset, offset, label, classes=truth.classes)
+        event = read_event(
+            table, line, onset, offset, label, classes=truth.classes, end=longest_clip
+        )
         if event is None or clip is None:
             continue
         detection = _Detection(clip, numbers[label], event.onset, event.offset)

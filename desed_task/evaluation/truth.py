@@ -37,8 +37,9 @@ class GroundTruth:
         """Read an event file and its durations file, and check both.
 
         A row with only a file name, and a clip that only the durations file knows, mean: no
-        events. Offsets past the clip's end stay (annotators heard longer clips). Events of one
-        class that overlap in a clip are merged, with a warning that says how many.
+        events. Offsets past the clip's end stay (annotators heard longer clips); onsets there are
+        an error. Events of one class that overlap in a clip are merged, with a warning that says
+        how many.
 
         Args:
             tsv: columns filename, onset, offset, event_label; times in seconds.
@@ -49,7 +50,7 @@ class GroundTruth:
             InputError: all problems of one file, each with its line and what would be right.
         """
         durations = read_durations(durations_tsv)
-        events = read_strong(tsv, classes)
+        events = read_strong(tsv, classes, durations)
         unknown = [name for name in events if name not in durations]
         if unknown:
             raise InputError(

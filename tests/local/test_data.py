@@ -275,6 +275,15 @@ def test_given_durations_are_used_and_must_be_complete(tree: Path) -> None:
         module(tree)
 
 
+@pytest.mark.parametrize("name", ["synth", "synth_val", "test"])
+def test_times_in_milliseconds_are_refused_in_every_set(tree: Path, name: str) -> None:
+    columns = ("filename", "onset", "offset", "event_label")
+    write_table(tree / f"{name}.tsv", columns, [(f"{name}1.wav", 100, 400, "Dog")])
+    message = rf"{name}\.tsv:2: onset: expected less than the clip's 0\.6 s, got 100 \(milli"
+    with pytest.raises(InputError, match=message):
+        module(tree)
+
+
 def test_worker_processes_change_nothing(prepared: Path) -> None:
     alone = list(module(prepared).train_dataloader())
     shared = list(module(prepared, "training.num_workers=2").train_dataloader())

@@ -106,6 +106,23 @@ def test_all_problems_of_a_strong_file_are_reported_together(
     ]
 
 
+def test_an_onset_at_or_past_the_end_of_its_clip_is_a_problem(table: Writer) -> None:
+    path = table(
+        STRONG
+        + "a.wav\t9.999\t11.0\tDog\n"
+        + "a.wav\t10\t11.0\tDog\n"
+        + "b.wav\t2500\t3100\tCat\n"
+        + "c.wav\t2500\t3100\tCat\n"
+    )
+    with pytest.raises(InputError) as caught:
+        read_strong(path, CLASSES, {"a.wav": 10.0, "b.wav": 3.5})
+    assert str(caught.value).splitlines() == [
+        f"{path}: 2 problems:",
+        f"  {path}:3: onset: expected less than the clip's 10 s, got 10 (milliseconds?)",
+        f"  {path}:4: onset: expected less than the clip's 3.5 s, got 2500 (milliseconds?)",
+    ]
+
+
 def test_repeated_events_are_a_warning(table: Writer, caplog: pytest.LogCaptureFixture) -> None:
     row = "a.wav\t1\t2\tDog\n"
     path = table(STRONG + row + "a.wav\t1.0\t2.0\tDog\na.wav\t1\t2\tCat\na.wav\n")

@@ -157,6 +157,18 @@ def test_repeated_rows_count_once_with_a_warning(
     ]
 
 
+def test_an_onset_past_the_longest_clip_is_a_problem(file: Writer) -> None:
+    truth = GroundTruth(cases.CLASSES, {"a.wav": [], "b.wav": []}, {"a.wav": 4.0, "b.wav": 10.0})
+    padded = read_predictions(file(HEADER + "Dog\t9.9\t12\ta.wav\n"), truth)
+    assert rows_of(padded.events) == [(0, 0, 2, 9.9, 12)]
+    path = file(HEADER + "Dog\t1500\t2500\tb.wav\n")
+    with pytest.raises(InputError) as caught:
+        read_predictions(path, truth)
+    assert str(caught.value) == (
+        f"{path}:2: onset: expected less than the clip's 10 s, got 1500 (milliseconds?)"
+    )
+
+
 def test_overlapping_events_of_a_class_stay(file: Writer, caplog: pytest.LogCaptureFixture) -> None:
     rows = "Dog\t1\t4\ta.wav\nDog\t2\t3\ta.wav\nDog\t1\t5\ta.wav\nDog\t5\t6\ta.wav\n"
     read = read_predictions(file(HEADER + rows), TRUTH)

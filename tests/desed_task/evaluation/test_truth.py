@@ -46,6 +46,12 @@ def test_extra_columns_and_another_order_are_tolerated(tmp_path: Path) -> None:
     assert GroundTruth.read(*paths, CLASSES).events["a.wav"] == [Event(1.0, 2.0, "Dog")]
 
 
+def test_an_onset_past_the_end_of_its_clip_is_refused(tmp_path: Path) -> None:
+    paths = write(tmp_path, "a.wav\t4500\t5000\tDog\n", "a.wav\t10\n")
+    with pytest.raises(InputError, match=r"truth\.tsv:2: onset: .* 10 s, got 4500 \(millisec"):
+        GroundTruth.read(*paths, CLASSES)
+
+
 def test_problems_of_both_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"truth\.tsv:2: unknown class: .*, got 'Goat'"):
         read(tmp_path, "a.wav\t1\t2\tGoat")
