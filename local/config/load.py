@@ -71,7 +71,7 @@ def _overridden(raw: RawConfig, overrides: Iterable[str]) -> RawConfig:
         option = f"--set {override}"
         if not separator or not all(keys):
             raise InputError(f"{option}: expected section.key=value")
-        values = nested(".".join(keys), parse_value(text))
+        values = nested(".".join(keys), parse_value(text, option))
         raw = raw.with_changes(drop_retired(RawConfig.from_values(values, option)))
     return raw
 

@@ -92,9 +92,9 @@ def read_composed(path: Path) -> RawConfig:
     return RawConfig(values, str(path), raw.places)
 
 
-def parse_value(text: str) -> Any:
-    """The value of a command-line override, read as YAML."""
-    return _parse(text, f"value {text!r}")[0]
+def parse_value(text: str, option: str) -> Any:
+    """The value of a command-line override, read as YAML; `option` names it in messages."""
+    return _parse(text, option, number_lines=False)[0]
 
 
 def _parent(path: Path, layer: RawConfig) -> Path | None:
@@ -147,14 +147,15 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _parse(text: str, source: str) -> tuple[Any, dict[KeyPath, int]]:
+def _parse(text: str, source: str, *, number_lines: bool = True) -> tuple[Any, dict[KeyPath, int]]:
     """The value of a YAML text, and the line of each key."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         value = loader.construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
-        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
+        mark = error.problem_mark
+        line = f":{mark.line + 1}" if number_lines and mark is not None else ""
         reason = " ".join(filter(None, (error.context, error.problem)))
         raise InputError(f"{source}{line}: not valid YAML: {reason}") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:
