@@ -1,4 +1,4 @@
-"""Evaluation of sound event detection: numpy in, numpy out, no network and no GPU needed."""
+"""Evaluation of sound event detection with numpy; needs no network and no GPU."""
 
 from desed_task.evaluation.bootstrap import Interval, Intervals, bootstrap
 from desed_task.evaluation.decode import detect, detect_many, to_frame

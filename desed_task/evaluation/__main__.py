@@ -1,13 +1,13 @@
-r"""Score any system's output against a ground truth: figures, intervals, and a report to look at.
+r"""Evaluate the output of any system: metrics, confidence intervals and a report.
 
 python -m desed_task.evaluation --ground_truth validation.tsv --durations durations.tsv \
     --output report --system mine=scores/ --system theirs=predictions_operating_points/,events.csv
 
-A system is given by one or more of: a folder of score files as sed_scores_eval keeps them (one
-CLIP.tsv per clip: onset, offset, a column per class), a folder of operating points (one TSV per
-threshold, named ..._0.01.tsv: filename, onset, offset, event_label), and a file of its events at
-one threshold (TSV or CSV). Scores give every figure; operating points the PSDS approximated from
-them; events the F-scores.
+The output of a system is one or more of: a folder of score files in the format of sed_scores_eval
+(one CLIP.tsv per clip: onset, offset, a column per class), a folder of operating points (one TSV
+per threshold, named ..._0.01.tsv: filename, onset, offset, event_label), and a file of events at
+one threshold (TSV or CSV). Scores give every metric; operating points give the PSDS approximated
+from them; events give the F-scores.
 """
 
 import argparse
@@ -44,7 +44,7 @@ PRINTED = HEADLINE_METRICS | {
 
 
 class Sources(NamedTuple):
-    """Where a system's output lies; at least one is given."""
+    """Paths of a system's output; at least one is given."""
 
     scores: Path | None = None
     operating_points: Path | None = None
@@ -52,7 +52,7 @@ class Sources(NamedTuple):
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m desed_task.evaluation",
         description=__doc__,
@@ -61,7 +61,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--ground_truth", type=Path, required=True, metavar="TSV", help="true events")
     add("--durations", type=Path, required=True, metavar="TSV", help="filename and duration (s)")
-    add("--output", type=Path, required=True, metavar="DIR", help="gets metrics.json, the report")
+    add(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="receives metrics.json and the report",
+    )
     add("--scores", type=Path, metavar="DIR", help="score files of one system")
     add("--operating_points", type=Path, metavar="DIR", help="its events at several thresholds")
     add("--predictions", type=Path, metavar="FILE", help="its events at one threshold")
@@ -70,18 +76,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME=PATH[,PATH]",
-        help="a system and what there is of it, told apart by content; may be repeated",
+        help="a system and the paths of its output, recognised by content; may be repeated",
     )
     add(
         "--classes",
         metavar="A,B,…",
-        help="the known classes (default: those of the ground truth); any other one is an error",
+        help="the known classes (default: those of the ground truth); another one is an error",
     )
     add("--f1_threshold", type=float, default=0.5, metavar="T", help="default: %(default)s")
     add(
         "--drop_clips_without_events",
         action="store_true",
-        help="leave out what is detected in clips where nothing happens",
+        help="exclude detections in clips without true events",
     )
     add(
         "--trim_to_clip",
@@ -102,21 +108,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--check",
         action="store_true",
-        help="compute everything with psds_eval, sed_scores_eval and sed_eval too; exit status 1 "
-        "where a figure differs by more than 1e-9",
+        help="compare with psds_eval, sed_scores_eval and sed_eval; exit status 1 where a metric "
+        "differs by more than 1e-9; needs: pip install -e '.[check]'",
     )
     args = parser.parse_args(argv)
     if not 0 <= args.f1_threshold < 1:
-        parser.error(f"--f1_threshold {args.f1_threshold:g}: from 0 to below 1 is right")
+        parser.error(f"--f1_threshold: expected at least 0 and below 1, got {args.f1_threshold:g}")
     if args.bootstrap < 0 or args.seed < 0:
-        parser.error("--bootstrap and --seed must be 0 or more")
+        parser.error("--bootstrap and --seed: expected at least 0")
     if not (args.system or args.scores or args.operating_points or args.predictions):
-        parser.error("nothing to score: --scores, --operating_points, --predictions or --system")
+        parser.error("expected --scores, --operating_points, --predictions or --system, got none")
     return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read -> evaluate -> write; the exit status."""
+    """Read, evaluate, write; returns the exit status."""
     args = parse_args(argv)
     systems = systems_of(args)
     if args.audio is not None and not args.audio.is_dir():
@@ -126,17 +132,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--output {args.output}: cannot be made: {error.strerror}") from None
-    metrics = {name: judge(sources, truth, args) for name, sources in systems.items()}
+        raise InputError(
+            f"--output {args.output}: cannot create the folder: {error.strerror}"
+        ) from None
+    metrics = {name: evaluate_system(sources, truth, args) for name, sources in systems.items()}
     intervals: Intervals | None = None
     if args.bootstrap:
         intervals = bootstrap(metrics, replicates=args.bootstrap, seed=args.seed, progress=True)
     with atomic_write(args.output / "metrics.json") as partial:
-        text = json.dumps(flat_figures(metrics, intervals), indent=1)
+        text = json.dumps(flat_metrics(metrics, intervals), indent=1)
         partial.write_text(f"{text}\n", encoding="utf-8")
     written = [args.output / "metrics.json"]
     if not args.no_report:
-        systems_shown = [ReportSystem(name, of_system) for name, of_system in metrics.items()]
+        systems_shown = [ReportSystem(name, values) for name, values in metrics.items()]
         title = f"Evaluation on {args.ground_truth.name}"
         written.append(
             write_report(
@@ -145,42 +153,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     print(metric_table(PRINTED, {name: vars(each) for name, each in metrics.items()}))
     print("", *written, sep="\n")
-    return tell_differences(metrics) if args.check else 0
+    return print_differences(metrics) if args.check else 0
 
 
 def systems_of(args: argparse.Namespace) -> dict[str, Sources]:
-    """What to score, by name. Raises InputError for a `--system` that cannot be understood."""
+    """Paths by system name. Raises InputError for a `--system` of another form."""
     systems: dict[str, Sources] = {}
     if args.scores or args.operating_points or args.predictions:
         systems[UNNAMED] = Sources(args.scores, args.operating_points, args.predictions)
     for text in args.system:
         name, separator, paths = text.partition("=")
         if not separator or not name or not paths:
-            raise InputError(f"--system {text}: NAME=PATH is right, or NAME=PATH,PATH")
+            raise InputError(f"--system {text}: expected NAME=PATH or NAME=PATH,PATH")
         if name in systems:
-            raise InputError(f"--system {text}: the name {name!r} is taken; each needs its own")
+            raise InputError(f"--system {text}: expected a name of its own, got {name!r} again")
         if "/" in name:
-            raise InputError(f"--system {text}: a name without / is right")
+            raise InputError(f"--system {text}: expected a name without /")
         systems[name] = recognised(text, [Path(path) for path in paths.split(",")])
     return systems
 
 
 def recognised(text: str, paths: Sequence[Path]) -> Sources:
-    """What each path of a `--system` holds, by its content."""
+    """The paths of a `--system`, recognised by content."""
     found: dict[str, Path] = {}
     for path in paths:
         kind, path = kind_of(path)
         if kind in found:
             raise InputError(
-                f"--system {text}: {found[kind]} and {path} are both {kind.replace('_', ' ')}; "
-                "one is right"
+                f"--system {text}: expected one path of {kind.replace('_', ' ')}, got "
+                f"{found[kind]} and {path}"
             )
         found[kind] = path
     return Sources(**found)
 
 
 def kind_of(path: Path) -> tuple[str, Path]:
-    """The field of `Sources` that a path is for, and the path to read."""
+    """The field of `Sources` that a path belongs to, and the path to read."""
     if path.is_file():
         return "predictions", path
     if not path.is_dir():
@@ -191,8 +199,8 @@ def kind_of(path: Path) -> tuple[str, Path]:
     tables = sorted(path.glob("*.tsv"))
     if not tables:
         raise InputError(
-            f"{path}: no .tsv; score files (CLIP.tsv) or operating points "
-            "(predictions_th_0.01.tsv …) are right"
+            f"{path}: expected score files (CLIP.tsv) or operating points "
+            "(predictions_th_0.01.tsv …), got a folder without .tsv files"
         )
     with tables[0].open(encoding="utf-8", errors="replace") as file:
         columns = file.readline().rstrip("\r\n").split("\t")
@@ -201,16 +209,18 @@ def kind_of(path: Path) -> tuple[str, Path]:
 
 
 def chosen_classes(text: str | None) -> tuple[str, ...] | None:
-    """The classes of `--classes`. Raises InputError for one named twice, or none."""
+    """The classes of `--classes`. Raises InputError for a repeated or an empty name."""
     if text is None:
         return None
     classes = [name.strip() for name in text.split(",")]
     if not all(classes) or len(set(classes)) != len(classes):
-        raise InputError(f"--classes {text}: names separated by commas are right, each once")
+        raise InputError(f"--classes {text}: expected names separated by commas, each once")
     return tuple(classes)
 
 
-def judge(sources: Sources, truth: GroundTruth, args: argparse.Namespace) -> SystemMetrics:
+def evaluate_system(
+    sources: Sources, truth: GroundTruth, args: argparse.Namespace
+) -> SystemMetrics:
     """Read one system's output and evaluate it."""
     scores, points, predictions = sources
     return evaluate(
@@ -225,25 +235,25 @@ def judge(sources: Sources, truth: GroundTruth, args: argparse.Namespace) -> Sys
     )
 
 
-def flat_figures(
+def flat_metrics(
     metrics: dict[str, SystemMetrics], intervals: Intervals | None
 ) -> dict[str, MetricValue]:
-    """All figures by name; a system that was not given a name has no prefix."""
-    figures: dict[str, MetricValue] = {}
-    for name, of_system in metrics.items():
-        figures |= {f"{name}/{key}": value for key, value in of_system.as_flat_dict().items()}
+    """All metrics by name; without a prefix for a system without a name."""
+    flat: dict[str, MetricValue] = {}
+    for system, values in metrics.items():
+        flat |= {f"{system}/{name}": value for name, value in values.as_flat_dict().items()}
     if intervals is not None:
-        figures |= intervals.as_flat_dict()
-    return {key.removeprefix(f"{UNNAMED}/"): value for key, value in figures.items()}
+        flat |= intervals.as_flat_dict()
+    return {name.removeprefix(f"{UNNAMED}/"): value for name, value in flat.items()}
 
 
-def tell_differences(metrics: dict[str, SystemMetrics]) -> int:
-    """Say what differs from the libraries; the exit status."""
+def print_differences(metrics: dict[str, SystemMetrics]) -> int:
+    """Print the differences from the libraries; returns the exit status."""
     lines = difference_lines(metrics)
     if lines:
         print(*lines, sep="\n", file=sys.stderr)
         return FOUND_DIFFERENCES
-    print("The libraries agree on every figure that they define.")
+    print("Every metric that a library defines equals the library's.")
     return 0
 
 

@@ -38,19 +38,20 @@ def detect_many(
         ValueError: no thresholds, thresholds that do not ascend, or scores of another shape.
     """
     if scores.ndim != 3:
-        raise ValueError(f"scores must be (clips, classes, frames), got shape {scores.shape}")
+        raise ValueError(f"scores: expected the shape (clips, classes, frames), got {scores.shape}")
     bounds = np.asarray(thresholds, dtype=np.float64)
     if not len(bounds) or np.any(np.diff(bounds) <= 0):
-        raise ValueError(f"one or more ascending thresholds are right, got {list(thresholds)}")
+        raise ValueError(f"expected at least one threshold, ascending, got {list(thresholds)}")
     edges = _passed(scores, bounds)
     steps = np.diff(edges, axis=2)
-    # A step up from a to b passed thresholds begins an event at each of the levels a ... b-1,
-    # a step down ends one; sorted by level, clip, class and time both lists go together.
+    # A step up from a to b passed thresholds begins an event at each of the levels a ... b-1, a
+    # step down ends one. Sorted by level, clip, class and time, the k-th beginning and the k-th
+    # end belong to one event.
     level, row, onset = _crossings(steps, edges[..., :-1], rising=True)
     _, _, offset = _crossings(steps, edges[..., 1:], rising=False)
-    edges_of = frame_edges(axis, len(scores), scores.shape[2])
+    times = frame_edges(axis, len(scores), scores.shape[2])
     clip, label = np.divmod(row, max(scores.shape[1], 1))
-    return EventTable(level, clip, label, edges_of[clip, onset], edges_of[clip, offset])
+    return EventTable(level, clip, label, times[clip, onset], times[clip, offset])
 
 
 def frame_edges(axis: TimeAxis, n_clips: int, n_frames: int) -> Floats:
@@ -58,7 +59,7 @@ def frame_edges(axis: TimeAxis, n_clips: int, n_frames: int) -> Floats:
 
     Args:
         axis: a frame grid (the last frame ends with the clip), or edges in seconds, ascending:
-            `(frames + 1,)` for all clips alike, or `(clips, frames + 1)`.
+            `(frames + 1,)` for all clips, or `(clips, frames + 1)`.
         n_clips, n_frames: the scores' lengths.
 
     Raises:
@@ -67,8 +68,8 @@ def frame_edges(axis: TimeAxis, n_clips: int, n_frames: int) -> Floats:
     edges = frame_times(axis, n_frames) if isinstance(axis, FrameGrid) else axis
     if edges.shape not in ((n_frames + 1,), (n_clips, n_frames + 1)):
         raise ValueError(
-            f"edges have shape {edges.shape}; ({n_frames + 1},) or ({n_clips}, {n_frames + 1}) "
-            "is right"
+            f"edges: expected the shape ({n_frames + 1},) or ({n_clips}, {n_frames + 1}), "
+            f"got {edges.shape}"
         )
     return np.broadcast_to(edges, (n_clips, n_frames + 1))
 
@@ -80,7 +81,7 @@ def frame_times(grid: FrameGrid, n_frames: int) -> Floats:
 
 
 def to_frame(table: EventTable, names: Sequence[str], classes: Sequence[str]) -> "pd.DataFrame":
-    """Events as the data frame the metric libraries read: filename, onset, offset, event_label."""
+    """Events as a data frame for the metric libraries: filename, onset, offset, event_label."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -94,16 +95,16 @@ def to_frame(table: EventTable, names: Sequence[str], classes: Sequence[str]) ->
 
 
 def _passed(scores: NDArray[np.floating], bounds: Floats) -> NDArray[np.signedinteger]:
-    """How many thresholds each score exceeds, 0 before and after: `(clips, classes, frames + 2)`.
+    """How many thresholds each score exceeds, `(clips, classes, frames + 2)`, 0 at both ends.
 
-    In a small type, and a few clips at a time: the comparison needs eight bytes a score.
+    In a small type, and a few clips at a time, because the comparison needs eight bytes per score.
     """
     kind = np.int16 if len(bounds) < np.iinfo(np.int16).max else np.int32
     edges = np.zeros((*scores.shape[:2], scores.shape[2] + 2), dtype=kind)
     for first in range(0, len(scores), CLIPS_AT_ONCE):
-        part = slice(first, first + CLIPS_AT_ONCE)
+        clips = slice(first, first + CLIPS_AT_ONCE)
         # Thresholds below the score: those that it exceeds.
-        edges[part, :, 1:-1] = np.searchsorted(bounds, scores[part])
+        edges[clips, :, 1:-1] = np.searchsorted(bounds, scores[clips])
     return edges
 
 
@@ -115,7 +116,7 @@ def _crossings(
     where = np.flatnonzero(flat > 0 if rising else flat < 0)
     count = np.abs(flat[where]).astype(np.int64)
     level = expand_ranges(lower.reshape(-1)[where].astype(np.int64), count)
-    place = np.repeat(where, count)
+    index = np.repeat(where, count)
     order = np.argsort(level, kind="stable")
-    row, frame = np.divmod(place[order], steps.shape[2])
+    row, frame = np.divmod(index[order], steps.shape[2])
     return level[order], row, frame

@@ -31,7 +31,7 @@ class EventTable:
         return len(self.clip)
 
     def select(self, chosen: NDArray[np.bool_] | Ints | slice) -> "EventTable":
-        """The rows of a mask, of indices or of a slice."""
+        """The rows that a mask, indices or a slice select."""
         return EventTable(
             self.level[chosen],
             self.clip[chosen],
@@ -46,15 +46,15 @@ class EventTable:
         return replace(rows, level=np.zeros(len(rows), dtype=np.int64))
 
     def ordered(self) -> "EventTable":
-        """The same rows in the order a table must have."""
+        """The rows ordered by level, clip, class and onset."""
         return self.select(np.lexsort((self.onset, self.label, self.clip, self.level)))
 
 
 class Overlaps(NamedTuple):
     """Pairs of a detected and a true event of one clip that share time, in the tables' order.
 
-    `detection` and `truth` are row numbers, `seconds` the shared time; `same_class` says
-    whether both events are of one class.
+    `detection` and `truth` are row numbers, `seconds` the shared time; `same_class` is whether
+    both events are of one class.
     """
 
     detection: Ints
@@ -63,12 +63,12 @@ class Overlaps(NamedTuple):
     same_class: NDArray[np.bool_]
 
     def select(self, chosen: NDArray[np.bool_]) -> tuple[Ints, Ints, Floats]:
-        """Detections, true events and shared seconds of the chosen pairs."""
+        """Detections, true events and shared seconds of the selected pairs."""
         return self.detection[chosen], self.truth[chosen], self.seconds[chosen]
 
 
 def find_overlaps(detections: EventTable, truth: EventTable) -> Overlaps:
-    """All pairs of a detection (any level) and a true event that share more than no time."""
+    """All pairs of a detection (any level) and a true event that share time."""
     detection, true = pairs_per_clip(detections.clip, truth.clip)
     seconds = np.minimum(detections.offset[detection], truth.offset[true])
     seconds -= np.maximum(detections.onset[detection], truth.onset[true])
@@ -85,7 +85,7 @@ def pairs_per_clip(left: Ints, right: Ints) -> tuple[Ints, Ints]:
 
 
 def expand_ranges(first: Ints, count: Ints) -> Ints:
-    """The numbers `first[k] ... first[k] + count[k] - 1`, one range after the other."""
+    """The numbers `first[k] ... first[k] + count[k] - 1`, one range after another."""
     ends = np.cumsum(count)
     total = int(ends[-1]) if len(ends) else 0
     return np.arange(total) + np.repeat(first - (ends - count), count)
@@ -97,7 +97,7 @@ def sums(group: Ints, values: Floats, n_groups: int) -> Floats:
 
 
 def trim_events(table: EventTable, durations: Floats) -> EventTable:
-    """Events cut at the end of their clip, those beginning after it dropped.
+    """Events cut at the end of their clip, without those that begin after it.
 
     `durations` is `(clips,)`, seconds.
     """

@@ -1,7 +1,7 @@
-"""What a system says about some clips: scores, bounding boxes, or events at thresholds.
+"""A system's output for some clips: scores, bounding boxes, or events at thresholds.
 
-In all of them `names` are clip names as in the truth, and the clips of arrays and event tables
-are numbered by their place in `names`; classes are numbered as in the truth.
+In each of them `names` are clip names as in the truth, and the clips of arrays and event tables
+are numbered by their index in `names`; classes are numbered as in the truth.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from desed_task.evaluation.threshold_events import ThresholdEvents, find_thresho
 
 
 class ScoredOutput(Protocol):
-    """What says something at every threshold: `Scores` and `Boxes`."""
+    """Output that has events at every threshold: `Scores` and `Boxes`."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -37,7 +37,7 @@ class ScoredOutput(Protocol):
         """Every event of a class that exists at some threshold."""
 
     def as_scores(self) -> "Scores":
-        """The same as scores over frames."""
+        """The output as scores over frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +47,8 @@ class Scores:
     Args:
         values: `(clips, classes, frames)`; -inf is never detected.
         names: `(clips,)`.
-        axis: the frames' times: a frame grid, or their edges in seconds, `(frames + 1,)` for all
-            clips alike or `(clips, frames + 1)`.
+        axis: times of the frames: a frame grid, or their edges in seconds, `(frames + 1,)` for all
+            clips or `(clips, frames + 1)`.
     """
 
     values: NDArray[np.floating]
@@ -58,8 +58,8 @@ class Scores:
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or len(self.values) != len(self.names):
             raise ValueError(
-                f"scores have shape {self.values.shape}; ({len(self.names)} clips, classes, "
-                "frames) is right"
+                f"scores: expected the shape ({len(self.names)} clips, classes, frames), "
+                f"got {self.values.shape}"
             )
         _ = self.edges
 
@@ -88,7 +88,7 @@ class Scores:
         return find_threshold_events(self.values[:, label], self.edges)
 
     def as_scores(self) -> "Scores":
-        """Itself."""
+        """The scores themselves."""
         return self
 
 
@@ -130,7 +130,7 @@ class Boxes:
         return self.events.select(self.confidence > bounds[self.events.label])
 
     def threshold_events(self, label: int) -> ThresholdEvents:
-        """The boxes of a class: each exists at all thresholds below its confidence."""
+        """The boxes of a class, each with all thresholds below its confidence."""
         chosen = self.events.label == label
         events = self.events.select(chosen)
         confidence = self.confidence[chosen]
@@ -147,11 +147,11 @@ class Boxes:
             np.unique(np.concatenate([[0.0], table.onset[rows], table.offset[rows]]))
             for rows in (np.flatnonzero(table.clip == clip) for clip in range(len(self.names)))
         ]
-        n_frames = max(1, *(len(of_clip) - 1 for of_clip in times)) if times else 1
+        n_frames = max(1, *(len(clip_times) - 1 for clip_times in times)) if times else 1
         edges = np.zeros((len(times), n_frames + 1))
-        for row, of_clip in zip(edges, times, strict=True):
-            row[: len(of_clip)] = of_clip
-            row[len(of_clip) :] = of_clip[-1]
+        for row, clip_times in zip(edges, times, strict=True):
+            row[: len(clip_times)] = clip_times
+            row[len(clip_times) :] = clip_times[-1]
         values = np.full((len(times), self.classes, n_frames), -np.inf)
         for clip, label, onset, offset, score in zip(
             table.clip, table.label, table.onset, table.offset, self.confidence, strict=True
@@ -178,7 +178,7 @@ class OperatingPoints:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Events at one threshold: a system's decision.
+    """Events at one threshold.
 
     Args:
         events: level is 0.

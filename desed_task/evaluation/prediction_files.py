@@ -1,17 +1,16 @@
 """Readers for the events that a system detected: at one threshold, or one file per threshold.
 
 A file has a line of column names, among them `event_label onset offset filename` in any order
-(times in seconds); others, as the row numbers that pandas writes, are passed over. Columns are
-separated by tabs or by commas, as the first line is, whatever the file's ending. A row with only
-a file name says that nothing was detected in that clip. `a` stands for `a.wav` where the truth
-knows only that; folders before a name are not accepted.
+(times in seconds); other columns, such as the row numbers that pandas writes, are ignored. Columns
+are separated by tabs or by commas, as in the first line, whatever the file's ending. A row with
+only a file name means that nothing was detected in that clip. `a` means `a.wav` where the ground
+truth has only that clip; folders before a name are refused.
 
-A file with column names only says that nothing was detected at all; one without any text says
-so too, with a warning. A repeated row counts once, with a warning. Events of one class that
-overlap in a clip stay as they are, and each counts as a detection: so does sed_eval, while
-psds_eval refuses such a table, and gives no figure for it.
+A file with column names only, and a file without any text, mean that nothing was detected; the
+second is a warning. A repeated row is used once, with a warning. Events of one class that overlap
+in a clip stay, and each is a detection, as in sed_eval; psds_eval refuses such a table.
 
-Everything wrong with a file is reported together, in one InputError (see `desed_task.tables`).
+All problems of a file are reported in one InputError (see `desed_task.tables`).
 """
 
 import re
@@ -37,7 +36,7 @@ _NUMBER = re.compile(r"(?:(?<![a-z\d])-)?\d+(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORE
 
 
 class _Detection(NamedTuple):
-    """An event with clip and class as in the truth; seconds."""
+    """An event with clip and class as numbers of the truth; seconds."""
 
     clip: int
     label: int
@@ -60,15 +59,15 @@ def read_predictions(path: str | Path, truth: GroundTruth) -> Predictions:
         file mentions, in the order of the truth.
 
     Raises:
-        InputError: no such file, not UTF-8, missing columns; or all rows that are not right,
-            each with its line and value: another number of fields or other separators than the
-            first line's, a clip or a class that the truth does not know, times that are not
-            numbers, below 0, or an onset that is not before its offset.
+        InputError: no such file, not UTF-8, missing columns; or all wrong rows, each with its
+            line and value: another number of fields or other separators than in the first line,
+            a clip or a class that is not in the truth, times that are not numbers or below 0, or
+            an onset that is not before its offset.
     """
     path = Path(path)
     if path.is_dir() or not path.exists():
-        what = "a folder" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: {what}; a file with columns {' '.join(COLUMNS)} is right")
+        problem = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {problem}: expected a file with columns {' '.join(COLUMNS)}")
     events, names = _number([_read_file(path, truth)], truth)
     return Predictions(events, names)
 
@@ -77,17 +76,17 @@ def read_operating_points(folder: str | Path, truth: GroundTruth) -> OperatingPo
     """Read a folder with the events of several thresholds, one TSV or CSV file for each.
 
     The threshold is the last number in a file's name (`predictions_th_0.01.tsv`, `0.5.tsv`).
-    Hidden files are passed over.
+    Hidden files are ignored.
 
     Returns:
-        Events whose `level` is their threshold's place in the ascending `thresholds`, classes as
-        in `truth.classes`, clips as in `names`: those that any file mentions, in the order of
-        the truth.
+        Events whose `level` is the index of their threshold in the ascending `thresholds`,
+        classes as in `truth.classes`, clips as in `names`: those that any file mentions, in the
+        order of the truth.
 
     Raises:
-        InputError: no folder, no file of events in it, anything else in it, a name without
-            threshold between 0 and 1, two files of one threshold; or the first file that is not
-            right (see `read_predictions`).
+        InputError: no folder, no file of events in it, another file in it, a name without a
+            threshold between 0 and 1, two files of one threshold; or the problems of the first
+            wrong file (see `read_predictions`).
     """
     folder = Path(folder)
     paths = _paths_by_threshold(folder)
@@ -97,39 +96,39 @@ def read_operating_points(folder: str | Path, truth: GroundTruth) -> OperatingPo
 
 
 def _paths_by_threshold(folder: Path) -> dict[float, Path]:
-    right = f"one file per threshold, named like {_EXAMPLE}, is right"
+    expected = f"expected one file per threshold, named like {_EXAMPLE}"
     if not folder.is_dir():
-        what = "a file; a folder with" if folder.exists() else "no such folder;"
-        raise InputError(f"{folder}: {what} {right}")
+        problem = "not a folder" if folder.exists() else "no such folder"
+        raise InputError(f"{folder}: {problem}: {expected}")
     paths: dict[float, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.suffix not in SUFFIXES or not path.is_file():
             raise InputError(
-                f"{path}: not a file of events ({' or '.join(SUFFIXES)}), in a folder of operating "
-                "points"
+                f"{path}: expected only files of events ({' or '.join(SUFFIXES)}) in a folder of "
+                "operating points"
             )
         numbers = _NUMBER.findall(path.stem)
         threshold = float(numbers[-1]) if numbers else -1.0
         if not 0 <= threshold <= 1:
             raise InputError(
-                f"{path}: the last number in the name must be a threshold between 0 and 1, as in "
-                f"{_EXAMPLE}"
+                f"{path}: last number in the name: expected a threshold between 0 and 1, as in "
+                f"{_EXAMPLE}, got {numbers[-1] if numbers else 'none'}"
             )
         if threshold in paths:
             raise InputError(
-                f"{folder}: {paths[threshold].name} and {path.name} are both of threshold "
-                f"{threshold:g}; {right}"
+                f"{folder}: {expected}, got {paths[threshold].name} and {path.name} of threshold "
+                f"{threshold:g}"
             )
         paths[threshold] = path
     if not paths:
-        raise InputError(f"{folder}: no file of events; {right}")
+        raise InputError(f"{folder}: {expected}, got no file")
     return paths
 
 
 def _number(levels: Sequence[_Contents], truth: GroundTruth) -> tuple[EventTable, tuple[str, ...]]:
-    """All events as columns, with clips numbered as in the names that come with them."""
+    """All events as columns, and the clip names that their clips are numbered by."""
     mentioned = sorted(set().union(*(contents.clips for contents in levels)))
     clips = list(truth.events)
     values = (value for contents in levels for event in contents.events for value in event)

@@ -1,11 +1,9 @@
-"""What an evaluation finds, as named figures."""
+"""Results of an evaluation, as named metrics, and tables of them."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from desed_task.evaluation.events import Floats
 from desed_task.evaluation.psds import PsdRoc
 
 if TYPE_CHECKING:
@@ -32,12 +30,12 @@ HEADLINE_METRICS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """One class's figures at its F1 threshold, and its shares of the PSD-ROC.
+    """Metrics of one class at its F1 threshold, and the areas under its PSD-ROC curves.
 
-    F-scores and PSDS are None where the class does not occur in the truth, and like all that is
-    detected, where the system does not say. `true` and `detected` count events, `segments_true`
-    segments. A criterion's true positives are the true events (segments) it calls found; its
-    false positives are the detected events (segments) it rejects.
+    F-scores and PSDS are None where the class does not occur in the ground truth. They and the
+    counts of detections are None without the system's events. `true` and `detected` count events,
+    `segments_true` segments. True positives are true events (segments) that a criterion treats as
+    found, false positives are detected events (segments) that it rejects.
     """
 
     event_f1: MetricValue = None
@@ -61,31 +59,31 @@ class ClassMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class SystemMetrics:
-    """Figures of one system on one set; None where a figure is undefined or nothing is given.
+    """Metrics of one system on one set; None where a metric is undefined or has no source.
 
     `…_psds_eval` are from operating points, `…_sed_scores_eval` over all thresholds. Macro
-    averages are over the classes that occur in the truth, of which a class never detected
-    counts 0, with one exception: `intersection_f1_macro` is psds_eval's and the recipe's, which
-    leaves out classes without any found event and counts an undefined mean as 0;
+    averages are over the classes that occur in the ground truth; a class never detected has F1 0.
+    One exception: `intersection_f1_macro` is psds_eval's and the recipe's, which excludes classes
+    without any found event and is 0 where the mean is undefined;
     `intersection_f1_macro_occurring` is the plain mean over the occurring classes.
     Positives and negatives are counted as in `ClassMetrics`, over all classes.
 
     Args:
         f1_threshold: the threshold of the F-scores; None where each class has its own.
-        classes_averaged: classes that occur in the truth.
-        clips_scored: clips that the system says something about, and that were judged.
-        clips_without_events: clips of the truth in which nothing happens.
-        clips_missing: clips of the truth that the system does not name; they count as nothing
-            detected.
-        clips_dropped: named clips whose detections were dropped for having no true event.
+        classes_averaged: number of classes that occur in the ground truth.
+        clips_scored: number of clips that the system names and whose detections are scored.
+        clips_without_events: number of clips without true events.
+        clips_missing: number of clips of the ground truth that the system does not name; they
+            are treated as clips in which it detected nothing.
+        clips_dropped: number of named clips whose detections are excluded because the clip has
+            no true event.
         per_class: by class name.
-        cross_triggers: rejected detections of a class (first key) that fit true events of
+        cross_triggers: rejected detections of a class (first key) that match true events of
             another (second key), at the F1 threshold.
-        rocs: the curves behind `…_sed_scores_eval`, by scenario.
-        operating_rocs: the curves behind `…_psds_eval`, by scenario.
-        scoring_input: what was scored.
-        library: the libraries' figures, by the same names, of those they define; None if they
-            were not asked.
+        rocs: the curves of `…_sed_scores_eval`, by scenario.
+        operating_rocs: the curves of `…_psds_eval`, by scenario.
+        scoring_input: the system's output and the ground truth.
+        library: the libraries' metrics by the same names; None without `check`.
     """
 
     psds1_psds_eval: MetricValue = None
@@ -123,18 +121,18 @@ class SystemMetrics:
 
     @property
     def differences(self) -> dict[str, tuple[MetricValue, MetricValue]]:
-        """Figures that differ by more than 1e-9 from the library's, as (ours, the library's)."""
+        """Metrics that differ by more than 1e-9 from the library's, as (ours, the library's)."""
         return {
-            name: (getattr(self, name), figure)
-            for name, figure in (self.library or {}).items()
-            if not _agree(getattr(self, name), figure)
+            name: (getattr(self, name), theirs)
+            for name, theirs in (self.library or {}).items()
+            if not _agree(getattr(self, name), theirs)
         }
 
     def as_flat_dict(self) -> dict[str, MetricValue]:
-        """All figures by name, ready for JSON.
+        """All metrics by name, ready for JSON.
 
-        Figures of a class are `per_class/CLASS/NAME`, cross triggers
-        `cross_triggers/CLASS/OTHER`, a library's `library/NAME`.
+        Metrics of a class are `per_class/CLASS/NAME`, cross triggers
+        `cross_triggers/CLASS/OTHER`, a library's metrics `library/NAME`.
         """
         flat: dict[str, MetricValue] = {
             item.name: getattr(self, item.name)
@@ -147,32 +145,24 @@ class SystemMetrics:
         for label, others in self.cross_triggers.items():
             for other, count in others.items():
                 flat[f"cross_triggers/{label}/{other}"] = count
-        return flat | {f"library/{name}": figure for name, figure in (self.library or {}).items()}
+        return flat | {f"library/{name}": value for name, value in (self.library or {}).items()}
 
 
 @dataclass(frozen=True)
 class SelectionMetrics:
-    """The figures a validation epoch chooses a model by; an undefined one counts as 0."""
+    """The metrics that select a model in validation; an undefined one is 0."""
 
     event_f1_macro: float
     intersection_f1_macro: float
 
 
 def difference_lines(systems: Mapping[str, SystemMetrics]) -> list[str]:
-    """What of which system differs from the libraries, one figure a line."""
+    """Differences from the libraries, one metric of one system per line."""
     return [
-        f"{name}: {figure} is {ours}, the library's {theirs}"
-        for name, metrics in systems.items()
-        for figure, (ours, theirs) in metrics.differences.items()
+        f"{system}: {name}: expected {theirs} (the library's), got {ours}"
+        for system, metrics in systems.items()
+        for name, (ours, theirs) in metrics.differences.items()
     ]
-
-
-def named(values: Floats, classes: Sequence[str]) -> dict[str, MetricValue]:
-    """Figures by class name, NaN as None."""
-    return {
-        label: None if math.isnan(value) else value
-        for label, value in zip(classes, values.tolist(), strict=True)
-    }
 
 
 def metric_table(

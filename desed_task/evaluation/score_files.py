@@ -1,4 +1,4 @@
-"""Folders of score files as sed_scores_eval keeps them: CLIP.tsv with onset, offset, classes."""
+"""Folders of score files in the format of sed_scores_eval: CLIP.tsv with onset, offset, classes."""
 
 import os
 import shutil
@@ -33,31 +33,33 @@ def write_scores(
     classes: Sequence[str],
     grid: FrameGrid,
 ) -> None:
-    """Write one score file per clip; the folder appears, or is replaced, as a whole.
+    """Write one score file per clip; an existing folder is replaced as a whole.
 
-    Numbers are written so that float32 scores are read back unchanged.
+    Numbers have enough digits for float32 scores to be read back unchanged.
 
     Args:
-        folder: where to; whatever score files it holds are replaced.
+        folder: is created; its score files are replaced.
         scores: `(clips, classes, frames)`.
         names: clip names with or without file ending, `(clips,)`.
         classes: column names, `(classes,)`.
         grid: time axis of the frames.
 
     Raises:
-        InputError: two clips would share a file, or `folder` holds other things than score
-            files (it is not touched then).
-        ValueError: shapes that do not fit each other.
+        InputError: two clips would share a file, or `folder` holds other files than score files
+            (it stays as it is then).
+        ValueError: shapes that do not match.
     """
     if scores.ndim != 3 or scores.shape[:2] != (len(names), len(classes)):
         raise ValueError(
-            f"scores have shape {scores.shape}; ({len(names)} clips, {len(classes)} classes, "
-            "frames) is right"
+            f"scores: expected the shape ({len(names)} clips, {len(classes)} classes, frames), "
+            f"got {scores.shape}"
         )
     stems = [clip_stem(name) if name.endswith(".wav") else name for name in names]
     if len(set(stems)) != len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
-        raise InputError(f"{folder}: two clips named {twice!r} would share a score file")
+        raise InputError(
+            f"{folder}: expected a score file for each clip, got two clips for {twice}{SUFFIX}"
+        )
     folder = Path(folder)
     _refuse_other_files(folder)
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
@@ -75,12 +77,12 @@ def write_scores(
 
 
 def read_scores(folder: str | Path, truth: GroundTruth) -> Scores:
-    """Read a folder of score files, on whatever time axis they are.
+    """Read a folder of score files with any time axis.
 
     `CLIP.tsv` is the truth's clip `CLIP` or `CLIP.wav`; the truth's other clips have no scores.
-    Score columns may stand in any order. A frame ends where the next one begins (a gap or an
-    overlap up to `TIME_TOLERANCE` is closed: the onsets count). Scores are any numbers, also
-    outside [0, 1]; -inf is never detected.
+    Score columns may have any order. A frame ends where the next one begins (a gap or an overlap
+    up to `TIME_TOLERANCE` is closed by ending the frame at the next onset). Scores are any numbers,
+    also outside [0, 1]; -inf is never detected.
 
     Returns:
         Float64 scores `(clips, classes, frames)`, clips in the order of the truth, classes as in
@@ -89,11 +91,11 @@ def read_scores(folder: str | Path, truth: GroundTruth) -> Scores:
         with frames of -inf, which in the second case are at the clip's end and of no length.
 
     Raises:
-        InputError: no folder, no files, something that is no score file, or the first file that
-            is not right, with the line where there is one: a clip that the truth does not know,
-            or that another file is about; missing and unknown columns; rows that are not numbers
-            separated by tabs; times that do not begin at 0 or do not follow each other; a score
-            that is NaN or +inf; an end more than one frame (the longest) before the clip's.
+        InputError: no folder, no score file, another file in the folder, or the first problem of
+            a score file, with file and line: a clip that is not in the truth or has another file;
+            missing and unknown columns; rows that are not numbers separated by tabs; times that do
+            not begin at 0 or do not follow each other; a score that is NaN or +inf; an end more
+            than one frame (the longest) before the clip's.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -109,10 +111,10 @@ def read_scores(folder: str | Path, truth: GroundTruth) -> Scores:
 
 
 def _layout(classes: Sequence[str], grid: FrameGrid, n_frames: int) -> str:
-    """A clip's whole file with a place for each score, by frame and class."""
+    """A clip's file as a format string with a field for each score, by frame and class."""
     times = [f"{seconds:.10g}" for seconds in frame_times(grid, n_frames)]
-    places = "\t".join(["%.9g"] * len(classes))
-    rows = [f"{times[k]}\t{times[k + 1]}\t{places}\n" for k in range(n_frames)]
+    fields = "\t".join(["%.9g"] * len(classes))
+    rows = [f"{times[k]}\t{times[k + 1]}\t{fields}\n" for k in range(n_frames)]
     header = "\t".join((*TIME_COLUMNS, *classes)).replace("%", "%%")
     return f"{header}\n{''.join(rows)}"
 
@@ -121,10 +123,10 @@ def _refuse_other_files(folder: Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise InputError(f"{folder}: a file; a folder of score files is right")
+        raise InputError(f"{folder}: expected a folder of score files, got a file")
     for path in sorted(folder.iterdir()):
         if path.suffix != SUFFIX or not path.is_file():
-            raise InputError(f"{path}: not a score file, in a folder of score files")
+            raise InputError(f"{path}: expected only score files ({SUFFIX}) in this folder")
 
 
 def _paths_by_clip(folder: Path, truth: GroundTruth) -> dict[str, Path]:
@@ -134,12 +136,14 @@ def _paths_by_clip(folder: Path, truth: GroundTruth) -> dict[str, Path]:
         stem = path.name.removesuffix(SUFFIX)
         name = stem if stem in truth.events else f"{stem}.wav"
         if name not in truth.events:
-            raise InputError(f"{path}: the ground truth has no clip {stem} or {stem}.wav")
+            raise InputError(f"{path}: expected a clip of the ground truth, got {stem}")
         if name in paths:
-            raise InputError(f"{folder}: {paths[name].name} and {path.name} are both of {name!r}")
+            raise InputError(
+                f"{folder}: clip {name!r}: expected one file, got {paths[name].name}, {path.name}"
+            )
         paths[name] = path
     if not paths:
-        raise InputError(f"{folder}: no score file; one CLIP{SUFFIX} per clip is right")
+        raise InputError(f"{folder}: expected one CLIP{SUFFIX} per clip, got no file")
     return {name: paths[name] for name in truth.events if name in paths}
 
 
@@ -158,7 +162,9 @@ def _read_clip(
     """One clip's edges `(frames + 1,)` and scores `(classes, frames)`; it is `seconds` long."""
     header, *lines = read_text(path).rstrip("\n").split("\n")
     if not lines:
-        raise InputError(f"{path}: no frame; at least one row below the header is right")
+        raise InputError(
+            f"{path}:1: no frame: expected at least one row below the column names, got 0"
+        )
     columns = header.split("\t")
     _check_columns(path, columns, classes)
     rows = _read_numbers(path, lines, len(columns))
@@ -168,13 +174,14 @@ def _read_clip(
     for frame in np.flatnonzero(wrong.any(axis=0)):
         label = int(np.flatnonzero(wrong[:, frame])[0])
         raise InputError(
-            f"{path}: line {frame + 2}: {classes[label]} {scores[label, frame]:g} is not a score"
+            f"{path}:{frame + 2}: score of {classes[label]}: expected a number or -inf, got "
+            f"{scores[label, frame]:g}"
         )
     frame_seconds = np.diff(edges).max()
     if seconds - edges[-1] > frame_seconds * (1 + 1e-9):
         raise InputError(
-            f"{path}: ends at {edges[-1]:g} s, more than one frame ({frame_seconds:g} s) before "
-            f"the clip does ({seconds:g} s)"
+            f"{path}:{len(lines) + 1}: end of the last frame: expected {seconds:g} s (the clip's) "
+            f"or at most one frame ({frame_seconds:g} s) earlier, got {edges[-1]:g} s"
         )
     return edges, scores
 
@@ -190,8 +197,8 @@ def _check_columns(path: Path, columns: Sequence[str], classes: Sequence[str]) -
     }
     listed = "".join(f"; {fault} {', '.join(names)}" for fault, names in faults.items() if names)
     raise InputError(
-        f"{path}: line 1: columns {', '.join(columns)}{listed}; tab-separated "
-        f"{', '.join((*TIME_COLUMNS, *classes))} are right"
+        f"{path}:1: columns: expected {', '.join((*TIME_COLUMNS, *classes))}, separated by tabs, "
+        f"got {', '.join(columns)}{listed}"
     )
 
 
@@ -205,7 +212,7 @@ def _read_numbers(path: Path, lines: Sequence[str], width: int) -> NDArray[np.fl
             row = []
         if len(row) != width:
             raise InputError(
-                f"{path}: line {number}: {line!r} is not a row of {width} numbers separated by tabs"
+                f"{path}:{number}: row: expected {width} numbers separated by tabs, got {line!r}"
             )
         rows.append(row)
     return np.array(rows, dtype=np.float64)
@@ -222,7 +229,7 @@ def _read_edges(path: Path, onsets: Floats, offsets: Floats) -> Floats:
         rises = np.append(True, edges[1:-1] > edges[:-2])
     for frame in np.flatnonzero(~(follows & lasts & rises)):
         raise InputError(
-            f"{path}: line {frame + 2}: frame {onsets[frame]:.10g} to {offsets[frame]:.10g} s; "
-            f"from {end_before[frame]:.10g} s, without gap, to a later time is right"
+            f"{path}:{frame + 2}: frame: expected from {end_before[frame]:.10g} s to a later time, "
+            f"got from {onsets[frame]:.10g} to {offsets[frame]:.10g} s"
         )
     return edges

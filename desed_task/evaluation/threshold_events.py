@@ -1,8 +1,17 @@
-"""All events that one class's scores contain at any threshold.
+"""All events that one class's scores contain at any threshold, as a tree.
 
-Lowering a threshold through one class's scores of a clip, events appear, grow and merge. Each
-event that ever exists is a node of a tree: it appears at its lowest score (`birth`) and is
-swallowed by a larger one at the highest score beside it (`death`).
+At a threshold, the events of a clip are the runs of frames with higher scores. When the threshold
+falls, events appear, grow and merge, but never shrink or split. So all events that ever exist form
+a tree: a node is a run of frames, its children are the shorter runs that lie within it. A node
+exists for the thresholds below the lowest score within it, its `birth`, down to the highest score
+directly beside it, its `death`: there the run grows, that is, its parent is born.
+
+    score      3 . . # . .      frame 2 alone: birth 3, death 2
+               2 . # # . #      frames 1 to 2: birth 2, death 1; frame 4: birth 2, death 1
+               1 # # # # #      all frames: birth 1, death -inf
+
+A class with n different scores has at most one node per run of equal scores, far fewer than events
+at n thresholds; `psds_exact` matches each node once.
 """
 
 from typing import NamedTuple
@@ -14,9 +23,9 @@ from desed_task.evaluation.events import Floats, Ints
 
 
 class ThresholdEvents(NamedTuple):
-    """Events of one class that exist for scores `death < s <= birth`, as columns.
+    """Events of one class, as columns: detected at the thresholds `death <= t < birth`.
 
-    `clip` is an index; `onset` and `offset` are seconds.
+    `clip` is an index; `onset` and `offset` are seconds; `birth` and `death` are scores.
     """
 
     clip: Ints
@@ -37,7 +46,7 @@ class ThresholdEvents(NamedTuple):
 
 
 class Nodes(NamedTuple):
-    """The same in frames: `first` and `end` (excluded)."""
+    """`ThresholdEvents` in frames: `first`, and `end`, the frame after the last one."""
 
     clip: Ints
     first: Ints
@@ -47,7 +56,7 @@ class Nodes(NamedTuple):
 
 
 def find_threshold_events(rows: NDArray[np.floating], edges: Floats) -> ThresholdEvents:
-    """All candidates of the scores of one class.
+    """All events of one class at any threshold.
 
     Args:
         rows: `(clips, frames)`; -inf is never detected.
@@ -59,16 +68,19 @@ def find_threshold_events(rows: NDArray[np.floating], edges: Floats) -> Threshol
 
 
 def find_nodes(rows: NDArray[np.floating]) -> Nodes:
-    """All nodes of the scores of one class, `(clips, frames)`, by clip."""
+    """All nodes of the scores of one class, `(clips, frames)`, ordered by clip."""
     n_clips, n_frames = rows.shape
+    # All clips one after the other, with a wall of -inf before, between and behind them.
     walled = np.full(n_clips * (n_frames + 1) + 1, -np.inf, dtype=rows.dtype)
     walled[:-1].reshape(n_clips, n_frames + 1)[:, 1:] = rows
     starts = np.flatnonzero(np.append(True, walled[1:] != walled[:-1]))
     runs = walled[starts]
+    # Each run of equal scores is the lowest place of one node, which reaches from it to both sides
+    # as far as no score is lower.
     minima = _window_minima(runs, n_frames)
     peak = np.flatnonzero(runs > -np.inf)
     left = _reach(runs, minima, peak, step=-1)
-    # Runs of one score inside one node: the first one stands for it.
+    # Several runs of one score can belong to one node: only the leftmost of them is kept.
     peak, left = (a[runs[left] < runs[peak]] for a in (peak, left))
     right = _reach(runs, minima, peak, step=1)
     clip = starts[left + 1] // (n_frames + 1)
@@ -94,7 +106,7 @@ def _window_minima(runs: NDArray[np.floating], longest: int) -> list[NDArray[np.
 def _reach(
     runs: NDArray[np.floating], minima: list[NDArray[np.floating]], peak: Ints, *, step: int
 ) -> Ints:
-    """Nearest run beside each peak that is lower (to the left: not higher) than it."""
+    """Nearest run beside each peak that is lower (on the left: not higher), by binary search."""
     level = runs[peak]
     edge = peak.copy()
     for k in range(len(minima) - 1, -1, -1):

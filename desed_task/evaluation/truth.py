@@ -1,4 +1,4 @@
-"""Ground truth: what happens in each clip, and how long the clip is (docs/recipe.md, "Data")."""
+"""Ground truth: the true events of each clip, and its length (docs/recipe.md, "Data")."""
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -36,10 +36,10 @@ class GroundTruth:
     ) -> "GroundTruth":
         """Read an event file and its durations file, and check both.
 
-        A row with only a file name, and a clip that only the durations file knows, mean: no
-        events. Offsets past the clip's end stay (annotators heard longer clips); onsets there are
-        an error. Events of one class that overlap in a clip are merged, with a warning that says
-        how many.
+        A row with only a file name, and a clip that only the durations file names, are clips
+        without events. Offsets past the clip's end stay (annotators heard longer clips); onsets
+        there are an error. Events of one class that overlap in a clip are merged, with a warning
+        that has their number.
 
         Args:
             tsv: columns filename, onset, offset, event_label; times in seconds.
@@ -47,18 +47,18 @@ class GroundTruth:
             classes: the known classes; another one in the file is an error.
 
         Raises:
-            InputError: all problems of one file, each with its line and what would be right.
+            InputError: all problems of one file, each with its line and what was expected.
         """
         durations = read_durations(durations_tsv)
         events = read_strong(tsv, classes, durations)
         unknown = [name for name in events if name not in durations]
         if unknown:
             raise InputError(
-                f"{tsv}: {len(unknown)} clip(s) without a duration in {durations_tsv}, "
-                f"the first is {unknown[0]!r}"
+                f"{tsv}: expected clips with a duration in {durations_tsv}, got {len(unknown)} "
+                f"other(s), first {unknown[0]!r}"
             )
-        of_clips = {name: events.get(name, []) for name in durations}
-        return cls.merged(classes, of_clips, durations, source=str(tsv))
+        events_by_clip = {name: events.get(name, []) for name in durations}
+        return cls.merged(classes, events_by_clip, durations, source=str(tsv))
 
     @classmethod
     def merged(
@@ -69,11 +69,11 @@ class GroundTruth:
         *,
         source: str,
     ) -> "GroundTruth":
-        """The truth with events of one class that overlap made one; a warning says how many.
+        """The truth with overlapping events of one class merged; a warning has their number.
 
         `source` names the file in the warning.
         """
-        whole = {name: merge_overlaps(of_clip) for name, of_clip in events.items()}
+        whole = {name: merge_overlaps(clip_events) for name, clip_events in events.items()}
         lost = sum(map(len, events.values())) - sum(map(len, whole.values()))
         if lost:
             logger.warning(
@@ -84,26 +84,27 @@ class GroundTruth:
         return cls(tuple(classes), whole, {name: durations[name] for name in events})
 
     def restricted(self, names: Iterable[str]) -> "GroundTruth":
-        """Only these clips, in this order. Raises InputError for a clip that is not known."""
+        """Only these clips, in this order. Raises InputError for a clip without ground truth."""
         chosen = list(dict.fromkeys(names))
         unknown = [name for name in chosen if name not in self.events]
         if unknown:
             raise InputError(
-                f"{len(unknown)} clip(s) that the ground truth does not know, first {unknown[0]!r}"
+                f"expected clips of the ground truth, got {len(unknown)} other(s), "
+                f"first {unknown[0]!r}"
             )
         return self._with_clips(chosen)
 
     def without_empty_clips(self) -> "GroundTruth":
-        """Only the clips in which something happens."""
+        """Only the clips that have true events."""
         return self._with_clips([name for name, events in self.events.items() if events])
 
     @property
     def total_seconds(self) -> float:
-        """Length of all clips together, in seconds."""
+        """Length of all clips, in seconds."""
         return float(sum(self.durations.values()))
 
     def table(self, names: Sequence[str]) -> EventTable:
-        """The events as columns, with clips numbered as in `names` (others are left out)."""
+        """The events as columns, with clips numbered as in `names` (other clips are excluded)."""
         index = {label: number for number, label in enumerate(self.classes)}
         rows = [
             (clip, index[event.event_label], event.onset, event.offset)

@@ -1,4 +1,4 @@
-"""What an evaluation leaves in a system's folder (docs/recipe.md, "Test")."""
+"""Files of one system's evaluation (docs/recipe.md, "Test")."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,11 +30,11 @@ def write_system(
     Files: `events_T.tsv` (T the F1 threshold, `tuned` where each class has its own),
     `event_f1.txt` and `segment_f1.txt` as sed_eval prints them, `scores/postprocessed/CLIP.tsv`
     or, of bounding boxes, `boxes.tsv` with their confidences, and `scores/raw/CLIP.tsv` if raw
-    scores are given. Each file is complete when it appears.
+    scores are given. Each file is written completely or not at all.
 
     Args:
-        folder: made if it is not there.
-        metrics: what `evaluate` found.
+        folder: created where it does not exist.
+        metrics: result of `evaluate`.
         grid: time axis of the scores.
         raw_scores: the network's probabilities, of the shape of the scores.
 
@@ -43,23 +43,25 @@ def write_system(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    task = metrics.scoring_input
-    clips, classes = list(task.truth.events), task.truth.classes
+    scoring = metrics.scoring_input
+    clips, classes = list(scoring.truth.events), scoring.truth.classes
     texts = {}
-    if isinstance(task.scores, Scores):
-        names = task.scores.names
-        write_scores(folder / "scores" / "postprocessed", task.scores.values, names, classes, grid)
-    elif isinstance(task.scores, Boxes):
-        boxes = to_frame(task.scores.events, task.scores.names, classes)
-        texts["boxes.tsv"] = _tsv(boxes.assign(confidence=task.scores.confidence))
-    if raw_scores is not None and task.scores is not None:
-        write_scores(folder / "scores" / "raw", raw_scores, task.scores.names, classes, grid)
-    if task.detections is not None:
-        events = to_frame(task.detections, clips, classes)
+    if isinstance(scoring.scores, Scores):
+        names = scoring.scores.names
+        write_scores(
+            folder / "scores" / "postprocessed", scoring.scores.values, names, classes, grid
+        )
+    elif isinstance(scoring.scores, Boxes):
+        boxes = to_frame(scoring.scores.events, scoring.scores.names, classes)
+        texts["boxes.tsv"] = _tsv(boxes.assign(confidence=scoring.scores.confidence))
+    if raw_scores is not None and scoring.scores is not None:
+        write_scores(folder / "scores" / "raw", raw_scores, scoring.scores.names, classes, grid)
+    if scoring.detections is not None:
+        events = to_frame(scoring.detections, clips, classes)
         threshold = "tuned" if metrics.f1_threshold is None else f"{metrics.f1_threshold:g}"
         texts[f"events_{threshold}.tsv"] = _tsv(events)
-        texts["event_f1.txt"] = report(event_based(events, task.truth))
-        texts["segment_f1.txt"] = report(segment_based(events, task.truth))
+        texts["event_f1.txt"] = report(event_based(events, scoring.truth))
+        texts["segment_f1.txt"] = report(segment_based(events, scoring.truth))
     for name, text in texts.items():
         with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")

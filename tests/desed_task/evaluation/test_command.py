@@ -24,7 +24,7 @@ from tests.support.paths import ROOT
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """A truth, and a system's scores, operating points and events, as files."""
+    """Ground truth, and a system's scores, operating points and events, as files."""
     rng = np.random.default_rng(0)
     truth = cases.random_truth(rng, 12)
     names = list(truth.events)
@@ -52,15 +52,14 @@ def run(files: Path, *arguments: str) -> int:
     truth = ["--ground_truth", str(files / "truth.tsv")]
     durations = ["--durations", str(files / "durations.tsv")]
     quick = [] if "--bootstrap" in arguments else ["--bootstrap", "0"]
-    quick += [] if "--check" in arguments else ["--no_report"]
     return main([*truth, *durations, "--output", str(files / "out"), *quick, *arguments])
 
 
-def figures(files: Path) -> dict[str, float | None]:
+def written(files: Path) -> dict[str, float | None]:
     return json.loads((files / "out" / "metrics.json").read_text())
 
 
-def judged(files: Path) -> dict[str, float | None]:
+def evaluated(files: Path) -> dict[str, float | None]:
     truth = GroundTruth.read(files / "truth.tsv", files / "durations.tsv", cases.CLASSES)
     names = list(truth.events)
     rng = np.random.default_rng(0)
@@ -68,9 +67,9 @@ def judged(files: Path) -> dict[str, float | None]:
     return evaluate(Scores(scores, names, cases.GRID), truth).as_flat_dict()
 
 
-def test_scores_give_every_figure(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(files, "--scores", str(files / "scores"), "--check") == 0
-    found, expected = figures(files), judged(files)
+def test_scores_give_every_metric(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(files, "--scores", str(files / "scores"), "--check", "--no_report") == 0
+    found, expected = written(files), evaluated(files)
     assert {name: found[name] for name in expected} == pytest.approx(expected)
     libraries = {name for name in found if name not in expected}
     assert len(libraries) == 9
@@ -78,8 +77,13 @@ def test_scores_give_every_figure(files: Path, capsys: pytest.CaptureFixture[str
         assert found[name] == pytest.approx(found[name.removeprefix("library/")], abs=1e-9)
     shown = capsys.readouterr().out
     assert f"{found['psds1_sed_scores_eval']:.4f}" in shown
-    assert str(files / "out" / "report.html") in shown
-    assert "The libraries agree" in shown
+    assert "Every metric that a library defines equals the library's." in shown
+
+
+def test_a_report_is_written(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(files, "--predictions", str(files / "events.csv")) == 0
+    assert str(files / "out" / "report.html") in capsys.readouterr().out
+    assert "<html" in (files / "out" / "report.html").read_text()
     assert (files / "out" / "report_pictures" / "headlines.png").is_file()
 
 
@@ -90,8 +94,8 @@ def test_operating_points_and_events_together(files: Path) -> None:
         "--predictions",
         str(files / "events.csv"),
     ]
-    assert run(files, *paths, "--check") == 0
-    found, expected = figures(files), judged(files)
+    assert run(files, *paths, "--check", "--no_report") == 0
+    found, expected = written(files), evaluated(files)
     assert found["psds1_sed_scores_eval"] is None
     for name in ("psds1_psds_eval", "psds2_psds_eval", "event_f1_macro", "segment_f1_micro"):
         assert found[name] == pytest.approx(expected[name], abs=1e-12)
@@ -102,8 +106,8 @@ def test_systems_side_by_side_with_intervals(
 ) -> None:
     systems = [f"--system=ours={files / 'scores'}"]
     systems += [f"--system=theirs={files / 'points'},{files / 'events.csv'}"]
-    assert run(files, *systems, "--bootstrap", "30", "--seed", "4") == 0
-    found = figures(files)
+    assert run(files, *systems, "--bootstrap", "30", "--seed", "4", "--no_report") == 0
+    found = written(files)
     assert found["ours/psds1_psds_eval"] == found["theirs/psds1_psds_eval"]
     low, high = found["ours/event_f1_macro/low"], found["ours/event_f1_macro/high"]
     assert low is not None
@@ -119,27 +123,28 @@ def test_a_folder_that_the_test_wrote_is_a_system(files: Path) -> None:
     inner = files / "student" / "scores"
     inner.mkdir(parents=True)
     (files / "scores").rename(inner / "postprocessed")
-    assert run(files, f"--system=student={files / 'student'}") == 0
-    assert figures(files)["student/psds2_sed_scores_eval"] == pytest.approx(
-        judged(files)["psds2_sed_scores_eval"]
+    assert run(files, f"--system=student={files / 'student'}", "--no_report") == 0
+    assert written(files)["student/psds2_sed_scores_eval"] == pytest.approx(
+        evaluated(files)["psds2_sed_scores_eval"]
     )
 
 
 def test_options_reach_the_evaluation(files: Path) -> None:
     more = ["--f1_threshold", "0.3", "--drop_clips_without_events", "--trim_to_clip"]
+    more += ["--no_report"]
     assert run(files, "--scores", str(files / "scores"), *more) == 0
-    found = figures(files)
+    found = written(files)
     assert found["f1_threshold"] == 0.3
     assert found["clips_dropped"] == 2
-    assert found["event_f1_macro"] != judged(files)["event_f1_macro"]
+    assert found["event_f1_macro"] != evaluated(files)["event_f1_macro"]
 
 
-def test_a_clip_without_predictions_counts_as_empty(files: Path) -> None:
+def test_a_clip_without_predictions_is_counted_as_missing(files: Path) -> None:
     removed = sorted((files / "scores").iterdir())[:3]
     for path in removed:
         path.unlink()
-    assert run(files, "--scores", str(files / "scores")) == 0
-    assert figures(files)["clips_missing"] == 3
+    assert run(files, "--scores", str(files / "scores"), "--no_report") == 0
+    assert written(files)["clips_missing"] == 3
 
 
 def test_a_difference_from_the_libraries_is_status_1(
@@ -148,28 +153,34 @@ def test_a_difference_from_the_libraries_is_status_1(
     from desed_task.evaluation import libraries
 
     monkeypatch.setattr(libraries, "intersection_macro_f1", lambda *args: 0.125)
-    assert run(files, "--predictions", str(files / "events.csv"), "--check") == 1
-    assert "intersection_f1_macro is 0." in capsys.readouterr().err
+    assert run(files, "--predictions", str(files / "events.csv"), "--check", "--no_report") == 1
+    assert (
+        "system: intersection_f1_macro: expected 0.125 (the library's), got 0."
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--system=x"], "--system x: NAME=PATH is right"),
-        (["--system=a=scores", "--system=a=points"], "the name 'a' is taken"),
-        (["--system=a=scores,scores"], "are both scores"),
-        (["--system=a/b=scores"], "a name without / is right"),
+        (["--system=x"], "--system x: expected NAME=PATH"),
+        (["--system=a=scores", "--system=a=points"], "expected a name of its own, got 'a' again"),
+        (["--system=a=scores,scores"], "expected one path of scores, got scores and scores"),
+        (["--system=a/b=scores"], "expected a name without /"),
         (["--system=a=nowhere"], "nowhere: no such file or folder"),
-        (["--system=a=empty"], "empty: no .tsv"),
-        (["--scores", "scores", "--classes", "Cat,Cat"], "--classes Cat,Cat"),
+        (["--system=a=empty"], "empty: expected score files"),
+        (
+            ["--scores", "scores", "--classes", "Cat,Cat"],
+            "--classes Cat,Cat: expected names",
+        ),
         (
             ["--scores", "scores", "--classes", "Cat,Dog"],
             "unknown class: expected one of Cat, Dog, got ",
         ),
         (["--scores", "scores", "--audio", "nowhere"], "--audio nowhere: no such folder"),
-        (["--scores", "empty"], "empty: no score file"),
-        (["--operating_points", "empty"], "empty"),
-        (["--predictions", "nowhere.tsv"], "nowhere.tsv"),
+        (["--scores", "empty"], "empty: expected one CLIP.tsv per clip, got no file"),
+        (["--operating_points", "empty"], "empty: expected one file per threshold"),
+        (["--predictions", "nowhere.tsv"], "nowhere.tsv: no such file"),
     ],
 )
 def test_bad_input(
@@ -186,9 +197,12 @@ def test_bad_input(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nothing to score"),
-        (["--scores", "x", "--f1_threshold", "1.5"], "--f1_threshold 1.5"),
-        (["--scores", "x", "--bootstrap", "-1"], "--bootstrap"),
+        ([], "expected --scores, --operating_points, --predictions or --system"),
+        (
+            ["--scores", "x", "--f1_threshold", "1.5"],
+            "expected at least 0 and below 1, got 1.5",
+        ),
+        (["--scores", "x", "--bootstrap", "-1"], "--bootstrap and --seed: expected at least 0"),
     ],
 )
 def test_wrong_usage_is_status_2(
@@ -201,12 +215,12 @@ def test_wrong_usage_is_status_2(
 
 
 def test_the_module_runs_without_network_libraries(files: Path) -> None:
-    """As a process of its own: status, one line of error, and what it imports."""
+    """As a process of its own: status, one line of error, and its imports."""
     code = (
         "import sys; from desed_task.evaluation.__main__ import main; "
         f"main(['--ground_truth', {str(files / 'truth.tsv')!r}, '--durations', "
         f"{str(files / 'durations.tsv')!r}, '--output', {str(files / 'out')!r}, '--bootstrap', "
-        f"'0', '--scores', {str(files / 'scores')!r}]); "
+        f"'0', '--no_report', '--scores', {str(files / 'scores')!r}]); "
         "print([m for m in ('torch', 'pytorch_lightning', 'local') if m in sys.modules])"
     )
     done = subprocess.run(

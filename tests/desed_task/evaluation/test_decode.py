@@ -89,7 +89,7 @@ def test_trimming_cuts_and_drops_what_is_past_the_end() -> None:
 
 def test_refuses_what_is_no_threshold_list_or_no_score_array() -> None:
     for thresholds in ([0.5, 0.5], []):
-        with pytest.raises(ValueError, match="ascending thresholds"):
+        with pytest.raises(ValueError, match="expected at least one threshold, ascending"):
             detect_many(np.zeros((1, 1, 3)), thresholds, cases.GRID)
     with pytest.raises(ValueError, match="clips, classes, frames"):
         detect(np.zeros((1, 3)), 0.5, cases.GRID)

@@ -137,7 +137,7 @@ def test_rows_without_event_beside_events_are_a_warning(
     assert caplog.messages == [f"{path}:2: {message}"]
 
 
-def test_repeated_rows_count_once_with_a_warning(
+def test_repeated_rows_are_used_once_with_a_warning(
     file: Writer, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = file(
@@ -270,7 +270,7 @@ def test_quotation_marks_that_do_not_end(file: Writer) -> None:
         ("onset,offset,onset,event_label,filename", "repeated column onset"),
     ],
 )
-def test_column_names_that_are_not_right(file: Writer, header: str, message: str) -> None:
+def test_wrong_column_names_are_refused(file: Writer, header: str, message: str) -> None:
     with pytest.raises(InputError, match=rf"events\.tsv:1: {message}"):
         read_predictions(file(header + "\nDog\t1\t2\ta.wav\n"), TRUTH)
 
@@ -295,13 +295,17 @@ def test_a_file_without_text_detects_nothing_with_a_warning(
     assert f"{path}:1: no text at all" in caplog.text
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes.tsv").write_bytes(HEADER.encode() + b"D\xff\t1\t2\ta.wav\n")
     with pytest.raises(InputError, match=r"bytes\.tsv: cannot be read as text: 'utf-8'"):
         read_predictions(tmp_path / "bytes.tsv", TRUTH)
-    with pytest.raises(InputError, match=r"none\.tsv: no such file; a file with columns event_la"):
+    with pytest.raises(
+        InputError, match=r"none\.tsv: no such file: expected a file with columns event_la"
+    ):
         read_predictions(tmp_path / "none.tsv", TRUTH)
-    with pytest.raises(InputError, match=rf"{tmp_path}: a folder; a file with columns event_label"):
+    with pytest.raises(
+        InputError, match=rf"{tmp_path}: a folder: expected a file with columns event_label"
+    ):
         read_predictions(tmp_path, TRUTH)
 
 
@@ -317,7 +321,7 @@ def test_operating_points_are_levels_by_ascending_threshold(file: Writer, tmp_pa
     assert rows_of(read.events) == [(0, 1, 2, 1, 3), (0, 2, 0, 0, 1), (1, 1, 2, 1, 2)]
 
 
-def test_an_operating_point_without_text_is_right_with_a_warning(
+def test_an_operating_point_without_text_is_read_with_a_warning(
     file: Writer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file("", "points/0.9.tsv")
@@ -348,38 +352,55 @@ def test_the_threshold_is_the_last_number_of_the_name(
     assert read_operating_points(tmp_path / "points", TRUTH).thresholds == (threshold,)
 
 
-@pytest.mark.parametrize("name", ["all.tsv", "th_1.5.tsv", "th_50.csv", "th_-0.5.tsv", "-0.5.tsv"])
-def test_names_without_threshold_are_refused(file: Writer, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("all.tsv", "none"),
+        ("th_1.5.tsv", "1.5"),
+        ("th_50.csv", "50"),
+        ("th_-0.5.tsv", "-0.5"),
+        ("-0.5.tsv", "-0.5"),
+    ],
+)
+def test_names_without_threshold_are_refused(
+    file: Writer, tmp_path: Path, name: str, number: str
+) -> None:
     path = file(HEADER, f"points/{name}")
     with pytest.raises(InputError) as caught:
         read_operating_points(tmp_path / "points", TRUTH)
     assert str(caught.value) == (
-        f"{path}: the last number in the name must be a threshold between 0 and 1, as in "
-        "predictions_th_0.01.tsv"
+        f"{path}: last number in the name: expected a threshold between 0 and 1, as in "
+        f"predictions_th_0.01.tsv, got {number}"
     )
 
 
-def test_folders_of_operating_points_that_are_not_right(file: Writer, tmp_path: Path) -> None:
+def test_wrong_folders_of_operating_points_are_refused(file: Writer, tmp_path: Path) -> None:
     folder = tmp_path / "points"
-    with pytest.raises(InputError, match=r"points: no such folder; one file per threshold, named"):
+    with pytest.raises(
+        InputError, match=r"points: no such folder: expected one file per threshold, named"
+    ):
         read_operating_points(folder, TRUTH)
-    with pytest.raises(InputError, match=r"one\.tsv: a file; a folder with one file per threshold"):
+    with pytest.raises(
+        InputError, match=r"one\.tsv: not a folder: expected one file per threshold"
+    ):
         read_operating_points(file(HEADER, "one.tsv"), TRUTH)
     file("", "points/.hidden.tsv")
-    with pytest.raises(InputError, match=r"points: no file of events; one file per threshold"):
+    with pytest.raises(
+        InputError, match=r"points: expected one file per threshold, .*, got no file"
+    ):
         read_operating_points(folder, TRUTH)
     file(HEADER, "points/th_0.5.tsv")
     file(HEADER, "points/th_0.50.csv")
-    message = r"points: th_0\.5\.tsv and th_0\.50\.csv are both of threshold 0\.5; one file per"
+    message = r"expected one file per .*, got th_0\.5\.tsv and th_0\.50\.csv of threshold 0\.5"
     with pytest.raises(InputError, match=message):
         read_operating_points(folder, TRUTH)
     file("", "points/README.md")
-    message = r"README\.md: not a file of events \(\.tsv or \.csv\), in a folder of operating poin"
+    message = r"README\.md: expected only files of events \(\.tsv or \.csv\) in a folder of opera"
     with pytest.raises(InputError, match=message):
         read_operating_points(folder, TRUTH)
     (folder / "README.md").unlink()
     (folder / "0.7.tsv").mkdir()
-    with pytest.raises(InputError, match=r"0\.7\.tsv: not a file of events"):
+    with pytest.raises(InputError, match=r"0\.7\.tsv: expected only files of events"):
         read_operating_points(folder, TRUTH)
 
 

@@ -87,15 +87,17 @@ def test_writing_replaces_what_an_earlier_run_wrote_and_leaves_nothing_else(tmp_
 
 def test_writing_does_not_touch_a_folder_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"thesis\.txt: not a score file"):
+    with pytest.raises(InputError, match=r"thesis\.txt: expected only score files"):
         write_scores(tmp_path, some_scores(), NAMES, cases.CLASSES, cases.GRID)
-    with pytest.raises(InputError, match="a file; a folder of score files"):
+    with pytest.raises(InputError, match="expected a folder of score files, got a file"):
         write_scores(tmp_path / "thesis.txt", some_scores(), NAMES, cases.CLASSES, cases.GRID)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
-def test_writing_refuses_clips_that_share_a_file_and_shapes_that_do_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="two clips named 'a'"):
+def test_writing_refuses_clips_that_share_a_file_and_wrong_shapes(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"expected a score file for each clip, got two clips for a\.tsv"
+    ):
         write_scores(tmp_path / "s", some_scores(), ["a", "a.wav"], cases.CLASSES, cases.GRID)
     with pytest.raises(ValueError, match="1 clips, 4 classes"):
         write_scores(tmp_path / "s", some_scores(), ["a"], cases.CLASSES, cases.GRID)
@@ -163,7 +165,8 @@ def test_a_clip_s_end_may_lack_one_frame(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.tsv", [0, 0.5, 1.0], [1, 2])
     assert read_scores(tmp_path, silent("a.wav", classes=("Cat",), seconds=1.5)).names == ("a.wav",)
     message = (
-        r"a\.tsv: ends at 1 s, more than one frame \(0\.5 s\) before the clip does \(1\.51 s\)"
+        r"a\.tsv:3: end of the last frame: expected 1\.51 s \(the clip's\) or at most one frame "
+        r"\(0\.5 s\) earlier, got 1 s"
     )
     with pytest.raises(InputError, match=message):
         read_scores(tmp_path, silent("a.wav", classes=("Cat",), seconds=1.51))
@@ -172,49 +175,69 @@ def test_a_clip_s_end_may_lack_one_frame(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("onset,offset,Cat\n0,1,1\n", "line 1: columns onset,offset,Cat; .*tab-separated onset"),
-        ("Cat\tonset\toffset\n1\t0\t1\n", "line 1: columns Cat, onset, offset; tab-separated ons"),
-        ("onset\toffset\tCat\tCat\n0\t1\t1\t1\n", "line 1: columns .*; repeated Cat; tab-sep"),
-        (HEADER + "0\t1\n", r"line 2: '0\\t1' is not a row of 3 numbers separated by tabs"),
-        (HEADER + "0\t1\t1\n1,2,1\n", "line 3: '1,2,1' is not a row of 3 numbers"),
-        (HEADER + "0\t1\t1\n1 2 1\n", "line 3: '1 2 1' is not a row of 3 numbers"),
-        (HEADER + "0\t1\t1\n\n1\t2\t1\n", "line 3: '' is not a row of 3 numbers"),
-        (HEADER + "0\t1\thigh\n", r"line 2: '0\\t1\\thigh' is not a row of 3 numbers"),
-        (HEADER + "0\t1\t1\t1\n1\t2\n", "line 2: .* is not a row of 3 numbers"),
-        (HEADER, "no frame; at least one row"),
-        ("", "no frame; at least one row"),
-        (HEADER + "0\t1\t1\n2\t3\t1\n", "line 3: frame 2 to 3 s; from 1 s, without gap"),
-        (HEADER + "0\t1\t1\n0.5\t3\t1\n", "line 3: frame 0.5 to 3 s; from 1 s"),
-        (HEADER + "0\t1\t1\n-1\t3\t1\n", "line 3: frame -1 to 3 s; from 1 s"),
-        (HEADER + "0\t1\t1\n1.000002\t3\t1\n", "line 3: frame 1.000002 to 3 s; from 1 s"),
+        (
+            "onset,offset,Cat\n0,1,1\n",
+            "1: columns: expected onset, offset, Cat, separated by tabs, got onset,offset,Cat; mis",
+        ),
+        (
+            "Cat\tonset\toffset\n1\t0\t1\n",
+            "1: columns: expected onset, offset, Cat, .*, got Cat, onset, offset$",
+        ),
+        ("onset\toffset\tCat\tCat\n0\t1\t1\t1\n", "1: columns: .*; repeated Cat$"),
+        (HEADER + "0\t1\n", r"2: row: expected 3 numbers separated by tabs, got '0\\t1'"),
+        (HEADER + "0\t1\t1\n1,2,1\n", "3: row: expected 3 numbers separated by tabs, got '1,2,1'"),
+        (HEADER + "0\t1\t1\n1 2 1\n", "3: row: expected 3 numbers separated by tabs, got '1 2 1'"),
+        (HEADER + "0\t1\t1\n\n1\t2\t1\n", "3: row: expected 3 numbers separated by tabs, got ''"),
+        (
+            HEADER + "0\t1\thigh\n",
+            r"2: row: expected 3 numbers separated by tabs, got '0\\t1\\thigh'",
+        ),
+        (HEADER + "0\t1\t1\t1\n1\t2\n", "2: row: expected 3 numbers separated by tabs, got"),
+        (HEADER, "1: no frame: expected at least one row"),
+        ("", "1: no frame: expected at least one row"),
+        (
+            HEADER + "0\t1\t1\n2\t3\t1\n",
+            "3: frame: expected from 1 s to a later time, got from 2 to 3 s",
+        ),
+        (HEADER + "0\t1\t1\n0.5\t3\t1\n", "3: frame: expected from 1 s to .*, got from 0.5 to 3 s"),
+        (HEADER + "0\t1\t1\n-1\t3\t1\n", "3: frame: expected from 1 s to .*, got from -1 to 3 s"),
+        (
+            HEADER + "0\t1\t1\n1.000002\t3\t1\n",
+            "3: frame: expected from 1 s to .*, got from 1.000002 to 3 s",
+        ),
         (
             HEADER + "0\t1\t1\n1\t1.0000001\t1\n0.9999999\t2\t1\n",
-            "line 4: frame 0.9999999 to 2 s; from 1.0000001 s",
+            "4: frame: expected from 1.0000001 s to .*, got from 0.9999999 to 2 s",
         ),
-        (HEADER + "0.5\t1\t1\n", "line 2: frame 0.5 to 1 s; from 0 s"),
-        (HEADER + "-1\t1\t1\n", "line 2: frame -1 to 1 s; from 0 s"),
-        (HEADER + "0\t1\t1\n1\t1\t1\n", "line 3: frame 1 to 1 s; .* to a later time is right"),
-        (HEADER + "0\t-1\t1\n", "line 2: frame 0 to -1 s"),
-        (HEADER + "0\tinf\t1\n", "line 2: frame 0 to inf s"),
-        (HEADER + "0\t1\t1\nnan\t2\t1\n", "line 3: frame nan to 2 s"),
-        (HEADER + "0\t1\t1\n1\t2\tnan\n", "line 3: Cat nan is not a score"),
-        (HEADER + "0\t1\tinf\n1\t2\t0\n", "line 2: Cat inf is not a score"),
+        (HEADER + "0.5\t1\t1\n", "2: frame: expected from 0 s to .*, got from 0.5 to 1 s"),
+        (HEADER + "-1\t1\t1\n", "2: frame: expected from 0 s to .*, got from -1 to 1 s"),
+        (
+            HEADER + "0\t1\t1\n1\t1\t1\n",
+            "3: frame: expected from 1 s to a later time, got from 1 to 1 s",
+        ),
+        (HEADER + "0\t-1\t1\n", "2: frame: .* got from 0 to -1 s"),
+        (HEADER + "0\tinf\t1\n", "2: frame: .* got from 0 to inf s"),
+        (HEADER + "0\t1\t1\nnan\t2\t1\n", "3: frame: .* got from nan to 2 s"),
+        (HEADER + "0\t1\t1\n1\t2\tnan\n", "3: score of Cat: expected a number or -inf, got nan"),
+        (HEADER + "0\t1\tinf\n1\t2\t0\n", "2: score of Cat: expected a number or -inf, got inf"),
     ],
 )
-def test_files_that_are_not_right_are_named(tmp_path: Path, text: str, message: str) -> None:
+def test_a_problem_is_reported_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.tsv").write_text(text)
-    with pytest.raises(InputError, match=rf"a\.tsv: {message}"):
+    with pytest.raises(InputError, match=rf"a\.tsv:{message}"):
         read_scores(tmp_path, silent("a.wav", classes=("Cat",), seconds=1))
 
 
 def test_missing_unknown_and_repeated_columns_are_all_named(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("onset\toffset\tGoat\tDog\tCow\tDog\n0\t1\t1\t1\t1\t1\n")
-    faults = "missing Cat, Dishes, Speech; unknown Goat, Cow; repeated Dog; tab-separated onset, o"
-    with pytest.raises(InputError, match=rf"a\.tsv: line 1: columns onset, .*, Dog; {faults}"):
+    faults = "missing Cat, Dishes, Speech; unknown Goat, Cow; repeated Dog"
+    with pytest.raises(
+        InputError, match=rf"a\.tsv:1: columns: expected .* got onset, .*, Dog; {faults}$"
+    ):
         read_scores(tmp_path, silent("a.wav"))
 
 
-def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_bytes(b"onset\toffset\tC\xff\n")
     with pytest.raises(InputError, match=r"a\.tsv: cannot be read as text"):
         read_scores(tmp_path, silent("a.wav"))
@@ -223,10 +246,12 @@ def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
 def test_clips_that_the_truth_does_not_know_or_that_have_two_files(tmp_path: Path) -> None:
     for name in ("a.tsv", "b.tsv"):
         write_clip(tmp_path / name, [0, 10], [1])
-    with pytest.raises(InputError, match=r"b\.tsv: the ground truth has no clip b or b\.wav"):
+    with pytest.raises(InputError, match=r"b\.tsv: expected a clip of the ground truth, got b"):
         read_scores(tmp_path, silent("a.wav", classes=("Cat",)))
     write_clip(tmp_path / "a.wav.tsv", [0, 10], [1])
-    with pytest.raises(InputError, match=r"a\.tsv and a\.wav\.tsv are both of 'a\.wav'"):
+    with pytest.raises(
+        InputError, match=r"clip 'a\.wav': expected one file, got a\.tsv, a\.wav\.tsv"
+    ):
         read_scores(tmp_path, silent("a.wav", "b", classes=("Cat",)))
 
 
@@ -236,14 +261,14 @@ def test_an_exact_name_goes_before_one_with_wav(tmp_path: Path, names: tuple[str
     assert read_scores(tmp_path, silent(*names, classes=("Cat",))).names == ("a",)
 
 
-def test_folders_that_are_not_right(tmp_path: Path) -> None:
+def test_a_wrong_folder_is_refused(tmp_path: Path) -> None:
     truth = silent("a.wav")
     with pytest.raises(InputError, match="nowhere: no such folder"):
         read_scores(tmp_path / "nowhere", truth)
-    with pytest.raises(InputError, match=r"no score file; one CLIP\.tsv per clip"):
+    with pytest.raises(InputError, match=r"expected one CLIP\.tsv per clip, got no file"):
         read_scores(tmp_path, truth)
     (tmp_path / "a.csv").write_text("")
-    with pytest.raises(InputError, match=r"a\.csv: not a score file"):
+    with pytest.raises(InputError, match=r"a\.csv: expected only score files"):
         read_scores(tmp_path, truth)
-    with pytest.raises(InputError, match=r"a\.csv: a file; a folder of score files"):
+    with pytest.raises(InputError, match=r"a\.csv: expected a folder of score files, got a file"):
         read_scores(tmp_path / "a.csv", truth)
