@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train and test, or only test, as the command line says; returns the exit status."""
     with one_error_per_node():
         args = parse_args(argv)
+        # PyTorch's threads sleep while they wait. Spinning ones take the cores that other work, and
+        # the thread they wait for, need. The variable is read when torch is imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from desed_task import process_group
         from local.lightning_internals import silence_lightning
         from local.run import experiment, launch

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -337,3 +338,24 @@ def test_help_explains_every_option() -> None:
     }.items():
         assert option in explained
         assert text in explained
+
+
+def test_threads_that_wait_sleep_by_the_time_torch_is_imported() -> None:
+    code = """
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print(os.environ.get("OMP_WAIT_POLICY"))
+            sys.exit(0)
+sys.meta_path.insert(0, Watch())
+import train_sed
+train_sed.main([])
+"""
+    for given, expected in ((None, "passive"), ("active", "active")):
+        environment = {name: os.environ[name] for name in os.environ if name != "OMP_WAIT_POLICY"}
+        if given is not None:
+            environment["OMP_WAIT_POLICY"] = given
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.stdout.strip() == expected, done.stderr
