@@ -75,7 +75,7 @@ def test_equals_sed_scores_eval(seed: int, levels: int | None) -> None:
     truth = cases.random_truth(rng, 25, step=0.064 if seed else None)
     scores = cases.random_scores(rng, truth, levels=levels)
     if seed == 2:
-        scores[:, 1] = 0  # a class that never stands out
+        scores[:, 1] = 0  # a class without any score above 0
         scores[3] = -np.inf  # a clip without scores
     names = list(truth.events)
     rocs = rocs_of(scores, truth, SCENARIOS)
@@ -135,7 +135,7 @@ def test_trimmed_scores_equal_sed_scores_eval_on_shorter_scores() -> None:
 
 
 def test_two_events_by_hand() -> None:
-    """One hour of audio; the better detection is a false alarm, the other one is right."""
+    """One hour of audio; the better detection is a false alarm, the other one is correct."""
     truth = cases.truth_of({"a": [(0.0, 0.64, "Cat")], "b": []}, 1800.0, ("Cat",))
     scores = cases.scores_of({"a": [(0, 10, "Cat", 0.4)], "b": [(0, 10, "Cat", 0.8)]}, ("Cat",))
     scores[scores == 0] = -np.inf

@@ -91,7 +91,7 @@ def test_order_of_columns_others_separators_and_line_ends(file: Writer, text: st
 
 
 @pytest.mark.parametrize("names", [("a", "a.wav"), ("a.wav", "a")])
-def test_an_exact_name_goes_before_one_with_wav(file: Writer, names: tuple[str, str]) -> None:
+def test_an_exact_name_is_preferred_to_one_with_wav(file: Writer, names: tuple[str, str]) -> None:
     truth = cases.truth_of({name: [] for name in names})
     assert read_predictions(file(HEADER + "Dog\t1\t2\ta\n"), truth).names == ("a",)
     assert read_predictions(file(HEADER + "Dog\t1\t2\ta.wav\n"), truth).names == ("a.wav",)

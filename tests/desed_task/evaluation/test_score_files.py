@@ -256,7 +256,7 @@ def test_clips_that_the_truth_does_not_know_or_that_have_two_files(tmp_path: Pat
 
 
 @pytest.mark.parametrize("names", [("a", "a.wav"), ("a.wav", "a")])
-def test_an_exact_name_goes_before_one_with_wav(tmp_path: Path, names: tuple[str, str]) -> None:
+def test_an_exact_name_is_preferred_to_one_with_wav(tmp_path: Path, names: tuple[str, str]) -> None:
     write_clip(tmp_path / "a.tsv", [0, 10], [1])
     assert read_scores(tmp_path, silent(*names, classes=("Cat",))).names == ("a",)
 

@@ -27,9 +27,9 @@ def test_a_system_s_folder(tmp_path: Path) -> None:
     written = pd.read_csv(tmp_path / "student" / "events_0.5.tsv", sep="\t")
     pd.testing.assert_frame_equal(written, events)
     assert len(events) > 10
-    for name, judge in (("event", libraries.event_based), ("segment", libraries.segment_based)):
+    for name, library in (("event", libraries.event_based), ("segment", libraries.segment_based)):
         report = (tmp_path / "student" / f"{name}_f1.txt").read_text()
-        assert report == libraries.report(judge(events, truth))
+        assert report == libraries.report(library(events, truth))
         macro = metrics.event_f1_macro if name == "event" else metrics.segment_f1_macro
         assert macro is not None
         assert f"F-measure (F1)                  : {100 * macro:.2f} %" in report
@@ -39,7 +39,7 @@ def test_a_system_s_folder(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read.values[order].astype(np.float32), values)
 
 
-def test_without_raw_scores_and_without_defined_figures(tmp_path: Path) -> None:
+def test_without_raw_scores_and_without_defined_metrics(tmp_path: Path) -> None:
     truth = cases.truth_of({"a.wav": []})
     scores = np.zeros((1, 4, 156))
     metrics = evaluate(Scores(scores, ["a.wav"], cases.GRID), truth, f1_threshold=0.3)
