@@ -1,4 +1,4 @@
-"""Reference training step: the specification, written in the most obvious way (float32).
+"""Reference training step: the specification, written in the most obvious way.
 
 The oracle of tests/local/test_reference.py, and the baseline of `python -m benchmarks step
 --reference`. It shares the batch's containers and the order of random draws with ours, nothing
@@ -97,15 +97,19 @@ def augment(
 
 
 def pitch_shift(clip: Tensor, cents: float) -> Tensor:
-    """Audio `(samples,)`: stretched by a phase vocoder, then resampled to its old length."""
+    """Audio `(samples,)`: stretched by a phase vocoder, then resampled to its old length.
+
+    In double precision: the phase is a sum over the clip that float32 would lose.
+    """
     ratio = Fraction(2 ** (cents / 1200)).limit_denominator(160)
-    window = torch.hann_window(512, device=clip.device)
+    dtype, clip = clip.dtype, clip.double()
+    window = torch.hann_window(512, device=clip.device, dtype=clip.dtype)
     spectrum = torch.stft(clip, 512, 128, window=window, return_complex=True)
-    advance = torch.linspace(0, math.pi * 128, 257, device=clip.device)[:, None]
+    advance = torch.linspace(0, math.pi * 128, 257, device=clip.device, dtype=clip.dtype)[:, None]
     stretched = audio_functional.phase_vocoder(spectrum, float(1 / ratio), advance)
     longer = torch.istft(stretched, 512, 128, window=window, length=round(len(clip) * ratio))
     shifted = audio_functional.resample(longer, ratio.numerator, ratio.denominator)[: len(clip)]
-    return pad(shifted, (0, len(clip) - len(shifted)))
+    return pad(shifted, (0, len(clip) - len(shifted))).to(dtype)
 
 
 def features(audio: Tensor) -> Tensor:
