@@ -1,4 +1,4 @@
-"""Files that are complete as soon as they carry their name."""
+"""Folders without hidden files, and files that are complete as soon as they have their name."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _PARTIAL = ".partial-"
+
+
+def visible_entries(folder: str | Path) -> list[Path]:
+    """Paths in a folder, sorted, without hidden ones (`.DS_Store`, `._x.wav`)."""
+    return sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
 
 
 @contextmanager

@@ -6,9 +6,8 @@ Source: docs/recipe.md, "Data".
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from desed_task.dataio.prepare import resample_folder, write_durations
+from desed_task.dataio.prepare import prepare_durations, resample_folder
 from local.config.load import Config
 
 logger = logging.getLogger(__name__)
@@ -63,14 +62,15 @@ def test_sets(config: Config) -> dict[str, AudioSet]:
 
 
 def prepare_sets(sets: Iterable[AudioSet], sample_rate: int, workers: int) -> None:
-    """Resample the missing files of each set, and write its durations file if it is missing.
+    """Resample the missing and outdated files of each set, write or check its durations file.
 
-    Raises InputError; see `resample_folder` and `write_durations`.
+    Raises InputError; see `resample_folder` and `prepare_durations`.
     """
     for audio_set in sets:
         prepared = resample_folder(audio_set.original, audio_set.folder, sample_rate, workers)
         counts = prepared.made, prepared.kept
         logger.info("%s: %d files made, %d files existed", audio_set.folder, *counts)
-        if audio_set.durations is not None and not Path(audio_set.durations).is_file():
-            written = write_durations(audio_set.folder, audio_set.durations)
-            logger.info("%s: durations of %d clips written", audio_set.durations, written)
+        if audio_set.durations is not None and prepare_durations(
+            audio_set.folder, audio_set.durations, prepared.seconds, sample_rate
+        ):
+            logger.info("%s: %d durations written", audio_set.durations, len(prepared.seconds))

@@ -27,7 +27,7 @@ from desed_task.dataio.coverage import (
     write_missing_clips,
 )
 from desed_task.dataio.datasets import ClipDataset, CombinedDataset, weak_split
-from desed_task.dataio.prepare import clip_seconds
+from desed_task.dataio.prepare import clip_seconds, usable_names
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.errors import InputError, shortened
 from desed_task.evaluation.truth import GroundTruth
@@ -189,7 +189,7 @@ class DesedDataModule(pl.LightningDataModule):
         sets = training_sets(self.config)
         weak = sets["weak"]
         tags = read_weak(str(weak.tsv), CLASSES)
-        found = set(self._find_clips("weak", weak.folder, tags).found)
+        found = set(self._find_clips("weak", weak, tags).found)
         # All annotated clips are split, so that a missing one does not change the others' split.
         split = weak_split(tags, self.config.training.weak_split, self.config.training.seed)
         train, validation = (
@@ -212,7 +212,7 @@ class DesedDataModule(pl.LightningDataModule):
             clips["weak"] = weak_train
         if "unlabelled" in sets:
             folder = sets["unlabelled"].folder
-            names = self._find_clips("unlabelled", folder, None).found
+            names = self._find_clips("unlabelled", sets["unlabelled"], None).found
             clips["unlabelled"] = ClipDataset.unlabelled(folder, names, CLASSES, self.grid)
         self.train_clips = CombinedDataset(list(clips.values()))
         self._train_sizes = {
@@ -224,10 +224,11 @@ class DesedDataModule(pl.LightningDataModule):
     def _strong(
         self, name: str, audio_set: AudioSet, durations: Mapping[str, float] | None = None
     ) -> tuple[ClipDataset, dict[str, list[Event]]]:
-        annotations = read_strong(
-            str(audio_set.tsv), CLASSES, durations or clip_seconds(audio_set.folder)
-        )
-        found = self._find_clips(name, audio_set.folder, annotations).found
+        if durations is None:
+            names = usable_names(audio_set.folder, audio_set.original)
+            durations = clip_seconds(audio_set.folder, names, self.config.data.fs)
+        annotations = read_strong(str(audio_set.tsv), CLASSES, durations)
+        found = self._find_clips(name, audio_set, annotations).found
         events = {clip: annotations[clip] for clip in found}
         return ClipDataset.strong(audio_set.folder, events, CLASSES, self.grid), events
 
@@ -244,8 +245,11 @@ class DesedDataModule(pl.LightningDataModule):
         truth = GroundTruth.merged(CLASSES, events, durations, source=str(audio_set.tsv))
         return LabelledSet(name, clips, truth, self.coverage[name])
 
-    def _find_clips(self, name: str, folder: str, expected: Iterable[str] | None) -> Coverage:
-        self.coverage[name] = find_clips(name, folder, expected)
+    def _find_clips(
+        self, name: str, audio_set: AudioSet, expected: Iterable[str] | None
+    ) -> Coverage:
+        found = find_clips(name, audio_set.folder, expected, audio_set.original)
+        self.coverage[name] = found
         return self.coverage[name]
 
     @rank_zero_only

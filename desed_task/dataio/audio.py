@@ -24,7 +24,13 @@ _UNKNOWN_LENGTH = 0x7FFF_F000
 
 Samples = NDArray[np.int16] | NDArray[np.float32]
 """`(samples,)`: int16 as 16-bit files store them, or float32 in [-1, 1]; see `as_float`."""
+LARGEST_PEAK = 1.5
+"""Float samples up to this magnitude are clipped to [-1, 1]; beyond, a file is refused."""
 _Array = TypeVar("_Array", bound=NDArray[Any])
+
+
+class _SampleError(ValueError):
+    """Samples that cannot be used; `open_audio` adds the file's name."""
 
 
 class AudioInfo(NamedTuple):
@@ -76,7 +82,7 @@ def read_audio(
         n_samples: number of samples, fewer where the file ends; None: all up to the end.
 
     Raises InputError naming a file that is missing, unreadable, empty, cut off, at another rate,
-    or has samples that are NaN or infinite.
+    or has samples that are NaN, infinite or beyond `LARGEST_PEAK`.
     """
     with open_audio(path, sample_rate) as file:
         return as_float(_read_samples(file, start, -1 if n_samples is None else n_samples))
@@ -104,6 +110,32 @@ def as_float(audio: Samples) -> NDArray[np.float32]:
     return audio.astype(np.float32, copy=False)
 
 
+class MonoAudio(NamedTuple):
+    """Samples `(samples,)`, float32 in [-1, 1], and the peak magnitude before clipping."""
+
+    audio: NDArray[np.float32]
+    peak: float
+
+
+def mono_float(audio: NDArray[np.float32]) -> MonoAudio:
+    """Channels of `(samples, channels)` clipped to [-1, 1] and averaged.
+
+    Raises ValueError for samples that are NaN, infinite or beyond `LARGEST_PEAK`.
+    """
+    peak = float(np.abs(audio).max(initial=0.0))
+    if not np.isfinite(peak):
+        raise _SampleError("samples: expected finite numbers, got NaN or infinity")
+    if peak > LARGEST_PEAK:
+        raise _SampleError(
+            f"samples: expected magnitudes of at most 1 ({LARGEST_PEAK:g} with clipping), "
+            f"got a peak of {peak:g} (integers stored as floats?)"
+        )
+    if peak > 1:
+        audio = np.clip(audio, -1, 1)
+    mono = audio[:, 0] if audio.shape[1] == 1 else audio.mean(axis=1, dtype=np.float32)
+    return MonoAudio(mono, peak)
+
+
 def fit_length(audio: _Array, n_samples: int) -> _Array:
     """`(n_samples,)`: the first samples, zero-padded at the end; a view where nothing is padded."""
     if len(audio) >= n_samples:
@@ -126,6 +158,8 @@ def open_audio(path: str | Path, sample_rate: int | None = None) -> Iterator[sou
         with soundfile.SoundFile(path) as file:
             _check(file, path, sample_rate)
             yield file
+    except _SampleError as error:
+        raise InputError(f"{path}: {error}") from error
     except (soundfile.SoundFileError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as audio: {error}") from error
 
@@ -150,13 +184,9 @@ def _check(file: soundfile.SoundFile, path: str | Path, sample_rate: int | None)
 def _read_samples(file: soundfile.SoundFile, start: int, n_samples: int) -> Samples:
     """`n_samples` from `start` on (-1: all that follow), fewer where the file ends.
 
-    Raises ValueError for samples that are NaN or infinite.
+    Raises a ValueError for samples that are NaN, infinite or beyond `LARGEST_PEAK`.
     """
     file.seek(min(start, file.frames))
     if file.subtype == "PCM_16" and file.channels == 1:
         return file.read(n_samples, dtype="int16")
-    audio = file.read(n_samples, dtype="float32", always_2d=True)
-    mono = audio[:, 0] if audio.shape[1] == 1 else audio.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        raise ValueError("samples: expected finite numbers, got NaN or infinity")
-    return mono
+    return mono_float(file.read(n_samples, dtype="float32", always_2d=True)).audio

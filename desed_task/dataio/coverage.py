@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from desed_task.dataio.prepare import wav_names
+from desed_task.dataio.prepare import usable_names
 from desed_task.errors import InputError
 from desed_task.files import atomic_write
 
@@ -33,15 +33,22 @@ class Coverage:
     unannotated: int
 
 
-def find_clips(name: str, folder: str | Path, expected: Iterable[str] | None = None) -> Coverage:
+def find_clips(
+    name: str,
+    folder: str | Path,
+    expected: Iterable[str] | None = None,
+    source: str | Path | None = None,
+) -> Coverage:
     """Look for the `expected` clips in a folder; None: expect all WAV files in it, sorted.
+
+    `source` is the folder that its files were made from; see `usable_names`.
 
     Raises InputError for a missing folder, or if none of the clips is in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder (audio of the {name} set)")
-    on_disk = wav_names(folder)
+    on_disk = usable_names(folder, source)
     existing = set(on_disk)
     wanted = list(dict.fromkeys(on_disk if expected is None else expected))
     found = tuple(clip for clip in wanted if clip in existing)

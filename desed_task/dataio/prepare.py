@@ -1,14 +1,17 @@
 """Preparation of audio folders: resampled once, checked in every run (docs/recipe.md, "Data").
 
+A file is made again when its source changed, which the folder's manifest tells (see `manifest`).
 Files are written under hidden names and then renamed, so that no incomplete file has a WAV file's
 name; the next run removes hidden files that a killed run left. Only one process may prepare a
 folder at a time.
 """
 
+import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,29 +22,50 @@ import soxr
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from desed_task.dataio.audio import AudioInfo, audio_info, open_audio
-from desed_task.errors import InputError, listing
+from desed_task.dataio.annotations import read_durations
+from desed_task.dataio.audio import AudioInfo, audio_info, mono_float, open_audio
+from desed_task.dataio.manifest import FileState, Manifest, Record, bytes_digest, content_digest
+from desed_task.errors import InputError, listing, shortened
 from desed_task.files import atomic_write, remove_partial_files
+
+logger = logging.getLogger(__name__)
 
 # Resamplers differ by about a sample in length; a file that is cut off lacks far more.
 _LENGTH_TOLERANCE_SECONDS = 0.01
+# Published durations are rounded, and those of files before they were resampled.
+_DURATION_TOLERANCE_SECONDS = 0.1
 _FILES_PER_TASK = 8
 
 
-# A file to check or make, and the file it is made from, if any: (source, target).
-_Files = tuple[Path | None, Path]
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared folder.
 
-
-class Prepared(NamedTuple):
-    """Number of files that a preparation made, and of those that existed already."""
+    Attributes:
+        made, kept: number of files that were made, and of those that existed already.
+        seconds: length of each usable file by name.
+    """
 
     made: int
     kept: int
+    seconds: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
+
+
+class _Job(NamedTuple):
+    """A file to check or make, the file it is made from, and what is recorded about both."""
+
+    source: Path | None
+    target: Path
+    record: Record | None
 
 
 class _Outcome(NamedTuple):
-    made: bool
-    problem: str | None
+    """What a job did; `record` is None after a problem."""
+
+    record: Record | None = None
+    made: bool = False
+    clipped: bool = False
+    problem: str | None = None
 
 
 def resample_folder(
@@ -54,12 +78,13 @@ def resample_folder(
     """Make `target`'s WAV files, mono, 16 bit, at `sample_rate` Hz, from those in `source`.
 
     Channels are averaged. A file is made where `target` lacks it, or has it unreadable or of
-    another length; other files stay. Without a `source` folder (None, or missing) `target` is only
-    checked. The rate of every file of `target` is checked.
+    another length, or where its source has changed. Files of `target` without a source stay, with
+    a warning, and are not used (see `usable_names`). Without a `source` folder (None, missing or
+    empty) the files of `target` are used as they are. The rate of every used file is checked.
 
     Args:
         source: folder of WAV files of any rate and number of channels; subfolders are ignored.
-        target: folder to fill; made if missing.
+        target: folder to fill; made if missing. Its manifest is written beside it.
         sample_rate: rate of the files in `target`, in Hz.
         workers: number of processes.
         progress: show a progress bar.
@@ -69,9 +94,9 @@ def resample_folder(
     """
     source = Path(source) if source is not None else None
     target = Path(target)
-    sources = wav_names(source) if source is not None else []
-    with_source = set(sources)
-    if not sources and not wav_names(target):
+    sources = _states(source) if source is not None else {}
+    copies = _states(target)
+    if not sources and not copies:
         original = f" (or of any rate in {source})" if source is not None else ""
         raise InputError(
             f"{target}: no audio: expected at least 1 .wav file at {sample_rate} Hz{original}, "
@@ -80,39 +105,84 @@ def resample_folder(
     if sources:
         target.mkdir(parents=True, exist_ok=True)
         remove_partial_files(target)
-    names = sorted({*sources, *wav_names(target)})
-    files = [
-        (source / name if source is not None and name in with_source else None, target / name)
-        for name in names
+        _warn_of_copies_without_source(sorted(copies.keys() - sources.keys()), source, target)
+    manifest = Manifest.read(target, sample_rate)
+    names = sorted(sources or copies)
+    records = {name: manifest.records[name] for name in names if name in manifest.records}
+    jobs = [
+        _Job(source / name if source is not None and sources else None, target / name, record)
+        for name, record in ((name, records.get(name)) for name in names)
+        if record is None or not record.is_current(sources.get(name), copies.get(name))
     ]
-    outcomes = _run(partial(_prepare_file, sample_rate), files, workers, progress)
-    problems = [outcome.problem for outcome in outcomes if outcome.problem is not None]
-    if problems:
-        raise InputError(listing(f"{target}: {len(names)} files", problems))
+    outcomes = _run(partial(_prepare_file, sample_rate), jobs, workers, progress)
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if outcome.record is not None:
+            records[job.target.name] = outcome.record
+    if records != manifest.records:
+        manifest.records = records
+        manifest.write()
+    _report(outcomes, target, len(names))
     made = sum(outcome.made for outcome in outcomes)
-    return Prepared(made=made, kept=len(names) - made)
+    return Prepared(made, len(names) - made, manifest.seconds)
 
 
-def write_durations(folder: str | Path, tsv: str | Path) -> int:
-    """Write `filename duration` (seconds) of the WAV files in `folder`, sorted; their number.
+def prepare_durations(
+    folder: str | Path, tsv: str | Path, seconds: Mapping[str, float], sample_rate: int
+) -> bool:
+    """Write the durations of a prepared folder's files, or check a durations file; whether written.
 
-    Durations come from the headers. Raises InputError for a file that cannot be read, or a folder
-    without WAV files.
+    The file has the columns `filename` and `duration` (seconds). It is written where it is missing,
+    and where it was written here before its audio changed. Raises InputError for any other file
+    whose durations are not those of the audio.
+
+    Args:
+        folder: the prepared folder.
+        tsv: the durations file.
+        seconds: length of each file by name, as prepared.
+        sample_rate: rate of the files in Hz.
     """
     folder, tsv = Path(folder), Path(tsv)
-    names = wav_names(folder)
-    if not names:
-        raise InputError(f"{folder}: no audio: expected at least 1 .wav file to write {tsv}, got 0")
-    lines = [f"{name}\t{round(audio_info(folder / name).seconds, 6)}\n" for name in names]
+    lines = [f"{name}\t{round(seconds[name], 6)}\n" for name in sorted(seconds)]
+    content = ("filename\tduration\n" + "".join(lines)).encode()
+    manifest = Manifest.read(folder, sample_rate)
+    if tsv.is_file():
+        found = tsv.read_bytes()
+        if found == content:
+            return False
+        if bytes_digest(found) != manifest.durations_digest:
+            _check_durations(read_durations(tsv), seconds, folder, tsv)
+            return False
     tsv.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(tsv) as partial_tsv:
-        partial_tsv.write_text("filename\tduration\n" + "".join(lines), encoding="utf-8")
-    return len(names)
+        partial_tsv.write_bytes(content)
+    manifest.durations_digest = bytes_digest(content)
+    manifest.write()
+    return True
 
 
-def clip_seconds(folder: str | Path) -> dict[str, float]:
-    """Length in seconds of each WAV file in a folder, by name, from their headers."""
-    return {name: audio_info(Path(folder) / name).seconds for name in wav_names(folder)}
+def clip_seconds(folder: str | Path, names: Iterable[str], sample_rate: int) -> dict[str, float]:
+    """Length in seconds of files in a folder: as in its manifest, otherwise from their headers."""
+    folder = Path(folder)
+    records = Manifest.read(folder, sample_rate).records
+    states = _states(folder)
+    lengths = {}
+    for name in names:
+        record = records.get(name)
+        if record is not None and record.copy == states.get(name):
+            lengths[name] = record.frames / sample_rate
+        else:
+            lengths[name] = audio_info(folder / name).seconds
+    return lengths
+
+
+def usable_names(folder: str | Path, source: str | Path | None) -> list[str]:
+    """Names of the WAV files in a prepared folder, sorted, without those that lost their source.
+
+    If `source` (None, missing or empty) has no file at all, every file is usable.
+    """
+    names = wav_names(folder)
+    sources = set(wav_names(source)) if source is not None else set()
+    return [name for name in names if name in sources] if sources else names
 
 
 def wav_names(folder: str | Path) -> list[str]:
@@ -120,29 +190,73 @@ def wav_names(folder: str | Path) -> list[str]:
 
     Empty for a folder that does not exist.
     """
-    if not Path(folder).is_dir():
-        return []
+    return sorted(_states(Path(folder)))
+
+
+def to_16_bit(audio: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Samples in [-1, 1) as 16-bit integers, rounded; values outside are clipped."""
+    return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def _states(folder: Path) -> dict[str, FileState]:
+    """State of each WAV file in a folder by name, without hidden files and subfolders."""
+    if not folder.is_dir():
+        return {}
     with os.scandir(folder) as entries:
-        return sorted(
-            entry.name
+        return {
+            entry.name: FileState(entry.stat().st_size, entry.stat().st_mtime_ns)
             for entry in entries
             if entry.name.lower().endswith(".wav")
             and not entry.name.startswith(".")
             and entry.is_file()
+        }
+
+
+def _warn_of_copies_without_source(names: Sequence[str], source: Path | None, target: Path) -> None:
+    if names:
+        text = "%s: %d files are not used, because %s has no source of them: %s"
+        logger.warning(text, target, len(names), source, shortened(names))
+
+
+def _report(outcomes: Sequence[_Outcome], target: Path, n_files: int) -> None:
+    """Warn of clipped files; raise one InputError with all problems."""
+    clipped = sum(outcome.clipped for outcome in outcomes)
+    if clipped:
+        text = "%s: %d of %d files had samples beyond full scale, which were clipped"
+        logger.warning(text, target, clipped, n_files)
+    problems = [outcome.problem for outcome in outcomes if outcome.problem is not None]
+    if problems:
+        raise InputError(listing(f"{target}: {n_files} files", problems))
+
+
+def _check_durations(
+    given: Mapping[str, float], seconds: Mapping[str, float], folder: Path, tsv: Path
+) -> None:
+    wrong = [
+        f"{name} {given[name]:g} s (expected {length:.3f} s)"
+        for name, length in seconds.items()
+        if name in given and abs(given[name] - length) > _DURATION_TOLERANCE_SECONDS
+    ]
+    if wrong:
+        raise InputError(
+            f"{tsv}: wrong durations: expected those of the files in {folder}, got "
+            f"{shortened(wrong)}; delete the file to have it written again"
         )
 
 
 def _run(
-    task: Callable[[_Files], _Outcome], files: Sequence[_Files], workers: int, progress: bool
+    task: Callable[[_Job], _Outcome], jobs: Sequence[_Job], workers: int, progress: bool
 ) -> list[_Outcome]:
-    """Outcomes of all files, in order; one worker is this process."""
-    label = files[0][1].parent.name
-    bar = partial(tqdm, total=len(files), desc=label, unit="file", disable=not progress)
+    """Outcomes of all jobs, in order; one worker is this process."""
+    if not jobs:
+        return []
+    label = jobs[0].target.parent.name
+    bar = partial(tqdm, total=len(jobs), desc=label, unit="file", disable=not progress)
     if workers <= 1:
-        return list(bar(map(task, files)))
+        return list(bar(map(task, jobs)))
     executor = ProcessPoolExecutor(workers, initializer=_ignore_interrupt)
     try:
-        return list(bar(executor.map(task, files, chunksize=_FILES_PER_TASK)))
+        return list(bar(executor.map(task, jobs, chunksize=_FILES_PER_TASK)))
     finally:
         executor.shutdown(cancel_futures=True)
 
@@ -153,21 +267,46 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _prepare_file(sample_rate: int, files: _Files) -> _Outcome:
+def _prepare_file(sample_rate: int, job: _Job) -> _Outcome:
     """Check one target file, make it if needed; a failure is a text, not an exception."""
-    source, target = files
+    source, target, record = job
     try:
         if source is None:
-            with open_audio(target, sample_rate):
-                return _Outcome(made=False, problem=None)
-        if _is_complete(target, audio_info(source), sample_rate):
-            return _Outcome(made=False, problem=None)
-        _resample_file(source, target, sample_rate)
+            return _Outcome(_checked(target, sample_rate))
+        info, state = audio_info(source), _state(source)
+        if _is_complete(target, info, sample_rate) and _is_from(source, state, target, record):
+            digest = record.digest if record is not None else None
+            return _Outcome(Record(audio_info(target).frames, _state(target), state, digest))
+        digest = content_digest(source)
+        frames, peak = _resample_file(source, target, sample_rate)
+        made = Record(frames, _state(target), state, digest)
+        return _Outcome(made, made=True, clipped=peak > 1)
     except InputError as error:
-        return _Outcome(made=False, problem=str(error))
-    except OSError as error:
-        return _Outcome(made=False, problem=f"{target}: cannot be written: {error}")
-    return _Outcome(made=True, problem=None)
+        return _Outcome(problem=str(error))
+    except (OSError, soundfile.SoundFileError) as error:
+        return _Outcome(problem=f"{target}: cannot be written: {error}")
+
+
+def _checked(path: Path, sample_rate: int) -> Record:
+    """The record of a file without source. Raises InputError for a file that cannot be used."""
+    with open_audio(path, sample_rate) as file:
+        if file.subtype in ("FLOAT", "DOUBLE"):
+            mono_float(file.read(dtype="float32", always_2d=True))
+        return Record(file.frames, _state(path))
+
+
+def _is_from(source: Path, state: FileState, target: Path, record: Record | None) -> bool:
+    """Whether a target was made from its source as it is now, in the given state."""
+    if record is None or record.source is None:  # made elsewhere, or without a manifest
+        return _state(target).mtime_ns >= state.mtime_ns
+    if record.source == state:
+        return True
+    return record.digest is not None and record.digest == content_digest(source)
+
+
+def _state(path: Path) -> FileState:
+    status = path.stat()
+    return FileState(status.st_size, status.st_mtime_ns)
 
 
 def _is_complete(target: Path, source: AudioInfo, sample_rate: int) -> bool:
@@ -187,20 +326,13 @@ def _is_complete(target: Path, source: AudioInfo, sample_rate: int) -> bool:
     return abs(found.seconds - source.seconds) <= _LENGTH_TOLERANCE_SECONDS
 
 
-def _resample_file(source: Path, target: Path, sample_rate: int) -> None:
+def _resample_file(source: Path, target: Path, sample_rate: int) -> tuple[int, float]:
+    """Write the target; its length in samples, and the source's peak before clipping."""
     with open_audio(source) as file:
-        audio = file.read(dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
+        audio, peak = mono_float(file.read(dtype="float32", always_2d=True))
         rate = file.samplerate
-    if not np.isfinite(audio).all():
-        raise InputError(f"{source}: samples: expected finite numbers, got NaN or infinity")
     if rate != sample_rate:
         audio = soxr.resample(audio, rate, sample_rate, quality="HQ")
-    with atomic_write(target) as partial_target:
-        soundfile.write(
-            partial_target, to_16_bit(audio), sample_rate, subtype="PCM_16", format="WAV"
-        )
-
-
-def to_16_bit(audio: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Samples in [-1, 1) as 16-bit integers, rounded; values outside are clipped."""
-    return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
+    with atomic_write(target) as partial_wav:
+        soundfile.write(partial_wav, to_16_bit(audio), sample_rate, subtype="PCM_16", format="WAV")
+    return len(audio), peak

@@ -22,6 +22,7 @@ import soundfile
 from tqdm import tqdm
 
 from desed_task.errors import InputError, run_cli
+from desed_task.files import visible_entries
 from desed_task.labels import Event
 from desed_task.synthesis.domains import RECORDED, SYNTHETIC, Domain
 from desed_task.synthesis.scenes import RenderedClip, render_clip
@@ -203,7 +204,7 @@ def _partial_folder(out: Path, seed: int, sizes: Mapping[str, int], workers: int
         raise InputError(f"--seed: expected at least 0, got {seed}")
     if workers < 1:
         raise InputError(f"--workers: expected at least 1, got {workers}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or visible_entries(out)):
         raise InputError(f"--out: expected a new or empty folder, got {out}")
     partial_out = out.with_name(out.name + ".partial")
     if partial_out.exists():
@@ -225,9 +226,12 @@ def generate_dataset(out: Path, seed: int, sizes: Mapping[str, int], workers: in
     try:
         partial_out.mkdir(parents=True)
         _write_all(partial_out, seed, sizes, workers)
-        if out.exists():
-            out.rmdir()
-        partial_out.rename(out)
+        if out.exists():  # it may have hidden files
+            for path in visible_entries(partial_out):
+                path.rename(out / path.name)
+            partial_out.rmdir()
+        else:
+            partial_out.rename(out)
     except (OSError, soundfile.SoundFileError) as error:
         raise InputError(f"--out: cannot write {out}: {error}") from error
 

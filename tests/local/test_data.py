@@ -263,16 +263,29 @@ def test_a_set_smaller_than_its_share_is_an_error(tree: Path) -> None:
         data.train_dataloader()
 
 
-def test_given_durations_are_used_and_must_be_complete(tree: Path) -> None:
+def test_given_durations_are_used_and_must_be_complete_and_right(tree: Path) -> None:
     columns = ("filename", "duration")
-    names = [f"test{number}.wav" for number in range(4)]
-    write_table(tree / "test_dur.tsv", columns, [(name, 7.5) for name in names])
-    assert module(tree).test_sets[0].truth.durations == dict.fromkeys(names, 7.5)
-    write_table(tree / "test_dur.tsv", columns, [(name, 7.5) for name in names[1:]])
-    with pytest.raises(
-        InputError, match=r"test_dur\.tsv: missing clips: .* 4 clips, got none of test0\.wav;"
-    ):
+    seconds = {f"test{number}.wav": 0.52 + 0.1 * number for number in range(4)}
+    write_table(tree / "test_dur.tsv", columns, seconds.items())
+    assert module(tree).test_sets[0].truth.durations == seconds
+    write_table(tree / "test_dur.tsv", columns, list(seconds.items())[1:])
+    with pytest.raises(InputError, match=r"test_dur\.tsv: missing clips: .* none of test0\.wav;"):
         module(tree)
+    write_table(tree / "test_dur.tsv", columns, [(name, 10.0) for name in seconds])
+    with pytest.raises(InputError, match=r"test_dur\.tsv: wrong durations: .* and 1 more; delete"):
+        module(tree)
+
+
+def test_a_changed_source_reaches_the_batches(tree: Path) -> None:
+    assert module(tree).validation_truth.durations["synth_val1.wav"] == pytest.approx(0.6)
+    write_tone(tree / "synth_val_44k" / "synth_val1.wav", 0.9, 44100)
+    (tree / "synth_val_44k" / "synth_val2.wav").unlink()
+    data = module(tree)
+    assert data.validation_truth.durations["synth_val1.wav"] == pytest.approx(0.9)
+    assert data.coverage["synthetic validation"].missing == ("synth_val2.wav",)
+    (batch,) = data.val_dataloader()[1]
+    assert batch.names == ("synth_val0.wav", "synth_val1.wav")
+    assert batch.seconds[1] == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("name", ["synth", "synth_val", "test"])

@@ -133,5 +133,16 @@ def test_a_streamed_file_of_undeclared_length_is_read(tmp_path: Path) -> None:
 def test_samples_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "nan.wav"
     soundfile.write(path, np.array([0.0, np.nan]), RATE, subtype="FLOAT")
-    with pytest.raises(InputError, match=r"nan\.wav: .*expected finite numbers, got NaN"):
+    with pytest.raises(InputError, match=r"nan\.wav: samples: expected finite numbers, got NaN"):
+        read_audio(path, RATE)
+
+
+def test_floats_beyond_full_scale_are_clipped_up_to_a_peak_and_refused_beyond(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "loud.wav"
+    soundfile.write(path, np.array([[0.5, 1.0], [-1.5, 1.5]]), RATE, subtype="FLOAT")
+    np.testing.assert_array_equal(read_audio(path, RATE), [0.75, 0.0])
+    soundfile.write(path, np.array([0.0, -1.6]), RATE, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"loud\.wav: samples: .* got a peak of 1\.6 \(integers"):
         read_audio(path, RATE)

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from desed_task.dataio import prepare
 from desed_task.dataio.annotations import read_durations
 from desed_task.dataio.audio import audio_info, read_audio
+from desed_task.dataio.manifest import Manifest
 from desed_task.dataio.prepare import (
     Prepared,
+    clip_seconds,
+    prepare_durations,
     resample_folder,
     to_16_bit,
+    usable_names,
     wav_names,
-    write_durations,
 )
 from desed_task.errors import InputError
 from tests.support.audio_files import cut_off, tone, write_tone
@@ -209,7 +212,8 @@ def test_a_file_gets_its_name_only_when_it_is_whole(
     replace = Path.replace
 
     def watched(partial: Path, path: Path) -> None:
-        seen.append((partial.parent, path.exists(), audio_info(partial).frames))
+        if path.suffix == ".wav":
+            seen.append((partial.parent, path.exists(), audio_info(partial).frames))
         replace(partial, path)
 
     monkeypatch.setattr(Path, "replace", watched)
@@ -283,25 +287,187 @@ def test_a_progress_bar_counts_the_files(
     assert "3/3" in capsys.readouterr().err
 
 
-def test_durations_are_those_of_the_files(tmp_path: Path) -> None:
-    folder = tmp_path / "audio"
-    write_tone(folder / "b.wav", 1.25)
-    write_tone(folder / "a.wav", 10.0)
-    write_tone(folder / "c.wav", 0.333125)
-    tsv = tmp_path / "metadata" / "durations.tsv"
-    assert write_durations(folder, tsv) == 3
+def test_a_source_that_changed_is_made_again(folders: Folders) -> None:
+    for name in "abc":
+        write_tone(folders[0] / f"{name}.wav", 0.3, 44100)
+    resample(folders)
+    write_tone(folders[0] / "a.wav", 0.2, 44100)  # shorter
+    write_tone(folders[0] / "b.wav", 0.3, 44100, hertz=300.0)  # other content of the same length
+    assert resample(folders) == Prepared(made=2, kept=1)
+    assert audio_info(folders[1] / "a.wav").seconds == pytest.approx(0.2)
+    assert loudest_hertz(read_audio(folders[1] / "b.wav", RATE), RATE) == pytest.approx(300, abs=4)
+    assert resample(folders) == Prepared(made=0, kept=3)
+
+
+def test_a_source_with_another_time_and_the_same_content_is_not_made_again(
+    folders: Folders,
+) -> None:
+    source = write_tone(folders[0] / "a.wav", 0.3, 44100)
+    resample(folders)
+    before = times_of(folders[1])
+    os.utime(source, ns=(1, 2))
+    assert resample(folders) == Prepared(made=0, kept=1)
+    assert times_of(folders[1]) == before
+
+
+def test_files_that_are_as_recorded_are_not_opened(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        write_tone(folders[0] / f"{name}.wav", 0.3, 44100)
+    made = resample(folders)
+    monkeypatch.setattr(prepare, "open_audio", None)
+    monkeypatch.setattr(prepare, "audio_info", None)
+    monkeypatch.setattr(prepare, "content_digest", None)
+    again = resample(folders)
+    assert (again.made, again.kept) == (0, 3)
+    assert again.seconds == made.seconds == dict.fromkeys(("a.wav", "b.wav", "c.wav"), 0.3)
+    assert clip_seconds(folders[1], ["b.wav"], RATE) == {"b.wav": 0.3}
+
+
+def test_without_a_manifest_a_copy_that_is_older_than_its_source_is_made_again(
+    folders: Folders,
+) -> None:
+    for name in "ab":
+        write_tone(folders[0] / f"{name}.wav", 0.3, 44100)
+    resample(folders)
+    (manifest,) = folders[1].parent.glob("*.json")
+    assert manifest.name == "16k.manifest.json"
+    manifest.unlink()
+    os.utime(folders[1] / "a.wav", (1, 1))
+    assert resample(folders) == Prepared(made=1, kept=1)
+
+
+def test_a_broken_manifest_is_replaced(folders: Folders, caplog: pytest.LogCaptureFixture) -> None:
+    write_tone(folders[0] / "a.wav", 0.3, 44100)
+    resample(folders)
+    manifest = folders[1].with_name("16k.manifest.json")
+    whole = manifest.read_text()
+    for broken in ("", "[]", '{"version": 1}', whole[:-9], "\0"):
+        caplog.clear()
+        manifest.write_text(broken)
+        assert resample(folders) == Prepared(made=0, kept=1)
+        assert "16k.manifest.json: cannot be read" in caplog.text
+        assert Manifest.read(folders[1], RATE).seconds == {"a.wav": 0.3}
+
+
+def test_copies_that_lost_their_source_are_named_and_not_used(
+    folders: Folders, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "abcdef":
+        write_tone(folders[0] / f"{name}.wav", 0.2, 44100)
+    resample(folders)
+    for name in "bcdef":
+        (folders[0] / f"{name}.wav").unlink()
+    again = resample(folders)
+    assert again == Prepared(made=0, kept=1)
+    assert list(again.seconds) == ["a.wav"]
+    message = f"{folders[1]}: 5 files are not used, because {folders[0]} has no source of them: "
+    assert caplog.messages == [message + "b.wav, c.wav, d.wav and 2 more"]
+    assert usable_names(folders[1], folders[0]) == ["a.wav"]
+    assert len(wav_names(folders[1])) == 6
+    (folders[0] / "a.wav").unlink()  # without any source the copies are what there is
+    assert len(usable_names(folders[1], folders[0])) == 6
+    assert len(usable_names(folders[1], None)) == 6
+    assert resample(folders) == Prepared(made=0, kept=6)
+
+
+def test_a_folder_that_cannot_be_written_is_used_where_nothing_is_to_be_made(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tone(folders[0] / "a.wav", 0.2, 44100)
+    resample(folders)
+    folders[1].with_name("16k.manifest.json").unlink()
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", read_only)
+    assert resample(folders).seconds == {"a.wav": 0.2}
+    write_tone(folders[0] / "a.wav", 0.3, 44100)
+    monkeypatch.setattr(Path, "replace", read_only)
+    with pytest.raises(InputError, match=r"a\.wav: cannot be written: .*Read-only file system"):
+        resample(folders)
+
+
+@pytest.mark.parametrize("level", [1.4, 0.9])
+def test_floats_a_little_beyond_full_scale_are_clipped_with_one_warning(
+    folders: Folders, caplog: pytest.LogCaptureFixture, level: float
+) -> None:
+    folders[0].mkdir()
+    for number in range(3):
+        audio = tone(0.3, RATE, 100.0, level=level if number else 0.5)
+        soundfile.write(folders[0] / f"{number}.wav", audio, RATE, subtype="FLOAT")
+    resample(folders)
+    expected = np.clip(tone(0.3, RATE, 100.0, level=level), -1, 1)
+    found = read_audio(folders[1] / "1.wav", RATE)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    clipped = f"{folders[1]}: 2 of 3 files had samples beyond full scale, which were clipped"
+    assert caplog.messages == ([clipped] if level > 1 else [])
+
+
+@pytest.mark.parametrize("with_source", [True, False])
+def test_integers_stored_as_floats_are_refused_with_their_peak(
+    folders: Folders, with_source: bool
+) -> None:
+    folder = folders[not with_source]
+    folder.mkdir(parents=True)
+    audio = np.round(tone(0.2, RATE, 100.0, level=20000.0))
+    soundfile.write(folder / "a.wav", audio, RATE, subtype="FLOAT")
+    with pytest.raises(InputError, match=rf"{folder}/a\.wav: .* got a peak of 20000 \(integers"):
+        resample(folders)
+
+
+def durations(folders: Folders, tsv: Path) -> bool:
+    return prepare_durations(folders[1], tsv, resample(folders).seconds, RATE)
+
+
+def test_durations_are_those_of_the_files(folders: Folders) -> None:
+    write_tone(folders[0] / "b.wav", 1.25)
+    write_tone(folders[0] / "a.wav", 10.0)
+    write_tone(folders[0] / "c.wav", 0.333125)
+    tsv = folders[0].parent / "metadata" / "durations.tsv"
+    assert durations(folders, tsv)
     assert tsv.read_text() == "filename\tduration\na.wav\t10.0\nb.wav\t1.25\nc.wav\t0.333125\n"
     assert read_durations(tsv) == {"a.wav": 10.0, "b.wav": 1.25, "c.wav": 0.333125}
     assert os.listdir(tsv.parent) == ["durations.tsv"]
+    assert not durations(folders, tsv)
 
 
-def test_durations_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    tsv = tmp_path / "durations.tsv"
-    with pytest.raises(InputError, match=r"none: no audio: expected at least 1 \.wav file"):
-        write_durations(tmp_path / "none", tsv)
-    write_tone(tmp_path / "audio" / "a.wav")
-    write_tone(tmp_path / "audio" / "b.wav")
-    cut_off(tmp_path / "audio" / "b.wav")
-    with pytest.raises(InputError, match=r"b\.wav"):
-        write_durations(tmp_path / "audio", tsv)
-    assert os.listdir(tmp_path) == ["audio"]
+def test_written_durations_follow_the_audio(folders: Folders) -> None:
+    tsv = folders[0].parent / "durations.tsv"
+    for name in "ab":
+        write_tone(folders[0] / f"{name}.wav", 1.0, 44100)
+    assert durations(folders, tsv)
+    write_tone(folders[0] / "a.wav", 0.5, 44100)
+    (folders[0] / "b.wav").unlink()
+    assert durations(folders, tsv)
+    assert read_durations(tsv) == {"a.wav": 0.5}
+
+
+def test_durations_of_the_user_are_compared_with_the_audio(folders: Folders) -> None:
+    tsv = folders[0].parent / "durations.tsv"
+    for name in "abcdef":
+        write_tone(folders[0] / f"{name}.wav", 1.0, 44100)
+    good = "filename\tduration\nz.wav\t3\n" + "".join(f"{name}.wav\t1.04\n" for name in "abc")
+    tsv.write_text(good)
+    assert not durations(folders, tsv)
+    assert tsv.read_text() == good
+    tsv.write_text("filename\tduration\na.wav\t1\n" + "".join(f"{n}.wav\t10\n" for n in "bcdef"))
+    with pytest.raises(InputError) as caught:
+        durations(folders, tsv)
+    clips = ", ".join(f"{name}.wav 10 s (expected 1.000 s)" for name in "bcd")
+    assert str(caught.value) == (
+        f"{tsv}: wrong durations: expected those of the files in {folders[1]}, got {clips} "
+        "and 2 more; delete the file to have it written again"
+    )
+
+
+def test_durations_of_an_earlier_run_without_manifest_are_not_replaced(folders: Folders) -> None:
+    tsv = folders[0].parent / "durations.tsv"
+    write_tone(folders[0] / "a.wav", 1.0, 44100)
+    durations(folders, tsv)
+    folders[1].with_name("16k.manifest.json").unlink()
+    write_tone(folders[0] / "a.wav", 0.5, 44100)
+    with pytest.raises(InputError, match=r"durations\.tsv: wrong durations: .* a\.wav 1 s"):
+        durations(folders, tsv)

@@ -325,8 +325,10 @@ def test_a_full_disk_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").write_bytes(b"hidden")
     generate_dataset(tmp_path, 1, {"weak": 1})
     assert (tmp_path / "metadata/train/weak.tsv").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".DS_Store", "audio", "metadata"]
 
 
 def test_unknown_sets_are_refused(tmp_path: Path) -> None:

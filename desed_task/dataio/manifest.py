@@ -1,0 +1,122 @@
+"""What each prepared audio file was made from, so that changed sources are noticed.
+
+A folder's manifest is a JSON file beside it: for each file its length, and size and modification
+time of the file and of its source, with a digest of the source's content. Files whose sizes and
+times are as recorded need not be opened.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from desed_task.files import atomic_write
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".manifest.json"
+_VERSION = 1
+
+
+class FileState(NamedTuple):
+    """Size in bytes and modification time in nanoseconds of a file."""
+
+    size: int
+    mtime_ns: int
+
+
+class Record(NamedTuple):
+    """A prepared file.
+
+    Attributes:
+        frames: its samples per channel.
+        copy: its state.
+        source: state of its source; None for a file without source.
+        digest: of its source's content; None where the file was not made by this program.
+    """
+
+    frames: int
+    copy: FileState
+    source: FileState | None = None
+    digest: str | None = None
+
+    def is_current(self, source: FileState | None, copy: FileState | None) -> bool:
+        """Whether both files are as recorded; a source that is not there makes no difference."""
+        return self.copy == copy and source in (None, self.source)
+
+
+@dataclass
+class Manifest:
+    """Records of a folder's files by name.
+
+    Attributes:
+        folder: the folder.
+        sample_rate: rate of its files in Hz.
+        records: the recorded files.
+        durations_digest: of the last durations file that was written from these files.
+    """
+
+    folder: Path
+    sample_rate: int
+    records: dict[str, Record] = field(default_factory=dict)
+    durations_digest: str | None = None
+
+    @classmethod
+    def read(cls, folder: Path, sample_rate: int) -> Self:
+        """The manifest beside a folder; empty if there is none, or one of another rate."""
+        manifest = cls(folder, sample_rate)
+        try:
+            content = json.loads(manifest.path.read_text(encoding="utf-8"))
+            if (content["version"], content["sample_rate"]) == (_VERSION, sample_rate):
+                manifest.records = {name: _record(row) for name, row in content["files"].items()}
+                manifest.durations_digest = content["durations_digest"]
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("%s: cannot be read, all files are checked: %s", manifest.path, error)
+        return manifest
+
+    @property
+    def path(self) -> Path:
+        """The manifest's file."""
+        folder = Path(os.path.abspath(self.folder))
+        return folder.with_name(f"{folder.name}{SUFFIX}")
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Length of each file in seconds."""
+        return {name: record.frames / self.sample_rate for name, record in self.records.items()}
+
+    def write(self) -> None:
+        """Replace the file; where that is not possible (a read-only folder), log it."""
+        content = {
+            "version": _VERSION,
+            "sample_rate": self.sample_rate,
+            "durations_digest": self.durations_digest,
+            "files": self.records,
+        }
+        try:
+            with atomic_write(self.path) as partial:
+                partial.write_text(json.dumps(content), encoding="utf-8")
+        except OSError as error:
+            text = "%s: cannot be written, so that the next run checks all files: %s"
+            logger.info(text, self.path, error)
+
+
+def content_digest(path: Path) -> str:
+    """Digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def bytes_digest(content: bytes) -> str:
+    """Digest of a file with this content."""
+    return hashlib.blake2b(content).hexdigest()
+
+
+def _record(row: Any) -> Record:
+    frames, copy, source, digest = row
+    return Record(int(frames), FileState(*copy), source and FileState(*source), digest)
