@@ -98,14 +98,14 @@ def main(argv: Sequence[str]) -> int:
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = subject_parser(__doc__, NUMBERS, precision=True)
     add_configuration(parser)
-    parser.set_defaults(precision="bf16")
     parser.add_argument("--data", type=Path, help="generated data set (default: a new one)")
     parser.add_argument("--output", type=Path, help="picture (default: curves.png beside --json)")
+    parser.set_defaults(precision="bf16")
     args = parse(parser, NUMBERS, argv)
+    if args.precision == "32":
+        raise InputError("--precision: expected bf16 or 16, to compare with float32; got 32")
     if args.output is None:
         args.output = (args.json.parent if args.json else ROOT / "bench_results") / "curves.png"
-    if args.precision == "32":
-        raise InputError("--precision: expected bf16 or 16, to compare with 32")
     return args
 
 

@@ -48,7 +48,9 @@ def subject_parser(
     parser.add_argument("--tiny", action="store_true", help="the smallest size: does it run?")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     if precision:
-        parser.add_argument("--precision", choices=list(PRECISIONS), default="32")
+        parser.add_argument(
+            "--precision", choices=list(PRECISIONS), help="default: 32; with --device cuda 16"
+        )
     for name, number in numbers.items():
         sizes = f"tiny {number.tiny}, cpu {number.cpu}, cuda {number.gpu}"
         parser.add_argument(f"--{name}", type=int, help=f"{number.help} (default: {sizes})")
@@ -87,6 +89,8 @@ def parse(
             setattr(args, name, default)
         if getattr(args, name) < number.least:
             raise InputError(f"--{name}: expected at least {number.least}, got {vars(args)[name]}")
+    if getattr(args, "precision", "32") is None:
+        args.precision = "16" if on_gpu else "32"
     if getattr(args, "precision", "32") == "16" and not on_gpu:
         raise InputError("--precision: expected 32 or bf16 on a CPU, got 16; see --device cuda")
     if getattr(args, "conf_file", RECIPE) is None:
