@@ -1,7 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from tests.golden import weights as golden
+from tests.support.paths import GOLDEN
 from tests.support.tiny import make_data
 
 
@@ -9,6 +13,15 @@ from tests.support.tiny import make_data
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny generated data set in DESED's layout; tests add nothing but 16 kHz audio."""
     return make_data(tmp_path_factory.mktemp("generated") / "data")
+
+
+@pytest.fixture(scope="session")
+def published_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint in the published layout, with the golden weights."""
+    path = tmp_path_factory.mktemp("published") / "published.ckpt"
+    config = json.loads((GOLDEN / "published_config.json").read_text())
+    torch.save(golden.checkpoint(config), path)
+    return path
 
 
 LONGEST = ("test_train_sed.py", "test_preemption.py", "test_processes.py", "test_sed_trainer.py")

@@ -6,18 +6,21 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from desed_task.dataio.annotations import read_strong
 from desed_task.errors import run_cli
+from desed_task.report import drawing
 from local.classes import CLASSES
 from local.config.load import load_config
-from tests.support.paths import CONFS, GOLDEN, ROOT
+from tests.support.paths import CONFS, ROOT
 from tests.support.tiny import SIZES, overrides
 from train_sed import main
 
@@ -25,7 +28,7 @@ NETWORKS = ("student", "teacher")
 QUICK = ("--set=postprocess.report=false", "--set=postprocess.bootstrap_replicates=0")
 METHODS = ("", "_tuned_median", "_sebbs")
 SYSTEMS = [f"{network}{method}" for network in NETWORKS for method in METHODS]
-FIGURES = (
+METRICS = (
     "psds1_psds_eval",
     "psds2_psds_eval",
     "psds1_sed_scores_eval",
@@ -46,6 +49,20 @@ def arguments(data: Path, log_dir: Path, *more: str) -> list[str]:
     return ["--conf_file", str(CONFS / "demo.yaml"), "--log_dir", str(log_dir), *sets, *more]
 
 
+DRAW = drawing.to_image
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_drawing() -> Iterator[None]:
+    """Pictures of the tests have one pixel, but for `test_fast_dev_run_goes_through_everything`.
+
+    Drawing takes most of a test's time; tests/desed_task/report looks at the pictures.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "to_image", lambda figure: Image.new("RGB", (1, 1)))
+        yield
+
+
 @pytest.fixture(scope="module")
 def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run trained and tested by the command line."""
@@ -63,9 +80,9 @@ def test_what_a_run_leaves(trained: Path) -> None:
     assert torch.__version__.startswith(metrics["versions/torch"])
     for name in ("test", "eval"):
         for system in SYSTEMS:
-            for figure in FIGURES:
-                value = metrics[f"{name}/{system}/{figure}"]
-                assert value is None or 0 <= value <= 1, figure
+            for metric in METRICS:
+                value = metrics[f"{name}/{system}/{metric}"]
+                assert value is None or 0 <= value <= 1, metric
     assert metrics["test/clips_expected"] == SIZES["validation"]
     assert metrics["test/student/clips_scored"] == SIZES["validation"]
     assert metrics["eval/teacher/clips_scored"] == SIZES["public"]
@@ -100,7 +117,7 @@ def test_files_of_the_test(trained: Path) -> None:
     assert student != teacher
 
 
-def test_logged_figures(trained: Path) -> None:
+def test_logged_values(trained: Path) -> None:
     rows = list(csv.DictReader((trained / "csv" / "version_0" / "metrics.csv").open()))
     columns = set(rows[0])
     for term in ("sed_strong", "sed_weak", "sod", "sed_consistency", "weak_consistency"):
@@ -114,9 +131,9 @@ def test_logged_figures(trained: Path) -> None:
             assert f"val/{network}/{name}" in columns
         for name in ("loss_strong", "loss_weak"):
             assert f"val/{network}/{name}" in columns
-    figures = [row for row in rows if row["val/obj_metric"]]
-    assert len(figures) == 2
-    for row in figures:
+    validations = [row for row in rows if row["val/obj_metric"]]
+    assert len(validations) == 2
+    for row in validations:
         expected = float(row["val/student/weak_f1_macro"]) + float(
             row["val/student/intersection_f1_macro"]
         )
@@ -124,7 +141,7 @@ def test_logged_figures(trained: Path) -> None:
         assert row["val/student/loss_strong"] != row["val/teacher/loss_strong"]
 
 
-def test_report_and_the_libraries_figures(
+def test_report_and_metrics_of_the_libraries(
     trained: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -140,23 +157,23 @@ def test_report_and_the_libraries_figures(
         assert str(report) in capsys.readouterr().out or name == "eval"
         for system in SYSTEMS:
             assert system in report.read_text()
-            for figure in ("event_f1_macro", "psds1_sed_scores_eval", "psds2_psds_eval"):
-                ours = metrics[f"{name}/{system}/{figure}"]
-                assert metrics[f"{name}/{system}/library/{figure}"] == pytest.approx(ours, abs=1e-9)
+            for metric in ("event_f1_macro", "psds1_sed_scores_eval", "psds2_psds_eval"):
+                ours = metrics[f"{name}/{system}/{metric}"]
+                assert metrics[f"{name}/{system}/library/{metric}"] == pytest.approx(ours, abs=1e-9)
     monkeypatch.setattr("desed_task.evaluation.libraries.intersection_macro_f1", lambda *args: 2.0)
     assert main([*given, *QUICK, "--set=postprocess.methods=[median]"]) == 1
     assert "test/student: intersection_f1_macro is 0" in capsys.readouterr().err
 
 
 def test_tuned_post_processing_is_stored_with_the_checkpoint(trained: Path, tmp_path: Path) -> None:
-    """The test of a checkpoint takes what is stored; what is not stored is tuned before."""
+    """The test of a checkpoint uses the stored parameters, and tunes those that are missing."""
     best = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
     written = yaml.safe_load((trained / "metrics_test" / "postprocessing.yaml").read_text())
     assert best["postprocessing"] == written
     assert set(written) == set(NETWORKS)
     window = best["postprocessing"]["student"]["tuned_median"]["window"]
     assert set(window.values()) <= {1, 5}
-    for network in NETWORKS:  # a test finds what it stores, not what it would choose
+    for network in NETWORKS:  # not what tuning would choose
         best["postprocessing"][network]["tuned_median"]["window"] = dict.fromkeys(CLASSES, 9)
     changed, without = tmp_path / "changed.ckpt", tmp_path / "without.ckpt"
     torch.save(best, changed)
@@ -173,7 +190,7 @@ def test_tuned_post_processing_is_stored_with_the_checkpoint(trained: Path, tmp_
     assert without.read_bytes() == before
 
 
-def test_checkpoint_is_tested_again_with_the_same_figures(
+def test_checkpoint_is_tested_again_with_the_same_metrics(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     best = trained / "checkpoints" / "best.ckpt"
@@ -198,7 +215,7 @@ def test_score_correction_shows_in_postprocessed_scores_only(trained: Path, tmp_
         assert raw.read_text() == (folder / "postprocessed" / raw.name).read_text()
 
 
-def test_resuming_goes_on_in_the_same_folder(tiny_data: Path, tmp_path: Path) -> None:
+def test_resuming_writes_to_the_same_folder(tiny_data: Path, tmp_path: Path) -> None:
     assert main(arguments(tiny_data, tmp_path, "--gpus", "0", "--set", "training.n_epochs=1")) == 0
     run = tmp_path / "version_0"
     before = (run / "csv" / "version_0" / "metrics.csv").read_text()
@@ -236,7 +253,10 @@ def test_resuming_with_another_network_is_refused_before_anything_is_written(
     assert (trained / "config.yaml").read_text() == before
 
 
-def test_fast_dev_run_goes_through_everything(tiny_data: Path, tmp_path: Path) -> None:
+def test_fast_dev_run_goes_through_everything(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "to_image", DRAW)
     sets = ("scaler.statistic=dataset", "scaler.normtype=standard", "training.batch_size_val=1")
     more = ["--fast_dev_run", "--gpus", "0", *(f"--set={text}" for text in sets)]
     assert main(arguments(tiny_data, tmp_path, *more, "--set=postprocess.report=true")) == 0
@@ -252,15 +272,15 @@ def test_fast_dev_run_goes_through_everything(tiny_data: Path, tmp_path: Path) -
     assert [row["train/loss"] for row in rows if row["train/loss"]]
 
 
-def test_published_checkpoint_is_tested(tiny_data: Path, tmp_path: Path) -> None:
-    checkpoint = tmp_path / "published.ckpt"
-    subprocess.run([sys.executable, GOLDEN / "weights.py", checkpoint], check=True)
+def test_published_checkpoint_is_tested(
+    published_checkpoint: Path, tiny_data: Path, tmp_path: Path
+) -> None:
     data = [text for text in overrides(tiny_data) if text.startswith("data.")]
     mine = tmp_path / "mine.yaml"
     mine.write_text(load_config(CONFS / "sed.yaml", data).to_yaml())
     log_dir = str(tmp_path / "runs")
     given = ["--conf_file", str(mine), "--log_dir", log_dir, "--gpus", "0"]
-    assert main([*given, *QUICK, "--test_from_checkpoint", str(checkpoint)]) == 0
+    assert main([*given, *QUICK, "--test_from_checkpoint", str(published_checkpoint)]) == 0
     config = yaml.safe_load((tmp_path / "runs" / "version_0" / "config.yaml").read_text())
     assert config["net"]["nb_filters"] == [32, 64, 128, 256, 256]
     scores = tmp_path / "runs" / "version_0" / "metrics_test" / "student" / "scores" / "raw"
@@ -296,10 +316,10 @@ def test_mistakes_end_with_one_message_and_status_2(
 
 
 @pytest.mark.parametrize("variable", ["LOCAL_RANK", "SLURM_LOCALID"])
-def test_one_process_of_a_machine_says_what_is_wrong(
+def test_one_process_of_a_node_reports_a_mistake(
     variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("LOCAL_RANK", raising=False)  # torch.distributed's tests leave it
+    monkeypatch.delenv("LOCAL_RANK", raising=False)  # tests of torch.distributed leave it set
     for number in range(3):
         monkeypatch.setenv(variable, str(number))
         with pytest.raises(SystemExit) as caught:
@@ -309,12 +329,11 @@ def test_one_process_of_a_machine_says_what_is_wrong(
 
 
 def test_published_checkpoint_cannot_be_resumed(
-    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    published_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = tmp_path / "published.ckpt"
-    subprocess.run([sys.executable, GOLDEN / "weights.py", checkpoint], check=True)
+    given = ["--resume_from_checkpoint", str(published_checkpoint), "--gpus", "0"]
     with pytest.raises(SystemExit) as caught:
-        run_cli(lambda: main(["--resume_from_checkpoint", str(checkpoint), "--gpus", "0"]))
+        run_cli(lambda: main(given))
     assert caught.value.code == 2
     assert "test it with --test_from_checkpoint" in capsys.readouterr().err
 

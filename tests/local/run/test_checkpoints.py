@@ -1,8 +1,6 @@
 """Checkpoints: ours and the published layout; nothing in a file is executed."""
 
 import pickle
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,25 +20,20 @@ from local.run.checkpoints import (
 from local.run.experiment import load_weights
 from local.sed_trainer import CrossTaskSED
 from tests.golden import weights as golden
-from tests.support.paths import CONFS, GOLDEN
+from tests.support.paths import CONFS
 
 test_config.__test__ = False  # type: ignore[attr-defined]
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("published") / "published.ckpt"
-    subprocess.run([sys.executable, GOLDEN / "weights.py", path], check=True)
-    return path
-
-
-def test_published_checkpoint(published: Path) -> None:
-    content = read_checkpoint(published)
+def test_published_checkpoint(published_checkpoint: Path) -> None:
+    content, source = read_checkpoint(published_checkpoint), str(published_checkpoint)
     assert not is_ours(content)
-    config = checkpoint_config(content, str(published))
+    config = checkpoint_config(content, source)
     assert config.net == load_config(CONFS / "sed.yaml").net
     module = CrossTaskSED(config)
-    load_weights(module, checkpoint_weights(content, str(published)), str(published))
+    load_weights(
+        module, checkpoint_weights(content, str(published_checkpoint)), str(published_checkpoint)
+    )
     for name, prefix in (("student", ""), ("teacher", "teacher.")):
         expected = golden.state_dict(prefix)["dense.weight"]
         loaded = module.state_dict()[f"networks.{name}.strong_head.weight"]
@@ -64,8 +57,8 @@ def _leave_a_trace(text: str) -> str:
     return text
 
 
-def test_callbacks_keyed_by_class_objects(published: Path, tmp_path: Path) -> None:
-    content = torch.load(published, weights_only=True)
+def test_callbacks_keyed_by_class_objects(published_checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(published_checkpoint, weights_only=True)
     content["callbacks"] = {Anything: {"best_model_score": torch.tensor(1.0)}}
     path = tmp_path / "classes.ckpt"
     torch.save(content, path)
@@ -75,8 +68,8 @@ def test_callbacks_keyed_by_class_objects(published: Path, tmp_path: Path) -> No
     assert next(iter(loaded["callbacks"])) is not Anything
 
 
-def test_code_in_a_checkpoint_is_not_executed(published: Path, tmp_path: Path) -> None:
-    content = torch.load(published, weights_only=True)
+def test_code_in_a_checkpoint_is_not_executed(published_checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(published_checkpoint, weights_only=True)
     content["callbacks"] = {"evil": Anything()}
     Anything.trace.clear()
     path = tmp_path / "evil.ckpt"
@@ -97,14 +90,14 @@ BROKEN = {
 }
 
 
-def _broken(kind: str, path: Path, published: Path) -> None:
+def _broken(kind: str, path: Path, published_checkpoint: Path) -> None:
     if kind == "text":
         path.write_text("hello")
     elif kind == "zip":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("a.txt", "hello")
     elif kind == "cut":
-        path.write_bytes(published.read_bytes()[:5000])
+        path.write_bytes(published_checkpoint.read_bytes()[:5000])
     elif kind == "other":
         torch.save({"weights": 1}, path)
     elif kind == "names":
@@ -115,9 +108,9 @@ def _broken(kind: str, path: Path, published: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_broken_checkpoint(kind: str, tmp_path: Path, published: Path) -> None:
+def test_broken_checkpoint(kind: str, tmp_path: Path, published_checkpoint: Path) -> None:
     path = tmp_path / "broken.ckpt"
-    _broken(kind, path, published)
+    _broken(kind, path, published_checkpoint)
     with pytest.raises(InputError, match=BROKEN[kind]) as caught:
         checkpoint_weights(read_checkpoint(path), str(path))
     assert str(path) in str(caught.value)
@@ -131,8 +124,8 @@ def test_a_pickled_module_is_no_checkpoint(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
-def test_weights_that_do_not_fit(published: Path) -> None:
-    content = read_checkpoint(published)
+def test_weights_that_do_not_fit(published_checkpoint: Path) -> None:
+    content = read_checkpoint(published_checkpoint)
     module = CrossTaskSED(load_config(CONFS / "sed.yaml", ["net.n_RNN_cell=64"]))
     with pytest.raises(
         InputError, match=r"of another shape\): networks.*: expected .*, got "
@@ -141,8 +134,8 @@ def test_weights_that_do_not_fit(published: Path) -> None:
     assert str(caught.value).startswith("x.ckpt: does not fit")
 
 
-def test_chosen_configuration_keeps_the_network(published: Path) -> None:
-    content = read_checkpoint(published)
+def test_chosen_configuration_keeps_the_network(published_checkpoint: Path) -> None:
+    content = read_checkpoint(published_checkpoint)
     chosen = load_config(CONFS / "demo.yaml", ["data.test_folder=/mine", "training.seed=5"])
     shorter = override_config(chosen, ["data.audio_max_len=5.0"])
     with pytest.raises(InputError, match="was trained with"):

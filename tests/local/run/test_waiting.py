@@ -1,49 +1,142 @@
-"""A training step never waits for its device: nothing in it asks for a number that is there."""
+"""A training step never waits for its device: nothing reads a value between two drawn steps."""
 
 import contextlib
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from pytorch_lightning.accelerators import CPUAccelerator
+from pytorch_lightning.strategies import SingleDeviceStrategy
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from desed_task.augment import _overlap_add
+from desed_task.dataio.batch import Batch
 from local.config.load import Config, load_config
+from local.run import experiment
+from local.run.callbacks import Progress
+from local.run.experiment import LOG_INTERVAL, make_trainer
+from local.run.machine import Machine
+from local.sed_trainer import CrossTaskSED
+from tests.support.given_batches import given_batch
 from tests.support.paths import CONFS
-from tests.support.training_step import NARROW, OurStep, random_batch
 
 METHODS = ["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
+# The recipe's network, narrow, on clips of a second and few frames (GRUs are slow on `meta`).
+NARROW = (
+    "data.audio_max_len=1",
+    "feats.hop_length=1024",
+    "net.rnn_layers=1",
+    "net.nb_filters=[4, 4, 8, 8, 8]",
+    "net.sed_filters=[8, 8]",
+    "net.n_RNN_cell=4",
+    "training.n_epochs=2",
+    "training.validation_interval=2",
+)
+GPU = Machine(gpus=1, fast=False)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-def small(*overrides: str) -> Config:
+def narrow(*overrides: str) -> Config:
     return load_config(CONFS / "sed.yaml", [*NARROW, *overrides])
 
 
+class MetaAccelerator(CPUAccelerator):
+    """PyTorch's `meta` device: its tensors have no values, and whatever reads one fails."""
+
+    def setup_device(self, device: torch.device) -> None:
+        pass
+
+
+class MetaStrategy(SingleDeviceStrategy):
+    """Without what Lightning reads before and after training: a loader's length, the weights."""
+
+    def reduce(self, tensor: Any, *args: Any, **kwargs: Any) -> Tensor:
+        return torch.tensor(1)
+
+    def teardown(self) -> None:
+        pass
+
+
+class MetaMachine(Machine):
+    """As with one GPU, on the `meta` device."""
+
+    def trainer_options(self, config: Config) -> dict[str, Any]:
+        return {"strategy": MetaStrategy(torch.device("meta"), MetaAccelerator())}
+
+
+def fit(config: Config, machine: Machine, folder: Path, batch: Batch, steps: int) -> CrossTaskSED:
+    """First epoch of the run's own trainer on one batch, without logged steps and validation."""
+    trainer = make_trainer(config, machine, folder / "version_0", log_interval=1000)
+    trainer.fit_loop.max_epochs = 1
+    module = CrossTaskSED(config, steps)
+    batches: Any = [batch] * steps
+    trainer.fit(module, DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch))
+    assert module.global_step == steps
+    return module
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_on_a_device_without_numbers(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On PyTorch's `meta` device whatever reads a value fails: `bool()`, boolean indices, …"""
+def test_on_a_device_without_values(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the bar asks for the loss, in every second step here and at the end of the epoch."""
+    fetched: list[int] = []
+    trainers: list[pl.Trainer] = []
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    config = small(f"augs.aug_methods=[{method}]")
-    step = OurStep(config, random_batch(12, config, torch.device("cpu")).to("meta"))
+    monkeypatch.setattr(experiment, "LOG_INTERVAL", 2)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(
+        Progress, "on_train_start", lambda _, trainer, *__: trainers.append(trainer)
+    )
+
+    def fetch(self: Progress, loss: Tensor) -> float:
+        assert loss.device.type == "meta"
+        fetched.append(trainers[0].global_step)
+        return 0.0
+
+    monkeypatch.setattr(Progress, "_fetch", fetch)
+    config = narrow(f"augs.aug_methods=[{method}]")
+    batch = given_batch(config).to(torch.device("meta"))
     with pytest.raises(RuntimeError):
-        bool(step.batch.audio.any())
-    step.run()
-    assert step.loss.device.type == "meta"
+        bool(batch.audio.any())
+    fit(config, MetaMachine(gpus=1, fast=False), tmp_path, batch, steps=3)
+    assert fetched == [2, 3, 3]
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs_gpu
 @pytest.mark.parametrize("method", METHODS)
-def test_on_a_gpu(method: str) -> None:
-    config = small(f"augs.aug_methods=[{method}]")
-    step = OurStep(config, random_batch(12, config, torch.device("cuda")), "bf16")
-    step.run()
-    torch.cuda.set_sync_debug_mode("error")
+def test_on_a_gpu(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same through CUDA's own check, from the second step on."""
+
+    class NoWaiting(pl.Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+            if trainer.global_step == 1:
+                torch.cuda.set_sync_debug_mode("error")
+
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            if trainer.global_step == LOG_INTERVAL - 2:
+                torch.cuda.set_sync_debug_mode("default")
+
+    config = narrow(f"augs.aug_methods=[{method}]", "training.precision=bf16-mixed")
+    make = make_trainer
+
+    def make_watched(*args: Any, **options: Any) -> pl.Trainer:
+        trainer = make(*args, **options)
+        trainer.callbacks.append(NoWaiting())  # type: ignore[attr-defined]
+        return trainer
+
+    monkeypatch.setattr(sys.modules[__name__], "make_trainer", make_watched)
+    batch = given_batch(config).to(torch.device("cuda"))
     try:
-        step.run()
+        module = fit(config, GPU, tmp_path, batch, LOG_INTERVAL)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert step.loss.isfinite()
+    assert module.loss.isfinite()
 
 
 @pytest.mark.parametrize(("length", "frames"), [(16000, 126), (15900, 124)])
@@ -67,8 +160,7 @@ def test_compiled_convolutions_are_used_and_named_as_before(
         return compiled
 
     monkeypatch.setattr(torch, "compile", compiler)
-    step = OurStep(small(), random_batch(12, small(), torch.device("cpu")))
-    network: Any = step.student.eval()
+    network: Any = CrossTaskSED(narrow()).networks["student"].eval()
     features = torch.rand(2, 128, 63)
     expected, names = network(features), list(network.state_dict())
     network.compile_convolutions()
@@ -79,21 +171,17 @@ def test_compiled_convolutions_are_used_and_named_as_before(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_compiled_convolutions_give_the_same_numbers() -> None:
-    config = small("net.dropout=0", "net.dropout_output=0")
-    batch = random_batch(12, config, torch.device("cuda"))
+@needs_gpu
+def test_compiled_convolutions_give_the_same_numbers(tmp_path: Path) -> None:
     losses: list[Tensor] = []
-    for compiled in (False, True):
+    for compiled in ("false", "true"):
+        config = narrow(
+            "net.dropout=0",
+            "net.dropout_output=0",
+            f"training.compile={compiled}",
+            "training.precision=32",
+        )
         torch.manual_seed(0)
-        step = OurStep(config, batch)
-        if compiled:
-            for network in (step.student, step.teacher):
-                _compile(network)
-        step.run()
-        losses.append(step.loss.detach())
+        batch = given_batch(config).to(torch.device("cuda"))
+        losses.append(fit(config, GPU, tmp_path / compiled, batch, 1).loss)
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=0)
-
-
-def _compile(network: nn.Module) -> None:
-    network.compile_convolutions()  # type: ignore[operator]
