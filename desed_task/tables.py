@@ -46,6 +46,22 @@ def quoted(text: str) -> str:
     return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")
 
 
+def split_fields(line: str, separator: str = "\t") -> list[str]:
+    """Fields of a line, without quotation marks around them and spaces at their ends.
+
+    Raises ValueError for quotation marks that do not match.
+    """
+    if '"' not in line:
+        return [field.strip() for field in line.split(separator)]
+    try:
+        (fields,) = csv.reader([line], delimiter=separator, strict=True)
+    except csv.Error:
+        raise ValueError(
+            f"quotation marks: expected pairs around fields, got {quoted(line)}"
+        ) from None
+    return [field.strip() for field in fields]
+
+
 class Table:
     """The rows of one file, and its problems and warnings, which `finish` reports.
 
@@ -148,14 +164,11 @@ class Table:
 
     def _split(self, line: int, text: str) -> list[str] | None:
         """A line's fields, or None after the problem was noted."""
-        if '"' not in text:
-            return [field.strip() for field in text.split(self._separator)]
         try:
-            (fields,) = csv.reader([text], delimiter=self._separator, strict=True)
-        except csv.Error:
-            self.problem(line, f"quotation marks: expected pairs around fields, got {quoted(text)}")
+            return split_fields(text, self._separator)
+        except ValueError as error:
+            self.problem(line, str(error))
             return None
-        return [field.strip() for field in fields]
 
     def _field_count_problem(self, line: int, text: str, count: int) -> None:
         others = (

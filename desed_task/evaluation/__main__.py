@@ -29,10 +29,11 @@ from desed_task.evaluation.results import (
     difference_lines,
     metric_table,
 )
-from desed_task.evaluation.score_files import TIME_COLUMNS, read_scores
+from desed_task.evaluation.score_files import SUFFIX, TIME_COLUMNS, read_scores
 from desed_task.evaluation.truth import GroundTruth
-from desed_task.files import atomic_write
+from desed_task.files import atomic_write, visible_entries
 from desed_task.report import ReportSystem, write_report
+from desed_task.tables import read_text
 
 UNNAMED = "system"
 FOUND_DIFFERENCES = 1
@@ -196,14 +197,14 @@ def kind_of(path: Path) -> tuple[str, Path]:
     written_by_test = path / "scores" / "postprocessed"
     if written_by_test.is_dir():
         return "scores", written_by_test
-    tables = sorted(path.glob("*.tsv"))
+    tables = [entry for entry in visible_entries(path) if entry.suffix == SUFFIX]
     if not tables:
         raise InputError(
             f"{path}: expected score files (CLIP.tsv) or operating points "
             "(predictions_th_0.01.tsv …), got a folder without .tsv files"
         )
-    with tables[0].open(encoding="utf-8", errors="replace") as file:
-        columns = file.readline().rstrip("\r\n").split("\t")
+    header = read_text(tables[0]).split("\n", maxsplit=1)[0]
+    columns = [column.strip(' "') for column in header.split("\t")]
     is_scores = tuple(columns[:2]) == TIME_COLUMNS and "filename" not in columns
     return ("scores" if is_scores else "operating_points"), path
 

@@ -25,6 +25,7 @@ from desed_task.errors import InputError
 from desed_task.evaluation.events import EventTable
 from desed_task.evaluation.outputs import OperatingPoints, Predictions
 from desed_task.evaluation.truth import GroundTruth
+from desed_task.files import visible_entries
 from desed_task.tables import Table, is_empty, quoted
 
 COLUMNS = ("event_label", "onset", "offset", "filename")
@@ -101,9 +102,7 @@ def _paths_by_threshold(folder: Path) -> dict[float, Path]:
         problem = "not a folder" if folder.exists() else "no such folder"
         raise InputError(f"{folder}: {problem}: {expected}")
     paths: dict[float, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
+    for path in visible_entries(folder):
         if path.suffix not in SUFFIXES or not path.is_file():
             raise InputError(
                 f"{path}: expected only files of events ({' or '.join(SUFFIXES)}) in a folder of "

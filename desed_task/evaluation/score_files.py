@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,15 @@ from desed_task.evaluation.decode import frame_times
 from desed_task.evaluation.events import Floats
 from desed_task.evaluation.outputs import Scores
 from desed_task.evaluation.truth import GroundTruth
+from desed_task.files import visible_entries
 from desed_task.frames import FrameGrid
-from desed_task.tables import read_text
+from desed_task.tables import quoted, read_text, split_fields
 
 SUFFIX = ".tsv"
 TIME_COLUMNS = ("onset", "offset")
 TIME_TOLERANCE = 1e-6
+# Systems pad short clips; times that are this many times the longest clip are not in seconds.
+_LONGEST_PADDING = 100
 
 
 def clip_stem(name: str) -> str:
@@ -103,11 +106,23 @@ def read_scores(folder: str | Path, truth: GroundTruth) -> Scores:
     _refuse_other_files(folder)
     paths = _paths_by_clip(folder, truth)
     clips = [_read_clip(path, truth.classes, truth.durations[name]) for name, path in paths.items()]
+    _check_unit(dict(zip(paths.values(), (edges for edges, _ in clips), strict=True)), truth)
     n_frames = max(clip.shape[1] for _, clip in clips)
     values = np.full((len(clips), len(truth.classes), n_frames), -np.inf)
     for padded, (_, clip) in zip(values, clips, strict=True):
         padded[:, : clip.shape[1]] = clip
     return Scores(values, tuple(paths), _axis([edges for edges, _ in clips]))
+
+
+def _check_unit(edges_by_path: Mapping[Path, Floats], truth: GroundTruth) -> None:
+    """Raise InputError for times far past the longest clip, which are not in seconds."""
+    longest = max(truth.durations.values())
+    for path, edges in edges_by_path.items():
+        if edges[-1] > _LONGEST_PADDING * longest:
+            raise InputError(
+                f"{path}:{len(edges)}: offset: expected about the longest clip's {longest:g} s at "
+                f"most, got {edges[-1]:g} (milliseconds?)"
+            )
 
 
 def _layout(classes: Sequence[str], grid: FrameGrid, n_frames: int) -> str:
@@ -124,7 +139,7 @@ def _refuse_other_files(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of score files, got a file")
-    for path in sorted(folder.iterdir()):
+    for path in visible_entries(folder):
         if path.suffix != SUFFIX or not path.is_file():
             raise InputError(f"{path}: expected only score files ({SUFFIX}) in this folder")
 
@@ -132,7 +147,7 @@ def _refuse_other_files(folder: Path) -> None:
 def _paths_by_clip(folder: Path, truth: GroundTruth) -> dict[str, Path]:
     """Each clip's score file, in the order of the truth."""
     paths: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in visible_entries(folder):
         stem = path.name.removesuffix(SUFFIX)
         name = stem if stem in truth.events else f"{stem}.wav"
         if name not in truth.events:
@@ -165,7 +180,10 @@ def _read_clip(
         raise InputError(
             f"{path}:1: no frame: expected at least one row below the column names, got 0"
         )
-    columns = header.split("\t")
+    try:
+        columns = split_fields(header)
+    except ValueError as error:
+        raise InputError(f"{path}:1: {error}") from None
     _check_columns(path, columns, classes)
     rows = _read_numbers(path, lines, len(columns))
     edges = _read_edges(path, rows[:, 0], rows[:, 1])
@@ -207,12 +225,13 @@ def _read_numbers(path: Path, lines: Sequence[str], width: int) -> NDArray[np.fl
     rows = []
     for number, line in enumerate(lines, start=2):
         try:
-            row = list(map(float, line.split("\t")))
+            row = list(map(float, split_fields(line) if '"' in line else line.split("\t")))
         except ValueError:
             row = []
         if len(row) != width:
             raise InputError(
-                f"{path}:{number}: row: expected {width} numbers separated by tabs, got {line!r}"
+                f"{path}:{number}: row: expected {width} numbers separated by tabs, "
+                f"got {quoted(line)}"
             )
         rows.append(row)
     return np.array(rows, dtype=np.float64)

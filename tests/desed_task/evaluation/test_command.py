@@ -17,7 +17,7 @@ from desed_task.evaluation import (
     to_frame,
     write_scores,
 )
-from desed_task.evaluation.__main__ import main
+from desed_task.evaluation.__main__ import kind_of, main
 from tests.support import cases
 from tests.support.paths import ROOT
 
@@ -85,6 +85,13 @@ def test_a_report_is_written(files: Path, capsys: pytest.CaptureFixture[str]) ->
     assert str(files / "out" / "report.html") in capsys.readouterr().out
     assert "<html" in (files / "out" / "report.html").read_text()
     assert (files / "out" / "report_pictures" / "headlines.png").is_file()
+
+
+def test_hidden_files_do_not_decide_what_a_folder_has(files: Path) -> None:
+    for folder in (files / "scores", files / "points"):
+        (folder / "._0.5.tsv").write_bytes(b"\0\xff")
+    assert kind_of(files / "scores") == ("scores", files / "scores")
+    assert kind_of(files / "points") == ("operating_points", files / "points")
 
 
 def test_operating_points_and_events_together(files: Path) -> None:

@@ -111,6 +111,25 @@ def test_columns_in_another_order_line_ends_and_byte_order_mark(tmp_path: Path) 
     assert read.values.tolist() == [[[0.2, 0.4], [0.1, 0.3]]]
 
 
+def test_quoted_fields_and_hidden_files(tmp_path: Path) -> None:
+    text = '"onset"\t"offset"\t"Dog, big"\n"0"\t"5"\t"0.1"\n5\t10\t0.3\n'
+    (tmp_path / "a.tsv").write_text(text)
+    for hidden in ("._a.tsv", ".DS_Store"):
+        (tmp_path / hidden).write_bytes(b"\0\xff")
+    read = read_scores(tmp_path, silent("a.wav", classes=("Dog, big",)))
+    assert read.values.tolist() == [[[0.1, 0.3]]]
+    (tmp_path / "a.tsv").write_text('onset\toffset\t"Cat\n0\t5\t1\n')
+    with pytest.raises(InputError, match=r"a\.tsv:1: quotation marks: expected pairs"):
+        read_scores(tmp_path, silent("a.wav", classes=("Cat",)))
+
+
+def test_times_in_milliseconds_are_refused(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.tsv", [0, 64, 128, 9984], [1, 2, 3])
+    message = r"a\.tsv:4: offset: expected about the longest clip's 10 s .* 9984 \(milliseconds"
+    with pytest.raises(InputError, match=message):
+        read_scores(tmp_path, silent("a.wav", classes=("Cat",)))
+
+
 def test_any_time_axis_and_any_finite_score(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.tsv", [0, 0.5, 0.7, 9.7], [-3.5, float("-inf"), 12])
     read = read_scores(tmp_path, silent("a.wav", classes=("Cat",)))
