@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -21,7 +22,12 @@ MAY_IMPORT = {
     "desed_task": {"desed_task"},
     "local": {"desed_task", "local"},
     "benchmarks": {"desed_task", "local", "benchmarks", "train_sed", "tests"},  # tests.support
+    "tests": {"desed_task", "local", "train_sed", "tests"},
 }
+REPORT_USERS = (
+    "desed_task.evaluation.__main__",
+    "local.results",
+)  # a command, and a command's room
 
 
 def _module_name(path: Path) -> str:
@@ -37,22 +43,15 @@ MODULES = {
 } | {"train_sed": ROOT / "train_sed.py"}
 
 
-def _imports(module: str, *, at_load: bool = False) -> set[str]:
-    """Modules of this project that a module imports; at_load: while it is loaded itself."""
-    todo: list[ast.AST] = [ast.parse(MODULES[module].read_text())]
+def _imports(module: str) -> set[str]:
+    """Modules of this project that a module imports, inside functions and for types as well."""
     names: set[str] = set()
-    while todo:
-        node = todo.pop()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: a relative import"
-            assert node.module is not None
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-        inner = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        if not (at_load and (inner or typing_only)):
-            todo.extend(ast.iter_child_nodes(node))
     found = set()
     for name in names:  # a name is a module, or something inside one
         parent = name.rpartition(".")[0]
@@ -68,8 +67,35 @@ def test_imports_point_one_way(room: str) -> None:
         assert {name.split(".")[0] for name in _imports(module)} <= MAY_IMPORT[room], module
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
-    graph = {module: _imports(module, at_load=True) for module in MODULES}
+def test_no_test_module_imports_another() -> None:
+    for module in MODULES:
+        shared = {name for name in _imports(module) if name.split(".")[0] == "tests"}
+        assert all(name.startswith("tests.support") for name in shared), module
+
+
+def _uses_report(module: str) -> bool:
+    return any(name.startswith("desed_task.report") for name in _imports(module))
+
+
+def test_only_commands_import_the_report() -> None:
+    users = {module for module in MODULES if _uses_report(module)}
+    assert any(module.startswith("local.results") for module in users)
+    allowed = (*REPORT_USERS, "desed_task.report", "tests.", "benchmarks.")
+    assert not {module for module in users if not module.startswith(allowed)}
+
+
+def test_evaluation_imports_neither_torch_nor_the_report() -> None:
+    evaluation = {
+        name: MODULES[name] for name in MODULES if name.startswith("desed_task.evaluation")
+    }
+    assert len(evaluation) > 5
+    for module, path in evaluation.items():
+        assert not re.search(r"^\s*(import|from) torch", path.read_text(), re.MULTILINE), module
+        assert module == "desed_task.evaluation.__main__" or not _uses_report(module), module
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {module: _imports(module) for module in MODULES}
     finished: set[str] = set()
 
     def visit(module: str, path: tuple[str, ...]) -> None:
