@@ -28,6 +28,8 @@ from desed_task.evaluation.psds import RocCurve, staircase
 from desed_task.evaluation.scoring_input import ScoringInput
 from tests.support import cases
 
+POINTS = THRESHOLDS[::5]
+
 
 def match(
     detections: EventTable, truth: GroundTruth, criteria: Criteria, n_levels: int
@@ -145,15 +147,15 @@ def test_psds_from_operating_points_equals_psds_eval(base: Scenario, seed: int) 
         scores[:, 2] = 0
     if seed == 5:
         scores *= 0.3  # the upper thresholds detect nothing
-    detections = detect_many(scores, THRESHOLDS, cases.GRID)
+    detections = detect_many(scores, POINTS, cases.GRID)
     output = Scores(scores, list(truth.events), cases.GRID)
-    scoring = ScoringInput.prepare(output, truth, thresholds=THRESHOLDS)
+    scoring = ScoringInput.prepare(output, truth, thresholds=POINTS)
     (counts,) = psds_points.match(scoring, [scenario])
     roc = psds_points.measure(counts, scoring, scenario, scoring.each_once)
     assert roc is not None
     frames = [
         to_frame(detections.at_level(level), list(truth.events), truth.classes)
-        for level in range(len(THRESHOLDS))
+        for level in range(len(POINTS))
     ]
     expected = libraries.psds_from_operating_points(frames, truth, scenario)
     assert roc.psds == pytest.approx(expected, abs=1e-9)

@@ -429,14 +429,13 @@ def as_pandas_reads(path: Path, truth: GroundTruth, level: int) -> list[tuple[fl
     return [(level, clips[name], labels[label], *times) for name, label, *times in rows]
 
 
-@pytest.mark.parametrize("system", ["student", "teacher"])
-def test_real_files(system: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_real_files(caplog: pytest.LogCaptureFixture) -> None:
     folder = shared_path("real_predictions")
     with caplog.at_level(logging.ERROR):  # annotators' events overlap here and there
         truth = GroundTruth.read(
             folder / "validation.tsv", folder / "validation_durations.tsv", CLASSES
         )
-    points = folder / system / "predictions_operating_points"
+    points = folder / "student" / "predictions_operating_points"
     read = read_operating_points(points, truth)
     assert read.thresholds == tuple(k / 100 for k in range(1, 100, 2))
     assert read.names == tuple(truth.events)
@@ -447,7 +446,7 @@ def test_real_files(system: str, caplog: pytest.LogCaptureFixture) -> None:
         expected += as_pandas_reads(path, truth, level)
     assert rows_of(read.events) == sorted(expected)
 
-    path = folder / system / "predictions0.5.csv"
+    path = folder / "student" / "predictions0.5.csv"
     one = read_predictions(path, truth)
     rows = as_pandas_reads(path, truth, 0)
     place = list(truth.events).index
