@@ -4,7 +4,7 @@ Source: docs/recipe.md, "Features" and "Labels".
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class FrameGrid:
         sample_rate: samples per second of the audio the network sees.
         hop_length: samples between two spectrogram frames.
         time_pooling: spectrogram frames per network frame (product of the time pooling).
-        clip_seconds: length every clip is padded or cropped to, in seconds.
+        clip_seconds: length in seconds. The network's grid: that of its input, to which shorter
+            clips are padded; the grid of a longer clip: that of the clip (see `covering`).
     """
 
     sample_rate: int = 16000
@@ -47,6 +48,11 @@ class FrameGrid:
     def frame_seconds(self) -> float:
         """Seconds per network frame (0.064)."""
         return self.samples_per_frame / self.sample_rate
+
+    def covering(self, seconds: float) -> "FrameGrid":
+        """The time axis of a whole clip of this length: this one, unless the clip is longer."""
+        longer = round(seconds * self.sample_rate) > self.n_samples
+        return replace(self, clip_seconds=seconds) if longer else self
 
     def onset_to_frame(self, seconds: float) -> int:
         """First frame an event fills, clipped to [0, n_frames]."""

@@ -26,7 +26,7 @@ from desed_task.dataio.coverage import (
     find_clips,
     write_missing_clips,
 )
-from desed_task.dataio.datasets import ClipDataset, CombinedDataset, weak_split
+from desed_task.dataio.datasets import ClipDataset, CombinedDataset, WindowDataset, weak_split
 from desed_task.dataio.prepare import clip_seconds, usable_names
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.errors import InputError, shortened
@@ -66,9 +66,12 @@ class DesedDataModule(pl.LightningDataModule):
     All sets are prepared and checked before a training starts, including the test sets, because
     the best checkpoint is tested after training. A test needs only the test sets.
 
+    Training crops clips that are longer than the grid at random; validation and test read them
+    whole, as windows.
+
     Args:
         config: the experiment.
-        grid: its time axis.
+        grid: the time axis of the network's input.
         missing_list: file to write the annotated clips without audio to, if there are any.
         tune: whether the test also predicts the synthetic validation set, after the test sets.
 
@@ -97,7 +100,7 @@ class DesedDataModule(pl.LightningDataModule):
         self.coverage: dict[str, Coverage] = {}
         self._missing_list = Path(missing_list)
         self._prepared: set[str] = set()
-        self._train_sizes: dict[str, int] = {}
+        self._train_sets: dict[str, ClipDataset] = {}
 
     def prepare_data(self) -> None:
         """Write the missing resampled files and durations; once, in one process."""
@@ -128,10 +131,11 @@ class DesedDataModule(pl.LightningDataModule):
 
     def _check_shares(self, stage: str) -> None:
         ranks = process_group.ranks()
-        sizes = {"test": max(len(test_set.clips) for test_set in self.test_sets)}
+        sets = {"test": [test_set.clips for test_set in self.test_sets]}
         if stage != "test":
-            sizes["validation"] = max(len(self.weak_validation), len(self.synth_validation.clips))
-        for name, size in sizes.items():
+            sets["validation"] = [self.weak_validation, self.synth_validation.clips]
+        for name, datasets in sets.items():
+            size = max(len(WindowDataset(clips)) for clips in datasets)
             if size < ranks:
                 raise InputError(
                     f"{name}: expected a set of at least {ranks} clips, one for each process, "
@@ -146,8 +150,9 @@ class DesedDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Clip]:
         """Batches of 6 + 6 + 12 clips, or as configured, in the order of `ClipKind`."""
         training = self.config.training
+        sets = self._train_sets
         sampler = MixtureBatchSampler(
-            self._train_sizes,
+            {name: len(sets.get(name, ())) for name in training.clips_per_set},
             training.clips_per_set,
             training.seed,
             rank=process_group.rank(),
@@ -215,10 +220,7 @@ class DesedDataModule(pl.LightningDataModule):
             names = self._find_clips("unlabelled", sets["unlabelled"], None).found
             clips["unlabelled"] = ClipDataset.unlabelled(folder, names, CLASSES, self.grid)
         self.train_clips = CombinedDataset(list(clips.values()))
-        self._train_sizes = {
-            name: len(clips[name]) if name in clips else 0
-            for name in self.config.training.clips_per_set
-        }
+        self._train_sets = clips
         self.synth_validation = self._labelled(VALIDATION, sets[VALIDATION])
 
     def _strong(
@@ -257,7 +259,25 @@ class DesedDataModule(pl.LightningDataModule):
         names = [*training_sets(self.config), *test_sets(self.config)]
         coverages = [self.coverage[name] for name in names if name in self.coverage]
         print(coverage_table(coverages))
+        evaluated = {test_set.name: test_set.clips for test_set in self.test_sets}
+        if VALIDATION in self.coverage:
+            evaluated[VALIDATION] = self.synth_validation.clips
+        if self._train_sets:
+            evaluated["weak validation"] = self.weak_validation
+        print(self._longer_clips(self._train_sets, "training crops them at random"), end="")
+        print(self._longer_clips(evaluated, "they are read whole, in windows"), end="")
         write_missing_clips(coverages, self._missing_list)
+
+    def _longer_clips(self, datasets: Mapping[str, ClipDataset], remark: str) -> str:
+        """A line on the clips that are longer than the grid; empty if there are none."""
+        counts = {name: clips.n_longer for name, clips in datasets.items()}
+        if not any(counts.values()):
+            return ""
+        by_set = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        return (
+            f"{sum(counts.values())} clips are longer than data.audio_max_len "
+            f"({self.grid.clip_seconds:g} s): {by_set}; {remark}\n"
+        )
 
     def _sets_to_read(self) -> dict[str, AudioSet]:
         """The sets that this run reads."""
@@ -268,9 +288,10 @@ class DesedDataModule(pl.LightningDataModule):
 
     def _evaluation_loader(self, clips: ClipDataset, persistent: bool) -> DataLoader[Clip]:
         size = self.config.training.batch_size_val
-        own: Dataset[Clip] = clips
+        windows = WindowDataset(clips)
+        own: Dataset[Clip] = windows
         if process_group.ranks() > 1:
-            own = Subset(clips, process_group.own_share(len(clips)))
+            own = Subset(windows, process_group.own_share(len(windows)))
         return DataLoader(own, batch_size=size, **self._loading(persistent))
 
     def _loading(self, persistent: bool) -> dict[str, Any]:

@@ -61,12 +61,13 @@ class Excerpt(NamedTuple):
     file_seconds: float
 
 
-def audio_info(path: str | Path) -> AudioInfo:
+def audio_info(path: str | Path, sample_rate: int | None = None) -> AudioInfo:
     """Rate, channels and length of a file; only its header is read.
 
-    Raises InputError naming a file that is missing, unreadable, empty or cut off.
+    Raises InputError naming a file that is missing, unreadable, empty, cut off or, if a rate is
+    given, at another one.
     """
-    with open_audio(path) as file:
+    with open_audio(path, sample_rate) as file:
         return AudioInfo(file.samplerate, file.channels, file.frames)
 
 
@@ -89,14 +90,15 @@ def read_audio(
 
 
 def read_excerpt(
-    path: str | Path, sample_rate: int, n_samples: int, seed: int | None = None
+    path: str | Path, sample_rate: int, n_samples: int, seed: int | None = None, *, start: int = 0
 ) -> Excerpt:
-    """The first `n_samples` of a file, or, with a `seed`, as many from a start drawn uniformly.
+    """`n_samples` of a file from `start` on, or, with a `seed`, from a start drawn uniformly.
 
-    A file that is shorter is returned whole. Only the excerpt is read. Raises as `read_audio`.
+    Where the file ends before, the excerpt is shorter. Only the excerpt is read. Raises as
+    `read_audio`.
     """
     with open_audio(path, sample_rate) as file:
-        start, spare = 0, file.frames - n_samples
+        spare = file.frames - n_samples
         if seed is not None and spare > 0:
             start = int(np.random.default_rng(seed).integers(spare, endpoint=True))
         audio = _read_samples(file, start, n_samples)

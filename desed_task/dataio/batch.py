@@ -22,13 +22,16 @@ class Clip:
     """One clip as a data set returns it.
 
     Attributes:
-        audio: `(samples,)`, padded or cropped to the common length: int16 as 16-bit files store
-            them, or float32 in [-1, 1]; see `float_audio`.
-        targets: `(classes, frames)`, float32 in {0, 1}: frame labels of a strongly labelled clip;
-            the tags repeated over all frames of a weakly labelled one; zeros for an unlabelled one.
+        audio: `(samples,)`, the clip or a section of it, padded to the common length: int16 as
+            16-bit files store them, or float32 in [-1, 1]; see `float_audio`.
+        targets: `(classes, frames)`, float32 in {0, 1}: frame labels of the audio of a strongly
+            labelled clip; the tags repeated over all frames of a weakly labelled one; zeros for
+            an unlabelled one.
         kind: the kind of its targets.
         name: the file name with extension, as in the annotations.
-        seconds: the clip's length before padding or cropping, in seconds.
+        seconds: length of the whole clip, in seconds.
+        first_frame: frame of the clip at which a window begins (`WindowDataset`); 0 for the
+            random crops of training.
     """
 
     audio: Tensor
@@ -36,11 +39,12 @@ class Clip:
     kind: ClipKind
     name: str
     seconds: float
+    first_frame: int = 0
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Stacked clips; clip b is row b of every tensor.
+    """Stacked clips, or windows of clips; number b is row b of every tensor.
 
     Attributes:
         audio: `(batch, samples)`: int16 until it is on the device if all clips are, otherwise
@@ -49,7 +53,8 @@ class Batch:
         kind: `(batch,)`, int64, a `ClipKind` each; always on the CPU, so that selecting clips does
             not wait for the device.
         names: file names, length batch.
-        seconds: `(batch,)`, float64, lengths before padding or cropping.
+        seconds: `(batch,)`, float64, lengths of the whole clips.
+        first_frames: see `Clip.first_frame`, length batch; empty: all are 0.
     """
 
     audio: Tensor
@@ -57,6 +62,7 @@ class Batch:
     kind: Tensor
     names: tuple[str, ...]
     seconds: Tensor
+    first_frames: tuple[int, ...] = ()
 
     @property
     def tags(self) -> Tensor:
@@ -120,4 +126,5 @@ def collate(clips: Sequence[Clip]) -> Batch:
         kind=torch.tensor([int(clip.kind) for clip in clips]),
         names=tuple(clip.name for clip in clips),
         seconds=torch.tensor([clip.seconds for clip in clips], dtype=torch.float64),
+        first_frames=tuple(clip.first_frame for clip in clips),
     )

@@ -5,18 +5,21 @@ Source: docs/recipe.md, "Data".
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from desed_task.dataio.audio import fit_length, read_excerpt
+from desed_task.dataio.audio import audio_info, fit_length, read_excerpt
 from desed_task.dataio.batch import Clip, ClipKind
 from desed_task.errors import InputError
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event, encode_strong
+from desed_task.windows import window_starts
 
 # A crop starts at a whole sample, which is not a round decimal of seconds; without rounding,
 # (onset - start) can fall into the frame before.
@@ -37,8 +40,9 @@ class ClipRequest:
 class ClipDataset(Dataset[Clip]):
     """Clips of one folder and one kind, cropped or padded to the grid's length.
 
-    A longer clip is cropped at its start when indexed by an integer (validation, test), and at a
-    random start when indexed by a `ClipRequest` (training), its events shifted accordingly.
+    A longer clip is cropped at a random start when indexed by a `ClipRequest` (training), and at
+    its start when indexed by an integer; its events are shifted accordingly. `WindowDataset` reads
+    it whole (validation, test).
     Names and events are flat arrays, which worker processes share instead of copying.
     """
 
@@ -108,12 +112,21 @@ class ClipDataset(Dataset[Clip]):
 
     def __getitem__(self, item: "int | ClipRequest") -> Clip:
         """The clip. Raises InputError naming a file that cannot be read or is at another rate."""
-        index, seed = (item.index, item.seed) if isinstance(item, ClipRequest) else (item, None)
+        if isinstance(item, ClipRequest):
+            return self._section(item.index, seed=item.seed)
+        return self._section(item)
+
+    def window(self, index: int, first_frame: int) -> Clip:
+        """The section of a clip that begins at a frame; errors as of `__getitem__`."""
+        return self._section(index, first_frame)
+
+    def _section(self, index: int, first_frame: int = 0, seed: int | None = None) -> Clip:
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
-        name = self.name(index)
-        path = f"{self._folder}/{name}"
-        excerpt = read_excerpt(path, self.grid.sample_rate, self.grid.n_samples, seed)
+        name, grid = self.name(index), self.grid
+        start = first_frame * grid.samples_per_frame
+        path = self._path(name)
+        excerpt = read_excerpt(path, grid.sample_rate, grid.n_samples, seed, start=start)
         events = self.events(index, excerpt.start / self.grid.sample_rate)
         return Clip(
             audio=torch.from_numpy(fit_length(excerpt.audio, self.grid.n_samples)),
@@ -121,7 +134,25 @@ class ClipDataset(Dataset[Clip]):
             kind=self.kind,
             name=name,
             seconds=excerpt.file_seconds,
+            first_frame=first_frame,
         )
+
+    @cached_property
+    def n_samples(self) -> NDArray[np.int64]:
+        """Length of each clip in samples, `(clips,)`; every file's header is read once.
+
+        Raises InputError naming a file that cannot be read or is at another rate.
+        """
+        paths = (self._path(self.name(index)) for index in range(len(self)))
+        return np.array([audio_info(path, self.grid.sample_rate).frames for path in paths])
+
+    @property
+    def n_longer(self) -> int:
+        """Number of clips that are longer than the grid."""
+        return int((self.n_samples > self.grid.n_samples).sum())
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name}"
 
     def name(self, index: int) -> str:
         """File name of a clip."""
@@ -141,6 +172,27 @@ class ClipDataset(Dataset[Clip]):
             if onset < offset
         ]
         return list(dict.fromkeys(events))
+
+
+class WindowDataset(Dataset[Clip]):
+    """Whole clips as windows of the grid's length, one clip after the other (validation, test).
+
+    A clip that fits the grid is one window; see `desed_task.windows`.
+    """
+
+    def __init__(self, clips: ClipDataset):
+        self.clips = clips
+        starts = [window_starts(n_samples, clips.grid) for n_samples in clips.n_samples.tolist()]
+        self._clip = np.repeat(np.arange(len(clips)), [len(of_clip) for of_clip in starts])
+        self._first_frame = np.concatenate([np.zeros(0, dtype=np.int64), *starts])
+
+    def __len__(self) -> int:
+        return len(self._clip)
+
+    def __getitem__(self, index: int) -> Clip:
+        if not 0 <= index < len(self):
+            raise IndexError(f"window {index} of {len(self)}")
+        return self.clips.window(int(self._clip[index]), int(self._first_frame[index]))
 
 
 class CombinedDataset(Dataset[Clip]):

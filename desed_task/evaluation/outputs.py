@@ -4,16 +4,17 @@ In each of them `names` are clip names as in the truth, and the clips of arrays 
 are numbered by their index in `names`; classes are numbered as in the truth.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.evaluation.decode import TimeAxis, detect_many, frame_edges
+from desed_task.evaluation.decode import TimeAxis, detect_many, frame_edges, frame_times
 from desed_task.evaluation.events import EventTable, Floats
 from desed_task.evaluation.threshold_events import ThresholdEvents, find_threshold_events
+from desed_task.frames import FrameGrid
 
 
 class ScoredOutput(Protocol):
@@ -49,11 +50,42 @@ class Scores:
         names: `(clips,)`.
         axis: times of the frames: a frame grid, or their edges in seconds, `(frames + 1,)` for all
             clips or `(clips, frames + 1)`.
+        lengths: number of frames of each clip, `(clips,)`; the frames after them are padding. None:
+            all frames.
     """
 
     values: NDArray[np.floating]
     names: Sequence[str]
     axis: TimeAxis
+    lengths: Sequence[int] | None = None
+
+    @classmethod
+    def from_clips(
+        cls,
+        values: Sequence[NDArray[np.floating]],
+        names: Sequence[str],
+        grids: Sequence[FrameGrid],
+    ) -> Self:
+        """Scores of clips of any lengths; shorter ones are padded with empty frames of -inf.
+
+        Args:
+            values: `(classes, frames)` of each clip, at least one.
+            names: `(clips,)`.
+            grids: time axis of each clip.
+        """
+        lengths = [clip.shape[1] for clip in values]
+        longest = max(lengths)
+        kinds = list(zip(grids, lengths, strict=True))
+        edges = {
+            (grid, length): np.pad(frame_times(grid, length), (0, longest - length), mode="edge")
+            for grid, length in set(kinds)
+        }
+        if min(lengths) == longest and len({each.tobytes() for each in edges.values()}) == 1:
+            return cls(np.stack(values), names, edges[kinds[0]])
+        padded = np.full((len(values), len(values[0]), longest), -np.inf, dtype=values[0].dtype)
+        for row, clip in zip(padded, values, strict=True):
+            row[:, : clip.shape[1]] = clip
+        return cls(padded, names, np.stack([edges[kind] for kind in kinds]), lengths)
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or len(self.values) != len(self.names):
@@ -86,6 +118,22 @@ class Scores:
     def threshold_events(self, label: int) -> ThresholdEvents:
         """Every run of frames that is an event at some threshold."""
         return find_threshold_events(self.values[:, label], self.edges)
+
+    def processed(
+        self, function: Callable[[NDArray[np.floating]], NDArray[np.floating]]
+    ) -> "Scores":
+        """The scores after a function of `(clips, classes, frames)`, called without padding.
+
+        It is called once for the clips of each length, and returns scores of the same shape.
+        """
+        if self.lengths is None:
+            return replace(self, values=function(self.values))
+        values = np.full_like(self.values, -np.inf)
+        lengths = np.asarray(self.lengths)
+        for length in np.unique(lengths):
+            rows = np.flatnonzero(lengths == length)
+            values[rows, :, :length] = function(self.values[rows, :, :length])
+        return replace(self, values=values)
 
     def as_scores(self) -> "Scores":
         """The scores themselves."""

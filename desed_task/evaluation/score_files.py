@@ -3,18 +3,19 @@
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from desed_task.errors import InputError
-from desed_task.evaluation.decode import frame_times
+from desed_task.evaluation.decode import TimeAxis, frame_edges
 from desed_task.evaluation.events import Floats
 from desed_task.evaluation.outputs import Scores
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.files import visible_entries
-from desed_task.frames import FrameGrid
 from desed_task.tables import quoted, read_text, split_fields
 
 SUFFIX = ".tsv"
@@ -34,7 +35,8 @@ def write_scores(
     scores: NDArray[np.floating],
     names: Sequence[str],
     classes: Sequence[str],
-    grid: FrameGrid,
+    axis: TimeAxis,
+    lengths: Sequence[int] | None = None,
 ) -> None:
     """Write one score file per clip; an existing folder is replaced as a whole.
 
@@ -45,7 +47,7 @@ def write_scores(
         scores: `(clips, classes, frames)`.
         names: clip names with or without file ending, `(clips,)`.
         classes: column names, `(classes,)`.
-        grid: time axis of the frames.
+        axis, lengths: times of the frames, and the number of those that are written; see `Scores`.
 
     Raises:
         InputError: two clips would share a file, or `folder` holds other files than score files
@@ -68,9 +70,11 @@ def write_scores(
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
-        layout = _layout(classes, grid, scores.shape[2])
-        for stem, clip in zip(stems, scores, strict=True):
-            text = layout % tuple(clip.T.ravel().tolist())
+        edges = frame_edges(axis, len(scores), scores.shape[2])
+        ends = [scores.shape[2]] * len(scores) if lengths is None else lengths
+        for clip, (stem, end) in enumerate(zip(stems, ends, strict=True)):
+            layout = _layout(tuple(classes), tuple(edges[clip, : end + 1].tolist()))
+            text = layout % tuple(scores[clip, :, :end].T.ravel().tolist())
             (partial / f"{stem}{SUFFIX}").write_text(text, encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
@@ -125,11 +129,12 @@ def _check_unit(edges_by_path: Mapping[Path, Floats], truth: GroundTruth) -> Non
             )
 
 
-def _layout(classes: Sequence[str], grid: FrameGrid, n_frames: int) -> str:
+@lru_cache(maxsize=16)  # most clips of a set have the same frames
+def _layout(classes: tuple[str, ...], edges: tuple[float, ...]) -> str:
     """A clip's file as a format string with a field for each score, by frame and class."""
-    times = [f"{seconds:.10g}" for seconds in frame_times(grid, n_frames)]
+    times = [f"{seconds:.10g}" for seconds in edges]
     fields = "\t".join(["%.9g"] * len(classes))
-    rows = [f"{times[k]}\t{times[k + 1]}\t{fields}\n" for k in range(n_frames)]
+    rows = [f"{begin}\t{end}\t{fields}\n" for begin, end in pairwise(times)]
     header = "\t".join((*TIME_COLUMNS, *classes)).replace("%", "%%")
     return f"{header}\n{''.join(rows)}"
 

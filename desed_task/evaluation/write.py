@@ -1,10 +1,8 @@
 """Files of one system's evaluation (docs/recipe.md, "Test")."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from desed_task.evaluation.decode import to_frame
 from desed_task.evaluation.libraries import event_based, report, segment_based
@@ -12,7 +10,6 @@ from desed_task.evaluation.outputs import Boxes, Scores
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.evaluation.score_files import write_scores
 from desed_task.files import atomic_write
-from desed_task.frames import FrameGrid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +18,8 @@ if TYPE_CHECKING:
 def write_system(
     folder: str | Path,
     metrics: SystemMetrics,
-    grid: FrameGrid,
     *,
-    raw_scores: NDArray[np.floating] | None = None,
+    raw_scores: Scores | None = None,
 ) -> None:
     """Write a system's events, reports and scores.
 
@@ -35,8 +31,7 @@ def write_system(
     Args:
         folder: created where it does not exist.
         metrics: result of `evaluate`.
-        grid: time axis of the scores.
-        raw_scores: the network's probabilities, of the shape of the scores.
+        raw_scores: the network's probabilities.
 
     Raises:
         InputError: see `write_scores`.
@@ -47,15 +42,12 @@ def write_system(
     clips, classes = list(scoring.truth.events), scoring.truth.classes
     texts = {}
     if isinstance(scoring.scores, Scores):
-        names = scoring.scores.names
-        write_scores(
-            folder / "scores" / "postprocessed", scoring.scores.values, names, classes, grid
-        )
+        _write_scores(folder / "scores" / "postprocessed", scoring.scores, classes)
     elif isinstance(scoring.scores, Boxes):
         boxes = to_frame(scoring.scores.events, scoring.scores.names, classes)
         texts["boxes.tsv"] = _tsv(boxes.assign(confidence=scoring.scores.confidence))
-    if raw_scores is not None and scoring.scores is not None:
-        write_scores(folder / "scores" / "raw", raw_scores, scoring.scores.names, classes, grid)
+    if raw_scores is not None:
+        _write_scores(folder / "scores" / "raw", raw_scores, classes)
     if scoring.detections is not None:
         events = to_frame(scoring.detections, clips, classes)
         threshold = "tuned" if metrics.f1_threshold is None else f"{metrics.f1_threshold:g}"
@@ -65,6 +57,10 @@ def write_system(
     for name, text in texts.items():
         with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
+
+
+def _write_scores(folder: Path, scores: Scores, classes: Sequence[str]) -> None:
+    write_scores(folder, scores.values, scores.names, classes, scores.axis, scores.lengths)
 
 
 def _tsv(table: "pd.DataFrame") -> str:

@@ -50,8 +50,8 @@ class MedianParameters(_Stored):
 
     def apply(self, scores: Scores, classes: Sequence[str]) -> Scores:
         """Scores, median-filtered over time. `classes`: names, in the order of the scores."""
-        filtered = median_filter(scores.values, in_class_order(self.window, classes))
-        return Scores(filtered, scores.names, scores.axis)
+        windows = in_class_order(self.window, classes)
+        return scores.processed(lambda values: median_filter(values, windows))
 
 
 class SebbsParameters(_Stored):

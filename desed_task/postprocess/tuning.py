@@ -48,7 +48,7 @@ def tune_median(
     """
 
     def filtered(chosen: Sequence[int]) -> Scores:
-        return Scores(median_filter(scores.values, chosen), scores.names, scores.axis)
+        return scores.processed(lambda values: median_filter(values, chosen))
 
     progress = tqdm(tuning_windows, desc=f"Tuning median windows, {title}", leave=False)
     choices = ((window, filtered([window] * scores.n_classes)) for window in progress)

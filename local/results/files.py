@@ -141,7 +141,6 @@ def write_set(
         write_system(
             folder / system.name,
             system.metrics,
-            config.grid,
             raw_scores=system.predictions.raw_scores() if raw else None,
         )
         title = f"{system.name}, {test_set.name} set"

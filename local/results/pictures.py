@@ -31,10 +31,11 @@ class Panel(NamedTuple):
 
 
 class ClipPicture:
-    """Picture of the first clip offered to it that has frame labels and an event."""
+    """Picture of the first clip, or window of a clip, that has frame labels and an event."""
 
     def __init__(self, config: Config) -> None:
-        self._seconds = config.data.audio_max_len
+        self._grid = config.grid
+        self._begin = 0.0
         self._clip = ""
         self._log_mel: NDArray[np.float32] | None = None
         self._panels: list[Panel] = []
@@ -55,6 +56,8 @@ class ClipPicture:
             return
         row = int(suitable.nonzero()[0])
         self._clip = batch.names[row]
+        if batch.first_frames:
+            self._begin = batch.first_frames[row] * self._grid.frame_seconds
         self._log_mel = features[row].float().cpu().numpy()
         self._panels.append(Panel("true events", batch.targets[row].cpu().numpy(), CLASSES, 1.65))
         for name, output in outputs.items():
@@ -88,6 +91,7 @@ class ClipPicture:
                 image.save(partial, format="png")
 
     def _draw(self, log_mel: NDArray[np.float32]) -> "Figure":
+        begin, end = self._begin, self._begin + self._grid.clip_seconds
         heights = [2.25, *(panel.height for panel in self._panels)]
         figure = new_figure(1.0 + sum(heights), width=9)
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
@@ -96,7 +100,7 @@ class ClipPicture:
             origin="lower",
             aspect="auto",
             cmap="magma",
-            extent=(0, self._seconds, 0, len(log_mel)),
+            extent=(begin, end, 0, len(log_mel)),
         )
         axes[0].set(title=plain(self._clip, 60), ylabel="mel band")
         figure.colorbar(spectrogram, ax=axes[0], label="scaled log-mel", pad=0.01)
@@ -109,7 +113,7 @@ class ClipPicture:
                 cmap="viridis",
                 vmin=0,
                 vmax=1,
-                extent=(0, self._seconds, n_rows - 0.5, -0.5),
+                extent=(begin, end, n_rows - 0.5, -0.5),
             )
             axis.set_yticks(
                 range(n_rows), [class_text(name) for name in panel.row_names], fontsize=7

@@ -1,122 +1,107 @@
-"""Predictions of one network on a set: collected batch by batch, gathered over all ranks.
+"""Predictions of one network on a test set: batches -> clips, with and without correction."""
 
-Of n ranks, rank r predicts clips r, r + n, r + 2n, … of a set
-(`desed_task.process_group.own_share`); no clip is predicted twice.
-"""
-
-from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from desed_task import process_group
 from desed_task.dataio.batch import Batch
+from desed_task.evaluation import Scores
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.report import SodResult
 from local.config.load import Config
 from local.cross_task import correct_scores
 from local.results.sod import count_states
-
-
-class ClipTable:
-    """Named arrays with one row per clip of a set, and the clips' names."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self._batches: dict[str, list[NDArray]] = {}
-
-    def add(self, names: Sequence[str], **columns: Tensor) -> None:
-        """Add a batch of clips: names and columns, each `(batch, …)`."""
-        self.names += names
-        for column, values in columns.items():
-            self._batches.setdefault(column, []).append(values.cpu().numpy())
-
-    def __contains__(self, column: str) -> bool:
-        return column in self._batches
-
-    def __getitem__(self, column: str) -> NDArray:
-        """A column `(clips, …)`."""
-        return np.concatenate(self._batches[column])
-
-    def gather(self) -> None:
-        """On rank 0: take the clips of all ranks, in the order of the set. All ranks call it."""
-        tables = process_group.gather((self.names, self._batches))
-        if len(tables) < 2:
-            return
-        order = set_order([len(names) for names, _ in tables])
-        names = [name for names, _ in tables for name in names]
-        self.names = [names[row] for row in order]
-        columns = dict.fromkeys(column for _, batches in tables for column in batches)
-        gathered = {c: [b for _, batches in tables for b in batches.get(c, [])] for c in columns}
-        self._batches = {c: [np.concatenate(batches)[order]] for c, batches in gathered.items()}
-
-
-def set_order(lengths: Sequence[int]) -> NDArray[np.int64]:
-    """Indices that put the clips of all ranks, one rank after the other, into the set's order.
-
-    Args:
-        lengths: number of clips of each rank.
-
-    Example:
-        >>> set_order([3, 2])
-        array([0, 3, 1, 4, 2])
-    """
-    indices = [np.arange(length) * len(lengths) + rank for rank, length in enumerate(lengths)]
-    return np.argsort(np.concatenate(indices))
+from local.results.windows import ClipWindows, WindowTable, join_frames, join_states
 
 
 class SetPredictions:
-    """One network's predictions on a test set of strongly labelled clips."""
+    """One network's predictions on a test set of strongly labelled clips.
+
+    All windows of all ranks are added and gathered before anything is read.
+    """
 
     def __init__(self, config: Config, counted: Tensor) -> None:
         self._config = config
-        self._counted = counted
-        self._clips = ClipTable()
+        self._counted = counted.cpu()
+        self._windows = WindowTable()
 
     def add(self, batch: Batch, output: SEDOutput) -> None:
-        """Add a batch of strongly labelled clips."""
-        strong, sod_logits = output.strong.float(), output.sod_logits
-        columns = {"raw_scores": strong, "corrected_scores": strong}
-        if sod_logits is not None:
-            counts = count_states(batch, strong, sod_logits, self._counted, self._config)
-            columns |= counts._asdict()
-            if self._config.postprocess.score_correction:
-                columns["corrected_scores"] = self._correct(strong, sod_logits)
-        self._clips.add(batch.names, **columns)
+        """Add a batch of windows of strongly labelled clips."""
+        columns = {"scores": output.strong.float()}
+        if output.sod_logits is not None:
+            columns |= {"sod_logits": output.sod_logits.float(), "targets": batch.targets}
+        self._windows.add(batch, **columns)
 
-    def _correct(self, strong: Tensor, sod_logits: Tensor) -> Tensor:
+    def gather(self) -> None:
+        """On rank 0: take the predictions of all ranks. All ranks call it."""
+        self._windows.gather()
+
+    @cached_property
+    def _clips(self) -> list[ClipWindows]:
+        return self._windows.clips(self._config.grid)
+
+    @cached_property
+    def _raw(self) -> list[NDArray[np.float32]]:
+        return join_frames(self._clips, self._windows["scores"])
+
+    @cached_property
+    def _sod_logits(self) -> list[NDArray[np.float32]]:
+        return join_states(self._clips, self._windows["sod_logits"])
+
+    @cached_property
+    def _corrected(self) -> list[NDArray[np.float32]]:
         settings = self._config.postprocess
-        return correct_scores(
-            strong,
-            sod_logits,
+        if "sod_logits" not in self._windows or not settings.score_correction:
+            return self._raw
+        # Frames are corrected one by one, so that all clips can be one long clip.
+        corrected = correct_scores(
+            torch.from_numpy(np.concatenate(self._raw, axis=1))[None],
+            torch.from_numpy(np.concatenate(self._sod_logits))[None],
             self._counted,
             active_threshold=self._config.cross_task.active_threshold,
             correction_gain=settings.correction_gain,
             correction_floor=settings.correction_floor,
         )
-
-    def gather(self) -> None:
-        """On rank 0: take the predictions of all ranks. All ranks call it."""
-        self._clips.gather()
+        ends = np.cumsum([clip.shape[1] for clip in self._raw])
+        return np.split(corrected[0].numpy(), ends[:-1], axis=1)
 
     @property
     def names(self) -> list[str]:
         """Names of the clips."""
-        return self._clips.names
+        return [clip.name for clip in self._clips]
 
-    def raw_scores(self) -> NDArray[np.float32]:
-        """The network's probabilities, `(clips, classes, frames)`."""
-        return self._clips["raw_scores"]
+    def raw_scores(self) -> Scores:
+        """The network's probabilities."""
+        return self._scores(self._raw)
 
-    def corrected_scores(self) -> NDArray[np.float32]:
+    def corrected_scores(self) -> Scores:
         """The same after score correction, if that is switched on."""
-        return self._clips["corrected_scores"]
+        return self._scores(self._corrected)
+
+    def _scores(self, values: list[NDArray[np.float32]]) -> Scores:
+        return Scores.from_clips(values, self.names, [clip.grid for clip in self._clips])
+
+    @cached_property
+    def _sod_result(self) -> SodResult | None:
+        if "sod_logits" not in self._windows:
+            return None
+        inside = [
+            np.arange(clip.grid.n_frames) < clip.grid.offset_to_frame(clip.seconds)
+            for clip in self._clips
+        ]
+        targets = join_frames(self._clips, self._windows["targets"])
+        return count_states(
+            torch.from_numpy(np.concatenate(self._raw, axis=1)),
+            torch.from_numpy(np.concatenate(self._sod_logits)),
+            torch.from_numpy(np.concatenate(targets, axis=1)),
+            torch.from_numpy(np.concatenate(inside)),
+            self._counted,
+            self._config.cross_task.active_threshold,
+        )
 
     def sod_result(self) -> SodResult | None:
         """SOD's states, and how often SED agrees; None for a network without SOD."""
-        if "confusion" not in self._clips:
-            return None
-        confusion = self._clips["confusion"].sum(axis=0)
-        frames = int(confusion.sum())
-        return SodResult(confusion, int(self._clips["agreeing"].sum()) / frames) if frames else None
+        return self._sod_result

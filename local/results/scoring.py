@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from desed_task.evaluation import GroundTruth, Intervals, Scores, bootstrap, evaluate
+from desed_task.evaluation import GroundTruth, Intervals, bootstrap, evaluate
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.postprocess.methods import TunedParameters, class_thresholds
 from local.classes import CLASSES
@@ -34,7 +34,10 @@ def tune_networks(
     """Tune each network's post-processing on its predictions of the validation set."""
     return {
         network: tune(
-            _scores(predicted, config), truth.restricted(predicted.names), config, title=network
+            predicted.corrected_scores(),
+            truth.restricted(predicted.names),
+            config,
+            title=network,
         )
         for network, predicted in predictions.items()
     }
@@ -99,7 +102,7 @@ def _score(
 ) -> SystemMetrics:
     parameters = method_parameters(method, config, tuned)
     return evaluate(
-        parameters.apply(_scores(predicted, config), CLASSES),
+        parameters.apply(predicted.corrected_scores(), CLASSES),
         truth.restricted(predicted.names),
         thresholds=operating_points(config.training.n_test_thresholds),
         f1_threshold=class_thresholds(parameters, CLASSES),
@@ -107,7 +110,3 @@ def _score(
         trim_to_clip=config.postprocess.trim_to_clip,
         check=check,
     )
-
-
-def _scores(predicted: SetPredictions, config: Config) -> Scores:
-    return Scores(predicted.corrected_scores(), predicted.names, config.grid)

@@ -1,57 +1,44 @@
-"""Sound occurrence detection in the test: counted states per clip -> metrics."""
-
-from typing import NamedTuple
+"""Sound occurrence detection in the test: counted states -> metrics."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from desed_task.dataio.batch import Batch
 from desed_task.labels import SOD_STATE_NAMES
 from desed_task.nnet.crnn import SOD_STATES
 from desed_task.report import SodResult
-from local.config.load import Config
 from local.cross_task import agreement
 from local.objective import sod_labels
 
 
-class SodCounts(NamedTuple):
-    """Frames of each clip, counted.
-
-    Attributes:
-        confusion: frames by true and predicted state, `(batch, true, predicted)`.
-        agreeing: frames in which SED's number of active classes equals SOD's state, `(batch,)`.
-    """
-
-    confusion: Tensor
-    agreeing: Tensor
-
-
 def count_states(
-    batch: Batch, strong: Tensor, sod_logits: Tensor, counted: Tensor, config: Config
-) -> SodCounts:
-    """Count the frames that lie within their clip.
+    strong: Tensor,
+    sod_logits: Tensor,
+    targets: Tensor,
+    inside: Tensor,
+    counted: Tensor,
+    active_threshold: float,
+) -> SodResult | None:
+    """Frames by true and predicted state, and the share of frames in which SED agrees.
 
     Args:
-        batch: strongly labelled clips.
-        strong: SED probabilities, `(batch, classes, frames)`.
-        sod_logits: `(batch, frames, states)`.
+        strong: SED probabilities, `(classes, frames)`.
+        sod_logits: `(frames, states)`.
+        targets: frame labels, `(classes, frames)`.
+        inside: frames that lie within their clip, `(frames,)` boolean; no others are counted.
         counted: see `local.cross_task.counted_classes`.
-        config: the experiment.
+        active_threshold: a class is active in SED above it.
+
+    Returns:
+        None without any frame within a clip.
     """
-    grid = config.grid
-    ends = [grid.offset_to_frame(seconds) for seconds in batch.seconds.tolist()]
-    inside = torch.arange(grid.n_frames) < torch.tensor(ends)[:, None]
-    true = sod_labels(batch.targets, counted).cpu()
-    predicted = sod_logits.argmax(dim=-1).cpu()
-    clip = torch.arange(len(true))[:, None]
-    cells = (SOD_STATES * clip + true) * SOD_STATES + predicted
-    counts = torch.bincount(cells[inside], minlength=len(true) * SOD_STATES**2)
-    agreeing = agreement(strong, sod_logits, counted, config.cross_task.active_threshold).cpu()
-    return SodCounts(
-        confusion=counts.view(-1, SOD_STATES, SOD_STATES),
-        agreeing=(agreeing & inside).sum(dim=1),
-    )
+    if not inside.any():
+        return None
+    true = sod_labels(targets[None], counted)[0]
+    cells = (SOD_STATES * true + sod_logits.argmax(dim=-1))[inside]
+    confusion = torch.bincount(cells, minlength=SOD_STATES**2).view(SOD_STATES, SOD_STATES)
+    agreeing = agreement(strong[None], sod_logits[None], counted, active_threshold)[0]
+    return SodResult(confusion.numpy(), int(agreeing[inside].sum()) / len(cells))
 
 
 def sod_metrics(result: SodResult | None) -> dict[str, float | None]:

@@ -1,12 +1,15 @@
 """Metrics of one network in a validation epoch (docs/recipe.md, "One training step").
 
-Events are decoded from scores with the class-wise median windows, without score correction.
+Events are decoded from scores with the class-wise median windows, without score correction. Of a
+clip that is longer than a window, frame scores are averaged over its windows, and a class's clip
+probability is the maximum over them.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional as F
 
 from desed_task.dataio.batch import Batch, ClipKind
@@ -15,7 +18,7 @@ from desed_task.evaluation.truth import GroundTruth
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.postprocess.median import median_filter
 from local.config.load import Config
-from local.results.predictions import ClipTable
+from local.results.windows import WindowTable, join_frames, join_maxima
 
 # By training.obj_metric_synth_type.
 SYNTHETIC_METRICS = {
@@ -37,21 +40,18 @@ class ValidationPredictions:
     def __init__(self, config: Config, truth: GroundTruth) -> None:
         self._config = config
         self._truth = truth
-        self._strong = ClipTable()
-        self._weak = ClipTable()
+        self._strong = WindowTable()
+        self._weak = WindowTable()
 
     def add(self, batch: Batch, output: SEDOutput) -> None:
         """Add a batch of strongly and weakly labelled clips."""
         strong, weak = batch.is_kind(ClipKind.SYNTHETIC), batch.is_kind(ClipKind.WEAK)
         if strong.any():
-            scores = output.strong[strong].float()
-            losses = clip_losses(scores, batch.targets[strong])
-            self._strong.add(_selected(batch.names, strong), scores=scores, losses=losses)
+            scores, targets = output.strong[strong].float(), batch.targets[strong]
+            self._strong.add(batch, strong, scores=scores, targets=targets)
         if weak.any():
             probabilities, tags = output.weak[weak].float(), batch.tags[weak]
-            losses = clip_losses(probabilities, tags)
-            names = _selected(batch.names, weak)
-            self._weak.add(names, probabilities=probabilities, tags=tags, losses=losses)
+            self._weak.add(batch, weak, probabilities=probabilities, tags=tags)
 
     def gather(self) -> None:
         """On rank 0: take the predictions of all ranks. All ranks call it."""
@@ -60,22 +60,35 @@ class ValidationPredictions:
 
     def metrics(self) -> dict[str, float]:
         """Losses, weak F1, intersection F1, event F1, exact PSDS; none of a set without clips."""
-        metrics = {
-            f"loss_{name}": float(clips["losses"].mean(dtype=np.float64))
-            for name, clips in (("strong", self._strong), ("weak", self._weak))
-            if clips.names
-        }
-        if self._weak.names:
-            predicted = self._weak["probabilities"] > self._config.training.weak_threshold
-            metrics["weak_f1_macro"] = tag_f1_macro(predicted, self._weak["tags"] > 0)
-        if self._strong.names:
-            metrics |= self._event_metrics()
+        metrics: dict[str, float] = {}
+        if len(self._strong):
+            metrics |= self._strong_metrics()
+        if len(self._weak):
+            metrics |= self._weak_metrics()
         return metrics
 
-    def _event_metrics(self) -> dict[str, float]:
-        filtered = median_filter(self._strong["scores"], self._config.postprocess.windows)
-        scores = Scores(filtered, self._strong.names, self._config.grid)
-        truth = self._truth.restricted(self._strong.names)
+    def _weak_metrics(self) -> dict[str, float]:
+        clips = self._weak.clips(self._config.grid)
+        probabilities = join_maxima(clips, self._weak["probabilities"])
+        tags = join_maxima(clips, self._weak["tags"])
+        predicted = probabilities > self._config.training.weak_threshold
+        return {
+            "loss_weak": mean_loss(probabilities, tags),
+            "weak_f1_macro": tag_f1_macro(predicted, tags > 0),
+        }
+
+    def _strong_metrics(self) -> dict[str, float]:
+        clips = self._strong.clips(self._config.grid)
+        scores = join_frames(clips, self._strong["scores"])
+        targets = join_frames(clips, self._strong["targets"])
+        names, grids = [clip.name for clip in clips], [clip.grid for clip in clips]
+        raw = Scores.from_clips(scores, names, grids)
+        return {"loss_strong": mean_loss(scores, targets)} | self._event_metrics(raw)
+
+    def _event_metrics(self, raw: Scores) -> dict[str, float]:
+        windows = self._config.postprocess.windows
+        scores = raw.processed(lambda values: median_filter(values, windows))
+        truth = self._truth.restricted(raw.names)
         by_threshold = [
             selection_metrics(scores, truth, threshold)
             for threshold in self._config.training.val_thresholds
@@ -89,12 +102,13 @@ class ValidationPredictions:
         }
 
 
-def clip_losses(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy of each clip, `(clips, …)` -> `(clips,)`."""
-    # On a GPU, autocast refuses BCE of probabilities, whatever their type.
-    with torch.autocast(probabilities.device.type, enabled=False):
-        losses = F.binary_cross_entropy(probabilities, targets, reduction="none")
-    return losses.flatten(start_dim=1).mean(dim=1)
+def mean_loss(probabilities: Iterable[NDArray], targets: Iterable[NDArray]) -> float:
+    """Mean over the clips of each clip's binary cross-entropy; arrays of any shape per clip."""
+    losses = [
+        F.binary_cross_entropy(torch.from_numpy(clip), torch.from_numpy(labels), reduction="none")
+        for clip, labels in zip(probabilities, targets, strict=True)
+    ]
+    return _mean([float(loss.mean()) for loss in losses])
 
 
 def tag_f1_macro(predicted: NDArray[np.bool_], tags: NDArray[np.bool_]) -> float:
@@ -112,10 +126,6 @@ def selection_metric(metrics: dict[str, float], config: Config) -> float:
     """Metric that selects the best checkpoint: weak F1 plus the synthetic validation metric."""
     synthetic = SYNTHETIC_METRICS[config.training.obj_metric_synth_type]
     return metrics.get("weak_f1_macro", 0.0) + metrics.get(synthetic, 0.0)
-
-
-def _selected(names: tuple[str, ...], rows: Tensor) -> list[str]:
-    return [name for name, selected in zip(names, rows.tolist(), strict=True) if selected]
 
 
 def _mean(values: list[float]) -> float:

@@ -290,8 +290,9 @@ def test_the_order_of_clips_does_not_matter() -> None:
 
 def test_dropping_clips_without_events_drops_their_false_alarms() -> None:
     truth = cases.truth_of({"a": [(0.0, 1.28, "Cat")], "b": []}, 1800.0)
-    grid = cases.GRID
-    scores = cases.scores_of({"a": [(0, 20, "Cat", 0.9)], "b": [(0, 20, "Cat", 0.95)]})
+    grid = dataclasses.replace(cases.GRID, clip_seconds=1800.0)
+    first = cases.scores_of({"a": [(0, 20, "Cat", 0.9)], "b": [(0, 20, "Cat", 0.95)]})
+    scores = np.pad(first, ((0, 0), (0, 0), (0, grid.n_frames - first.shape[2])))
     kept = evaluate(Scores(scores, ["a", "b"], grid), truth)
     dropped = evaluate(Scores(scores, ["a", "b"], grid), truth, drop_clips_without_events=True)
     assert kept.event_f1_macro == pytest.approx(2 / 3)

@@ -14,7 +14,7 @@ def test_a_system_s_folder(tmp_path: Path) -> None:
     scores = cases.random_scores(rng, truth)
     names = list(truth.events)
     metrics = evaluate(Scores(scores, names, cases.GRID), truth)
-    write_system(tmp_path / "student", metrics, cases.GRID, raw_scores=raw)
+    write_system(tmp_path / "student", metrics, raw_scores=Scores(raw, names, cases.GRID))
     files = sorted(path.name for path in (tmp_path / "student").iterdir())
     assert files == [
         "event_f1.txt",
@@ -43,7 +43,7 @@ def test_without_raw_scores_and_without_defined_metrics(tmp_path: Path) -> None:
     truth = cases.truth_of({"a.wav": []})
     scores = np.zeros((1, 4, 156))
     metrics = evaluate(Scores(scores, ["a.wav"], cases.GRID), truth, f1_threshold=0.3)
-    write_system(tmp_path, metrics, cases.GRID)
+    write_system(tmp_path, metrics)
     files = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
     assert files == [
         "event_f1.txt",

@@ -1,7 +1,5 @@
 """Predictions on a set, collected batch by batch and gathered over ranks."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,7 @@ from desed_task.nnet.crnn import SEDOutput
 from local.classes import CLASSES
 from local.config.load import Config, load_config, override_config
 from local.cross_task import counted_classes
-from local.results.predictions import ClipTable, SetPredictions, set_order
+from local.results.predictions import SetPredictions
 from local.results.sod import sod_metrics
 from tests.support.paths import CONFS
 
@@ -57,7 +55,8 @@ def test_raw_and_corrected_scores(config: Config) -> None:
     predictions = SetPredictions(config, COUNTED)
     predictions.add(_batch(), _output())
     assert predictions.names == ["a.wav"]
-    raw, processed = predictions.raw_scores(), predictions.corrected_scores()
+    raw = predictions.raw_scores().values
+    processed = predictions.corrected_scores().values
     np.testing.assert_allclose(raw[0, 4], 0.4, rtol=1e-6)
     # Only where SOD says 1 and SED counts 0; where it says 2, it exceeds the count by 2.
     expected = np.repeat([0.4, 0.6, 0.4], 52)
@@ -69,7 +68,8 @@ def test_correction_can_be_switched_off(config: Config) -> None:
     off = override_config(config, ["postprocess.score_correction=false"])
     predictions = SetPredictions(off, COUNTED)
     predictions.add(_batch(), _output())
-    np.testing.assert_array_equal(predictions.corrected_scores(), predictions.raw_scores())
+    raw, corrected = predictions.raw_scores().values, predictions.corrected_scores().values
+    np.testing.assert_array_equal(corrected, raw)
 
 
 def test_sod_metrics(config: Config) -> None:
@@ -132,36 +132,3 @@ def test_metrics_without_a_sod_branch_are_undefined(config: Config) -> None:
     assert metrics["sod_f1_macro"] is None
     assert metrics["sod_sed_agreement"] is None
     assert predictions.sod_result() is None
-
-
-def test_set_order_interleaves_the_clips_of_the_ranks() -> None:
-    assert set_order([3, 2, 2]).tolist() == [0, 3, 5, 1, 4, 6, 2]
-
-
-@pytest.mark.parametrize("n_clips", [7, 2, 0])  # 2: one of three ranks has no clip
-def test_gathered_clips_are_in_the_order_of_the_set(
-    n_clips: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    values = torch.arange(2.0 * n_clips).reshape(n_clips, 2)
-    tables = []
-    for rank in range(3):
-        tables.append(ClipTable())
-        for begin in (rank, rank + 6):  # two batches
-            share = list(range(n_clips))[begin : begin + 6 : 3]
-            if share:
-                tables[-1].add([f"{clip}.wav" for clip in share], values=values[share])
-    sent: list[Any] = []
-
-    def send(own: Any) -> list[Any]:
-        sent.append(own)
-        return []
-
-    monkeypatch.setattr("desed_task.process_group.gather", send)
-    for table in tables:
-        table.gather()
-    monkeypatch.setattr("desed_task.process_group.gather", lambda own: sent)
-    tables[0].gather()
-    assert tables[0].names == [f"{clip}.wav" for clip in range(n_clips)]
-    assert ("values" in tables[0]) == (n_clips > 0)
-    if n_clips:
-        np.testing.assert_array_equal(tables[0]["values"], values.numpy())

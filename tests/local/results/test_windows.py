@@ -1,0 +1,152 @@
+"""Tables of windows: gathered over ranks, and joined to clips."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from desed_task.dataio.batch import Batch
+from desed_task.frames import FrameGrid
+from desed_task.windows import window_starts, window_weights
+from local.results.windows import (
+    ClipWindows,
+    WindowTable,
+    join_frames,
+    join_maxima,
+    join_states,
+    set_order,
+)
+
+# 20 frames a window; half of it are 0.5 s.
+GRID = FrameGrid(sample_rate=1000, hop_length=25, time_pooling=2, clip_seconds=1.0)
+
+
+def window_batch(windows: list[tuple[str, float, int]]) -> Batch:
+    """Windows: clip, its length in seconds, first frame."""
+    names, seconds, first_frames = zip(*windows, strict=True)
+    return Batch(
+        audio=torch.zeros(len(windows), 1000),
+        targets=torch.zeros(len(windows), 3, 20),
+        kind=torch.zeros(len(windows)),
+        names=names,
+        seconds=torch.tensor(seconds, dtype=torch.float64),
+        first_frames=first_frames,
+    )
+
+
+def windows_of(seconds: dict[str, float]) -> list[tuple[str, float, int]]:
+    """The windows of clips, as a set lists them."""
+    return [
+        (name, length, start)
+        for name, length in seconds.items()
+        for start in window_starts(round(length * GRID.sample_rate), GRID)
+    ]
+
+
+def test_set_order_interleaves_the_windows_of_the_ranks() -> None:
+    assert set_order([3, 2, 2]).tolist() == [0, 3, 5, 1, 4, 6, 2]
+
+
+@pytest.mark.parametrize("n_windows", [7, 2, 0])  # 2: one of three ranks has no window
+def test_gathered_windows_are_in_the_order_of_the_set(
+    n_windows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = [("a", 0.7, 0), ("b", 2.0, 0), ("b", 2.0, 10), ("b", 2.0, 20), ("c", 1.0, 0)]
+    windows = [*clips, ("d", 1.2, 0), ("d", 1.2, 4)][:n_windows]
+    values = torch.arange(2.0 * n_windows).reshape(n_windows, 2)
+    tables = []
+    for rank in range(3):
+        tables.append(WindowTable())
+        for begin in (rank, rank + 6):  # two batches
+            share = list(range(n_windows))[begin : begin + 6 : 3]
+            if share:
+                batch = window_batch([windows[number] for number in share])
+                tables[-1].add(batch, values=values[share])
+    sent: list[Any] = []
+
+    def send(own: Any) -> list[Any]:
+        sent.append(own)
+        return []
+
+    monkeypatch.setattr("desed_task.process_group.gather", send)
+    for table in tables:
+        table.gather()
+    monkeypatch.setattr("desed_task.process_group.gather", lambda own: sent)
+    tables[0].gather()
+    assert len(tables[0]) == n_windows
+    assert ("values" in tables[0]) == (n_windows > 0)
+    clips_found = tables[0].clips(GRID)
+    assert [clip.name for clip in clips_found] == list(dict.fromkeys(w[0] for w in windows))
+    if n_windows:
+        np.testing.assert_array_equal(tables[0]["values"], values.numpy())
+    if n_windows == 7:
+        assert [clip.starts for clip in clips_found] == [[0], [0, 10, 20], [0], [0, 4]]
+        assert [clip.rows for clip in clips_found] == [
+            slice(0, 1),
+            slice(1, 4),
+            slice(4, 5),
+            slice(5, 7),
+        ]
+        assert [clip.grid.clip_seconds for clip in clips_found] == [1.0, 2.0, 1.0, 1.2]
+
+
+def some_clips() -> list[ClipWindows]:
+    """Three clips: two of one window, one of four."""
+    table = WindowTable()
+    table.add(window_batch(windows_of({"short": 0.3, "long": 2.27, "full": 1.0})))
+    clips = table.clips(GRID)
+    assert [clip.starts for clip in clips] == [[0], [0, 10, 20, 26], [0]]
+    assert clips[1].grid.n_frames == 45
+    return clips
+
+
+def weighted_mean(starts: list[int], windows: np.ndarray, n_frames: int) -> np.ndarray:
+    """Definition of a joined clip, frame by frame: `(windows, rows, 20)` -> `(rows, n_frames)`."""
+    weights = window_weights(20)
+    result = np.zeros((windows.shape[1], n_frames))
+    for frame in range(n_frames):
+        cover = [(w, frame - start) for w, start in enumerate(starts) if 0 <= frame - start < 20]
+        total = sum(weights[inside] for _, inside in cover)
+        for window, inside in cover:
+            result[:, frame] += weights[inside] / total * windows[window, :, inside]
+    return result
+
+
+def test_frames_are_weighted_means_and_single_windows_are_kept() -> None:
+    clips = some_clips()
+    values = np.random.default_rng(0).random((6, 3, 20)).astype(np.float32)
+    short, long, full = join_frames(clips, values)
+    np.testing.assert_array_equal(short, values[0])
+    np.testing.assert_array_equal(full, values[5])
+    expected = weighted_mean(clips[1].starts, values[1:5], 45)
+    np.testing.assert_allclose(long, expected, rtol=0, atol=1e-6)
+
+
+def test_states_are_joined_as_probabilities() -> None:
+    clips = some_clips()
+    logits = np.random.default_rng(1).normal(0, 3, (6, 20, 3)).astype(np.float32)
+    short, long, full = join_states(clips, logits)
+    np.testing.assert_array_equal(short, logits[0])
+    np.testing.assert_array_equal(full, logits[5])
+    exponentials = np.exp(logits[1:5].astype(np.float64))
+    probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    expected = weighted_mean(clips[1].starts, probabilities.transpose(0, 2, 1), 45)
+    np.testing.assert_allclose(np.exp(long).T, expected, rtol=0, atol=1e-6)
+
+
+def test_tags_of_a_clip_are_the_maxima_of_its_windows() -> None:
+    values = np.array([[1.0, 2], [3, 0], [0, 5], [4, 1], [0, 1], [6, 7]])
+    assert join_maxima(some_clips(), values).tolist() == [[1, 2], [4, 5], [6, 7]]
+
+
+def test_frames_that_a_shortened_run_omitted_are_zero() -> None:
+    table = WindowTable()
+    windows = windows_of({"a": 1.0, "b": 2.0})
+    table.add(window_batch(windows[:2]))
+    ones = np.ones((2, 3, 20), dtype=np.float32)
+    whole, begun = join_frames(table.clips(GRID), ones)
+    assert whole.shape == (3, 20)
+    assert begun.shape == (3, 40)
+    assert (begun[:, :20] == 1).all()
+    assert (begun[:, 20:] == 0).all()
