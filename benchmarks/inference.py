@@ -81,7 +81,7 @@ class Inference:
         predictions = SetPredictions(self._config, self._module.counted)
         predictions.add(on_device, output)
         windows = self._config.postprocess.windows
-        return median_filter(predictions.corrected_scores(), windows)
+        return median_filter(predictions.corrected_scores().values, windows)
 
     def noise(self, clips: int) -> Batch:
         """A batch of noise without events."""

@@ -356,10 +356,14 @@ def test_wrong_input_is_refused() -> None:
         selection_metrics(Scores(unknown, ["a", "b"], cases.GRID), truth)
 
 
-def test_clips_longer_than_the_grid_are_scored_up_to_its_end() -> None:
+def test_a_grid_that_ends_before_a_clip_is_refused() -> None:
     truth = cases.truth_of({"a": [(0.0, 1.28, "Cat")]}, 14.0)
     scores = cases.scores_of({"a": [(0, 20, "Cat", 0.9)]})
-    assert evaluate(Scores(scores, ["a"], cases.GRID), truth).event_f1_macro == 1.0
+    with pytest.raises(InputError, match="'a': expected an end at 14 s"):
+        evaluate(Scores(scores, ["a"], cases.GRID), truth)
+    grid = cases.GRID.covering(14.0)
+    padded = np.pad(scores, ((0, 0), (0, 0), (0, grid.n_frames - scores.shape[2])))
+    assert evaluate(Scores(padded, ["a"], grid), truth).event_f1_macro == 1.0
 
 
 def test_importing_it_needs_no_network_library_and_no_data_frames() -> None:
