@@ -61,13 +61,12 @@ class Excerpt(NamedTuple):
     file_seconds: float
 
 
-def audio_info(path: str | Path, sample_rate: int | None = None) -> AudioInfo:
+def audio_info(path: str | Path) -> AudioInfo:
     """Rate, channels and length of a file; only its header is read.
 
-    Raises InputError naming a file that is missing, unreadable, empty, cut off or, if a rate is
-    given, at another one.
+    Raises InputError naming a file that is missing, unreadable, empty or cut off.
     """
-    with open_audio(path, sample_rate) as file:
+    with open_audio(path) as file:
         return AudioInfo(file.samplerate, file.channels, file.frames)
 
 

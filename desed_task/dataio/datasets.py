@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from desed_task.dataio.audio import audio_info, fit_length, read_excerpt
+from desed_task.dataio.audio import fit_length, read_excerpt
 from desed_task.dataio.batch import Clip, ClipKind
+from desed_task.dataio.prepare import clip_seconds
 from desed_task.errors import InputError
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event, encode_strong
@@ -125,7 +126,7 @@ class ClipDataset(Dataset[Clip]):
             raise IndexError(f"clip {index} of {len(self)}")
         name, grid = self.name(index), self.grid
         start = first_frame * grid.samples_per_frame
-        path = self._path(name)
+        path = f"{self._folder}/{name}"
         excerpt = read_excerpt(path, grid.sample_rate, grid.n_samples, seed, start=start)
         events = self.events(index, excerpt.start / self.grid.sample_rate)
         return Clip(
@@ -139,20 +140,16 @@ class ClipDataset(Dataset[Clip]):
 
     @cached_property
     def n_samples(self) -> NDArray[np.int64]:
-        """Length of each clip in samples, `(clips,)`; every file's header is read once.
-
-        Raises InputError naming a file that cannot be read or is at another rate.
-        """
-        paths = (self._path(self.name(index)) for index in range(len(self)))
-        return np.array([audio_info(path, self.grid.sample_rate).frames for path in paths])
+        """Length of each clip in samples, `(clips,)`, at the grid's rate; see `clip_seconds`."""
+        names = [self.name(index) for index in range(len(self))]
+        seconds = clip_seconds(self._folder, names, self.grid.sample_rate)
+        lengths = np.array([seconds[name] for name in names], dtype=np.float64)
+        return np.rint(lengths * self.grid.sample_rate).astype(np.int64)
 
     @property
     def n_longer(self) -> int:
         """Number of clips that are longer than the grid."""
         return int((self.n_samples > self.grid.n_samples).sum())
-
-    def _path(self, name: str) -> str:
-        return f"{self._folder}/{name}"
 
     def name(self, index: int) -> str:
         """File name of a clip."""
