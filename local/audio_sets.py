@@ -3,16 +3,22 @@
 Source: docs/recipe.md, "Data".
 """
 
+import difflib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-from desed_task.dataio.prepare import prepare_durations, resample_folder
+from desed_task.dataio.prepare import prepare_durations, resample_folder, wav_names
+from desed_task.errors import InputError, listing
+from desed_task.files import visible_entries
 from local.config.load import Config
+from local.config.schema import Data
 
 logger = logging.getLogger(__name__)
 
 VALIDATION = "synthetic validation"
+_MOST_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -20,12 +26,14 @@ class AudioSet:
     """The paths of a set, from the keys of `data`.
 
     Attributes:
+        prefix: its keys are `data.PREFIX_folder`, `_folder_44k`, `_tsv` and `_dur`.
         folder: audio at the network's rate.
         original: the published audio, of any rate; None if only `folder` exists.
         tsv: annotations; None for the unlabelled set.
         durations: file with the clips' lengths; None for sets that are not scored by events.
     """
 
+    prefix: str
     folder: str
     original: str | None
     tsv: str | None
@@ -37,14 +45,11 @@ def training_sets(config: Config) -> dict[str, AudioSet]:
 
     The weak set is always included, because some of its clips are for validation.
     """
-    data = config.data
     sets = {
-        "synthetic": AudioSet(data.synth_folder, data.synth_folder_44k, data.synth_tsv, None),
-        "weak": AudioSet(data.weak_folder, data.weak_folder_44k, data.weak_tsv, None),
-        "unlabelled": AudioSet(data.unlabeled_folder, data.unlabeled_folder_44k, None, None),
-        VALIDATION: AudioSet(
-            data.synth_val_folder, data.synth_val_folder_44k, data.synth_val_tsv, data.synth_val_dur
-        ),
+        "synthetic": _audio_set(config.data, "synth"),
+        "weak": _audio_set(config.data, "weak"),
+        "unlabelled": _audio_set(config.data, "unlabeled"),
+        VALIDATION: _audio_set(config.data, "synth_val"),
     }
     unused = {name for name, clips in config.training.clips_per_set.items() if clips == 0}
     return {name: audio_set for name, audio_set in sets.items() if name not in unused - {"weak"}}
@@ -52,20 +57,40 @@ def training_sets(config: Config) -> dict[str, AudioSet]:
 
 def test_sets(config: Config) -> dict[str, AudioSet]:
     """The main test set, `test`, and the second one, `eval`, if the configuration has one."""
-    data = config.data
-    sets = {"test": AudioSet(data.test_folder, data.test_folder_44k, data.test_tsv, data.test_dur)}
-    if data.eval_folder is not None:
-        sets["eval"] = AudioSet(
-            data.eval_folder, data.eval_folder_44k, data.eval_tsv, data.eval_dur
-        )
+    sets = {"test": _audio_set(config.data, "test")}
+    if config.data.eval_folder is not None:
+        sets["eval"] = _audio_set(config.data, "eval")
     return sets
+
+
+def check_sets(sets: Iterable[AudioSet], sample_rate: int) -> None:
+    """Raise one InputError with every annotation file and every audio folder that is missing."""
+    problems = []
+    for audio_set in sets:
+        keys, original = f"data.{audio_set.prefix}", audio_set.original
+        if audio_set.tsv is not None and not Path(audio_set.tsv).is_file():
+            hint = _similar(Path(audio_set.tsv), Path.is_file)
+            problems.append(f"{keys}_tsv: expected a file, got {audio_set.tsv}{hint}")
+        if wav_names(audio_set.folder) or (original is not None and wav_names(original)):
+            continue
+        if original is None:
+            key, folder, other = f"{keys}_folder", audio_set.folder, ""
+        else:
+            key, folder = f"{keys}_folder_44k", original
+            other = f" (and none at {sample_rate} Hz in {keys}_folder {audio_set.folder})"
+        hint = _similar(Path(folder), Path.is_dir)
+        problems.append(f"{key}: expected a folder of .wav files, got {folder}{hint}{other}")
+    if problems:
+        raise InputError(listing("data", problems, most=_MOST_LISTED))
 
 
 def prepare_sets(sets: Iterable[AudioSet], sample_rate: int, workers: int) -> None:
     """Resample the missing and outdated files of each set, write or check its durations file.
 
-    Raises InputError; see `resample_folder` and `prepare_durations`.
+    Raises InputError; see `check_sets`, `resample_folder` and `prepare_durations`.
     """
+    sets = list(sets)
+    check_sets(sets, sample_rate)
     for audio_set in sets:
         prepared = resample_folder(audio_set.original, audio_set.folder, sample_rate, workers)
         counts = prepared.made, prepared.kept
@@ -74,3 +99,19 @@ def prepare_sets(sets: Iterable[AudioSet], sample_rate: int, workers: int) -> No
             audio_set.folder, audio_set.durations, prepared.seconds, sample_rate
         ):
             logger.info("%s: %d durations written", audio_set.durations, len(prepared.seconds))
+
+
+def _audio_set(data: Data, prefix: str) -> AudioSet:
+    folder, *others = (
+        getattr(data, f"{prefix}_{key}", None) for key in ("folder", "folder_44k", "tsv", "dur")
+    )
+    return AudioSet(prefix, str(folder), *others)
+
+
+def _similar(missing: Path, is_kind: Callable[[Path], bool]) -> str:
+    """A hint at the entry of the same folder whose name is most similar to a missing one."""
+    if missing.exists() or not missing.parent.is_dir():
+        return ""
+    names = [path.name for path in visible_entries(missing.parent) if is_kind(path)]
+    close = difflib.get_close_matches(missing.name, names, n=1, cutoff=0.75)
+    return f" (did you mean {close[0]}?)" if close else ""

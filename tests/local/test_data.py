@@ -183,6 +183,31 @@ def test_a_test_alone_needs_no_training_set(tree: Path) -> None:
         quiet_trainer(tree).fit(Recorder(), datamodule=data)
 
 
+def test_everything_that_is_missing_is_said_at_once(tree: Path) -> None:
+    (tree / "weak.tsv").rename(tree / "weak_tags.tsv")
+    (tree / "test.tsv").unlink()
+    (tree / "synth_44k").rename(tree / "synth_44khz")
+    for path in (tree / "unlabeled_44k").iterdir():
+        path.unlink()
+    missing = {"test_folder_44k": "null", "eval_tsv": f"{tree}/nowhere/eval.tsv"}
+    with pytest.raises(InputError) as caught:
+        module(tree, *(f"data.{key}={value}" for key, value in missing.items()))
+    title, *found = [line.strip() for line in str(caught.value).splitlines()]
+    assert title == "data: 6 problems:"
+    folder = "expected a folder of .wav files, got"
+    assert found == [
+        f"data.synth_folder_44k: {folder} {tree}/synth_44k (did you mean synth_44khz?) "
+        f"(and none at 16000 Hz in data.synth_folder {tree}/synth_16k)",
+        f"data.weak_tsv: expected a file, got {tree}/weak.tsv (did you mean weak_tags.tsv?)",
+        f"data.unlabeled_folder_44k: {folder} {tree}/unlabeled_44k "
+        f"(and none at 16000 Hz in data.unlabeled_folder {tree}/unlabeled_16k)",
+        f"data.test_tsv: expected a file, got {tree}/test.tsv",
+        f"data.test_folder: {folder} {tree}/test_16k (did you mean test_44k?)",
+        f"data.eval_tsv: expected a file, got {tree}/nowhere/eval.tsv",
+    ]
+    assert not list(tree.glob("*_16k"))
+
+
 def test_without_a_second_test_set_there_is_one_loader(prepared: Path) -> None:
     keys = ("eval_folder", "eval_folder_44k", "eval_tsv", "eval_dur")
     nothing = [f"data.{key}=null" for key in keys]
