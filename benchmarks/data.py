@@ -23,7 +23,8 @@ def write_noise_sets(folder: Path, sizes: Mapping[str, int], grid: FrameGrid) ->
         grid: the clips' time axis.
     """
     for number, clip_set in enumerate(CLIP_SETS):
-        truth = generated_truth(np.random.default_rng(number), sizes.get(clip_set.name, 1))
+        n_clips, rng = sizes.get(clip_set.name, 1), np.random.default_rng(number)
+        truth = generated_truth(rng, n_clips, grid.clip_seconds)
         write_noise(folder / f"{clip_set.audio}_16k", list(truth.events), grid)
         _write_tables(folder, clip_set, truth, grid)
     return data_overrides(folder)

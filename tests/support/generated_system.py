@@ -11,16 +11,18 @@ from local.classes import CLASSES
 GRID = FrameGrid()
 
 
-def generated_truth(rng: np.random.Generator, n_clips: int) -> GroundTruth:
-    """Clips of 10 s with 0 to 6 events; events of the same class do not overlap."""
+def generated_truth(
+    rng: np.random.Generator, n_clips: int, clip_seconds: float = GRID.clip_seconds
+) -> GroundTruth:
+    """Clips with 0 to 6 events; events of the same class do not overlap."""
     events: dict[str, list[Event]] = {}
     for number in range(n_clips):
         clip_events = []
         for label in rng.choice(CLASSES, rng.integers(0, 4), replace=False):
-            edges = np.sort(rng.uniform(0, 10, 2 * rng.integers(1, 3))).reshape(-1, 2)
+            edges = np.sort(rng.uniform(0, clip_seconds, 2 * rng.integers(1, 3))).reshape(-1, 2)
             clip_events += [Event(onset, offset, str(label)) for onset, offset in edges.tolist()]
         events[f"clip_{number:04d}.wav"] = sorted(clip_events)
-    return GroundTruth(CLASSES, events, dict.fromkeys(events, 10.0))
+    return GroundTruth(CLASSES, events, dict.fromkeys(events, clip_seconds))
 
 
 def generated_scores(rng: np.random.Generator, truth: GroundTruth) -> Scores:

@@ -58,7 +58,8 @@ class StepData:
     def __init__(self, folder: Path, clips_per_kind: Sequence[int], grid: FrameGrid) -> None:
         self.folder, self.grid = folder / "16k", grid
         self._batch = {str(int(k)): n for k, n in zip(ClipKind, clips_per_kind, strict=True)}
-        truth = generated_truth(np.random.default_rng(SEED), BATCHES * sum(clips_per_kind))
+        n_clips, rng = BATCHES * sum(clips_per_kind), np.random.default_rng(SEED)
+        truth = generated_truth(rng, n_clips, grid.clip_seconds)
         self.clips = list(truth.events.items())
         self.kinds = [
             kind
