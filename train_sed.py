@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from desed_task.errors import USAGE_ERROR, InputError, run_cli
+from desed_task.errors import USAGE_ERROR, InputError, named_folders, run_cli
+from desed_task.files import user_path
 
 if TYPE_CHECKING:
     from local.config.load import Config
@@ -50,11 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with launch.joined_process_group(machine.gpus):
         config, checkpoint = process_group.from_first_rank(lambda: read_experiment(args, machine))
-        run = process_group.from_first_rank(lambda: run_folder(args, checkpoint))
-        if checkpoint is not None and args.test_from_checkpoint:
-            results = experiment.test(config, machine, run, checkpoint, check=args.check)
-        else:
-            results = experiment.fit(config, machine, run, checkpoint, check=args.check)
+        with run_folder(args, config, checkpoint) as run:
+            if checkpoint is not None and args.test_from_checkpoint:
+                results = experiment.test(config, machine, run, checkpoint, check=args.check)
+            else:
+                results = experiment.fit(config, machine, run, checkpoint, check=args.check)
 
     if results is None:  # process 0 has it
         return 0
@@ -84,27 +85,27 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--conf_file",
-        type=Path,
+        type=user_path,
         help="experiment, ours or the published YAML (default: confs/sed.yaml, or, with a "
         "checkpoint, the one stored in it)",
     )
     parser.add_argument(
         "--log_dir",
-        type=Path,
+        type=user_path,
         default=Path("./exp/cross_task_training"),
         help="folder in which runs create their folders version_0, version_1, … "
         "(default: %(default)s)",
     )
     parser.add_argument(
         "--resume_from_checkpoint",
-        type=Path,
+        type=user_path,
         metavar="P",
         help="go on training from one of our checkpoints, in the folder of its run; 'last': from "
         "last.ckpt of the newest run under --log_dir",
     )
     parser.add_argument(
         "--test_from_checkpoint",
-        type=Path,
+        type=user_path,
         metavar="P",
         help="test a checkpoint, ours or the published one; with --conf_file everything but the "
         "network and its features is taken from that file",
@@ -169,14 +170,24 @@ def read_experiment(args: argparse.Namespace, machine: "Machine") -> "tuple[Conf
     return config, checkpoint
 
 
-def run_folder(args: argparse.Namespace, checkpoint: Path | None) -> Path:
-    """Folder of the resumed run, or a new one."""
+@contextlib.contextmanager
+def run_folder(
+    args: argparse.Namespace, config: "Config", checkpoint: Path | None
+) -> Iterator[Path]:
+    """Folder of the resumed run, or a new one; no other run writes it during the block."""
+    from desed_task import process_group
     from local.run import folders
 
     resumed = None
     if checkpoint is not None and not args.test_from_checkpoint:
-        resumed = folders.run_folder_of(checkpoint)
-    return resumed or folders.new_run_folder(args.log_dir)
+        resumed = process_group.from_first_rank(lambda: folders.run_folder_of(checkpoint))
+    run = resumed or process_group.from_first_rank(lambda: folders.new_run_folder(args.log_dir))
+    named = {f"data.{key}": path for key, path in config.data if isinstance(path, str)}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(named_folders(named | {"--log_dir": run.parent}, written=run))
+        if process_group.rank() == 0:
+            stack.enter_context(folders.claimed(run, new=resumed is None))
+        yield run
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from benchmarks.options import (
 )
 from benchmarks.training import train
 from desed_task.errors import InputError
+from desed_task.files import user_path
 from desed_task.synthesis.generate import SIZES, generate_dataset
 from local.config.load import Config, load_config, override_config
 from tests.support.tiny import SIZES as TINY_SIZES
@@ -98,8 +99,10 @@ def main(argv: Sequence[str]) -> int:
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = subject_parser(__doc__, NUMBERS, precision=True)
     add_configuration(parser)
-    parser.add_argument("--data", type=Path, help="generated data set (default: a new one)")
-    parser.add_argument("--output", type=Path, help="picture (default: curves.png beside --json)")
+    parser.add_argument("--data", type=user_path, help="generated data set (default: a new one)")
+    parser.add_argument(
+        "--output", type=user_path, help="picture (default: curves.png beside --json)"
+    )
     parser.set_defaults(precision="bf16")
     args = parse(parser, NUMBERS, argv)
     if args.precision == "32":

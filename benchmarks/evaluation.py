@@ -26,6 +26,7 @@ from desed_task.evaluation import (
     selection_metrics,
     to_frame,
 )
+from desed_task.files import user_path
 from desed_task.postprocess.median import median_filter
 from local.classes import CLASSES
 from local.config.load import load_config
@@ -68,7 +69,9 @@ class Comparison(NamedTuple):
 def main(argv: Sequence[str]) -> int:
     """Measure, print, compare; returns the exit status."""
     parser = subject_parser(__doc__, NUMBERS)
-    parser.add_argument("--systems", type=Path, help="folder of a real system's operating points")
+    parser.add_argument(
+        "--systems", type=user_path, help="folder of a real system's operating points"
+    )
     args = parse(parser, NUMBERS, argv)
     systems = load_systems(args.systems, args.clips, NETWORKS[: args.networks])
     windows = load_config(RECIPE).postprocess.windows

@@ -20,6 +20,7 @@ from benchmarks.options import Number, parse, subject_parser
 from desed_task.dataio.batch import Clip, collate
 from desed_task.dataio.datasets import ClipDataset
 from desed_task.dataio.sampler import MixtureBatchSampler
+from desed_task.files import user_path
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
 from local.classes import CLASSES
@@ -38,7 +39,7 @@ NUMBERS = {
 def main(argv: Sequence[str]) -> int:
     """Measure and print; returns the exit status."""
     parser = subject_parser(__doc__, NUMBERS)
-    parser.add_argument("--folder", type=Path, help="for the files (default: a temporary one)")
+    parser.add_argument("--folder", type=user_path, help="for the files (default: a temporary one)")
     args = parse(parser, NUMBERS, argv)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         speeds = clips_per_second(Path(folder) / "16k", args.clips, args.workers, args.rounds)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from desed_task.errors import InputError
+from desed_task.files import user_path
 from tests.support.tiny import SMALL
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +47,7 @@ def subject_parser(
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--tiny", action="store_true", help="the smallest size: does it run?")
-    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--json", type=user_path, help="write the results to this file")
     if precision:
         parser.add_argument(
             "--precision", choices=list(PRECISIONS), help="default: 32; with --device cuda 16"
@@ -60,7 +61,7 @@ def subject_parser(
 def add_configuration(parser: argparse.ArgumentParser) -> None:
     """Add `--conf_file` and `--set`, for subjects that train a configuration."""
     parser.add_argument(
-        "--conf_file", type=Path, help="default: confs/demo.yaml; with --device cuda sed.yaml"
+        "--conf_file", type=user_path, help="default: confs/demo.yaml; with --device cuda sed.yaml"
     )
     parser.add_argument(
         "--set",

@@ -1,16 +1,43 @@
 """Errors that end a command with one message and an exit status; short lists in messages."""
 
+import contextlib
+import errno
+import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
+FAULT = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 TERMINATED = 143  # 128 + SIGTERM
 
-
 LONGEST_LINE = 400  # characters of a message; files may hold names of any length
 MOST_LINES = 30
+
+# Errors of the system that a wrong path causes; all others are faults of the system.
+_WRONG_PATH = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.ELOOP,
+}
+# PyTorch reports faults of the system as RuntimeError with these texts.
+_PYTORCH_FAULTS = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "Too many open files",
+    "Read-only file system",
+    "Permission denied",
+    "out of shared memory",
+    "PytorchStreamWriter failed",
+)
+_ERROR_LINE = re.compile(r"^[\w.]*Error: ", re.MULTILINE)
 
 
 class InputError(Exception):
@@ -27,35 +54,136 @@ class InputError(Exception):
         super().__init__("\n".join(kept))
 
 
+class FaultError(Exception):
+    """A failure that is no mistake in the input: of the system, or of a training's arithmetic."""
+
+    def __init__(self, message: str, path: str | os.PathLike[str] = "") -> None:
+        super().__init__(_without_traceback(message), os.fspath(path))
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    @property
+    def path(self) -> str:
+        """The file or folder of a fault of the system; empty where there is none."""
+        return str(self.args[1])
+
+
 class Terminated(BaseException):
-    """The end after SIGTERM; the message says how to resume. No `except Exception` catches it."""
+    """The end after a signal; the message says how to resume. No `except Exception` catches it.
+
+    Attributes:
+        status: the exit status.
+    """
+
+    def __init__(self, message: str = "", status: int = TERMINATED) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def file_error(
+    path: str | os.PathLike[str], error: OSError, action: str = "read"
+) -> InputError | FaultError:
+    """The error to raise where a file or folder cannot be read, written or made.
+
+    InputError where another path would help (it is missing, or a file where a folder is expected),
+    else FaultError (no permission, a full disk, too many open files).
+    """
+    reason = error.strerror or str(error)
+    message = f"{os.fspath(path)}: cannot be {action}: {reason}"
+    return InputError(message) if error.errno in _WRONG_PATH else FaultError(message, path)
+
+
+def as_fault(error: BaseException) -> FaultError | None:
+    """The FaultError that an exception reports; None for one that is no fault of the system."""
+    if isinstance(error, FaultError):
+        return error
+    if isinstance(error, OSError):
+        reason = error.strerror or _without_traceback(str(error))
+        if error.filename is None:  # perhaps of closing what failed before
+            faults = (each for each in _contexts(error) if isinstance(each, FaultError))
+            return next(faults, FaultError(reason))
+        path = os.fsdecode(error.filename) if not isinstance(error.filename, int) else ""
+        return FaultError(f"{path}: {reason}", path)
+    if isinstance(error, RuntimeError) and any(text in str(error) for text in _PYTORCH_FAULTS):
+        return FaultError(_without_traceback(str(error)).splitlines()[0])
+    return None
+
+
+def _contexts(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions during whose handling this one was raised."""
+    seen: BaseException | None = error.__context__
+    while seen is not None:
+        yield seen
+        seen = seen.__context__
+
+
+@contextlib.contextmanager
+def named_folders(
+    folders: Mapping[str, str | os.PathLike[str]], written: str | os.PathLike[str] = ""
+) -> Iterator[None]:
+    """Name, in the message of a fault inside the block, the option whose folder has the path.
+
+    Args:
+        folders: file or folder by the option or key that names it.
+        written: the folder to name where the system names no file, as of a full disk.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, FaultError) as error:
+        fault = as_fault(error)
+        if fault is None:
+            raise
+        if not fault.path and not isinstance(error, FaultError) and written:
+            fault = FaultError(f"{os.fspath(written)}: {fault}", written)
+        if not fault.path:
+            raise fault from None
+        path = os.path.abspath(fault.path)
+        holders = {
+            name: folder
+            for name, folder in ((name, os.path.abspath(each)) for name, each in folders.items())
+            if path == folder or path.startswith(os.path.join(folder, ""))
+        }
+        if not holders:
+            raise fault from None
+        name = max(holders, key=lambda each: len(holders[each]))
+        raise FaultError(f"{fault}; {name} may name another place", fault.path) from None
 
 
 def run_cli(main: Callable[[], int | None]) -> NoReturn:
-    """Run a command line's `main` and exit with its status; an `InputError` becomes one message.
+    """Run a command line's `main` and exit with its status; an expected error is one message.
 
-    Exit status: what `main` returns (None: 0), 2 after an `InputError`, 130 after Ctrl-C,
-    143 after `Terminated`.
+    Exit status: what `main` returns (None: 0), 1 after a `FaultError` or a fault of the system,
+    2 after an `InputError`, 130 after Ctrl-C, the error's own status after `Terminated`.
     """
     try:
         sys.exit(main())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except Terminated as error:
-        print(error, file=sys.stderr)
-        sys.exit(TERMINATED)
+    except (InputError, KeyboardInterrupt, Terminated) as error:
+        message, status = _message(error), exit_status(error)
+    except (OSError, RuntimeError, FaultError) as error:
+        fault = as_fault(error)
+        if fault is None:
+            raise
+        message, status = _message(fault), FAULT
+    with contextlib.suppress(OSError):  # a standard error that is closed
+        print(message, file=sys.stderr, flush=True)
+    sys.exit(status)
 
 
 def exit_status(error: BaseException) -> int:
     """The status with which `run_cli` exits after an exception."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    statuses = {InputError: USAGE_ERROR, KeyboardInterrupt: INTERRUPTED, Terminated: TERMINATED}
-    return next((status for kind, status in statuses.items() if isinstance(error, kind)), 1)
+    if isinstance(error, Terminated):
+        return error.status
+    statuses = {InputError: USAGE_ERROR, KeyboardInterrupt: INTERRUPTED}
+    return next((status for kind, status in statuses.items() if isinstance(error, kind)), FAULT)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return str(error) if isinstance(error, Terminated) else f"error: {error}"
 
 
 def shortened(names: Iterable[object], most: int = 3) -> str:
@@ -83,4 +211,4 @@ def _without_traceback(message: str) -> str:
     """The message alone, without the traceback that PyTorch's loader adds in a worker process."""
     if "Original Traceback" not in message:
         return message
-    return message.rsplit(f"{InputError.__name__}: ", maxsplit=1)[-1].strip()
+    return _ERROR_LINE.split(message)[-1].strip()

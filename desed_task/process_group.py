@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from desed_task.errors import USAGE_ERROR, InputError
+from desed_task.errors import FaultError, InputError, as_fault, exit_status
 
 T = TypeVar("T")
 
@@ -75,22 +75,25 @@ def ranks() -> int:
 def from_first_rank(function: Callable[[], T]) -> T:
     """Result of a function that process 0 alone calls, in all processes.
 
-    Where it raises InputError, process 0 raises it and the others exit with a usage error's status,
-    so that there is one message.
+    Where it raises InputError or a fault of the system, process 0 raises it and the others exit
+    with the same status, so that there is one message.
     """
     if ranks() == 1:
         return function()
     outcome: list[Any] = [None, None]
+    failure: Exception | None = None
     if rank() == 0:
         try:
             outcome[0] = function()
-        except InputError as error:
-            outcome[1] = str(error)
+        except (InputError, FaultError, OSError, RuntimeError) as error:
+            if not isinstance(error, InputError) and as_fault(error) is None:
+                raise
+            failure, outcome[1] = error, exit_status(error)
     dist.broadcast_object_list(outcome, src=0, group=_control)
+    if failure is not None:
+        raise failure
     if outcome[1] is not None:
-        if rank() > 0:
-            sys.exit(USAGE_ERROR)
-        raise InputError(outcome[1])
+        sys.exit(outcome[1])
     return outcome[0]
 
 

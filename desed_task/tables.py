@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from desed_task.errors import InputError, listing
+from desed_task.errors import InputError, file_error, listing
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,9 @@ def read_text(path: str | Path) -> str:
         content = Path(path).read_bytes()
         wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = content.decode("utf-16" if wide else "utf-8-sig")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except OSError as error:
+        raise file_error(path, error) from error
+    except ValueError as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

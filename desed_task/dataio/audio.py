@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from desed_task.errors import InputError
+from desed_task.errors import InputError, file_error
 
 # libsndfile's remark on a WAV file that ends before the length its header declares.
 _SHORTER_THAN_DECLARED = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -162,7 +162,17 @@ def open_audio(path: str | Path, sample_rate: int | None = None) -> Iterator[sou
     except _SampleError as error:
         raise InputError(f"{path}: {error}") from error
     except (soundfile.SoundFileError, ValueError) as error:
+        _raise_system_error(path)
         raise InputError(f"{path}: cannot be read as audio: {error}") from error
+
+
+def _raise_system_error(path: str | Path) -> None:
+    """Raise what the system says where a file cannot be opened; libsndfile hides the reason."""
+    try:
+        with Path(path).open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise file_error(path, error) from error
 
 
 def _check(file: soundfile.SoundFile, path: str | Path, sample_rate: int | None) -> None:

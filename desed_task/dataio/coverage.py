@@ -7,7 +7,7 @@ from pathlib import Path
 
 from desed_task.dataio.prepare import usable_names
 from desed_task.errors import InputError
-from desed_task.files import atomic_write
+from desed_task.files import write_file
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,6 @@ def write_missing_clips(coverages: Iterable[Coverage], path: str | Path) -> int:
         path.unlink(missing_ok=True)
         return 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as partial:
-        partial.write_text("set\tfilename\n" + "".join(lines), encoding="utf-8")
+    write_file(path, "set\tfilename\n" + "".join(lines))
     logger.warning("%d annotated clips have no audio; they are listed in %s", len(lines), path)
     return len(lines)

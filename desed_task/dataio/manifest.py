@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from desed_task.files import atomic_write
+from desed_task.errors import FaultError
+from desed_task.files import write_file
 
 logger = logging.getLogger(__name__)
 
@@ -99,11 +100,9 @@ class Manifest:
             "files": self.records,
         }
         try:
-            with atomic_write(self.path) as partial:
-                partial.write_text(json.dumps(content), encoding="utf-8")
-        except OSError as error:
-            text = "%s: cannot be written, so that the next run checks all files: %s"
-            logger.info(text, self.path, error)
+            write_file(self.path, json.dumps(content))
+        except FaultError as error:
+            logger.info("%s; the next run checks all files", error)
 
 
 def content_digest(path: Path) -> str:

@@ -6,6 +6,7 @@ name; the next run removes hidden files that a killed run left. Only one process
 folder at a time.
 """
 
+import io
 import logging
 import os
 import signal
@@ -26,7 +27,7 @@ from desed_task.dataio.annotations import read_durations
 from desed_task.dataio.audio import AudioInfo, audio_info, mono_float, open_audio
 from desed_task.dataio.manifest import FileState, Manifest, Record, bytes_digest, content_digest
 from desed_task.errors import InputError, listing, shortened
-from desed_task.files import atomic_write, remove_partial_files
+from desed_task.files import remove_partial_files, write_file
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,8 @@ def resample_folder(
         progress: show a progress bar.
 
     Raises InputError if neither folder has a file, and, after all other files were made, for source
-    files that cannot be read and target files at another rate.
+    files that cannot be read and target files at another rate. Raises FaultError where the system
+    fails, at the first file.
     """
     source = Path(source) if source is not None else None
     target = Path(target)
@@ -153,8 +155,7 @@ def prepare_durations(
             _check_durations(read_durations(tsv), seconds, folder, tsv)
             return False
     tsv.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(tsv) as partial_tsv:
-        partial_tsv.write_bytes(content)
+    write_file(tsv, content)
     manifest.durations_digest = bytes_digest(content)
     manifest.write()
     return True
@@ -283,8 +284,6 @@ def _prepare_file(sample_rate: int, job: _Job) -> _Outcome:
         return _Outcome(made, made=True, clipped=peak > 1)
     except InputError as error:
         return _Outcome(problem=str(error))
-    except (OSError, soundfile.SoundFileError) as error:
-        return _Outcome(problem=f"{target}: cannot be written: {error}")
 
 
 def _checked(path: Path, sample_rate: int) -> Record:
@@ -333,6 +332,8 @@ def _resample_file(source: Path, target: Path, sample_rate: int) -> tuple[int, f
         rate = file.samplerate
     if rate != sample_rate:
         audio = soxr.resample(audio, rate, sample_rate, quality="HQ")
-    with atomic_write(target) as partial_wav:
-        soundfile.write(partial_wav, to_16_bit(audio), sample_rate, subtype="PCM_16", format="WAV")
+    content = io.BytesIO()
+    soundfile.write(content, to_16_bit(audio), sample_rate, subtype="PCM_16", format="WAV")
+    # A file that a power failure empties is unreadable, and made again.
+    write_file(target, content.getvalue(), durable=False)
     return len(audio), peak

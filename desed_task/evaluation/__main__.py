@@ -14,11 +14,12 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from desed_task.dataio.annotations import read_classes
-from desed_task.errors import InputError, run_cli
+from desed_task.errors import InputError, file_error, named_folders, run_cli
 from desed_task.evaluation.bootstrap import Intervals, bootstrap
 from desed_task.evaluation.evaluate import evaluate
 from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
@@ -31,7 +32,7 @@ from desed_task.evaluation.results import (
 )
 from desed_task.evaluation.score_files import SUFFIX, TIME_COLUMNS, read_scores
 from desed_task.evaluation.truth import GroundTruth
-from desed_task.files import atomic_write, visible_entries
+from desed_task.files import user_path, visible_entries, write_file
 from desed_task.report import ReportSystem, write_report
 from desed_task.tables import read_text
 
@@ -60,18 +61,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--ground_truth", type=Path, required=True, metavar="TSV", help="true events")
-    add("--durations", type=Path, required=True, metavar="TSV", help="filename and duration (s)")
-    add(
-        "--output",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="receives metrics.json and the report",
-    )
-    add("--scores", type=Path, metavar="DIR", help="score files of one system")
-    add("--operating_points", type=Path, metavar="DIR", help="its events at several thresholds")
-    add("--predictions", type=Path, metavar="FILE", help="its events at one threshold")
+    add_path = partial(add, type=user_path)
+    add_path("--ground_truth", required=True, metavar="TSV", help="true events")
+    add_path("--durations", required=True, metavar="TSV", help="filename and duration (s)")
+    add_path("--output", required=True, metavar="DIR", help="receives metrics.json and the report")
+    add_path("--scores", metavar="DIR", help="score files of one system")
+    add_path("--operating_points", metavar="DIR", help="its events at several thresholds")
+    add_path("--predictions", metavar="FILE", help="its events at one threshold")
     add(
         "--system",
         action="append",
@@ -105,7 +101,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--no_report", action="store_true", help="metrics.json and the printed table only")
     add("--seed", type=int, default=0, help="of the replicates (default: %(default)s)")
-    add("--audio", type=Path, metavar="DIR", help="the clips, for spectrograms in the report")
+    add_path("--audio", metavar="DIR", help="the clips, for spectrograms in the report")
     add(
         "--check",
         action="store_true",
@@ -133,16 +129,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"--output {args.output}: cannot create the folder: {error.strerror}"
-        ) from None
+        raise file_error(f"--output {args.output}", error, "created") from None
+    with named_folders({"--output": args.output}, written=args.output):
+        return write_evaluation(systems, truth, args)
+
+
+def write_evaluation(
+    systems: dict[str, Sources], truth: GroundTruth, args: argparse.Namespace
+) -> int:
+    """Evaluate all systems and write everything; the exit status."""
     metrics = {name: evaluate_system(sources, truth, args) for name, sources in systems.items()}
     intervals: Intervals | None = None
     if args.bootstrap:
         intervals = bootstrap(metrics, replicates=args.bootstrap, seed=args.seed, progress=True)
-    with atomic_write(args.output / "metrics.json") as partial:
-        text = json.dumps(flat_metrics(metrics, intervals), indent=1)
-        partial.write_text(f"{text}\n", encoding="utf-8")
+    text = json.dumps(flat_metrics(metrics, intervals), indent=1)
+    write_file(args.output / "metrics.json", f"{text}\n")
     written = [args.output / "metrics.json"]
     if not args.no_report:
         systems_shown = [ReportSystem(name, values) for name, values in metrics.items()]
@@ -170,7 +171,7 @@ def systems_of(args: argparse.Namespace) -> dict[str, Sources]:
             raise InputError(f"--system {text}: expected a name of its own, got {name!r} again")
         if "/" in name:
             raise InputError(f"--system {text}: expected a name without /")
-        systems[name] = recognised(text, [Path(path) for path in paths.split(",")])
+        systems[name] = recognised(text, [user_path(path) for path in paths.split(",")])
     return systems
 
 

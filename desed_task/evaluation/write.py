@@ -9,7 +9,7 @@ from desed_task.evaluation.libraries import event_based, report, segment_based
 from desed_task.evaluation.outputs import Boxes, Scores
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.evaluation.score_files import write_scores
-from desed_task.files import atomic_write
+from desed_task.files import write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +55,7 @@ def write_system(
         texts["event_f1.txt"] = report(event_based(events, scoring.truth))
         texts["segment_f1.txt"] = report(segment_based(events, scoring.truth))
     for name, text in texts.items():
-        with atomic_write(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_file(folder / name, text)
 
 
 def _write_scores(folder: Path, scores: Scores, classes: Sequence[str]) -> None:

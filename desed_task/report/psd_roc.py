@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from desed_task.evaluation.psds import PsdRoc, RocCurve
 from desed_task.evaluation.results import SystemMetrics
-from desed_task.files import atomic_write
+from desed_task.files import write_file
 from desed_task.report.blocks import Block, Heading, Paragraph, Picture, Section, join_names
 from desed_task.report.drawing import (
     WIDTH,
@@ -157,8 +157,8 @@ def write_psd_rocs(folder: str | Path, metrics: SystemMetrics, *, title: str) ->
     classes = metrics.scoring_input.truth.classes
     for index, scenario in enumerate(SCENARIOS, start=1):
         if scenario in metrics.rocs:
-            with atomic_write(Path(folder) / f"psd_roc_{index}.png") as partial:
-                partial.write_bytes(draw_all_curves(metrics.rocs[scenario], classes, title))
+            picture = draw_all_curves(metrics.rocs[scenario], classes, title)
+            write_file(Path(folder) / f"psd_roc_{index}.png", picture)
 
 
 def draw_all_curves(roc: PsdRoc, classes: Sequence[str], title: str) -> bytes:

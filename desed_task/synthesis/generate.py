@@ -8,6 +8,7 @@ and unlabelled clips of the recorded domain.
 """
 
 import argparse
+import io
 import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,8 @@ import pandas as pd
 import soundfile
 from tqdm import tqdm
 
-from desed_task.errors import InputError, run_cli
-from desed_task.files import visible_entries
+from desed_task.errors import InputError, file_error, run_cli
+from desed_task.files import user_path, visible_entries
 from desed_task.labels import Event
 from desed_task.synthesis.domains import RECORDED, SYNTHETIC, Domain
 from desed_task.synthesis.scenes import RenderedClip, render_clip
@@ -130,7 +131,9 @@ def _write_clip(root: Path, seed: int, clip_id: tuple[int, int]) -> ClipRecord:
     clip = make_clip(seed, set_index, clip_index)
     filename = f"{clip_set.prefix}_{clip_index:05d}.wav"
     path = root / clip_set.audio / filename
-    soundfile.write(path, clip.audio, SAMPLE_RATE, subtype="PCM_16")
+    content = io.BytesIO()  # whose errors are the system's own, not soundfile's
+    soundfile.write(content, clip.audio, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+    path.write_bytes(content.getbuffer())
     return ClipRecord(filename, clip.duration, clip.events)
 
 
@@ -232,8 +235,8 @@ def generate_dataset(out: Path, seed: int, sizes: Mapping[str, int], workers: in
             partial_out.rmdir()
         else:
             partial_out.rename(out)
-    except (OSError, soundfile.SoundFileError) as error:
-        raise InputError(f"--out: cannot write {out}: {error}") from error
+    except OSError as error:
+        raise file_error(f"--out {out}", error, "written") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -241,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Generate a data set with DESED's layout and classes."
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder to make, new or empty")
+    parser.add_argument("--out", type=user_path, required=True, help="folder to make, new or empty")
     parser.add_argument("--seed", type=int, default=42, help="at least 0 (default: %(default)s)")
     parser.add_argument("--size", default="demo", help=f"{', '.join(SIZES)} (default: %(default)s)")
     parser.add_argument(

@@ -88,7 +88,7 @@ def _message(problem: Any, raw: RawConfig) -> str:
     """`PLACE: KEY: problem` of one of pydantic's errors."""
     path: KeyPath = tuple(key for key in problem["loc"] if key != "[key]")
     involved = [path]
-    if problem["type"] == MISFIT:
+    if problem["type"] == MISFIT and problem["ctx"]["keys"]:
         involved = [(*path, *key.split(".")) for key in problem["ctx"]["keys"]]
         path = involved[0]
     name = ".".join(map(str, path)) or "configuration"

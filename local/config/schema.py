@@ -10,11 +10,23 @@ from operator import attrgetter
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from desed_task.errors import InputError
+from desed_task.files import expand_user
 from desed_task.frames import FrameGrid
 from local.classes import CLASSES
+
+MISFIT = "misfit"
+
+
+def _expanded(text: str) -> str:
+    try:
+        return expand_user(text)
+    except InputError as error:
+        raise PydanticCustomError(MISFIT, "{text}", {"text": str(error), "keys": ()}) from None
+
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -25,12 +37,11 @@ FractionBelow1 = Annotated[float, Field(ge=0, lt=1)]
 InnerFraction = Annotated[float, Field(gt=0, lt=1)]
 Dropout = Annotated[float, Field(ge=0, le=0.99)]
 TimeBandPool = Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+DataPath = Annotated[str, AfterValidator(_expanded)]
 ClassName = Literal[CLASSES]  # type: ignore[valid-type]
 ClipKindName = Literal["synthetic", "weak", "unlabelled"]
 MethodName = Literal["median", "tuned_median", "sebbs"]
 AugmentationName = Literal["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
-
-MISFIT = "misfit"
 
 
 class Section(BaseModel):
@@ -197,35 +208,41 @@ class Scaler(Section):
 class Data(Section):
     """Folders and annotation files of the sets; rate and length of the clips."""
 
-    synth_folder: str = Field(
+    synth_folder: DataPath = Field(
         description="synthetic training set at `fs`; missing clips are made from `synth_folder_44k`"
     )
-    synth_folder_44k: str | None = Field(
+    synth_folder_44k: DataPath | None = Field(
         description="the same audio as published, of any rate; `null`: only the 16 kHz folder"
     )
-    synth_tsv: str = Field(description="events of the synthetic training set")
-    weak_folder: str = Field(description="weakly labelled set at `fs`")
-    weak_folder_44k: str | None = Field(description="the same audio as published, or `null`")
-    weak_tsv: str = Field(description="tags of the weakly labelled set")
-    unlabeled_folder: str = Field(description="unlabelled in-domain set at `fs`")
-    unlabeled_folder_44k: str | None = Field(description="the same audio as published, or `null`")
-    synth_val_folder: str = Field(description="synthetic validation set at `fs`")
-    synth_val_folder_44k: str | None = Field(description="the same audio as published, or `null`")
-    synth_val_tsv: str = Field(description="events of the synthetic validation set")
-    synth_val_dur: str = Field(
+    synth_tsv: DataPath = Field(description="events of the synthetic training set")
+    weak_folder: DataPath = Field(description="weakly labelled set at `fs`")
+    weak_folder_44k: DataPath | None = Field(description="the same audio as published, or `null`")
+    weak_tsv: DataPath = Field(description="tags of the weakly labelled set")
+    unlabeled_folder: DataPath = Field(description="unlabelled in-domain set at `fs`")
+    unlabeled_folder_44k: DataPath | None = Field(
+        description="the same audio as published, or `null`"
+    )
+    synth_val_folder: DataPath = Field(description="synthetic validation set at `fs`")
+    synth_val_folder_44k: DataPath | None = Field(
+        description="the same audio as published, or `null`"
+    )
+    synth_val_tsv: DataPath = Field(description="events of the synthetic validation set")
+    synth_val_dur: DataPath = Field(
         description="durations of the synthetic validation clips; a missing file is generated"
     )
-    test_folder: str = Field(description="main test set (real validation) at `fs`")
-    test_folder_44k: str | None = Field(description="the same audio as published, or `null`")
-    test_tsv: str = Field(description="events of the main test set")
-    test_dur: str = Field(description="durations of the test clips; a missing file is generated")
-    eval_folder: str | None = Field(
+    test_folder: DataPath = Field(description="main test set (real validation) at `fs`")
+    test_folder_44k: DataPath | None = Field(description="the same audio as published, or `null`")
+    test_tsv: DataPath = Field(description="events of the main test set")
+    test_dur: DataPath = Field(
+        description="durations of the test clips; a missing file is generated"
+    )
+    eval_folder: DataPath | None = Field(
         description="second test set (public evaluation) at `fs`, scored in the same run; all four "
         "`eval_` keys `null`: no second test set"
     )
-    eval_folder_44k: str | None = Field(description="the same audio as published, or `null`")
-    eval_tsv: str | None = Field(description="events of the second test set, or `null`")
-    eval_dur: str | None = Field(
+    eval_folder_44k: DataPath | None = Field(description="the same audio as published, or `null`")
+    eval_tsv: DataPath | None = Field(description="events of the second test set, or `null`")
+    eval_dur: DataPath | None = Field(
         description="durations of its clips (a missing file is generated), or `null`"
     )
     audio_max_len: Positive = Field(

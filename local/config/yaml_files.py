@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from desed_task.errors import InputError
+from desed_task.errors import InputError, file_error
+from desed_task.files import user_path
 
 SHIPPED = Path(__file__).parents[2] / "confs"
 RECIPE = SHIPPED / "sed.yaml"
@@ -105,8 +106,8 @@ def _parent(path: Path, layer: RawConfig) -> Path | None:
     if not isinstance(name, str):
         raise InputError(f"{place}: extends: expected a file name, got {name!r}")
     for folder in (path.parent, SHIPPED):
-        if (folder / name).is_file():
-            return folder / name
+        if (folder / user_path(name)).is_file():
+            return folder / user_path(name)
     raise InputError(f"{place}: extends: {name} is neither in {path.parent} nor in {SHIPPED}")
 
 
@@ -115,7 +116,9 @@ def _read_yaml(path: Path) -> RawConfig:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise file_error(path, error) from None
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     content, lines = _parse(text, str(path))
     if not isinstance(content, dict):

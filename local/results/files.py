@@ -25,7 +25,7 @@ from desed_task.evaluation.results import (
     difference_lines,
     metric_table,
 )
-from desed_task.files import atomic_write
+from desed_task.files import write_file
 from desed_task.postprocess.methods import DESCRIPTIONS, TunedParameters
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
 from local.audio_sets import test_sets
@@ -104,7 +104,7 @@ def write_results(
     folder = run / "metrics_test"
     if tuned:
         text = yaml.safe_dump(dump_tuned(tuned), sort_keys=False)
-        (folder / TUNING_FILE).write_text(text, encoding="utf-8")
+        write_file(folder / TUNING_FILE, text)
     path = folder / "metrics.json"
     write_metrics(metrics, config, path)
     print("\n\n".join(tables))
@@ -190,8 +190,7 @@ def write_metrics(metrics: Mapping[str, MetricValue], config: Config, path: Path
         **versions,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(content, indent=1) + "\n")
 
 
 def _installed_version(package: str) -> str | None:

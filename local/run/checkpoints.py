@@ -4,6 +4,7 @@ Source: docs/recipe.md, "The published checkpoint".
 """
 
 import io
+import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -12,10 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from desed_task.errors import InputError
-from desed_task.files import atomic_write
+from desed_task.errors import FaultError, InputError, file_error, shortened
+from desed_task.files import write_file, writing
 from local.config.load import Config, build_config, stored_config
 from local.config.published import convert_weights
 
@@ -68,7 +70,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise file_error(path, error) from None
     try:
         _check_archive(content)
         checkpoint = _load(content)
@@ -114,8 +116,41 @@ def _load(content: bytes) -> Any:
 def add_to_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Add plain values to a checkpoint of this project; the file is replaced as a whole."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    with atomic_write(path) as partial:
-        torch.save(checkpoint | dict(content), partial)
+    write_checkpoint(path, checkpoint | dict(content))
+
+
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint, which replaces an existing one when it is complete; see `write_file`."""
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    write_file(path, buffer.getbuffer())
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Lightning's reading of checkpoints, and writing that loses none.
+
+    Lightning writes into the temporary folder and moves the file, over file systems if need be: a
+    full disk then leaves an incomplete checkpoint in place of the earlier one.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint by `write_checkpoint`.
+
+        Raises FaultError where a weight is not finite; an earlier checkpoint then stays.
+        """
+        broken = [
+            name
+            for name, tensor in checkpoint["state_dict"].items()
+            if tensor.is_floating_point() and not tensor.isfinite().all()
+        ]
+        if broken:
+            raise FaultError(f"{path}: not saved: weights that are not finite: {shortened(broken)}")
+        path = Path(path)
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)  # not the run's folder, if that has vanished
+        write_checkpoint(path, checkpoint)
 
 
 def is_ours(checkpoint: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tqdm import tqdm
 
 from desed_task.errors import InputError
+from desed_task.files import write_file
 from desed_task.process_group import first_rank_first, from_first_rank, leave, rank, ranks, summed
 from local.config.load import Config
 from local.data import DesedDataModule
@@ -28,6 +29,7 @@ from local.results.postprocessing import (
 from local.results.scoring import tune_networks
 from local.run.callbacks import Checkpoints, Preemption, Progress
 from local.run.checkpoints import (
+    CheckpointFiles,
     add_to_checkpoint,
     checkpoint_config,
     checkpoint_weights,
@@ -57,7 +59,8 @@ def make_trainer(
     """
     training = config.training
     limit = FAST_BATCHES if machine.fast else 1.0
-    tensorboard = TensorBoardLogger(str(run.parent), name="", version=run.name)
+    run = run.absolute()
+    tensorboard = RunTensorBoard(str(run.parent), name="", version=run.name)
     callbacks: list[Callback] = [
         Progress(SELECTION_METRIC, LOG_INTERVAL if machine.gpus else 1),
         Checkpoints(
@@ -71,6 +74,8 @@ def make_trainer(
         EarlyStopping(SELECTION_METRIC, mode="max", patience=training.early_stop_patience),
         Preemption(run / CHECKPOINTS / LAST_CHECKPOINT),
     ]
+    options = machine.trainer_options(config)
+    plugins = [*(options.pop("plugins", None) or []), CheckpointFiles()]
     return pl.Trainer(
         benchmark=bool(machine.gpus),  # cuDNN's fastest convolutions for shapes that do not change
         max_epochs=1 if machine.fast else training.n_epochs,
@@ -87,8 +92,18 @@ def make_trainer(
         callbacks=callbacks,
         enable_progress_bar=False,  # Lightning's; `Progress` is ours
         enable_model_summary=False,
-        **machine.trainer_options(config),
+        plugins=plugins,
+        **options,
     )
+
+
+class RunTensorBoard(TensorBoardLogger):
+    """Writes into the run's folder; Lightning would expand `$NAME` in its path."""
+
+    @property
+    def log_dir(self) -> str:
+        """The run's folder."""
+        return str(Path(self.root_dir) / str(self.version))
 
 
 class Training(NamedTuple):
@@ -112,7 +127,8 @@ def fit(
         check: compute the test's metrics with other libraries as well.
     """
     trainer, module, data = prepare_fit(config, machine, run, resume)
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    resumed = None if resume is None else resume.absolute()
+    trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     best: str = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
     from_first_rank(lambda: _check_trained(best, config, resume))
     say(f"Testing {best}")
@@ -280,4 +296,4 @@ def say(text: str) -> None:
 
 def save_config(config: Config, run: Path) -> None:
     """Write the resolved configuration into the run's folder."""
-    (run / CONFIG_FILE).write_text(config.to_yaml(), encoding="utf-8")
+    write_file(run / CONFIG_FILE, config.to_yaml())

@@ -1,12 +1,18 @@
 """Folders of runs, `version_N` below `--log_dir`."""
 
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from desed_task.errors import InputError
+from desed_task.errors import InputError, file_error
+from desed_task.files import writing
 
 CHECKPOINTS = "checkpoints"
 LAST_CHECKPOINT = "last.ckpt"
 CONFIG_FILE = "config.yaml"
+LOCK = ".lock"
 
 
 def run_folders(log_dir: Path) -> dict[int, Path]:
@@ -17,14 +23,65 @@ def run_folders(log_dir: Path) -> dict[int, Path]:
 
 
 def new_run_folder(log_dir: Path) -> Path:
-    """Create the next `version_N` in `log_dir`. Raises InputError where that fails."""
+    """Create the next `version_N` in `log_dir`, which no other run has.
+
+    Raises InputError or FaultError where that fails.
+    """
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
-        folder = log_dir / f"version_{max(run_folders(log_dir), default=-1) + 1}"
-        folder.mkdir()
+        number = max(run_folders(log_dir), default=-1) + 1
+        while not _made(log_dir / f"version_{number}"):
+            number += 1
     except OSError as error:
-        raise InputError(f"--log_dir {log_dir}: cannot be written: {error.strerror}") from None
-    return folder
+        raise file_error(f"--log_dir {log_dir}", error, "written") from None
+    return log_dir / f"version_{number}"
+
+
+def _made(folder: Path) -> bool:
+    """Make a folder; False where it exists, as that of a run that starts at the same time."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, *, new: bool) -> Iterator[None]:
+    """Keep other runs out of a run's folder during the block.
+
+    A new folder that the block leaves by an exception is removed where it holds nothing but the
+    configuration; a resumed one is cleared of the partial files that a killed process left.
+
+    Raises InputError where another process writes the folder.
+    """
+    with writing(folder / LOCK):
+        lock = (folder / LOCK).open("ab")
+    with lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise InputError(
+                f"{folder}: another process is writing this run: wait until it ends"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        if not new:
+            _remove_partial(folder)
+        try:
+            yield
+        except BaseException:
+            if new and {path.name for path in folder.iterdir()} <= {CONFIG_FILE, LOCK}:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def _remove_partial(folder: Path) -> None:
+    for path in folder.rglob("*.partial-*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def newest_checkpoint(log_dir: Path) -> Path:

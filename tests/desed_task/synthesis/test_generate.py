@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from desed_task.errors import InputError
+from desed_task.errors import FaultError, InputError
 from desed_task.labels import Event
 from desed_task.synthesis.domains import RECORDED, SYNTHETIC, Domain, Draw
 from desed_task.synthesis.generate import CLIP_SETS, SIZES, generate_dataset, main, make_clip
@@ -320,7 +320,7 @@ def test_a_full_disk_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("soundfile.write", full)
-    with pytest.raises(InputError, match=r"cannot write .*No space left on device"):
+    with pytest.raises(FaultError, match=r"--out .*: cannot be written: No space left on device"):
         generate_dataset(tmp_path / "data", 1, {"weak": 1})
 
 
