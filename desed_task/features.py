@@ -73,17 +73,17 @@ class LogMel(nn.Module):
 
 
 class Scaler(nn.Module):
-    """Normalises features per clip (`instance`) or by statistics of a training set (`dataset`).
+    """Normalisation of features per clip (`instance`) or by those of a training set (`dataset`).
 
     Args:
-        statistic: where the statistics come from; `dataset` needs one call of `fit`.
+        statistic: the origin of the statistics; `dataset` needs one call of `fit`.
         normtype: `minmax` to [0, 1] (instance only), `standard` to mean 0 and deviation 1,
             `mean` to mean 0.
-        dims: axes of `(batch, bands, frames)` the statistics run over: 1, 2 or both (the
-            statistics of a data set always run over its clips as well).
+        dims: axes of `(batch, bands, frames)` that are averaged over: 1, 2 or both (and always the
+            clips, for the statistics of a data set).
         n_mels, n_frames: size of the features, for the shape of the stored statistics.
 
-    Raises ValueError for `dataset` with `minmax`: the extremes of a set are those of its outliers.
+    Raises ValueError for `dataset` with `minmax`, because outliers set the extremes of a data set.
     """
 
     mean: Tensor
@@ -99,7 +99,7 @@ class Scaler(nn.Module):
     ) -> None:
         super().__init__()
         if statistic == "dataset" and normtype == "minmax":
-            raise ValueError("statistic 'dataset' goes with normtype 'standard' or 'mean'")
+            raise ValueError("normtype: expected 'standard' or 'mean' with statistic 'dataset'")
         self.statistic = statistic
         self.normtype = normtype
         self.dims = tuple(sorted(dims))
@@ -110,11 +110,11 @@ class Scaler(nn.Module):
 
     @torch.no_grad()
     def fit(
-        self, batches: Iterable[Tensor], summed: Callable[[Tensor], Tensor] = torch.clone
+        self, batches: Iterable[Tensor], sum_over_ranks: Callable[[Tensor], Tensor] = torch.clone
     ) -> None:
-        """Take the `dataset` statistics from batches of log-mel `(batch, bands, frames)`.
+        """Set the `dataset` statistics from batches of log-mel `(batch, bands, frames)`.
 
-        `summed` adds up a tensor over the processes that have a part of the set each.
+        `sum_over_ranks` sums a tensor over the processes, each of which has some of the clips.
         """
         dims = (0, *self.dims)
         total = torch.zeros_like(self.mean, dtype=torch.float64)
@@ -125,9 +125,9 @@ class Scaler(nn.Module):
             total += features.sum(dims, keepdim=True)
             squares += features.square().sum(dims, keepdim=True)
             count += features.numel() // total.numel()
-        total, squares, count = summed(total), summed(squares), summed(count)
+        total, squares, count = map(sum_over_ranks, (total, squares, count))
         if count == 0:
-            raise ValueError("no batch to take statistics from")
+            raise ValueError("batches: expected at least 1, got 0")
         mean = total / count
         self.mean.copy_(mean)
         self.deviation.copy_((squares / count - mean.square()).clamp(min=0).sqrt())

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from desed_task.errors import shortened
 from desed_task.frames import FrameGrid
 
 SOD_STATE_NAMES = ("0", "1", "2+")  # number of classes that are active at once
@@ -52,5 +53,5 @@ def decode_strong(
 
 def _index(label: str, classes: Sequence[str]) -> int:
     if label not in classes:
-        raise ValueError(f"unknown class {label!r}; known: {', '.join(classes)}")
+        raise ValueError(f"unknown class: expected one of {shortened(classes)}, got {label!r}")
     return list(classes).index(label)

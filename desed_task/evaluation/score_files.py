@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.errors import InputError
+from desed_task.errors import InputError, shortened
 from desed_task.evaluation.decode import TimeAxis, frame_edges
 from desed_task.evaluation.events import Floats
 from desed_task.evaluation.outputs import Scores
@@ -23,6 +23,7 @@ TIME_COLUMNS = ("onset", "offset")
 TIME_TOLERANCE = 1e-6
 # Systems pad short clips; times that are this many times the longest clip are not in seconds.
 _LONGEST_PADDING = 100
+_COLUMNS_LISTED = 12
 
 
 def clip_stem(name: str) -> str:
@@ -218,10 +219,10 @@ def _check_columns(path: Path, columns: Sequence[str], classes: Sequence[str]) -
         "unknown": [label for label in found if label not in classes],
         "repeated": sorted({label for label in found if found.count(label) > 1}),
     }
-    listed = "".join(f"; {fault} {', '.join(names)}" for fault, names in faults.items() if names)
+    listed = "".join(f"; {fault} {shortened(names)}" for fault, names in faults.items() if names)
     raise InputError(
-        f"{path}:1: columns: expected {', '.join((*TIME_COLUMNS, *classes))}, separated by tabs, "
-        f"got {', '.join(columns)}{listed}"
+        f"{path}:1: columns: expected {shortened((*TIME_COLUMNS, *classes), _COLUMNS_LISTED)}, "
+        f"separated by tabs, got {shortened(columns, _COLUMNS_LISTED)}{listed}"
     )
 
 

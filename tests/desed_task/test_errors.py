@@ -24,7 +24,7 @@ def _fail(error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_error_in_a_worker_process_is_told_as_it_is(
+def test_an_error_in_a_worker_process_is_its_message_alone(
     workers: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def main() -> None:

@@ -95,5 +95,5 @@ def test_dataset_statistics(dims: list[int]) -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="standard"):
         Scaler("dataset", "minmax", [1, 2], 6, 20)
-    with pytest.raises(ValueError, match="no batch"):
+    with pytest.raises(ValueError, match="batches: expected at least 1, got 0"):
         Scaler("dataset", "mean", [1, 2], 6, 20).fit([])

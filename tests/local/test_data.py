@@ -104,7 +104,7 @@ def module(tree: Path, *overrides: str, stage: str = "fit") -> DesedDataModule:
     return data
 
 
-def test_training_batches_hold_the_mixture(prepared: Path) -> None:
+def test_training_batches_have_clips_of_all_sets(prepared: Path) -> None:
     data = module(prepared)
     loader = data.train_dataloader()
     batches = list(loader)
@@ -124,7 +124,7 @@ def test_training_batches_hold_the_mixture(prepared: Path) -> None:
                 assert target[DOG].any() == (number > 0)
 
 
-def test_validation_is_the_weak_rest_and_the_synthetic_validation_set_once_each(
+def test_validation_has_the_other_weak_clips_and_the_synthetic_validation_set(
     prepared: Path,
 ) -> None:
     data = module(prepared)
@@ -138,7 +138,7 @@ def test_validation_is_the_weak_rest_and_the_synthetic_validation_set_once_each(
     assert [batch.audio.shape[0] for batch in batches] == [3, 3]
 
 
-def test_test_sets_bring_their_truth(prepared: Path) -> None:
+def test_test_sets_have_their_ground_truth(prepared: Path) -> None:
     data = module(prepared, stage="test")
     main, second = data.test_sets
     assert (main.name, second.name) == ("test", "eval")
@@ -156,7 +156,7 @@ def test_test_sets_bring_their_truth(prepared: Path) -> None:
     ]
 
 
-def test_overlapping_events_of_a_class_are_one_in_the_truth(
+def test_overlapping_events_of_a_class_are_merged_in_the_truth(
     tree: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [("synth_val0.wav", *event) for event in ((0.3, 0.5, "Dog"), (0.1, 0.4, "Dog"))]
@@ -183,7 +183,7 @@ def test_a_test_alone_needs_no_training_set(tree: Path) -> None:
         quiet_trainer(tree).fit(Recorder(), datamodule=data)
 
 
-def test_everything_that_is_missing_is_said_at_once(tree: Path) -> None:
+def test_everything_that_is_missing_is_one_error(tree: Path) -> None:
     (tree / "weak.tsv").rename(tree / "weak_tags.tsv")
     (tree / "test.tsv").unlink()
     (tree / "synth_44k").rename(tree / "synth_44khz")
@@ -214,7 +214,7 @@ def test_without_a_second_test_set_there_is_one_loader(prepared: Path) -> None:
     assert len(module(prepared, *nothing, stage="test").test_dataloader()) == 1
 
 
-def test_sets_that_are_not_trained_on_need_not_be_there(tree: Path) -> None:
+def test_sets_that_are_not_trained_on_need_not_exist(tree: Path) -> None:
     (tree / "unlabeled_44k").rename(tree / "gone")
     data = module(tree, "training.train_sets=[synthetic]")
     batches = list(data.train_dataloader())
@@ -280,7 +280,7 @@ def test_a_weak_set_without_validation_clips_is_an_error(tree: Path) -> None:
         module(tree)
 
 
-def test_a_set_smaller_than_its_share_is_an_error(tree: Path) -> None:
+def test_a_set_smaller_than_its_batch_size_is_an_error(tree: Path) -> None:
     data = module(tree, "training.batch_size=[9, 2, 3]")
     with pytest.raises(
         InputError, match="synthetic set: expected at least the 9 clips of one batch, got 8"
@@ -322,7 +322,7 @@ def test_times_in_milliseconds_are_refused_in_every_set(tree: Path, name: str) -
         module(tree)
 
 
-def test_worker_processes_change_nothing(prepared: Path) -> None:
+def test_batches_do_not_depend_on_worker_processes(prepared: Path) -> None:
     alone = list(module(prepared).train_dataloader())
     shared = list(module(prepared, "training.num_workers=2").train_dataloader())
     assert [batch.names for batch in shared] == [batch.names for batch in alone]

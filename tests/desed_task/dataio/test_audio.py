@@ -26,7 +26,7 @@ def test_samples_are_those_of_the_file(ramp: Path) -> None:
     np.testing.assert_array_equal(audio * 32768, np.arange(1000))
 
 
-def test_a_part_is_read_from_its_first_sample(ramp: Path) -> None:
+def test_reading_begins_at_the_given_sample(ramp: Path) -> None:
     np.testing.assert_array_equal(read_audio(ramp, RATE, 300, 4) * 32768, [300, 301, 302, 303])
     np.testing.assert_array_equal(read_audio(ramp, RATE, 998, 4) * 32768, [998, 999])
     assert read_audio(ramp, RATE, 5000, 4).shape == (0,)
@@ -51,7 +51,7 @@ def test_an_excerpt_of_a_longer_file_begins_where_its_seed_says(ramp: Path) -> N
     assert again.start == read_excerpt(ramp, RATE, 990, 7).start
 
 
-def test_16_bit_samples_stay_what_they_are_and_others_are_floats(tmp_path: Path) -> None:
+def test_16_bit_samples_are_int16_and_others_float32(tmp_path: Path) -> None:
     every = np.arange(-32768, 32768, dtype=np.int16)
     cases = {"PCM_16": every, "PCM_24": every / 32768, "FLOAT": every / 32768}
     for subtype, audio in cases.items():
@@ -130,7 +130,7 @@ def test_a_streamed_file_of_undeclared_length_is_read(tmp_path: Path) -> None:
     assert read_audio(path, RATE).shape == (RATE,)
 
 
-def test_samples_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+def test_nan_samples_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "nan.wav"
     soundfile.write(path, np.array([0.0, np.nan]), RATE, subtype="FLOAT")
     with pytest.raises(InputError, match=r"nan\.wav: samples: expected finite numbers, got NaN"):

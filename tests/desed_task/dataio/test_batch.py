@@ -11,7 +11,7 @@ def clip(audio: torch.Tensor) -> Clip:
     return Clip(audio, torch.zeros(3, 5), ClipKind.WEAK, "a.wav", 1.5)
 
 
-def test_16_bit_audio_stays_so_until_it_is_asked_for() -> None:
+def test_16_bit_audio_is_int16_until_it_is_converted() -> None:
     batch = collate([clip(EVERY), clip(EVERY.flip(0))])
     assert batch.audio.dtype == torch.int16
     moved = batch.to("cpu", non_blocking=True)
@@ -25,7 +25,7 @@ def test_16_bit_audio_stays_so_until_it_is_asked_for() -> None:
     assert given.with_float_audio().audio is given.audio
 
 
-def test_one_clip_of_floats_makes_the_batch_floats() -> None:
+def test_a_batch_with_one_float_clip_is_float() -> None:
     precise = torch.linspace(-1, 1, len(EVERY))
     batch = collate([clip(EVERY), clip(precise)])
     assert batch.audio.dtype == torch.float32

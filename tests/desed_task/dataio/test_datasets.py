@@ -166,7 +166,7 @@ def test_a_request_is_the_same_clip_in_every_worker(tmp_path: Path) -> None:
     assert not torch.equal(other.audio, alone.audio[0])
 
 
-def test_only_the_needed_part_of_a_file_is_read(
+def test_only_the_excerpt_of_a_file_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "a.wav", np.zeros(30 * RATE))
@@ -183,7 +183,7 @@ def test_only_the_needed_part_of_a_file_is_read(
     assert counts == [160000]
 
 
-def test_a_wrong_rate_and_a_broken_file_are_named_when_served(tmp_path: Path) -> None:
+def test_a_wrong_rate_and_a_broken_file_are_errors_of_the_clip(tmp_path: Path) -> None:
     write_tone(tmp_path / "a.wav", rate=44100)
     (tmp_path / "b.wav").write_text("no audio")
     clips = strong(tmp_path, {"a.wav": [], "b.wav": []})
@@ -193,7 +193,7 @@ def test_a_wrong_rate_and_a_broken_file_are_named_when_served(tmp_path: Path) ->
         clips[1]
 
 
-def test_combined_sets_follow_one_another(tmp_path: Path) -> None:
+def test_combined_sets_are_concatenated(tmp_path: Path) -> None:
     for name in "abc":
         write_tone(tmp_path / f"{name}.wav")
     combined = CombinedDataset(
@@ -218,12 +218,12 @@ def test_combined_sets_follow_one_another(tmp_path: Path) -> None:
             combined[outside]
 
 
-def test_names_may_hold_any_letters(tmp_path: Path) -> None:
+def test_names_may_have_any_letters(tmp_path: Path) -> None:
     write_tone(tmp_path / "Küche 1.wav")
     assert strong(tmp_path, {"Küche 1.wav": []})[0].name == "Küche 1.wav"
 
 
-def test_names_and_events_must_agree() -> None:
+def test_names_and_events_must_have_one_length() -> None:
     with pytest.raises(ValueError, match="2 names but 1"):
         ClipDataset(".", ["a", "b"], [[]], ClipKind.SYNTHETIC, CLASSES, GRID)
 
@@ -251,7 +251,7 @@ def test_the_weak_split_keeps_order_and_labels_and_depends_on_the_seed() -> None
 
 
 @pytest.mark.parametrize(("clips", "fraction"), [(1, 0.9), (4, 0.95), (4, 0.05)])
-def test_a_weak_split_without_one_part_is_refused(clips: int, fraction: float) -> None:
+def test_a_weak_split_with_an_empty_side_is_refused(clips: int, fraction: float) -> None:
     with pytest.raises(
         InputError, match=r"training\.weak_split: expected at least 1 clip for training and 1 for"
     ):

@@ -62,13 +62,13 @@ def test_a_tone_keeps_its_pitch_level_and_length(folders: Folders, rate: int, wo
         assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / np.sqrt(2), rel=1e-3)
 
 
-def test_what_lies_above_half_the_rate_is_removed(folders: Folders) -> None:
+def test_frequencies_above_half_the_rate_are_removed(folders: Folders) -> None:
     write_tone(folders[0] / "high.wav", 1.0, 44100, hertz=12000.0)
     resample(folders)
     assert np.abs(read_audio(folders[1] / "high.wav", RATE)[1000:-1000]).max() < 1e-3
 
 
-def test_the_resampled_wave_lies_where_the_original_does(folders: Folders) -> None:
+def test_resampling_does_not_shift_the_wave(folders: Folders) -> None:
     write_tone(folders[0] / "a.wav", 1.0, 44100, hertz=440.0)
     resample(folders)
     audio = read_audio(folders[1] / "a.wav", RATE)
@@ -86,7 +86,7 @@ def test_channels_are_averaged(folders: Folders) -> None:
     np.testing.assert_allclose(audio[1000:-1000], expected[1000:-1000], atol=2e-3)
 
 
-def test_what_exceeds_full_scale_is_clipped_and_never_wraps(folders: Folders) -> None:
+def test_overshoot_of_the_resampler_is_clipped_and_does_not_wrap(folders: Folders) -> None:
     folders[0].mkdir()
     square = np.sign(tone(1.0, 44100, 100.0))
     soundfile.write(folders[0] / "a.wav", square, 44100, subtype="FLOAT")
@@ -103,7 +103,7 @@ def test_conversion_to_16_bit_rounds_and_clips() -> None:
     assert to_16_bit(audio).tolist() == [0, 2, -2, 32767, 32767, -32768, -32768]
 
 
-def test_what_is_there_stays(folders: Folders) -> None:
+def test_existing_files_are_kept(folders: Folders) -> None:
     for name in "abc":
         write_tone(folders[0] / f"{name}.wav", 0.2, 44100)
     resample(folders)
@@ -180,7 +180,7 @@ def test_a_source_that_becomes_broken_does_not_replace_a_good_target(folders: Fo
     assert (folders[1] / "a.wav").read_bytes() == whole
 
 
-def test_an_interrupted_run_leaves_nothing_that_is_trusted(
+def test_files_of_an_interrupted_run_are_made_again(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in "abc":
@@ -203,7 +203,7 @@ def test_an_interrupted_run_leaves_nothing_that_is_trusted(
     assert sorted(os.listdir(folders[1])) == ["a.wav", "b.wav", "c.wav"]
 
 
-def test_a_file_gets_its_name_only_when_it_is_whole(
+def test_a_file_gets_its_name_when_it_is_complete(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tone(folders[0] / "a.wav", 0.2, 44100)
@@ -234,7 +234,7 @@ def test_a_disk_that_cannot_be_written_is_reported(
 
 
 @pytest.mark.parametrize("original", [None, "absent", "empty"])
-def test_a_target_alone_is_used_as_it_is(
+def test_a_target_without_source_is_used_unchanged(
     folders: Folders, tmp_path: Path, original: str | None
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -247,7 +247,7 @@ def test_a_target_alone_is_used_as_it_is(
     assert times_of(folders[1]) == before
 
 
-def test_a_target_alone_is_checked(folders: Folders) -> None:
+def test_a_target_without_source_is_checked(folders: Folders) -> None:
     write_tone(folders[1] / "a.wav", 0.2)
     write_tone(folders[1] / "b.wav", 0.2, rate=44100)
     write_tone(folders[1] / "c.wav", 0.2)
@@ -267,7 +267,7 @@ def test_neither_folder_is_an_error_that_names_both(folders: Folders) -> None:
     assert not folders[1].exists()
 
 
-def test_other_files_and_nested_folders_are_left_alone(folders: Folders) -> None:
+def test_other_files_hidden_files_and_subfolders_are_ignored(folders: Folders) -> None:
     write_tone(folders[0] / "a.WAV", 0.2, 44100)
     write_tone(folders[0] / "nested" / "b.wav", 0.2, 44100)
     write_tone(folders[0] / "._a.wav", 0.2, 44100)

@@ -69,7 +69,7 @@ def test_an_epoch_depends_on_seed_and_number_alone() -> None:
     assert indices(MixtureBatchSampler(SIZES, SHARES, seed=6, epoch=2)) != indices(sampler)
 
 
-def test_an_epoch_goes_on_where_it_was_left() -> None:
+def test_an_epoch_continues_at_its_next_batch() -> None:
     sampler = MixtureBatchSampler(SIZES, SHARES, seed=5, epoch=3)
     whole = list(sampler)
     sampler.set_epoch(3, first_batch=2)
@@ -87,7 +87,7 @@ def test_each_draw_has_its_own_seed() -> None:
     assert min(seeds) >= 0
 
 
-def test_a_share_of_zero_leaves_a_set_out() -> None:
+def test_a_batch_size_of_zero_excludes_a_set() -> None:
     sampler = MixtureBatchSampler(
         {"synthetic": 9, "weak": 0, "unlabelled": 5},
         {"synthetic": 3, "weak": 0, "unlabelled": 1},
@@ -98,7 +98,7 @@ def test_a_share_of_zero_leaves_a_set_out() -> None:
     assert all(max(batch[:3]) < 9 <= batch[3] < 14 for batch in batches)
 
 
-def test_a_set_smaller_than_its_share_is_an_error() -> None:
+def test_a_set_smaller_than_its_batch_size_is_an_error() -> None:
     with pytest.raises(
         InputError, match="weak set: expected at least the 2 clips of one batch, got 1"
     ):
@@ -106,7 +106,7 @@ def test_a_set_smaller_than_its_share_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("shares", [{"a": 1}, {"a": 0, "b": 0}, {"a": -1, "b": 2}])
-def test_shares_that_make_no_sense_are_refused(shares: dict[str, int]) -> None:
+def test_impossible_batch_sizes_are_refused(shares: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="batch_sizes: expected counts for"):
         MixtureBatchSampler({"a": 5, "b": 5}, shares, seed=0)
 
@@ -131,14 +131,14 @@ def test_processes_share_the_epoch_of_one_with_larger_batches(ranks: int) -> Non
             assert kinds == ["synthetic"] * 3 + ["weak"] * 2 + ["unlabelled"] * 4
 
 
-def test_the_part_of_an_interrupted_epoch_goes_on() -> None:
+def test_each_process_continues_an_interrupted_epoch() -> None:
     sampler = MixtureBatchSampler(SIZES, SHARES, seed=5, rank=1, ranks=2)
     whole = list(sampler)
     sampler.set_epoch(0, first_batch=2)
     assert list(sampler) == whole[2:]
 
 
-def test_a_set_smaller_than_the_share_of_all_processes_is_an_error() -> None:
+def test_a_set_smaller_than_the_batch_of_all_processes_is_an_error() -> None:
     message = "weak set: expected at least the 16 clips of one batch of 8 processes, got 14"
     with pytest.raises(InputError, match=message):
         MixtureBatchSampler({**SIZES, "synthetic": 99, "unlabelled": 99}, SHARES, 0, ranks=8)

@@ -57,7 +57,7 @@ def test_perfect_scores_reach_a_high_psds1() -> None:
     assert psds1(-weights, perfect) < 0.05
 
 
-def test_band_energies_do_not_give_the_classes_away(tmp_path: Path) -> None:
+def test_band_energies_do_not_separate_the_classes(tmp_path: Path) -> None:
     sizes = {"synthetic_train": 48, "validation": 36}
     generate_dataset(tmp_path / "data", 5, sizes, workers=2)
     train = read_set(

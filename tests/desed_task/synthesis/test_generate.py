@@ -222,7 +222,7 @@ def test_events_of_a_class_do_not_overlap() -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.name)
 @pytest.mark.parametrize("label", CLASSES)
-def test_timbres_sound_for_the_length_asked(label: str, domain: Domain) -> None:
+def test_timbres_sound_for_their_whole_length(label: str, domain: Domain) -> None:
     for number, seconds in enumerate((0.25, 0.6, 2.0, 4.0)):
         draw = Draw(np.random.default_rng(number), domain)
         sound = TIMBRES[label](draw, round(seconds * SAMPLE_RATE))
@@ -242,7 +242,7 @@ def longest_gap(sound: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("label", CLASSES)
-def test_annotation_is_the_audible_extent(label: str) -> None:
+def test_annotations_are_the_audible_extents(label: str) -> None:
     for number in range(4):
         draw = Draw(np.random.default_rng([number, 9]), RECORDED)
         mixture = np.zeros(10 * SAMPLE_RATE, dtype=np.float32)
@@ -259,7 +259,7 @@ def test_annotation_is_the_audible_extent(label: str) -> None:
         assert levels[-2:].max() > floor
 
 
-def test_clips_hold_the_events_they_are_labelled_with() -> None:
+def test_annotated_frames_are_louder_than_others() -> None:
     """In clips the labelled frames are louder than the rest, in both domains."""
     for domain in DOMAINS:
         louder = []
