@@ -1,1 +1,1 @@
-"""Audio, annotations, batches, and the generated data set."""
+"""Audio files, annotations, preparation, data sets, batches."""
