@@ -162,10 +162,10 @@ def read_experiment(args: argparse.Namespace, machine: "Machine") -> "tuple[Conf
         chosen = load_config(args.conf_file) if args.conf_file else None
         content = read_checkpoint(checkpoint)
         if args.test_from_checkpoint:
-            config = test_config(content, chosen, str(checkpoint))
+            config = test_config(content, chosen, args.overrides, str(checkpoint))
         else:
             config = chosen or checkpoint_config(content, str(checkpoint))
-        config = override_config(config, args.overrides)
+            config = override_config(config, args.overrides)
     machine.check(config, trains=args.test_from_checkpoint is None)
     return config, checkpoint
 

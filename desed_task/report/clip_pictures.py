@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # The recipe's spectrogram (docs/recipe.md, "Features") at the sample rate of the file.
 WINDOW_SECONDS = 0.128
 HOP_SECONDS = 0.016
+MAX_FRAMES = 4000  # more than a picture has columns; a longer clip has a longer hop
 N_BANDS = 128
 MAX_HZ = 8000.0
 LOG_FLOOR = 1e-5
@@ -60,7 +61,7 @@ def log_mel(path: Path, seconds: float) -> Spectrogram:
     features = LogMel(
         sample_rate=rate,
         n_window=window,
-        hop_length=round(HOP_SECONDS * rate),
+        hop_length=max(round(HOP_SECONDS * rate), len(audio) // MAX_FRAMES),
         n_mels=N_BANDS,
         f_min=0.0,
         f_max=max_hz,

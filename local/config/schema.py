@@ -246,7 +246,9 @@ class Data(Section):
         description="durations of its clips (a missing file is generated), or `null`"
     )
     audio_max_len: Positive = Field(
-        description="seconds; shorter clips are padded, longer ones cropped"
+        description="seconds, length of the network's input; shorter clips are padded. Training "
+        "crops longer ones at random; validation and test read them whole, as half overlapping "
+        "windows of this length. A test of a checkpoint may use another length than its training"
     )
     fs: PositiveInt = Field(description="Hz, sample rate of the network's input")
 

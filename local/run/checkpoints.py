@@ -7,7 +7,8 @@ import io
 import os
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from desed_task.errors import FaultError, InputError, file_error, shortened
 from desed_task.files import write_file, writing
-from local.config.load import Config, build_config, stored_config
+from local.config.load import Config, build_config, override_config, stored_config
 from local.config.published import convert_weights
 
 OUR_PREFIX = "networks."
@@ -194,20 +195,30 @@ def checkpoint_weights(checkpoint: Mapping[str, Any], source: str) -> dict[str, 
     return converted
 
 
-def test_config(checkpoint: Mapping[str, Any], chosen: Config | None, source: str) -> Config:
+def test_config(
+    checkpoint: Mapping[str, Any],
+    chosen: Config | None,
+    overrides: Sequence[str],
+    source: str,
+) -> Config:
     """Configuration to test a checkpoint with.
 
     The checkpoint's own; where the user chose one, the chosen one with the checkpoint's `net`,
-    `feats` and `scaler`, which shape the network. Raises InputError where the time axes differ.
+    `feats` and `scaler`, which shape the network. The overrides, `section.key=value`, come last.
+
+    Clips may be longer or shorter than in training (`data.audio_max_len`): no weight depends on
+    it. Raises InputError where the network's frames would have another length.
     """
     own = checkpoint_config(checkpoint, source)
-    if chosen is None:
-        return own
-    shaping = own.model_dump(include={"net", "feats", "scaler"})
-    config = build_config(chosen.model_dump() | shaping, source)
-    if config.grid != own.grid:
+    config = own
+    if chosen is not None:
+        shaping = own.model_dump(include={"net", "feats", "scaler"})
+        config = build_config(chosen.model_dump() | shaping, source)
+    config = override_config(config, overrides)
+    if replace(config.grid, clip_seconds=own.grid.clip_seconds) != own.grid:
         raise InputError(
-            f"{source}: expected the data.fs and data.audio_max_len that it was trained with, "
-            f"{own.grid}, got {config.grid}"
+            f"{source}: expected frames as in its training, data.fs {own.data.fs} and "
+            f"{own.grid.samples_per_frame} samples a frame, got data.fs {config.data.fs} and "
+            f"{config.grid.samples_per_frame} (feats.hop_length, net.pooling)"
         )
     return config

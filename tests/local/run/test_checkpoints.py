@@ -137,13 +137,29 @@ def test_weights_that_do_not_fit(published_checkpoint: Path) -> None:
 def test_chosen_configuration_keeps_the_network(published_checkpoint: Path) -> None:
     content = read_checkpoint(published_checkpoint)
     chosen = load_config(CONFS / "demo.yaml", ["data.test_folder=/mine", "training.seed=5"])
-    shorter = override_config(chosen, ["data.audio_max_len=5.0"])
-    with pytest.raises(InputError, match="was trained with"):
-        test_config(content, shorter, "x.ckpt")
-    config = test_config(content, chosen, "x.ckpt")
+    config = test_config(content, chosen, [], "x.ckpt")
     assert config.net.nb_filters == [32, 64, 128, 256, 256]
     assert config.feats.n_mels == 128
     assert (config.data.test_folder, config.training.seed) == ("/mine", 5)
+
+
+@pytest.mark.parametrize("seconds", [5.0, 30.0])
+def test_a_test_may_use_other_windows_but_not_other_frames(
+    published_checkpoint: Path, seconds: float
+) -> None:
+    content = read_checkpoint(published_checkpoint)
+    chosen = load_config(CONFS / "demo.yaml")
+    length = f"data.audio_max_len={seconds}"
+    by_file = test_config(content, override_config(chosen, [length]), [], "x.ckpt")
+    assert by_file == test_config(content, chosen, [length], "x.ckpt")
+    assert by_file.grid.clip_seconds == seconds
+    assert test_config(content, None, [length], "x.ckpt").grid == by_file.grid
+    for override in ("data.fs=44100", "feats.hop_length=128"):
+        with pytest.raises(InputError, match=r"x\.ckpt: expected frames as in its training"):
+            test_config(content, chosen, [override], "x.ckpt")
+    # The network's features are those of the checkpoint, whatever a file says.
+    with pytest.raises(InputError, match=r"data\.fs 16000 .*, got data\.fs 44100"):
+        test_config(content, override_config(chosen, ["data.fs=44100"]), [], "x.ckpt")
 
 
 def test_keys_newer_than_a_checkpoint_have_the_recipe_s_values() -> None:

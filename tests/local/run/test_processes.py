@@ -270,7 +270,9 @@ def test_another_number_of_processes_resumes_at_the_end_of_an_epoch(
 
 def test_torchrun_trains_and_tests_as_one(tiny_data: Path, tmp_path: Path) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    line = command_line(tiny_data, tmp_path / "two", "training.batch_size=[1, 1, 1]")
+    line = command_line(
+        tiny_data, tmp_path / "two", "training.batch_size=[1, 1, 1]", "data.audio_max_len=4"
+    )
     [(status, output, message)] = wait(start([*torchrun, str(ROOT / "train_sed.py"), *line]))
     assert status == 0, message
     run = tmp_path / "two" / "version_0"
