@@ -94,7 +94,7 @@ class CrossTaskSED(pl.LightningModule):
             self.networks["student"].parameters(),
             lr=rate,
             betas=(opt.betas[0], opt.betas[1]),
-            fused=self._fuses_optimizer,
+            fused=self._fused(self.device),
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: self._ramp(done + 1))
         return {
@@ -102,13 +102,13 @@ class CrossTaskSED(pl.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
-    @property
-    def _fuses_optimizer(self) -> bool:
-        """Whether Adam is one kernel on a GPU, which also unscales fp16 gradients.
+    def _fused(self, device: torch.device) -> bool | None:
+        """Whether Adam is one kernel, which also unscales fp16 gradients; None: PyTorch's choice.
 
-        Clipping needs gradients that are unscaled before.
+        Clipping needs gradients that are unscaled before. False would not do instead of None: it
+        means one kernel per parameter.
         """
-        return self.device.type == "cuda" and not self.config.training.gradient_clip
+        return True if device.type == "cuda" and not self.config.training.gradient_clip else None
 
     def _ramp(self, step: int) -> float:
         """Warm-up factor r(n) of learning rate and consistency weight in step n = 1, 2, …."""
@@ -178,7 +178,7 @@ class CrossTaskSED(pl.LightningModule):
             return
         gradients = [p.grad for p in self.networks["student"].parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        if self._fuses_optimizer:
+        if self._fused(self.device):
             norm = norm / loss_scale(self.trainer)
         self.log("train/gradient_norm", norm)
 
@@ -291,5 +291,12 @@ class CrossTaskSED(pl.LightningModule):
         add_rank_states(checkpoint, self.networks, "networks.", self.generator)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of the processes until training starts."""
+        """Keep the state of the processes until training starts; fuse Adam as on this device.
+
+        The optimiser would take its kernel from the checkpoint, whatever the device, and keep its
+        step counts on the device that this kernel needs.
+        """
+        for state in checkpoint.get("optimizer_states", []):
+            for group in state["param_groups"]:
+                group["fused"] = self._fused(self.trainer.strategy.root_device)
         self._resumed = {key: checkpoint[key] for key in STATE_KEYS if key in checkpoint}

@@ -1,10 +1,13 @@
 """The real training on a handful of generated clips."""
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor
 
 from desed_task.schedules import warmup_factor
@@ -47,6 +50,76 @@ def test_a_resumed_run_repeats_the_uninterrupted_one(trained: Trained, tmp_path:
     assert metrics(trainer) == pytest.approx(metrics(trained.trainer), nan_ok=True)
     best = [t.checkpoint_callback.best_model_score for t in (trainer, trained.trainer)]  # type: ignore[union-attr]
     assert best[0] == best[1]
+
+
+@pytest.fixture(scope="module")
+def first_epoch(
+    trained: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Trained, dict[str, Any]]:
+    """The first of two epochs, and its checkpoint."""
+    config = override_config(trained.module.config, ["training.n_epochs=1"])
+    run = tmp_path_factory.mktemp("first")
+    first = train(config, run)
+    return first, torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+# Fused, and step counts on the parameters' device: saved on a GPU; neither: on a CPU, or clipped.
+@pytest.mark.parametrize("saved", [True, False, None])
+@pytest.mark.parametrize("fused", [True, None])
+def test_a_checkpoint_of_another_device_is_resumed(
+    fused: bool | None,
+    saved: bool | None,
+    trained: Trained,
+    first_epoch: tuple[Trained, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checkpoint = copy.deepcopy(first_epoch[1])
+    checkpoint["optimizer_states"][0]["param_groups"][0]["fused"] = saved
+    torch.save(checkpoint, tmp_path / "moved.ckpt")
+    monkeypatch.setattr(CrossTaskSED, "_fused", lambda self, device: fused)
+    config = override_config(trained.module.config, ["training.n_epochs=2"])
+    _, trainer, recorder = train(
+        config, tmp_path, Recorder(weights=True), resume=tmp_path / "moved.ckpt"
+    )
+    assert trainer.optimizers[0].param_groups[0]["fused"] is fused
+    steps = {int(state["step"]) for state in trainer.optimizers[0].state.values()}
+    assert steps == {6}
+    for name, expected in trained.recorder.student[6].items():
+        found = recorder.student[-1][name]
+        if fused is None:
+            assert torch.equal(found, expected), name
+        elif not name.endswith("conv.bias"):  # its gradient is noise: normalisation follows
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_checkpoint_of_float32_is_resumed_with_scaled_gradients(
+    clip: float,
+    trained: Trained,
+    first_epoch: tuple[Trained, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As 16-mixed on a GPU, on the CPU."""
+    torch.save(first_epoch[1], tmp_path / "moved.ckpt")
+    monkeypatch.setattr(CrossTaskSED, "_fused", lambda self, device: None if clip else True)
+    monkeypatch.setattr(
+        Machine,
+        "trainer_options",
+        lambda *_: {"accelerator": "cpu", "plugins": [MixedPrecision("16-mixed", "cpu")]},
+    )
+    changes = ["training.n_epochs=2", f"training.gradient_clip={clip}"]
+    config = override_config(trained.module.config, changes)
+    module, trainer, _ = train(config, tmp_path, resume=tmp_path / "moved.ckpt")
+    assert trainer.global_step == 6
+    assert all(p.isfinite().all() for p in module.parameters())
+    # Back again: the scaler's state in the checkpoint is of no use, and harmless.
+    monkeypatch.undo()
+    config = override_config(config, ["training.n_epochs=3"])
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert "MixedPrecision" in torch.load(last, weights_only=True)
+    assert train(config, tmp_path, resume=last).trainer.global_step == 9
 
 
 def test_another_seed_gives_other_weights(trained: Trained, tmp_path: Path) -> None:
