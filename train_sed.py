@@ -119,10 +119,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--gpus",
         type=int,
-        default=1,
         metavar="N",
-        help="GPUs of each node, 0: the CPU (default: %(default)s); more than one need "
-        "--set training.backend=ddp",
+        help="GPUs of each node, 0: the CPU (default: one, or the CPU where PyTorch cannot use a "
+        "GPU); more than one need --set training.backend=ddp",
     )
     parser.add_argument(
         "--fast_dev_run",
@@ -142,7 +141,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("expected --resume_from_checkpoint or --test_from_checkpoint, got both")
     if args.resume_from_checkpoint and args.fast_dev_run:
         parser.error("--fast_dev_run: expected a new run, got --resume_from_checkpoint")
-    if args.gpus < 0:
+    if args.gpus is not None and args.gpus < 0:
         parser.error(f"--gpus: expected a number of GPUs, or 0 for the CPU, got {args.gpus}")
     return args
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from typing import Literal
 
 import torch
@@ -210,7 +210,7 @@ def shift_pitch(audio: Tensor, cents: float, sample_rate: int) -> Tensor:
     A phase vocoder stretches time by the pitch ratio, then resampling shortens it by that ratio.
     The ratio is the nearest fraction with a denominator of at most `LARGEST_DENOMINATOR`.
     """
-    ratio = Fraction(2 ** (cents / 1200)).limit_denominator(LARGEST_DENOMINATOR)
+    ratio = _pitch_ratio(cents)
     if ratio == 1:
         return audio
     hop = VOCODER_WINDOW // 4
@@ -264,7 +264,22 @@ def _overlap_add(spectrum: Tensor, window: Tensor, hop: int, length: int) -> Ten
     return torch.nn.functional.pad(audio, (0, length - audio.shape[1]))
 
 
-@lru_cache(maxsize=64)
+def prepare_pitch_shift(settings: AugmentSettings, device: torch.device) -> None:
+    """Make the resampling filters of all pitch shifts that the settings can draw, on the device.
+
+    Made in a training step, they would be copied to the GPU while it is waited for.
+    """
+    for level in range(1, settings.aug_scale + 1):
+        for sign in (-1, 1):
+            ratio = _pitch_ratio(sign * settings.pitch_shift * level)
+            _resampler(ratio.numerator, ratio.denominator, device, torch.float32)
+
+
+def _pitch_ratio(cents: float) -> Fraction:
+    return Fraction(2 ** (cents / 1200)).limit_denominator(LARGEST_DENOMINATOR)
+
+
+@cache
 def _resampler(before: int, after: int, device: torch.device, dtype: torch.dtype) -> Resample:
     return Resample(before, after, dtype=dtype).to(device)
 

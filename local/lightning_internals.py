@@ -99,6 +99,19 @@ def restart_validation(checkpoint: dict[str, Any]) -> None:
     progress |= {"total": dict(begun), "current": dict(begun), "is_last_batch": False}
 
 
+# ---- several processes -----------------------------------------------------------------------
+
+
+def skip_sigterm_broadcast(trainer: pl.Trainer) -> None:
+    """Let the processes not ask each other before every batch whether process 0 got SIGTERM.
+
+    Lightning does it with a tensor on the GPU and waits for its value. `local.run.callbacks`
+    handles the signal.
+    """
+    epoch_loop: Any = trainer.fit_loop.epoch_loop
+    epoch_loop._broadcast_sigterm_tensor = lambda: None
+
+
 # ---- mixed precision -------------------------------------------------------------------------
 
 

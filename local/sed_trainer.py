@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from desed_task import process_group
-from desed_task.augment import AugmentContext, DistortedBatch, distort
+from desed_task.augment import AugmentContext, DistortedBatch, distort, prepare_pitch_shift
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher, make_teacher
 from desed_task.nnet.crnn import CRNN, SEDOutput
@@ -122,6 +122,9 @@ class CrossTaskSED(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Bind the teacher to the student's weights on their device; restore random generators."""
+        augment_settings = build_augment_settings(self.config)
+        if "Pitch shift" in augment_settings.aug_methods:
+            prepare_pitch_shift(augment_settings, self.device)
         if "teacher" in self.networks:
             self.mean_teacher = MeanTeacher(
                 self.networks["student"],

@@ -292,7 +292,7 @@ MISTAKES = {
     ("--conf_file", "nowhere.yaml"): "nowhere.yaml: no such file",
     ("--set", "training.n_epoch=1"): "training.n_epoch: unknown key",
     ("--set", "training.precision=16-mixed", "--gpus", "0"): "16-mixed needs a GPU",
-    ("--gpus", "2"): "PyTorch can use",
+    ("--gpus", "2"): "--gpus 2: ",
     ("--gpus", "-1"): "a number of GPUs",
     ("--resume_from_checkpoint", "last"): "last: no run under --log_dir",
     ("--test_from_checkpoint", "nothing.ckpt"): "nothing.ckpt: cannot be read",

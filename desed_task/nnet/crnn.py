@@ -109,14 +109,15 @@ class CRNN(nn.Module):
 
         `with_sod` False skips the SOD branch (inference without score correction).
         """
-        convolve = self._compiled or self._convolve
+        compiled = self._compiled if self.training else None  # batches of validation vary in size
+        convolve = compiled or self._convolve
         sed_features, sod_features = convolve(features, self.has_sod and with_sod)
         strong, weak = self._sed(sed_features)
         sod_logits = None if sod_features is None else self._sod(sod_features)
         return SEDOutput(strong, weak, sod_logits)
 
     def compile_convolutions(self) -> None:
-        """Compile the layers before the GRUs; the state dict keeps its names."""
+        """Compile the layers before the GRUs for training; the state dict keeps its names."""
         self._compiled = torch.compile(self._convolve, dynamic=False)
 
     def _convolve(self, features: Tensor, with_sod: bool) -> tuple[Tensor, Tensor | None]:

@@ -107,8 +107,8 @@ class Training(Section):
     )
     gradient_clip: NonNegative = Field(description="largest norm of the gradients; 0: no clipping")
     precision: Literal["auto", 32, "16-mixed", "bf16-mixed"] = Field(
-        description="`32`, `16-mixed` (GPU only), `bf16-mixed`, or `auto`: `16-mixed` on a GPU, "
-        "`32` on a CPU"
+        description="`32` (on a GPU TF32 in convolutions and GRUs), `16-mixed` (GPU only), "
+        "`bf16-mixed`, or `auto`: `16-mixed` on a GPU, `32` on a CPU"
     )
     compile: bool = Field(
         description="`true`: compile all layers before the recurrent ones with `torch.compile`; "

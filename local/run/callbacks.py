@@ -19,6 +19,7 @@ from local.lightning_internals import (
     save_last,
     saved_at_this_step,
     saves_at_epoch_end,
+    skip_sigterm_broadcast,
     stepped_within_epoch,
 )
 
@@ -181,6 +182,7 @@ class Preemption(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Replace Lightning's handler, which would end this process alone."""
+        skip_sigterm_broadcast(trainer)
         signal.signal(signal.SIGTERM, self._note)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:

@@ -20,12 +20,15 @@ def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
     sizes = config.training.clips_per_set
     shares = " + ".join(f"{size} {name}" for name, size in sizes.items() if size)
     device = torch.cuda.get_device_name() if machine.gpus else "CPU"
+    precision = machine.precision(config)
+    if machine.gpus and precision == "32-true" and torch.backends.cudnn.allow_tf32:
+        precision += " (TF32 in convolutions and GRUs)"  # 10 bits of mantissa, PyTorch's default
     lines = [
         f"Parameters      {parameters:,} ({', '.join(module.networks)})",
         f"Multiply-adds   {multiply_adds / 1e6:,.1f} million per clip",
         f"Batch           {shares} clips",
         f"Steps per epoch {steps} (of {config.training.n_epochs} epochs)",
-        f"Device          {device}, precision {machine.precision(config)}",
+        f"Device          {device}, precision {precision}",
     ]
     if ranks() > 1:
         lines.insert(3, f"Processes       {ranks()}, each with such a batch")

@@ -10,6 +10,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from desed_task import process_group
 from desed_task.errors import InputError
 from local.config.load import Config
+from local.run.launch import launched_ranks
 
 
 @dataclass(frozen=True)
@@ -88,18 +89,37 @@ def all_parameters_used(config: Config) -> bool:
     return strong and weak and (losses.sod > 0 or not config.net.sod_branch)
 
 
-def choose_gpus(wanted: int) -> int:
-    """Number of GPUs to use: as wanted; the CPU (0) where one is wanted and there is none.
+def choose_gpus(wanted: int | None) -> int:
+    """Number of GPUs to use: as wanted; None: one, or the CPU (0) where PyTorch cannot use one.
 
-    Raises InputError where more than one is wanted and there are fewer.
+    Raises InputError where wanted GPUs cannot be used.
     """
-    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted > max(1, available):
-        raise InputError(
-            f"--gpus: expected at most the number of GPUs that PyTorch can use, {available}, "
-            f"got {wanted}"
-        )
-    if wanted == 1 and not available:
-        print("No GPU found: using the CPU.")
+    if wanted == 0:
         return 0
-    return wanted
+    problem = _gpu_problem(wanted or 1)
+    if problem is None:
+        return wanted or 1
+    if wanted is None:
+        print(f"Using the CPU: {problem}")
+        return 0
+    raise InputError(f"--gpus {wanted}: {problem}; or use --gpus 0, the CPU")
+
+
+def _gpu_problem(wanted: int) -> str | None:
+    """Why PyTorch cannot use this process's GPU, or as many as wanted; None: it can."""
+    if torch.version.cuda is None:
+        return (
+            "this build of PyTorch is for CPUs: install one for CUDA, see "
+            "https://pytorch.org/get-started/locally"
+        )
+    own = launched_ranks()
+    try:
+        torch.cuda.init()
+        available = torch.cuda.device_count()
+        if wanted > available:
+            return f"expected at most {available} GPUs, which PyTorch can use on this node"
+        if wanted == 1 or own is not None:  # fails where its memory is used up
+            torch.zeros(1, device=torch.device("cuda", own.local_rank if own else 0))
+    except (RuntimeError, AssertionError) as error:
+        return str(error).splitlines()[0]
+    return None

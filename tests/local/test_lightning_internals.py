@@ -1,5 +1,6 @@
 """The version of Lightning whose private parts are used, and that they are as expected."""
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from local.lightning_internals import (
     save_last,
     saved_at_this_step,
     saves_at_epoch_end,
+    skip_sigterm_broadcast,
     stepped_within_epoch,
     training_position,
 )
@@ -176,6 +178,19 @@ def test_a_validation_starts_anew(tmp_path: Path) -> None:
     trainer = fit(tmp_path, resumed, resume=path, enable_checkpointing=False)
     assert resumed.batches == [(epoch, number) for epoch in (0, 1) for number in range(BATCHES)]
     assert trainer.global_step == 2 * BATCHES
+
+
+def test_no_broadcast_before_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = fit(tmp_path, enable_checkpointing=False)
+    loop: Any = trainer.fit_loop.epoch_loop
+    assert "self._broadcast_sigterm_tensor()" in inspect.getsource(type(loop).advance)
+    broadcasts: list[int] = []
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda *_, **__: broadcasts.append(1))
+    loop._broadcast_sigterm_tensor()
+    assert len(broadcasts) == 1
+    skip_sigterm_broadcast(trainer)
+    loop._broadcast_sigterm_tensor()
+    assert len(broadcasts) == 1
 
 
 def test_scale_without_a_scaler(run: tuple[Path, Watch, pl.Trainer]) -> None:

@@ -68,7 +68,6 @@ def gradients(config: Config, batches: Sequence[Batch], **options: Any) -> dict[
     pl.seed_everything(1, verbose=False)
     module = GradientKeeper(config)
     trainer = pl.Trainer(
-        accelerator="cpu",
         max_epochs=1,
         limit_val_batches=0,
         logger=False,
@@ -77,7 +76,7 @@ def gradients(config: Config, batches: Sequence[Batch], **options: Any) -> dict[
         enable_model_summary=False,
         use_distributed_sampler=False,
         accumulate_grad_batches=len(batches),
-        **options,
+        **{"accelerator": "cpu"} | options,
     )
     given: Any = list(batches)
     trainer.fit(module, DataLoader(given, batch_size=None, collate_fn=lambda batch: batch))

@@ -11,9 +11,10 @@ import torch
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 from torch.utils.data import DataLoader
 
-from desed_task.augment import _overlap_add
+from desed_task.augment import _overlap_add, _resampler, shift_pitch
 from desed_task.dataio.batch import Batch
 from local.config.load import Config, load_config
 from local.run import experiment
@@ -147,7 +148,20 @@ def test_overlap_add_is_pytorchs(length: int, frames: int) -> None:
     torch.testing.assert_close(_overlap_add(spectrum.mT, window, 128, length), expected)
 
 
-def test_compiled_convolutions_are_used_and_named_as_before(
+def test_filters_of_the_pitch_shift_are_made_before_training() -> None:
+    """Made in a step, they would be copied to a GPU from memory that it waits for."""
+    config = narrow("augs.aug_methods=[Pitch shift]")
+    _resampler.cache_clear()
+    CrossTaskSED(config).on_train_start()
+    made = _resampler.cache_info().misses
+    assert made == 2 * config.augs.aug_scale
+    for level in range(1, config.augs.aug_scale + 1):
+        for sign in (-1, 1):
+            shift_pitch(torch.zeros(1, 16000), sign * level * config.augs.pitch_shift, 16000)
+    assert _resampler.cache_info().misses == made
+
+
+def test_compiled_convolutions_are_used_in_training_and_named_as_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = []
@@ -160,14 +174,44 @@ def test_compiled_convolutions_are_used_and_named_as_before(
         return compiled
 
     monkeypatch.setattr(torch, "compile", compiler)
-    network: Any = CrossTaskSED(narrow()).networks["student"].eval()
-    features = torch.rand(2, 128, 63)
+    config = narrow("net.dropout=0", "net.dropout_output=0")
+    network: Any = CrossTaskSED(config).networks["student"]
+    features = torch.rand(2, 128, 16)
     expected, names = network(features), list(network.state_dict())
     network.compile_convolutions()
     for mine, theirs in zip(network(features), expected, strict=True):
         assert torch.equal(mine, theirs)
     assert calls == [{"dynamic": False}]
+    network.eval()(features)
+    assert len(calls) == 1
     assert list(network.state_dict()) == names
+
+
+def test_training_compiles_each_network_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever batches validation has between two epochs."""
+    torch._dynamo.reset()
+    counter, compiler = CompileCounter(), torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **options: compiler(function, backend=counter, **options)
+    )
+    networks: Any = CrossTaskSED(narrow()).networks
+    for network in networks.values():
+        network.compile_convolutions()
+    graphs = []
+    for _ in range(2):
+        networks.train()
+        for _ in range(2):
+            networks["student"](torch.rand(2, 128, 16))
+            with torch.no_grad():
+                networks["teacher"](torch.rand(2, 128, 16))
+        graphs.append(counter.frame_count)
+        networks.eval()
+        for clips in range(1, 10):
+            for network in networks.values():
+                with torch.no_grad():
+                    network(torch.rand(clips, 128, 16), with_sod=clips % 2 == 0)
+    assert graphs[0] > 0
+    assert counter.frame_count == graphs[1] == graphs[0]
 
 
 @pytest.mark.gpu
