@@ -162,7 +162,10 @@ def test_report_and_metrics_of_the_libraries(
                 assert metrics[f"{name}/{system}/library/{metric}"] == pytest.approx(ours, abs=1e-9)
     monkeypatch.setattr("desed_task.evaluation.libraries.intersection_macro_f1", lambda *args: 2.0)
     assert main([*given, *QUICK, "--set=postprocess.methods=[median]"]) == 1
-    assert "test/student: intersection_f1_macro is 0" in capsys.readouterr().err
+    assert (
+        "test/student: intersection_f1_macro: expected 2.0 (the library's), got 0"
+        in capsys.readouterr().err
+    )
 
 
 def test_tuned_post_processing_is_stored_with_the_checkpoint(trained: Path, tmp_path: Path) -> None:
