@@ -13,7 +13,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from desed_task.errors import USAGE_ERROR, InputError, named_folders, run_cli
+from desed_task.errors import (
+    INTERRUPTED,
+    USAGE_ERROR,
+    InputError,
+    Terminated,
+    named_folders,
+    run_cli,
+)
 from desed_task.files import user_path
 
 if TYPE_CHECKING:
@@ -186,7 +193,12 @@ def run_folder(
         stack.enter_context(named_folders(named | {"--log_dir": run.parent}, written=run))
         if process_group.rank() == 0:
             stack.enter_context(folders.claimed(run, new=resumed is None))
-        yield run
+        try:
+            yield run
+        except (KeyboardInterrupt, Terminated) as error:
+            if str(error) in ("", "interrupted"):
+                raise Terminated(f"interrupted: {folders.saved(run)}", INTERRUPTED) from None
+            raise
 
 
 if __name__ == "__main__":

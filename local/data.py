@@ -338,8 +338,9 @@ class EpochLoader(DataLoader[Clip]):
 
 
 def outlive_sigterm(worker: int) -> None:
-    """Let a loading process go on for a while after SIGTERM.
+    """Let a loading process go on for a while after SIGTERM, and after Ctrl-C as the main one does.
 
     A signal to all processes of a job must not take the data from a step that is being completed.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LOADERS_GRACE))

@@ -115,6 +115,11 @@ def skip_sigterm_broadcast(trainer: pl.Trainer) -> None:
 # ---- mixed precision -------------------------------------------------------------------------
 
 
+def has_loss_scale(trainer: pl.Trainer) -> bool:
+    """Whether fp16's scaler multiplies the loss, and skips steps that are not finite."""
+    return getattr(trainer.precision_plugin, "scaler", None) is not None
+
+
 def loss_scale(trainer: pl.Trainer) -> float:
     """What fp16's scaler multiplies the loss by; 1 in other precisions."""
     scaler = getattr(trainer.precision_plugin, "scaler", None)

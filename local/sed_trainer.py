@@ -8,6 +8,7 @@ Shapes: B clips of a batch; R rows after augmentation, R = 3·B with both mixup 
 C classes, T frames of the network, F mel bands, T' frames of the spectrogram.
 """
 
+import logging
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -25,7 +26,8 @@ from local.build import build_augment_settings, build_log_mel, build_network, bu
 from local.classes import CLASSES
 from local.config.load import Config
 from local.cross_task import counted_classes
-from local.lightning_internals import loss_scale
+from local.finite import FiniteWatch, not_finite
+from local.lightning_internals import has_loss_scale, loss_scale
 from local.objective import Objective, sod_labels
 from local.rank_state import (
     STATE_KEYS,
@@ -38,6 +40,8 @@ from local.rank_state import (
 from local.results.pictures import ClipPicture
 from local.results.predictions import SetPredictions
 from local.results.validation import ValidationPredictions, selection_metric
+
+logger = logging.getLogger(__name__)
 
 SELECTION_METRIC = "val/obj_metric"
 
@@ -75,6 +79,8 @@ class CrossTaskSED(pl.LightningModule):
         seed = config.training.seed + process_group.rank()
         self.generator = torch.Generator().manual_seed(seed)  # of mixup and augmentations
         self._resumed: dict[str, Any] | None = None
+        self._watch = FiniteWatch(scaled=False)
+        self._told_small_scale = False
         self._validation: dict[str, ValidationPredictions] = {}
         self._picture: ClipPicture | None = None
         self.test_predictions: dict[int, dict[str, SetPredictions]] = {}
@@ -89,10 +95,9 @@ class CrossTaskSED(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam; the learning rate of step n is scaled by the warm-up factor r(n)."""
         opt = self.config.opt
-        rate = opt.lr * (process_group.ranks() if opt.scale_lr_with_ranks else 1)
         optimizer = torch.optim.Adam(
             self.networks["student"].parameters(),
-            lr=rate,
+            lr=self._full_rate,
             betas=(opt.betas[0], opt.betas[1]),
             fused=self._fused(self.device),
         )
@@ -101,6 +106,12 @@ class CrossTaskSED(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    @property
+    def _full_rate(self) -> float:
+        """Learning rate after the warm-up."""
+        opt = self.config.opt
+        return opt.lr * (process_group.ranks() if opt.scale_lr_with_ranks else 1)
 
     def _fused(self, device: torch.device) -> bool | None:
         """Whether Adam is one kernel, which also unscales fp16 gradients; None: PyTorch's choice.
@@ -137,7 +148,27 @@ class CrossTaskSED(pl.LightningModule):
                 restore_rank(state, self.networks, self.generator)
             else:
                 seed_process(self.config.training.seed, self.global_step, self.generator)
+            if self._schedule_changed(self._resumed["hyper_parameters"]):
+                self._set_learning_rate()
             self._resumed = None
+        self._watch = FiniteWatch(scaled=has_loss_scale(self.trainer))
+
+    def _schedule_changed(self, stored: dict[str, Any]) -> bool:
+        """Whether the optimiser's settings differ from those stored in the resumed checkpoint."""
+        own = self.config.model_dump()
+        ramp = ("n_epochs_warmup", "warmup_exponent")
+        return stored["opt"] != own["opt"] or any(
+            stored["training"][key] != own["training"][key] for key in ramp
+        )
+
+    def _set_learning_rate(self) -> None:
+        """Set the configuration's learning rate and betas; Lightning restored the old ones."""
+        (optimizer,), (scheduler,) = self.trainer.optimizers, self.trainer.lr_scheduler_configs
+        scheduler.scheduler.base_lrs = [self._full_rate]
+        for group in optimizer.param_groups:
+            group["betas"] = tuple(self.config.opt.betas)
+            group["initial_lr"] = self._full_rate
+            group["lr"] = self._full_rate * self._ramp(self.global_step + 1)
 
     # ---- a training step -------------------------------------------------------------------
 
@@ -151,15 +182,35 @@ class CrossTaskSED(pl.LightningModule):
         if "teacher" in self.networks:
             with torch.no_grad():
                 teacher = self.networks["teacher"](features)
+        sums = self._score_sums(student, teacher)
+        student, teacher = _without_nan(student), teacher and _without_nan(teacher)
         consistency_weight = self.config.training.const_max * self._ramp(self.global_step + 1)
         with torch.autocast(features.device.type, enabled=False):
             terms = self.objective.terms(student, teacher, distorted)  # scalars by name
             loss = self.objective.total(terms, consistency_weight)
         # Not on Lightning's progress bar, which would make a GPU wait for the value in each step.
         self.loss = loss.detach()
+        values = sums | {name: term.detach() for name, term in terms.items()} | {"loss": self.loss}
+        self._watch.note(self.global_step + 1, self._rate, values)
+        if self._checks_this_step:
+            self._watch.check(self._last_checkpoint)
         if self._logs_this_step:
             self._log_step(terms, consistency_weight, student, teacher, distorted)
         return loss
+
+    def _score_sums(self, student: SEDOutput, teacher: SEDOutput | None) -> dict[str, Tensor]:
+        """Sum of each network's scores, NaN where one is; on a CPU NaN ends the training."""
+        outputs = {"student": student, "teacher": teacher}
+        sums = {
+            f"scores of the {name}": (output.strong.detach().sum() + output.weak.detach().sum())
+            for name, output in outputs.items()
+            if output is not None
+        }
+        if self.device.type == "cpu":
+            wrong = ", ".join(name for name, value in sums.items() if not value.isfinite())
+            if wrong:
+                raise not_finite(self.global_step + 1, wrong, self._rate, self._last_checkpoint)
+        return sums
 
     def _augment_context(self) -> AugmentContext:
         return AugmentContext(
@@ -176,14 +227,29 @@ class CrossTaskSED(pl.LightningModule):
         return Objective(self.config, self.counted)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the norm of all gradients together (unscaled, before clipping)."""
-        if not self._logs_this_step:
+        """Log and check the norm of all gradients together (unscaled, before clipping)."""
+        if not self._checks_this_step:
             return
         gradients = [p.grad for p in self.networks["student"].parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         if self._fused(self.device):
             norm = norm / loss_scale(self.trainer)
-        self.log("train/gradient_norm", norm)
+        if has_loss_scale(self.trainer):  # the scaler skips a step that is not finite
+            self._tell_small_scale()
+        elif not norm.isfinite():
+            raise not_finite(self.global_step + 1, "gradient", self._rate, self._last_checkpoint)
+        if self._logs_this_step:
+            self.log("train/gradient_norm", norm)
+
+    def _tell_small_scale(self) -> None:
+        if not self._told_small_scale and loss_scale(self.trainer) < 1:
+            self._told_small_scale = True
+            logger.warning(
+                "step %d: fp16's loss scale fell below 1, to %g: gradients overflow; "
+                "training.precision=bf16-mixed or 32 has a larger range",
+                self.global_step + 1,
+                loss_scale(self.trainer),
+            )
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """After optimiser step n the teacher takes its share of the student."""
@@ -191,6 +257,20 @@ class CrossTaskSED(pl.LightningModule):
         if self.mean_teacher is not None:
             # Lightning counts the step after this hook.
             self.mean_teacher.update(self.global_step + 1)
+
+    @property
+    def _checks_this_step(self) -> bool:
+        """Whether this step's numbers are checked: always on a CPU, else where they are logged."""
+        return self.device.type == "cpu" or self._logs_this_step
+
+    @property
+    def _rate(self) -> float:
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    @property
+    def _last_checkpoint(self) -> str:
+        path = getattr(self.trainer.checkpoint_callback, "last_model_path", "")
+        return f"last checkpoint {path}" if path else "no checkpoint was saved"
 
     @property
     def _logs_this_step(self) -> bool:
@@ -208,7 +288,7 @@ class CrossTaskSED(pl.LightningModule):
         values: dict[str, Any] = {f"train/{name}": t.detach() for name, t in terms.items()}
         values["train/loss"] = self.loss
         values["train/consistency_weight"] = consistency_weight
-        values["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        values["train/learning_rate"] = self._rate
         synthetic = distorted.rows(ClipKind.SYNTHETIC)
         if student.sod_logits is not None and len(synthetic):
             states = student.sod_logits[synthetic].argmax(dim=-1)  # (synthetic rows, T)
@@ -223,6 +303,8 @@ class CrossTaskSED(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin with empty predictions, and the same networks in all processes."""
+        if self.trainer.training:
+            self._watch.check(self._last_checkpoint)
         average_statistics(self.networks)
         self._validation = {
             name: ValidationPredictions(self.config, self._datamodule.validation_truth)
@@ -291,6 +373,7 @@ class CrossTaskSED(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the configuration and the state of the processes, as plain values and tensors."""
         checkpoint["hyper_parameters"] = self.config.model_dump()
+        checkpoint["classes"] = list(CLASSES)
         add_rank_states(checkpoint, self.networks, "networks.", self.generator)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -302,4 +385,10 @@ class CrossTaskSED(pl.LightningModule):
         for state in checkpoint.get("optimizer_states", []):
             for group in state["param_groups"]:
                 group["fused"] = self._fused(self.trainer.strategy.root_device)
-        self._resumed = {key: checkpoint[key] for key in STATE_KEYS if key in checkpoint}
+        kept = (*STATE_KEYS, "hyper_parameters")
+        self._resumed = {key: checkpoint[key] for key in kept if key in checkpoint}
+
+
+def _without_nan(output: SEDOutput) -> SEDOutput:
+    """The output with 0 for NaN, for which BCE on a GPU would end the process."""
+    return output._replace(strong=output.strong.nan_to_num(0.0), weak=output.weak.nan_to_num(0.0))

@@ -316,6 +316,7 @@ def test_mistakes_end_with_one_message_and_status_2(
     message = capsys.readouterr().err
     assert MISTAKES[mistake] in message
     assert "Traceback" not in message
+    assert not list(tmp_path.iterdir())  # nothing was made, so no folder is left
 
 
 @pytest.mark.parametrize("variable", ["LOCAL_RANK", "SLURM_LOCALID"])

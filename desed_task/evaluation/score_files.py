@@ -15,7 +15,7 @@ from desed_task.evaluation.decode import TimeAxis, frame_edges
 from desed_task.evaluation.events import Floats
 from desed_task.evaluation.outputs import Scores
 from desed_task.evaluation.truth import GroundTruth
-from desed_task.files import visible_entries
+from desed_task.files import visible_entries, writing
 from desed_task.tables import quoted, read_text, split_fields
 
 SUFFIX = ".tsv"
@@ -69,17 +69,18 @@ def write_scores(
     folder = Path(folder)
     _refuse_other_files(folder)
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
     try:
-        edges = frame_edges(axis, len(scores), scores.shape[2])
-        ends = [scores.shape[2]] * len(scores) if lengths is None else lengths
-        for clip, (stem, end) in enumerate(zip(stems, ends, strict=True)):
-            layout = _layout(tuple(classes), tuple(edges[clip, : end + 1].tolist()))
-            text = layout % tuple(scores[clip, :, :end].T.ravel().tolist())
-            (partial / f"{stem}{SUFFIX}").write_text(text, encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        with writing(folder):
+            partial.mkdir(parents=True)
+            edges = frame_edges(axis, len(scores), scores.shape[2])
+            ends = [scores.shape[2]] * len(scores) if lengths is None else lengths
+            for clip, (stem, end) in enumerate(zip(stems, ends, strict=True)):
+                layout = _layout(tuple(classes), tuple(edges[clip, : end + 1].tolist()))
+                text = layout % tuple(scores[clip, :, :end].T.ravel().tolist())
+                (partial / f"{stem}{SUFFIX}").write_text(text, encoding="utf-8")
+            if folder.exists():
+                shutil.rmtree(folder)
+            partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Beside the training loop: progress, checkpoints, and the end of a run after SIGTERM."""
+"""Beside the training loop: progress, checkpoints, the end of a run after SIGTERM or Ctrl-C."""
 
 import signal
 import sys
@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning import callbacks
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from tqdm import tqdm
 
 from desed_task import process_group
-from desed_task.errors import TERMINATED, Terminated
+from desed_task.errors import INTERRUPTED, TERMINATED, Terminated
 from local.lightning_internals import (
     move_checkpoint_paths,
     restart_validation,
@@ -144,8 +145,25 @@ class Checkpoints(ModelCheckpoint):
         super().load_state_dict(move_checkpoint_paths(state_dict, Path(str(self.dirpath))))
 
 
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, with the patience of the configuration, and no further epoch after the end.
+
+    Lightning restores a resumed run's patience from its checkpoint, and trains another epoch before
+    it stops again. The name is part of the checkpoints.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore all but the patience."""
+        super().load_state_dict(state_dict | {"patience": self.patience})
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End a run that had stopped when it was interrupted, in its test."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
 class Preemption(Callback):
-    """After SIGTERM during a fit: a checkpoint that loses nothing, then `Terminated`.
+    """After SIGTERM or Ctrl-C during a fit: a checkpoint that loses nothing, then `Terminated`.
 
     The signal is noticed after every optimiser step and every batch of validation. A completed step
     is kept; a validation that was begun starts anew when the run is resumed. After the last batch
@@ -153,7 +171,8 @@ class Preemption(Callback):
     of the next epoch: Lightning resumes from there without loss.
 
     A signal to any process ends all, after the same step: they ask each other whenever they check,
-    and all check equally often, whatever number of validation batches each has.
+    and all check equally often, whatever number of validation batches each has. A second Ctrl-C
+    ends a single process at once.
 
     Args:
         path: where to save the checkpoint.
@@ -161,18 +180,20 @@ class Preemption(Callback):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._signalled = False  # this process
+        self._signalled = 0  # number of the signal to this process
         self._ending = False  # any process
         self._validating = False
         self._checks_left = 0  # in the current validation
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Handle the signal: note it in a fit; end at once in a test, which has nothing to save.
+        """Handle the signals: note them in a fit; end at once in a test, which has nothing to save.
 
         Lightning puts its own handler over the one that it finds here, and restores this one at the
         end of the fit, also after an exception. A launcher's SIGTERM then does not disturb a
         process that is leaving.
         """
+        # Lightning would turn KeyboardInterrupt into exit status 1.
+        signal.signal(signal.SIGINT, end_interrupted)
         if stage == "fit":
             signal.signal(signal.SIGTERM, self._note)
         else:
@@ -183,6 +204,7 @@ class Preemption(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Replace Lightning's handler, which would end this process alone."""
         skip_sigterm_broadcast(trainer)
+        signal.signal(signal.SIGINT, self._note)
         signal.signal(signal.SIGTERM, self._note)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
@@ -214,12 +236,12 @@ class Preemption(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End between two epochs, where the first one's checkpoint is saved."""
         if saved_at_this_step(trainer) and self._is_any_signalled():
-            raise Terminated(self._message())
+            raise self._end()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End after the last epoch."""
         if self._is_any_signalled():
-            raise Terminated(self._message())
+            raise self._end()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -228,20 +250,30 @@ class Preemption(Callback):
         if self._validating and self._ending:
             restart_validation(checkpoint)
 
-    def _note(self, *args: Any) -> None:
-        self._signalled = True
+    def _note(self, number: int, frame: Any) -> None:
+        if number == self._signalled == signal.SIGINT and not process_group.is_joined():
+            end_interrupted()
+        self._signalled = number
 
     def _is_any_signalled(self) -> bool:
-        self._ending = process_group.any_rank(self._signalled)
+        self._signalled = process_group.largest(self._signalled)
+        self._ending = self._signalled > 0
         return self._ending
 
     def _end_if_signalled(self, trainer: pl.Trainer) -> None:
         if self._is_any_signalled():
             trainer.save_checkpoint(self._path)
-            raise Terminated(self._message())
+            raise self._end()
 
-    def _message(self) -> str:
-        return f"terminated: saved {self._path}; resume with --resume_from_checkpoint {self._path}"
+    def _end(self) -> Terminated:
+        word = "interrupted" if self._signalled == signal.SIGINT else "terminated"
+        message = f"{word}: saved {self._path}; resume with --resume_from_checkpoint {self._path}"
+        return Terminated(message, 128 + self._signalled)
+
+
+def end_interrupted(*args: Any) -> None:
+    """Handle Ctrl-C where there is nothing to save."""
+    raise Terminated("interrupted", INTERRUPTED)
 
 
 def end_at_once(*args: Any) -> None:

@@ -4,6 +4,7 @@ Source: docs/recipe.md, "The published checkpoint".
 """
 
 import io
+import itertools
 import os
 import pickle
 import zipfile
@@ -19,10 +20,12 @@ from torch import Tensor
 
 from desed_task.errors import FaultError, InputError, file_error, shortened
 from desed_task.files import write_file, writing
+from local.classes import CLASSES
 from local.config.load import Config, build_config, override_config, stored_config
 from local.config.published import convert_weights
 
 OUR_PREFIX = "networks."
+CLASSES_KEY = "classes"
 PUBLISHED_PREFIXES = {"student": "sed_student.", "teacher": "sed_teacher."}
 # Classes and functions that rebuild tensors; every other one becomes an inert dictionary.
 _HARMLESS = {
@@ -89,7 +92,28 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
                 f"{path}: {name}: expected a tensor with all its elements, got a view of shape "
                 f"{tuple(value.shape)} of {value.untyped_storage().nbytes()} bytes"
             )
+    _check_classes(checkpoint, path)
     return checkpoint
+
+
+def _check_classes(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raise InputError unless a checkpoint's outputs are the classes of this program, in order.
+
+    The published checkpoints, and those of older versions, do not have the names.
+    """
+    stored = checkpoint.get(CLASSES_KEY)
+    if stored is None or stored == list(CLASSES):
+        return
+    names = stored if isinstance(stored, list) else [stored]
+    pairs = itertools.zip_longest(CLASSES, names, fillvalue="no class")
+    wrong = [
+        f"output {number} (expected {own}, got {name})"
+        for number, (own, name) in enumerate(pairs, start=1)
+        if own != name
+    ]
+    raise InputError(
+        f"{path}: was trained with other classes than local/classes.py: {shortened(wrong)}"
+    )
 
 
 def _check_archive(content: bytes) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tqdm import tqdm
 
@@ -27,7 +27,7 @@ from local.results.postprocessing import (
     tuned_methods,
 )
 from local.results.scoring import tune_networks
-from local.run.callbacks import Checkpoints, Preemption, Progress
+from local.run.callbacks import Checkpoints, EarlyStopping, Preemption, Progress
 from local.run.checkpoints import (
     CheckpointFiles,
     add_to_checkpoint,
@@ -39,6 +39,7 @@ from local.run.checkpoints import (
 from local.run.description import describe
 from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT
 from local.run.machine import Machine
+from local.run.resuming import check_changes
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
 
 MISSING_FILE = "missing_clips.txt"
@@ -196,22 +197,12 @@ def check_resumable(config: Config, checkpoint: Path) -> None:
             "--test_from_checkpoint"
         )
     own = checkpoint_config(content, str(checkpoint))
-    same = {
-        "net": own.net == config.net,
-        "feats": own.feats == config.feats,
-        "scaler": own.scaler == config.scaler,
-        "training.mean_teacher": own.training.mean_teacher == config.training.mean_teacher,
-        "data.fs and data.audio_max_len": own.grid == config.grid,
-    }
-    changed = [name for name, is_same in same.items() if not is_same]
-    if changed:
-        raise InputError(
-            f"--resume_from_checkpoint {checkpoint}: was trained with another "
-            f"{', '.join(changed)}; expected the checkpoint's values of all keys that shape the "
-            "network"
-        )
+    within_epoch = not ended_with_epoch(content)
+    told = check_changes(own, config, within_epoch=within_epoch, source=str(checkpoint))
+    if told is not None:
+        print(told)
     before, now = number_of_ranks(content), ranks()
-    if before != now and not ended_with_epoch(content):
+    if before != now and within_epoch:
         raise InputError(
             f"--resume_from_checkpoint {checkpoint}: was saved in the middle of an epoch of "
             f"{before} process(es): expected {before}, got {now}; or use a checkpoint of the end "

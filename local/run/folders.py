@@ -84,6 +84,14 @@ def _remove_partial(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def saved(run: Path) -> str:
+    """What an interrupted run has saved, and how to resume it."""
+    checkpoint = run / CHECKPOINTS / LAST_CHECKPOINT
+    if not checkpoint.is_file():
+        return "nothing was saved"
+    return f"saved {checkpoint}; resume with --resume_from_checkpoint {checkpoint}"
+
+
 def newest_checkpoint(log_dir: Path) -> Path:
     """`last.ckpt` of the newest run in `log_dir` that has one (runs that only tested have none).
 

@@ -20,12 +20,13 @@ CPU = Machine(gpus=0, fast=False)
 
 
 class Recorder(pl.Callback):
-    """Records every step and every validation; sends SIGTERM to its process where asked to.
+    """Records every step and every validation; sends a signal to its process where asked to.
 
     Args:
         hook: `step` (its start), `validation step` (its start) or `metrics` (of a validation).
         call: number of the call of that hook, from 1, in which the signal is sent.
         weights: whether to record the networks' parameters.
+        number: the signal.
 
     Attributes:
         clips: names of the clips of every step.
@@ -37,7 +38,14 @@ class Recorder(pl.Callback):
         student, teacher: parameters before the first step and after every step.
     """
 
-    def __init__(self, hook: str = "", call: int = 0, *, weights: bool = False) -> None:
+    def __init__(
+        self,
+        hook: str = "",
+        call: int = 0,
+        *,
+        weights: bool = False,
+        number: signal.Signals = signal.SIGTERM,
+    ) -> None:
         self.clips: list[tuple[str, ...]] = []
         self.rates: list[float] = []
         self.losses: list[float] = []
@@ -48,12 +56,13 @@ class Recorder(pl.Callback):
         self.seeds: tuple[int, int] = (0, 0)
         self._hook, self._calls_left = hook, call
         self._weights = weights
+        self._number = number
 
     def _signal_if_due(self, hook: str) -> None:
         if hook == self._hook:
             self._calls_left -= 1
             if self._calls_left == 0:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), self._number)
 
     def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
         self.seeds = (torch.initial_seed(), module.generator.initial_seed())
