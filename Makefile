@@ -1,5 +1,6 @@
 # make demo   train and test the whole recipe on a generated data set
 # make test   the tests
+# make faults   runs that are killed at random points and resumed lose nothing (some 10 minutes), a full disk, signals
 # make bench  all benchmarks in a small size (some 25 minutes on two idle, slow cores), JSON to bench_results/
 # make bench-evaluation   the evaluation against the plain route (about 10 minutes)
 # make bench-step   the training step by part, a plain one beside it (some minutes on two idle cores)
@@ -19,7 +20,7 @@ ENVIRONMENT := .venv/installed-$(call checksum,requirements.lock requirements-no
 TEST_ENVIRONMENT := $(ENVIRONMENT)-$(call checksum,requirements-test.lock)
 endif
 
-.PHONY: demo test lint coverage bench bench-evaluation bench-step
+.PHONY: demo test faults lint coverage bench bench-evaluation bench-step
 
 FINISHED_DEMO := $(lastword $(sort $(wildcard exp/demo/version_*/metrics_test/metrics.json)))
 
@@ -53,6 +54,10 @@ bench-evaluation: $(TEST_ENVIRONMENT)
 
 bench-step: $(ENVIRONMENT)
 	$(PYTHON) -m benchmarks step --reference
+
+faults: export OMP_NUM_THREADS ?= 1
+faults: $(TEST_ENVIRONMENT)
+	$(PYTHON) -m tests.support.faults
 
 lint: $(TEST_ENVIRONMENT)
 	$(PYTHON) -m ruff check .
