@@ -1,10 +1,11 @@
 """python -m benchmarks SUBJECT [options]: measure one subject, or all; `--help` lists the options.
 
 python -m benchmarks all [--only SUBJECT ...] [--tiny] [--device cuda] [--json FOLDER]
+python -m benchmarks first_hour [--device cuda] [--tiny] [--output FOLDER]
 
 `all` measures the subjects one after the other, each in a process of its own, in the default size
 of the device, and writes FOLDER/SUBJECT.json (default: bench_results). A subject that fails does
-not stop the others; the exit status is 1 then.
+not stop the others; the exit status is 1 then. `first_hour` is for a new GPU: docs/gpu.md.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 from desed_task.errors import InputError, run_cli
 
 SUBJECTS = ("step", "loading", "inference", "training", "curves", "evaluation")
+FIRST_HOUR = "first_hour"
 EXTRA = {"step": ["--reference"]}  # options in `all`
 
 
@@ -28,8 +30,9 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if subject == "all":
         return measure_all(argv[1:])
-    if subject not in SUBJECTS:
-        raise InputError(f"subject: expected one of {', '.join(SUBJECTS)}, all; got {subject!r}")
+    if subject not in (*SUBJECTS, FIRST_HOUR):
+        known = ", ".join((*SUBJECTS, "all", FIRST_HOUR))
+        raise InputError(f"subject: expected one of {known}; got {subject!r}")
     return measure(subject, argv[1:])
 
 

@@ -1,18 +1,22 @@
 """Loss curves in float32 and in mixed precision, from the same weights and draws.
 
-python -m benchmarks curves [--precision bf16|16] [--steps 200] [--data FOLDER] [--output FILE]
-                            [--conf_file FILE] [--set K=V] [--device cuda] [--json FILE]
+python -m benchmarks curves [--precision bf16 16] [--seeds N] [--steps 200] [--data FOLDER]
+                            [--output FILE] [--conf_file FILE] [--set K=V] [--device cuda]
+                            [--json FILE]
 
-Trains three times on a generated data set: in float32, in mixed precision, and in float32 with
-other dropout masks, which shows how far apart two equally good trainings are. Weights, batches
-and augmentations are the same in all three. The warm-up is shortened to two epochs, so that the
-loss falls. Curves are compared as running means over 20 steps. On a CPU the batch is 2 + 2 + 4
+Trains on a generated data set: in float32, in each mixed precision, and --seeds times in float32
+with other dropout masks, which shows how far apart equally good trainings are. Weights, batches
+and augmentations are the same in all. The warm-up is shortened to two epochs, so that the loss
+falls. Curves are compared as running means over 20 steps. A mixed precision is within the spread
+of the seeds if its mean difference from float32 is at most the largest one between two float32
+trainings. On a CPU the batch is 2 + 2 + 4
 clips of 2 s, since most processors emulate bf16; --set gives another size.
 """
 
 import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import combinations, cycle
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +48,10 @@ from tests.support.tiny import data_overrides
 FLOAT32, OTHER_MASKS = "float32", "float32, other dropout masks"
 WINDOW = 20  # steps of a running mean
 ON_A_CPU = ("training.batch_size=[2, 2, 4]", "data.audio_max_len=2")
-NUMBERS = {"steps": Number(WINDOW + 2, 60, 200, "steps of each training", least=WINDOW)}
+NUMBERS = {
+    "steps": Number(WINDOW + 2, 60, 200, "steps of each training", least=WINDOW),
+    "seeds": Number(2, 1, 5, "further float32 trainings, each with other dropout masks"),
+}
 
 
 class LossRecorder(Callback):
@@ -74,8 +81,11 @@ class LossRecorder(Callback):
 def main(argv: Sequence[str]) -> int:
     """Train, compare, draw; returns the exit status."""
     args = _arguments(argv)
-    mixed = PRECISIONS[args.precision]
-    runs = {FLOAT32: ("32", 1), mixed: (mixed, 1), OTHER_MASKS: ("32", 2)}
+    others = [OTHER_MASKS, *(f"{OTHER_MASKS} {n}" for n in range(2, args.seeds + 1))]
+    seeds = {FLOAT32: 1, **{name: seed for seed, name in enumerate(others, start=2)}}
+    mixed = [PRECISIONS[name] for name in args.mixed]
+    runs = {FLOAT32: ("32", 1), **{name: (name, 1) for name in mixed}}
+    runs |= {name: ("32", seed) for name, seed in seeds.items()}
     with tempfile.TemporaryDirectory() as folder:
         config = _config(args, Path(folder) / "sets")
         losses = {
@@ -83,6 +93,10 @@ def main(argv: Sequence[str]) -> int:
             for name, (precision, seed) in runs.items()
         }
     differences = {name: difference(losses[FLOAT32], losses[name]) for name in list(runs)[1:]}
+    spread = max(
+        difference(losses[one], losses[other])["mean"] for one, other in combinations(seeds, 2)
+    )
+    within = {name: differences[name]["mean"] <= spread for name in mixed}
     title = " ".join([args.conf_file.name, *args.overrides])
     lines = [
         f"{title}: {args.steps} steps; difference from {FLOAT32}, running means of {WINDOW} steps",
@@ -90,23 +104,35 @@ def main(argv: Sequence[str]) -> int:
             f"{name:<32}largest {found['largest']:.4f}, mean {found['mean']:.4f}"
             for name, found in differences.items()
         ),
+        f"largest mean difference of two float32 trainings: {spread:.4f}",
+        *(f"{name}: {'within' if ok else 'outside'} this spread" for name, ok in within.items()),
     ]
-    finish(args, lines, {"losses": losses, "differences": differences})
+    results = {"losses": losses, "differences": differences, "spread": spread}
+    finish(args, lines, results | {"within_spread": within})
     draw(losses, title, args.output)
     return 0
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = subject_parser(__doc__, NUMBERS, precision=True)
+    parser = subject_parser(__doc__, NUMBERS)
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=["bf16", "16"],
+        dest="mixed",
+        help="default: bf16; with --device cuda both",
+    )
     add_configuration(parser)
     parser.add_argument("--data", type=user_path, help="generated data set (default: a new one)")
     parser.add_argument(
         "--output", type=user_path, help="picture (default: curves.png beside --json)"
     )
-    parser.set_defaults(precision="bf16")
     args = parse(parser, NUMBERS, argv)
-    if args.precision == "32":
-        raise InputError("--precision: expected bf16 or 16, to compare with float32; got 32")
+    on_gpu = args.device.type == "cuda"
+    if args.mixed is None:
+        args.mixed = ["bf16", "16"] if on_gpu else ["bf16"]
+    if "16" in args.mixed and not on_gpu:
+        raise InputError("--precision: expected bf16 on a CPU, got 16; see --device cuda")
     if args.output is None:
         args.output = (args.json.parent if args.json else ROOT / "bench_results") / "curves.png"
     return args
@@ -158,8 +184,10 @@ def draw(losses: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axis = figure.subplots()
-    styles = ("tab:blue", "-"), ("tab:orange", "--"), ("tab:green", ":")
-    for (name, curve), (colour, line) in zip(losses.items(), styles, strict=True):
+    colours = (f"C{number}" for number in range(len(losses)))
+    for (name, curve), colour, line in zip(
+        losses.items(), colours, cycle(("-", "--", ":")), strict=False
+    ):
         axis.plot(range(1, len(curve) + 1), curve, color=colour, alpha=0.25, linewidth=0.8)
         steps = range(WINDOW, len(curve) + 1)
         axis.plot(steps, running_mean(curve), line, color=colour, label=name)

@@ -67,6 +67,7 @@ class Inference:
     def __init__(self, args: Namespace) -> None:
         self._config = load_config(RECIPE, NARROW if args.tiny else ())
         self._device, self._dtype = args.device, DTYPES[args.precision]
+        torch.backends.cudnn.benchmark = True  # as the run's trainer on a GPU
         torch.manual_seed(0)
         self._module = CrossTaskSED(self._config).to(self._device).eval()
 

@@ -1,6 +1,7 @@
 """Time and memory of functions, and the results of a subject."""
 
 import gc
+import itertools
 import json
 import os
 import platform
@@ -36,6 +37,28 @@ def seconds(
     function()
     synchronize(device)
     return clock() - start
+
+
+def part_seconds(
+    parts: Mapping[str, Callable[[], Any]], device: torch.device, clock: Clock = time.perf_counter
+) -> dict[str, float]:
+    """Duration of each of several successive calls, including their work on a GPU.
+
+    A GPU is waited for only before the first and after the last call, as in a training, where the
+    processor prepares a part while the GPU still computes the one before. Events in the GPU's own
+    queue mark the limits of the parts.
+    """
+    if device.type != "cuda":
+        return {name: seconds(part, device, clock) for name, part in parts.items()}
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(len(parts) + 1)]
+    synchronize(device)
+    marks[0].record()
+    for part, mark in zip(parts.values(), marks[1:], strict=True):
+        part()
+        mark.record()
+    synchronize(device)
+    limits = zip(parts, itertools.pairwise(marks), strict=True)
+    return {name: start.elapsed_time(end) / 1000 for name, (start, end) in limits}
 
 
 def interleaved(

@@ -100,8 +100,10 @@ def parse(
 
 
 def _device(name: str) -> torch.device:
-    if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise InputError(f"--device: expected cpu or cuda, got {name}")
+    if name not in ("cpu", "cuda"):
+        raise InputError(
+            f"--device: expected cpu or cuda, got {name}; CUDA_VISIBLE_DEVICES chooses a GPU"
+        )
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"--device: {name} is not available on this machine; expected cpu")

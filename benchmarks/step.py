@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.measure import Clock, finish, peak_memory, ratio, seconds, shown
+from benchmarks.measure import Clock, finish, part_seconds, peak_memory, ratio, shown
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.augment import shift_pitch
 from desed_task.dataio.batch import ClipKind
@@ -48,7 +48,7 @@ NUMBERS = {
     "clips": Number(12, 24, 72, "inputs of the network, copies included; the recipe's batch: 72"),
     "rounds": Number(1, 3, 20, "rounds"),
     "workers": Number(0, 2, 6, "loading processes", least=0),
-    "matrix": Number(64, 4096, 4096, "rows and columns of the matrix product"),
+    "matrix": Number(64, 4096, 8192, "rows and columns of the matrix product"),
 }
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 NETWORK = ("student forward", "teacher forward", "backward")
@@ -116,13 +116,14 @@ def _measure(
     """
     if args.device.type == "cpu":
         keep_freed_memory()
+    torch.backends.cudnn.benchmark = True  # as the run's trainer on a GPU
     batches = data.batches(args.workers, args.device)
     batch = random_batch(args.clips, config, args.device)
     ours = OurStep(config, batch, args.precision, batches)
     clock = CLOCKS[args.clock]
     yardsticks = _yardsticks(ours, args.matrix)
     timers = {
-        "machine": lambda: {k: seconds(f, args.device, clock) for k, f in yardsticks.items()},
+        "machine": lambda: part_seconds(yardsticks, args.device, clock),
         **timers,
         "ours": lambda: time_step(ours, clock),
     }
@@ -137,7 +138,7 @@ def _measure(
 
 def time_step(step: TrainingStep, clock: Clock) -> dict[str, float]:
     """Run a step once; seconds of each part, of the network and of the whole step."""
-    parts = {name: seconds(part, step.device, clock) for name, part in step.parts().items()}
+    parts = part_seconds(step.parts(), step.device, clock)
     network = sum(parts[name] for name in NETWORK)
     return parts | {"network": network, "whole step": sum(parts.values())}
 
