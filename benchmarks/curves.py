@@ -16,7 +16,7 @@ clips of 2 s, since most processors emulate bf16; --set gives another size.
 import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
-from itertools import combinations, cycle
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -184,10 +184,9 @@ def draw(losses: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axis = figure.subplots()
-    colours = (f"C{number}" for number in range(len(losses)))
-    for (name, curve), colour, line in zip(
-        losses.items(), colours, cycle(("-", "--", ":")), strict=False
-    ):
+    for number, (name, curve) in enumerate(losses.items()):
+        colour = "0.6" if name.startswith(OTHER_MASKS) else f"C{number}"  # the seeds: grey
+        line = ("-", "--", ":")[number % 3]
         axis.plot(range(1, len(curve) + 1), curve, color=colour, alpha=0.25, linewidth=0.8)
         steps = range(WINDOW, len(curve) + 1)
         axis.plot(steps, running_mean(curve), line, color=colour, label=name)

@@ -27,11 +27,11 @@ from tqdm import tqdm
 
 from benchmarks.measure import Clock, finish, part_seconds, peak_memory, ratio, shown
 from benchmarks.options import RECIPE, Number, parse, subject_parser
-from desed_task.augment import shift_pitch
+from desed_task.augment import prepare_pitch_shift, shift_pitch
 from desed_task.dataio.batch import ClipKind
 from desed_task.errors import InputError
 from desed_task.nnet.arithmetic import count_multiply_adds
-from local.build import build_crnn_shape
+from local.build import build_augment_settings, build_crnn_shape
 from local.config.load import Config, load_config
 from local.run.memory import keep_freed_memory
 from tests.support.step_data import StepData
@@ -48,7 +48,7 @@ NUMBERS = {
     "clips": Number(12, 24, 72, "inputs of the network, copies included; the recipe's batch: 72"),
     "rounds": Number(1, 3, 20, "rounds"),
     "workers": Number(0, 2, 6, "loading processes", least=0),
-    "matrix": Number(64, 4096, 8192, "rows and columns of the matrix product"),
+    "matrix": Number(64, 4096, 4096, "rows and columns of the matrix product"),
 }
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 NETWORK = ("student forward", "teacher forward", "backward")
@@ -116,7 +116,9 @@ def _measure(
     """
     if args.device.type == "cpu":
         keep_freed_memory()
-    torch.backends.cudnn.benchmark = True  # as the run's trainer on a GPU
+    # As a run on a GPU does before training.
+    torch.backends.cudnn.benchmark = True
+    prepare_pitch_shift(build_augment_settings(config), args.device)
     batches = data.batches(args.workers, args.device)
     batch = random_batch(args.clips, config, args.device)
     ours = OurStep(config, batch, args.precision, batches)
