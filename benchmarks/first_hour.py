@@ -354,7 +354,7 @@ def target_lines(
         except KeyError:  # a subject that failed, or a precision that the device does not have
             results_of = (outcomes.get(name, NOT_RUN).result for name in target.commands)
             reason = next((result for result in results_of if result != OK), "needs a GPU")
-            measured, met = f"not measured: {reason}", "no"
+            measured, met = f"not measured ({reason})", "no"
         else:
             met = ("yes" if is_met else "no") + (" (tiny size)" if tiny else "")
         lines.append(f"| {target.text} | {measured} | {met} | {numbers[target.commands[0]]} |")

@@ -255,9 +255,9 @@ def test_targets_of_the_first_hour(first_hour: Benchmarks, folder: Path) -> None
         (f"{ratio:.2f} x", ratio >= 10),
         (f"{share:.2%}", share < 0.01),
         (f"{minutes:.1f} minutes, projected", minutes <= 30),
-        ("not measured: needs a GPU", None),  # 16-mixed
+        ("not measured (needs a GPU)", None),  # 16-mixed
         (f"mean difference {distance['mean']:.4f}", distance["mean"] <= curves["spread"]),
-        ("not measured: not run: needs a GPU", None),  # compiled
+        ("not measured (not run: needs a GPU)", None),  # compiled
     ]
     for (_, measured, met, _), (text, is_met) in zip(rows, expected, strict=True):
         assert measured.startswith(text)
