@@ -161,11 +161,11 @@ class Runs:
         self.report = report
         self._number = 0
 
-    def arguments(self) -> list[str]:
-        """The command line of a new experiment with its own copy of the data."""
+    def arguments(self, *, prepared: bool = False) -> list[str]:
+        """The command line of a new experiment with its own copy of the data, prepared or not."""
         self._number += 1
         data = self.folder / f"data_{self._number}"
-        shutil.copytree(self.source, data)
+        shutil.copytree(self.folder / "data_1" if prepared else self.source, data)
         settings = [*overrides(data), f"postprocess.report={str(self.report).lower()}"]
         log_dir = self.folder / f"runs_{self._number}"
         given = ["--conf_file", str(CONFS / "demo.yaml"), "--log_dir", str(log_dir), "--gpus", "0"]
@@ -217,7 +217,7 @@ class Runs:
 
 def interrupted(runs: Runs, whole: dict[str, Any], point: Point) -> tuple[Ended, bool]:
     """How a run ended at a point, and whether it was resumed without loss."""
-    arguments = runs.arguments()
+    arguments = runs.arguments(prepared=point.phase != "preparation")
     ended = runs.run(arguments, point)
     return ended, runs.resumed(arguments) == whole
 
@@ -249,7 +249,7 @@ def killed_while_saving(folder: Path, times: int, seed: int) -> int:
 
 def full_disk(runs: Runs, whole: dict[str, Any], limit: int) -> tuple[Ended, bool]:
     """How a run ends whose files may not grow beyond `limit` bytes, and whether it is resumed."""
-    arguments = runs.arguments()
+    arguments = runs.arguments(prepared=True)
 
     def limited() -> int:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
