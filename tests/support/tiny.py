@@ -36,6 +36,7 @@ SMALL = (
     "training.n_epochs_warmup=1",
     "training.num_workers=0",
     "training.weak_split=0.75",
+    "training.validation_interval=1",
     "training.picture_interval=0",
     "training.n_test_thresholds=10",
     "postprocess.methods=[median]",

@@ -37,6 +37,9 @@ def test_demo_changes_sizes_and_paths_only(sed: Config) -> None:
         if section == "postprocess":  # the recipe's method first, others beside it
             assert demo[section].pop("methods")[:1] == recipe[section].pop("methods")
             del demo[section]["bootstrap_replicates"], recipe[section]["bootstrap_replicates"]
+            windows = [settings[section].pop("median_window") for settings in (demo, recipe)]
+            for own, published in zip(*(each.values() for each in windows), strict=True):
+                assert abs(2 * own - published) <= 1  # frames twice as long, to the nearest one
         assert demo[section] == recipe[section], section
 
 
