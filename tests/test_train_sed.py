@@ -20,6 +20,7 @@ from desed_task.errors import run_cli
 from desed_task.report import drawing
 from local.classes import CLASSES
 from local.config.load import load_config
+from local.results import pictures
 from tests.support.paths import CONFS, ROOT
 from tests.support.tiny import SIZES, overrides
 from train_sed import main
@@ -54,11 +55,12 @@ DRAW = drawing.to_image
 
 @pytest.fixture(scope="module", autouse=True)
 def _without_drawing() -> Iterator[None]:
-    """Pictures of the tests have one pixel, but for `test_fast_dev_run_goes_through_everything`.
+    """The reports' pictures have one pixel, but for `test_fast_dev_run_goes_through_everything`.
 
     Drawing takes most of a test's time; tests/desed_task/report looks at the pictures.
     """
     with pytest.MonkeyPatch.context() as patch:
+        assert pictures.to_image is DRAW  # imported before, so that a run's clip pictures are drawn
         patch.setattr(drawing, "to_image", lambda figure: Image.new("RGB", (1, 1)))
         yield
 
