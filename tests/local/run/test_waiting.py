@@ -206,10 +206,10 @@ def test_training_compiles_each_network_once(monkeypatch: pytest.MonkeyPatch) ->
                 networks["teacher"](torch.rand(2, 128, 16))
         graphs.append(counter.frame_count)
         networks.eval()
-        for clips in range(1, 10):
+        for clips in (1, 3):
             for network in networks.values():
                 with torch.no_grad():
-                    network(torch.rand(clips, 128, 16), with_sod=clips % 2 == 0)
+                    network(torch.rand(clips, 128, 16), with_sod=clips > 1)
     assert graphs[0] > 0
     assert counter.frame_count == graphs[1] == graphs[0]
 
