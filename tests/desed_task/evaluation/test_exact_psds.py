@@ -16,6 +16,7 @@ from desed_task.evaluation import (
     libraries,
     psds_exact,
 )
+from desed_task.evaluation.decode import TimeAxis
 from desed_task.evaluation.psds import PsdRoc
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.evaluation.threshold_events import find_nodes
@@ -30,8 +31,9 @@ def rocs_of(
     scenarios: Sequence[Scenario],
     *,
     trim: bool = False,
+    axis: TimeAxis = cases.GRID,
 ) -> list[PsdRoc | None]:
-    output = Scores(scores, list(truth.events), cases.GRID)
+    output = Scores(scores, list(truth.events), axis)
     scoring = ScoringInput.prepare(output, truth, trim=trim)
     return [
         psds_exact.measure(counts, scoring, scenario, scoring.each_once)
@@ -139,8 +141,10 @@ def test_two_events_by_hand() -> None:
     truth = cases.truth_of({"a": [(0.0, 0.64, "Cat")], "b": []}, 1800.0, ("Cat",))
     scores = cases.scores_of({"a": [(0, 10, "Cat", 0.4)], "b": [(0, 10, "Cat", 0.8)]}, ("Cat",))
     scores[scores == 0] = -np.inf
+    scores = np.pad(scores, ((0, 0), (0, 0), (0, 1)), constant_values=-np.inf)
+    edges = np.append(np.arange(157) * 0.064, 1800.0)  # one long frame to the end of the clips
     scenario = replace(PSDS1, max_efpr=4.0)
-    (roc,) = rocs_of(scores, truth, [scenario])
+    (roc,) = rocs_of(scores, truth, [scenario], axis=edges)
     assert roc is not None
     # Nothing up to one false alarm per hour, everything from there on: 3 of 4.
     assert roc.psds == pytest.approx(0.75)

@@ -380,7 +380,9 @@ def test_merge_thresholds_are_not_negative(value: float) -> None:
 def test_shapes_must_fit() -> None:
     with pytest.raises(ValueError, match=r"expected \(clips, frames\), got shape \(8,\)"):
         find_segments(np.zeros(8), SECONDS, 1.0)
-    with pytest.raises(ValueError, match=r"edges have shape \(9,\)"):
+    with pytest.raises(
+        ValueError, match=r"edges: expected the shape \(8,\) or \(1, 8\), got \(9,\)"
+    ):
         find_segments(np.zeros((1, 7)), SECONDS, 1.0)
     scores = Scores(np.zeros((1, 2, 8)), ["x"], SECONDS)
     with pytest.raises(ValueError, match="box parameters: expected 2, one per class, got 1"):
