@@ -34,9 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train and test, or only test, as the command line says; returns the exit status."""
     with one_error_per_node():
         args = parse_args(argv)
-        # PyTorch's threads sleep while they wait. Spinning ones take the cores that other work, and
-        # the thread they wait for, need. The variable is read when torch is imported.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        set_thread_waiting()
         from desed_task import process_group
         from local.lightning_internals import silence_lightning
         from local.run import experiment, launch
@@ -70,6 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if results.differences:
         print(*results.differences, sep="\n", file=sys.stderr)
     return int(bool(results.differences))
+
+
+def set_thread_waiting() -> None:
+    """Let PyTorch's threads wait actively for a moment, then sleep, unless the user chose.
+
+    Threads that wait actively without end take the cores that other work needs; threads that sleep
+    at once wake up too late in small operations. Both variables are read when torch is imported.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 @contextlib.contextmanager

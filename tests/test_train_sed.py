@@ -365,20 +365,21 @@ def test_help_explains_every_option() -> None:
         assert text in explained
 
 
-def test_threads_that_wait_sleep_by_the_time_torch_is_imported() -> None:
+def test_how_threads_wait_is_set_by_the_time_torch_is_imported() -> None:
     code = """
 import os, sys
 class Watch:
     def find_spec(self, name, path=None, target=None):
         if name == "torch":
-            print(os.environ.get("OMP_WAIT_POLICY"))
+            print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
             sys.exit(0)
 sys.meta_path.insert(0, Watch())
 import train_sed
 train_sed.main([])
 """
-    for given, expected in ((None, "passive"), ("active", "active")):
-        environment = {name: os.environ[name] for name in os.environ if name != "OMP_WAIT_POLICY"}
+    for given, expected in ((None, "passive 3000"), ("active", "active None")):
+        variables = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+        environment = {name: os.environ[name] for name in os.environ if name not in variables}
         if given is not None:
             environment["OMP_WAIT_POLICY"] = given
         command = [sys.executable, "-c", code]
