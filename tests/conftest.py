@@ -24,7 +24,14 @@ def published_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-LONGEST = ("test_train_sed.py", "test_preemption.py", "test_processes.py", "test_sed_trainer.py")
+LONGEST = (
+    "test_benchmarks.py",
+    "test_faults.py",
+    "test_preemption.py",
+    "test_processes.py",
+    "test_sed_trainer.py",
+    "test_train_sed.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
