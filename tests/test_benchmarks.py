@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
@@ -16,6 +15,7 @@ import torch
 from PIL import Image
 
 from tests.support.paths import ROOT
+from tests.support.program import run_program
 
 SUBJECTS = ("step", "loading", "inference", "training", "curves", "evaluation")
 STEP_PARTS = {
@@ -39,10 +39,7 @@ class Benchmarks(NamedTuple):
 
 
 def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | environment
-    )
+    return run_program(arguments, os.environ | environment)
 
 
 def _results(folder: Path) -> dict[str, Any]:

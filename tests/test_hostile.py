@@ -1,14 +1,12 @@
 """Hostile files: nothing in them runs, nothing exhausts memory or time, each gives one message."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from desed_task.errors import LONGEST_LINE, MOST_LINES
 from tests.support import hostile
-from tests.support.paths import ROOT
+from tests.support.program import run_program
 
 # A reader may accept these: they are odd, but say what they hold.
 READABLE = {
@@ -24,8 +22,7 @@ READABLE = {
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
     folder = tmp_path_factory.mktemp("hostile")
-    command = [sys.executable, "-m", "tests.support.hostile_process", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_program(["-m", "tests.support.hostile_process", str(folder)])
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, str | None] = json.loads(done.stdout)
     found["trace"] = str(

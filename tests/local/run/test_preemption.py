@@ -1,9 +1,6 @@
 """A run that SIGTERM ended is resumed as if it had not been interrupted."""
 
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from local.config.load import Config
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT, newest_checkpoint
 from tests.support.compare import assert_equal
 from tests.support.paths import CONFS, ROOT
+from tests.support.program import Program
 from tests.support.tiny import overrides, tiny_config
 from tests.support.training import Recorder, Trained, train
 from train_sed import main
@@ -79,24 +77,17 @@ def test_the_last_checkpoint_is_that_of_the_last_epoch(tiny_data: Path, tmp_path
 def test_the_command_line_ends_and_resumes(tiny_data: Path, tmp_path: Path) -> None:
     sets = [f"--set={text}" for text in overrides(tiny_data)]
     more = ["--set=training.n_epochs=2000", "--set=training.early_stop_patience=5000"]
-    program = [sys.executable, str(ROOT / "train_sed.py"), "--conf_file", str(CONFS / "demo.yaml")]
+    program = [str(ROOT / "train_sed.py"), "--conf_file", str(CONFS / "demo.yaml")]
     options = ["--gpus", "0", "--log_dir", str(tmp_path)]
     run = tmp_path / "version_0"
     last = run / CHECKPOINTS / LAST_CHECKPOINT
-    with subprocess.Popen(
-        [*program, *options, *sets, *more],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    ) as process:
-        while not last.is_file() and process.poll() is None:
-            time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        message = process.communicate(timeout=60)[1]
-    assert process.returncode == TERMINATED
-    assert "Traceback" not in message
-    assert f"terminated: saved {last}; resume with" in message
+    running = Program([*program, *options, *sets, *more])
+    running.wait_for(last)
+    running.send_signal(signal.SIGTERM)
+    ended = running.wait()
+    assert ended.returncode == TERMINATED
+    assert "Traceback" not in ended.stderr
+    assert f"terminated: saved {last}; resume with" in ended.stderr
     end = torch.load(last, weights_only=True)["epoch"] + 2
     resume = ["--resume_from_checkpoint", "last", f"--set=training.n_epochs={end}"]
     assert main([*options, *resume]) == 0

@@ -6,9 +6,7 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,12 +30,12 @@ from local.sed_trainer import CrossTaskSED
 from tests.support.compare import assert_equal
 from tests.support.given_batches import PLAIN, given_batch, gradients
 from tests.support.paths import CONFS, ROOT
+from tests.support.program import Program
 from tests.support.tiny import SIZES, overrides, tiny_config
 from tests.support.training import CPU, metrics, train
 from tests.support.two_processes import MOMENTS, SETTINGS, STANDARD
 from train_sed import main
 
-LIMIT = 300  # seconds; far more than any program needs that does not hang
 # One process with the batches of two.
 DOUBLED = ("training.batch_size=[2, 2, 2]", "training.batch_size_val=1")
 QUICK = ("postprocess.bootstrap_replicates=0", "training.n_epochs=1", "training.backend=ddp")
@@ -81,25 +79,14 @@ def slurm_environment(rank: int, port: str) -> dict[str, str]:
     return shared | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}
 
 
-def start(arguments: Sequence[str], **variables: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        env=environment(**variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
+def start(arguments: Sequence[str], **variables: str) -> Program:
+    return Program(arguments, environment(**variables))
 
 
-def wait(*running: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
-    """Status, output and messages of each; one that hangs is ended and fails the test."""
-    try:
-        texts = [process.communicate(timeout=LIMIT) for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    return [(p.returncode, out, err) for p, (out, err) in zip(running, texts, strict=True)]
+def wait(*running: Program) -> list[tuple[int, str, str]]:
+    """Status, output and messages of each."""
+    ended = [program.wait() for program in running]
+    return [(each.returncode, each.stdout, each.stderr) for each in ended]
 
 
 def command_line(data: Path, log_dir: Path, *more: str, gpus: int = 0) -> list[str]:
@@ -313,8 +300,7 @@ def test_a_signal_to_one_process_ends_the_command_line(tiny_data: Path, tmp_path
     line = command_line(tiny_data, tmp_path, "training.batch_size=[1, 1, 1]", *more)
     running = start(["-m", "tests.support.two_processes", "command", *line])
     last = tmp_path / "version_0" / CHECKPOINTS / LAST_CHECKPOINT
-    while not last.is_file() and running.poll() is None:
-        time.sleep(0.1)
+    running.wait_for(last)
     children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
     os.kill(int(children[1]), signal.SIGTERM)
     [(status, _, message)] = wait(running)
@@ -446,8 +432,10 @@ def test_the_rate_is_scaled_only_where_configured(tiny_data: Path) -> None:
 @pytest.mark.usefixtures("four")
 def test_a_process_without_clips_is_refused(tiny_data: Path, tmp_path: Path) -> None:
     config = tiny_config(tiny_data, "training.backend=ddp")
+    data = DesedDataModule(config, config.grid, tmp_path / "missing.txt")
+    data.prepare_data()
     with pytest.raises(InputError, match="validation: expected a set of at least 4 clips"):
-        DesedDataModule(config, config.grid, tmp_path / "missing.txt").setup("fit")
+        data.setup("fit")
 
 
 def test_one_process_with_ddp_is_as_without(
