@@ -8,7 +8,7 @@ import numpy as np
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.frames import FrameGrid
 from desed_task.synthesis.generate import CLIP_SETS, ClipSet
-from local.classes import CLASSES
+from tests.support.classes import CLASSES
 from tests.support.generated_system import generated_truth
 from tests.support.step_data import write_noise
 from tests.support.tiny import data_overrides

@@ -28,9 +28,9 @@ from desed_task.evaluation import (
 )
 from desed_task.files import user_path
 from desed_task.postprocess.median import median_filter
-from local.classes import CLASSES
 from local.config.load import load_config
 from local.results.validation import tag_f1_macro
+from tests.support.classes import CLASSES
 from tests.support.generated_system import GRID, generated_scores, generated_truth
 from tests.support.real_system import NETWORKS, read_truth, rebuilt_scores
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     )
     args = parse(parser, NUMBERS, argv)
     systems = load_systems(args.systems, args.clips, NETWORKS[: args.networks])
-    windows = load_config(RECIPE).postprocess.windows
+    windows = load_config(RECIPE).median_windows
     selection = f"selection metrics, {args.validation_clips} clips"
     comparisons = {
         "decoding, 50 thresholds": decoding(systems, windows, args.rounds),

@@ -21,10 +21,10 @@ from benchmarks.measure import finish, seconds, shown
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.postprocess.median import median_filter
-from local.classes import CLASSES
 from local.config.load import load_config
 from local.results.predictions import SetPredictions
 from local.sed_trainer import CrossTaskSED
+from tests.support.classes import CLASSES
 from tests.support.training_step import DTYPES, NARROW
 
 NUMBERS = {
@@ -81,7 +81,7 @@ class Inference:
             output = self._module.networks["student"](features)
         predictions = SetPredictions(self._config, self._module.counted)
         predictions.add(on_device, output)
-        windows = self._config.postprocess.windows
+        windows = self._config.median_windows
         return median_filter(predictions.corrected_scores().values, windows)
 
     def noise(self, clips: int) -> Batch:

@@ -23,7 +23,7 @@ from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.files import user_path
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
-from local.classes import CLASSES
+from tests.support.classes import CLASSES
 from tests.support.step_data import write_noise
 
 GRID = FrameGrid()

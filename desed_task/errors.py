@@ -1,6 +1,7 @@
 """Errors that end a command with one message and an exit status; short lists in messages."""
 
 import contextlib
+import difflib
 import errno
 import os
 import re
@@ -191,6 +192,12 @@ def shortened(names: Iterable[object], most: int = 3) -> str:
     listed = [str(name) for name in names]
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` (did you mean X?)` with the nearest known name; empty where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def listing(title: str, lines: Sequence[str], most: int = 5, what: str = "problems") -> str:

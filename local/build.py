@@ -8,7 +8,6 @@ from typing import Any
 from desed_task.augment import AugmentSettings
 from desed_task.features import LogMel, Scaler
 from desed_task.nnet.crnn import CRNN, CRNNShape
-from local.classes import CLASSES
 from local.config.schema import Config, Section
 
 
@@ -29,7 +28,7 @@ def build_network(config: Config) -> CRNN:
 
 def build_crnn_shape(config: Config) -> CRNNShape:
     """Widths and depths of the network."""
-    return CRNNShape(n_classes=len(CLASSES), **_keys(config.net))
+    return CRNNShape(n_classes=len(config.data.classes), **_keys(config.net))
 
 
 def build_augment_settings(config: Config) -> AugmentSettings:

@@ -34,7 +34,6 @@ from desed_task.evaluation.truth import GroundTruth
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
 from local.audio_sets import VALIDATION, AudioSet, prepare_sets, test_sets, training_sets
-from local.classes import CLASSES
 from local.config.load import Config
 from local.lightning_internals import training_position
 
@@ -96,6 +95,7 @@ class DesedDataModule(pl.LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.tune = tune
         self.config = config
+        self._classes = config.data.classes
         self.grid = grid
         self.coverage: dict[str, Coverage] = {}
         self._missing_list = Path(missing_list)
@@ -193,7 +193,7 @@ class DesedDataModule(pl.LightningDataModule):
     def _set_up_training(self) -> None:
         sets = training_sets(self.config)
         weak = sets["weak"]
-        tags = read_weak(str(weak.tsv), CLASSES)
+        tags = read_weak(str(weak.tsv), self._classes)
         found = set(self._find_clips("weak", weak, tags).found)
         # All annotated clips are split, so that a missing one does not change the others' split.
         split = weak_split(tags, self.config.training.weak_split, self.config.training.seed)
@@ -207,7 +207,7 @@ class DesedDataModule(pl.LightningDataModule):
                 f"{len(split.validation)} clips, got 0"
             )
         weak_train, self.weak_validation = (
-            ClipDataset.weak(weak.folder, tags_of_clips, CLASSES, self.grid)
+            ClipDataset.weak(weak.folder, tags_of_clips, self._classes, self.grid)
             for tags_of_clips in (train, validation)
         )
         clips: dict[str, ClipDataset] = {}
@@ -218,7 +218,7 @@ class DesedDataModule(pl.LightningDataModule):
         if "unlabelled" in sets:
             folder = sets["unlabelled"].folder
             names = self._find_clips("unlabelled", sets["unlabelled"], None).found
-            clips["unlabelled"] = ClipDataset.unlabelled(folder, names, CLASSES, self.grid)
+            clips["unlabelled"] = ClipDataset.unlabelled(folder, names, self._classes, self.grid)
         self.train_clips = CombinedDataset(list(clips.values()))
         self._train_sets = clips
         self.synth_validation = self._labelled(VALIDATION, sets[VALIDATION])
@@ -229,10 +229,10 @@ class DesedDataModule(pl.LightningDataModule):
         if durations is None:
             names = usable_names(audio_set.folder, audio_set.original)
             durations = clip_seconds(audio_set.folder, names, self.config.data.fs)
-        annotations = read_strong(str(audio_set.tsv), CLASSES, durations)
+        annotations = read_strong(str(audio_set.tsv), self._classes, durations)
         found = self._find_clips(name, audio_set, annotations).found
         events = {clip: annotations[clip] for clip in found}
-        return ClipDataset.strong(audio_set.folder, events, CLASSES, self.grid), events
+        return ClipDataset.strong(audio_set.folder, events, self._classes, self.grid), events
 
     def _labelled(self, name: str, audio_set: AudioSet) -> LabelledSet:
         durations = read_durations(str(audio_set.durations))
@@ -244,7 +244,7 @@ class DesedDataModule(pl.LightningDataModule):
                 f"got none of {shortened(missing)}; delete the file to have it written again from "
                 f"{audio_set.folder}"
             )
-        truth = GroundTruth.merged(CLASSES, events, durations, source=str(audio_set.tsv))
+        truth = GroundTruth.merged(self._classes, events, durations, source=str(audio_set.tsv))
         return LabelledSet(name, clips, truth, self.coverage[name])
 
     def _find_clips(

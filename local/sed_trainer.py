@@ -23,7 +23,6 @@ from desed_task.ema import MeanTeacher, make_teacher
 from desed_task.nnet.crnn import CRNN, SEDOutput
 from desed_task.schedules import warmup_factor
 from local.build import build_augment_settings, build_log_mel, build_network, build_scaler
-from local.classes import CLASSES
 from local.config.load import Config
 from local.cross_task import counted_classes
 from local.finite import FiniteWatch, not_finite
@@ -74,7 +73,7 @@ class CrossTaskSED(pl.LightningModule):
         self.mean_teacher: MeanTeacher | None = None
         if config.training.mean_teacher:
             self.networks["teacher"] = make_teacher(student)
-        counted = counted_classes(CLASSES, config.cross_task.excluded_classes)
+        counted = counted_classes(config.data.classes, config.cross_task.excluded_classes)
         self.register_buffer("counted", counted, persistent=False)
         seed = config.training.seed + process_group.rank()
         self.generator = torch.Generator().manual_seed(seed)  # of mixup and augmentations
@@ -373,7 +372,7 @@ class CrossTaskSED(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the configuration and the state of the processes, as plain values and tensors."""
         checkpoint["hyper_parameters"] = self.config.model_dump()
-        checkpoint["classes"] = list(CLASSES)
+        checkpoint["classes"] = self.config.data.classes
         add_rank_states(checkpoint, self.networks, "networks.", self.generator)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -18,9 +18,9 @@ from PIL import Image
 from desed_task.dataio.annotations import read_strong
 from desed_task.errors import run_cli
 from desed_task.report import drawing
-from local.classes import CLASSES
 from local.config.load import load_config
 from local.results import pictures
+from tests.support.classes import CLASSES
 from tests.support.paths import CONFS, ROOT
 from tests.support.tiny import SIZES, overrides
 from train_sed import main

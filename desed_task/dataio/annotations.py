@@ -5,12 +5,11 @@ All are tab-separated with a header line: `filename onset offset event_label` (s
 `desed_task.tables` for what they have in common. A repeated row is a warning.
 """
 
-import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from desed_task.errors import InputError, shortened
+from desed_task.errors import InputError, nearest, shortened
 from desed_task.labels import Event
 from desed_task.tables import Table, is_empty, quoted
 
@@ -160,11 +159,8 @@ def is_known_class(table: Table, line: int, label: str, classes: Sequence[str]) 
     """Whether `classes` has the class; if not, the problem is noted in the table."""
     if label in classes:
         return True
-    close = difflib.get_close_matches(label, classes, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    table.problem(
-        line, f"unknown class: expected one of {shortened(classes)}, got {quoted(label)}{hint}"
-    )
+    got = quoted(label) + nearest(label, classes)
+    table.problem(line, f"unknown class: expected one of {shortened(classes)}, got {got}")
     return False
 
 

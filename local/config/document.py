@@ -39,6 +39,18 @@ problem is reported with its file and line, the key, and what is allowed:
 
     error: mine.yaml:3: training.n_epoch: unknown key; did you mean `n_epochs`?
 
+Sections and mappings are merged with those of the extended file. A mapping tagged `!replace` is
+not, for example with classes of your own:
+
+```yaml
+data:
+  classes: [Rooster, Sneeze]
+cross_task:
+  excluded_classes: []
+postprocess:
+  median_window: !replace {default: 7}
+```
+
 The definitions of the metrics (PSDS scenarios, collars, segment length, intersection criteria) are
 constants of `desed_task.evaluation`.
 """

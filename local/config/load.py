@@ -8,7 +8,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -102,7 +102,7 @@ def _reason(problem: Any, path: KeyPath) -> str:
         return context["text"]
     if kind == "missing":
         return "missing"
-    if kind == "extra_forbidden" or problem["loc"][-1:] == ("[key]",):
+    if kind == "extra_forbidden":
         return f"unknown key; {_hint(str(path[-1]), _allowed(path[:-1]))}"
     if kind in ("too_short", "too_long"):
         bound = "at least" if kind == "too_short" else "at most"
@@ -136,10 +136,8 @@ def _hint(name: str, allowed: Sequence[str]) -> str:
 
 
 def _allowed(path: KeyPath) -> list[str]:
-    """The names that may follow a path: keys of a section or of a mapping such as the windows."""
+    """The keys of a section."""
     content: Any = Config
     for key in path:
         content = content.model_fields[key].annotation
-    if hasattr(content, "model_fields"):
-        return list(content.model_fields)
-    return list(get_args(get_args(content)[0]))
+    return list(content.model_fields)

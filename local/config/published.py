@@ -61,7 +61,7 @@ CONFIG_TABLE: dict[str, Conversion] = {
     "net.dropout": _unused("not read: the network has 0.2 in its blocks and 0.5 before the heads"),
     **_kept("net", "rnn_layers n_RNN_cell dropout_recurrent"),
     "net.n_in_channel": _unused("always 1"),
-    "net.nclass": _unused("the ten classes of local/classes.py"),
+    "net.nclass": _unused("data.classes: DESED's ten"),
     "net.attention": _unused("not read: weak predictions are always attention-weighted"),
     "net.activation": _unused("not read: context gating"),
     "net.rnn_type": _unused("not read: a bidirectional GRU"),

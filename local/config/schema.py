@@ -13,12 +13,12 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from desed_task.errors import InputError
+from desed_task.errors import InputError, nearest, shortened
 from desed_task.files import expand_user
 from desed_task.frames import FrameGrid
-from local.classes import CLASSES
 
 MISFIT = "misfit"
+DEFAULT_WINDOW = "default"
 
 
 def _expanded(text: str) -> str:
@@ -26,6 +26,14 @@ def _expanded(text: str) -> str:
         return expand_user(text)
     except InputError as error:
         raise PydanticCustomError(MISFIT, "{text}", {"text": str(error), "keys": ()}) from None
+
+
+def _class_name(name: str) -> str:
+    """The name, unless tables of events and tags cannot hold it."""
+    if name != name.strip() or not name.isprintable() or not name or "," in name:
+        text = f"expected a name without commas, control characters and outer spaces, got {name!r}"
+        raise PydanticCustomError(MISFIT, "{text}", {"text": text, "keys": ()})
+    return name
 
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -38,7 +46,7 @@ InnerFraction = Annotated[float, Field(gt=0, lt=1)]
 Dropout = Annotated[float, Field(ge=0, le=0.99)]
 TimeBandPool = Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
 DataPath = Annotated[str, AfterValidator(_expanded)]
-ClassName = Literal[CLASSES]  # type: ignore[valid-type]
+ClassName = Annotated[str, AfterValidator(_class_name)]
 ClipKindName = Literal["synthetic", "weak", "unlabelled"]
 MethodName = Literal["median", "tuned_median", "sebbs"]
 AugmentationName = Literal["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
@@ -206,8 +214,13 @@ class Scaler(Section):
 
 
 class Data(Section):
-    """Folders and annotation files of the sets; rate and length of the clips."""
+    """Classes; folders and annotation files of the sets; rate and length of the clips."""
 
+    classes: list[ClassName] = Field(
+        min_length=1,
+        description="names of the classes as the annotation files have them, in the order of the "
+        "network's outputs",
+    )
     synth_folder: DataPath = Field(
         description="synthetic training set at `fs`; missing clips are made from `synth_folder_44k`"
     )
@@ -262,6 +275,7 @@ class Data(Section):
             "a value in eval_folder, eval_tsv and eval_dur, or null in all four eval_ keys",
             *keys,
         )
+        self._require_distinct("classes")
         return self
 
 
@@ -470,8 +484,8 @@ class Losses(Section):
 class CrossTask(Section):
     """Comparison of the two tasks, SED and SOD."""
 
-    excluded_classes: list[ClassName] = Field(
-        description="classes excluded from every count of active classes"
+    excluded_classes: list[str] = Field(
+        description="classes excluded from every count of active classes; `[]`: none"
     )
     active_threshold: FractionBelow1 = Field(
         description="score above which a class is treated as active"
@@ -484,15 +498,6 @@ class CrossTask(Section):
     select_sod_consistency: bool = Field(
         description="`true`: SOD consistency on agreeing frames only, as in the paper's figure"
     )
-
-    @model_validator(mode="after")
-    def _check(self) -> "CrossTask":
-        self._require(
-            set(self.excluded_classes) != set(CLASSES),
-            "excluded_classes",
-            "at least one class that is not excluded",
-        )
-        return self
 
 
 class Postprocess(Section):
@@ -512,8 +517,9 @@ class Postprocess(Section):
     score_correction: bool = Field(description="`true`: correct SED scores by SOD in the test")
     correction_gain: Fraction = Field(description="added to the score of the class that is raised")
     correction_floor: Fraction = Field(description="score above which a second class may be raised")
-    median_window: dict[ClassName, PositiveInt] = Field(
-        description="frames of the median filter of each class"
+    median_window: dict[str, PositiveInt] = Field(
+        description="frames of the median filter by class; `default`: of the classes without an "
+        "entry"
     )
     tuning_metric: Literal["psds1", "psds2", "event_f1"] = Field(
         description="metric that `tuned_median` and `sebbs` maximise for each class: exact "
@@ -555,14 +561,7 @@ class Postprocess(Section):
             "sebbs_merge_relative",
             got=0,
         )
-        missing = [name for name in CLASSES if name not in self.median_window]
-        self._require(not missing, "median_window", f"a window of {', '.join(missing)}", got="none")
         return self
-
-    @property
-    def windows(self) -> list[int]:
-        """Median windows in frames, in class order."""
-        return [self.median_window[name] for name in CLASSES]
 
 
 class Config(Section):
@@ -578,6 +577,40 @@ class Config(Section):
     losses: Losses
     cross_task: CrossTask
     postprocess: Postprocess
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> "Config":
+        classes, windows = self.data.classes, self.postprocess.median_window
+        excluded = self.cross_task.excluded_classes
+        with_window = [name for name in windows if name != DEFAULT_WINDOW]
+        for key, names, otherwise in (
+            ("cross_task.excluded_classes", excluded, "[]"),
+            ("postprocess.median_window", with_window, "!replace {default: FRAMES}"),
+        ):
+            unknown = [name + nearest(name, classes) for name in names if name not in classes]
+            expected = f"names in data.classes ({shortened(classes)}), or `{otherwise}`"
+            self._require(not unknown, key, expected, "data.classes", got=shortened(unknown))
+        self._require(
+            set(excluded) != set(classes),
+            "cross_task.excluded_classes",
+            "at least one class that is not excluded",
+            "data.classes",
+        )
+        missing = [name for name in classes if name not in windows]
+        self._require(
+            not missing or DEFAULT_WINDOW in windows,
+            "postprocess.median_window",
+            f"a window of {shortened(missing)}, or `{DEFAULT_WINDOW}`",
+            "data.classes",
+            got="none",
+        )
+        return self
+
+    @property
+    def median_windows(self) -> list[int]:
+        """Median windows in frames, in class order."""
+        windows = self.postprocess.median_window
+        return [windows.get(name) or windows[DEFAULT_WINDOW] for name in self.data.classes]
 
     @model_validator(mode="after")
     def _check_features(self) -> "Config":

@@ -55,12 +55,16 @@ class RawConfig:
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `base` with `changes` laid over it, mapping by mapping."""
+    """A copy of `base` with `changes` laid over it, mapping by mapping.
+
+    A `Replacement` takes the place of a mapping.
+    """
     merged = dict(base)
     for key, value in changes.items():
         below = merged.get(key)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = dict(value) if isinstance(value, Replacement) else merge(below, value)
+        merged[key] = value
     return merged
 
 
@@ -128,6 +132,10 @@ def _read_yaml(path: Path) -> RawConfig:
     )
 
 
+class Replacement(dict[Any, Any]):
+    """A mapping tagged `!replace`: the mapping of the extended file is not added to it."""
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses duplicate keys and reads 1e-3 as a number."""
 
@@ -148,6 +156,17 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
     list("-+.0123456789"),
 )
+
+
+def _replacement(loader: _Loader, node: yaml.Node) -> Replacement:
+    if not isinstance(node, yaml.MappingNode):
+        raise yaml.constructor.ConstructorError(
+            None, None, "!replace: expected a mapping", node.start_mark
+        )
+    return Replacement(loader.construct_mapping(node, deep=True))
+
+
+_Loader.add_constructor("!replace", _replacement)
 
 
 def _parse(text: str, source: str, *, number_lines: bool = True) -> tuple[Any, dict[KeyPath, int]]:

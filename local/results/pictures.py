@@ -14,7 +14,6 @@ from desed_task.files import atomic_write
 from desed_task.labels import SOD_STATE_NAMES
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.report.drawing import class_text, new_figure, plain, to_image
-from local.classes import CLASSES
 from local.config.load import Config
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ class ClipPicture:
 
     def __init__(self, config: Config) -> None:
         self._grid = config.grid
+        self._classes = config.data.classes
         self._begin = 0.0
         self._clip = ""
         self._log_mel: NDArray[np.float32] | None = None
@@ -59,10 +59,12 @@ class ClipPicture:
         if batch.first_frames:
             self._begin = batch.first_frames[row] * self._grid.frame_seconds
         self._log_mel = features[row].float().cpu().numpy()
-        self._panels.append(Panel("true events", batch.targets[row].cpu().numpy(), CLASSES, 1.65))
+        height = max(0.75, 0.165 * len(self._classes))
+        true_events = batch.targets[row].cpu().numpy()
+        self._panels.append(Panel("true events", true_events, self._classes, height))
         for name, output in outputs.items():
             scores = output.strong[row].float().cpu().numpy()
-            self._panels.append(Panel(f"{name}: scores", scores, CLASSES, 1.65))
+            self._panels.append(Panel(f"{name}: scores", scores, self._classes, height))
             if output.sod_logits is not None:
                 states = output.sod_logits[row].float().softmax(dim=-1).T.cpu().numpy()
                 title = f"{name}: number of sounds"

@@ -20,7 +20,6 @@ from desed_task.postprocess.methods import (
     by_class_name,
 )
 from desed_task.postprocess.tuning import box_grid, tune_median, tune_sebbs
-from local.classes import CLASSES
 from local.config.load import Config
 
 CHECKPOINT_KEY = "postprocessing"
@@ -36,7 +35,8 @@ def method_parameters(method: str, config: Config, tuned: TunedParameters | None
     if method == MEDIAN:
         settings = config.postprocess
         return MedianParameters(
-            window=by_class_name(settings.windows, CLASSES), f1_threshold=settings.f1_threshold
+            window=by_class_name(config.median_windows, config.data.classes),
+            f1_threshold=settings.f1_threshold,
         )
     return getattr(tuned, method)
 

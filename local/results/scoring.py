@@ -6,7 +6,6 @@ from typing import NamedTuple
 from desed_task.evaluation import GroundTruth, Intervals, bootstrap, evaluate
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.postprocess.methods import TunedParameters, class_thresholds
-from local.classes import CLASSES
 from local.config.load import Config
 from local.results.postprocessing import method_parameters, tune
 from local.results.predictions import SetPredictions
@@ -100,12 +99,12 @@ def _score(
     *,
     check: bool,
 ) -> SystemMetrics:
-    parameters = method_parameters(method, config, tuned)
+    classes, parameters = config.data.classes, method_parameters(method, config, tuned)
     return evaluate(
-        parameters.apply(predicted.corrected_scores(), CLASSES),
+        parameters.apply(predicted.corrected_scores(), classes),
         truth.restricted(predicted.names),
         thresholds=operating_points(config.training.n_test_thresholds),
-        f1_threshold=class_thresholds(parameters, CLASSES),
+        f1_threshold=class_thresholds(parameters, classes),
         drop_clips_without_events=config.postprocess.drop_clips_without_events,
         trim_to_clip=config.postprocess.trim_to_clip,
         check=check,

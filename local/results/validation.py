@@ -86,7 +86,7 @@ class ValidationPredictions:
         return {"loss_strong": mean_loss(scores, targets)} | self._event_metrics(raw)
 
     def _event_metrics(self, raw: Scores) -> dict[str, float]:
-        windows = self._config.postprocess.windows
+        windows = self._config.median_windows
         scores = raw.processed(lambda values: median_filter(values, windows))
         truth = self._truth.restricted(raw.names)
         by_threshold = [

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from desed_task.errors import FaultError, InputError, file_error, shortened
 from desed_task.files import write_file, writing
-from local.classes import CLASSES
 from local.config.load import Config, build_config, override_config, stored_config
 from local.config.published import convert_weights
 
@@ -92,28 +91,21 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
                 f"{path}: {name}: expected a tensor with all its elements, got a view of shape "
                 f"{tuple(value.shape)} of {value.untyped_storage().nbytes()} bytes"
             )
-    _check_classes(checkpoint, path)
     return checkpoint
 
 
-def _check_classes(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Raise InputError unless a checkpoint's outputs are the classes of this program, in order.
-
-    The published checkpoints, and those of older versions, do not have the names.
-    """
-    stored = checkpoint.get(CLASSES_KEY)
-    if stored is None or stored == list(CLASSES):
+def _check_classes(stored: Any, wanted: Sequence[str], source: str) -> None:
+    """Raise InputError unless a checkpoint's outputs are the wanted classes, in order."""
+    if stored == wanted:
         return
     names = stored if isinstance(stored, list) else [stored]
-    pairs = itertools.zip_longest(CLASSES, names, fillvalue="no class")
+    pairs = itertools.zip_longest(wanted, names, fillvalue="no class")
     wrong = [
         f"output {number} (expected {own}, got {name})"
         for number, (own, name) in enumerate(pairs, start=1)
         if own != name
     ]
-    raise InputError(
-        f"{path}: was trained with other classes than local/classes.py: {shortened(wrong)}"
-    )
+    raise InputError(f"{source}: was trained with other classes: {shortened(wrong)}")
 
 
 def _check_archive(content: bytes) -> None:
@@ -188,7 +180,10 @@ def checkpoint_config(checkpoint: Mapping[str, Any], source: str) -> Config:
 
     Keys that are newer than the checkpoint get the recipe's values.
     """
-    return stored_config(checkpoint["hyper_parameters"], source)
+    config = stored_config(checkpoint["hyper_parameters"], source)
+    # Published checkpoints, and those of older versions, do not have the names.
+    _check_classes(checkpoint.get(CLASSES_KEY, config.data.classes), config.data.classes, source)
+    return config
 
 
 def checkpoint_weights(checkpoint: Mapping[str, Any], source: str) -> dict[str, Tensor]:
@@ -231,7 +226,7 @@ def test_config(
     `feats` and `scaler`, which shape the network. The overrides, `section.key=value`, come last.
 
     Clips may be longer or shorter than in training (`data.audio_max_len`): no weight depends on
-    it. Raises InputError where the network's frames would have another length.
+    it. Raises InputError for other classes, and for frames of another length.
     """
     own = checkpoint_config(checkpoint, source)
     config = own
@@ -239,6 +234,7 @@ def test_config(
         shaping = own.model_dump(include={"net", "feats", "scaler"})
         config = build_config(chosen.model_dump() | shaping, source)
     config = override_config(config, overrides)
+    _check_classes(own.data.classes, config.data.classes, source)
     if replace(config.grid, clip_seconds=own.grid.clip_seconds) != own.grid:
         raise InputError(
             f"{source}: expected frames as in its training, data.fs {own.data.fs} and "

@@ -38,6 +38,7 @@ RULES = {
     "scaler": _NETWORK,
     "training.mean_teacher": _NETWORK,
     "data.fs": _NETWORK,
+    "data.classes": _NETWORK,
     "data.audio_max_len": _NETWORK,
     "training.seed": Rule(REFUSED, "it orders the clips and splits the weak set"),
     "training.weak_split": Rule(REFUSED, "clips that were trained on would validate"),

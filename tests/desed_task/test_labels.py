@@ -8,7 +8,7 @@ import pytest
 
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event, decode_strong, encode_strong
-from local.classes import CLASSES
+from tests.support.classes import CLASSES
 from tests.support.paths import GOLDEN
 
 GRID = FrameGrid()

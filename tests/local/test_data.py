@@ -14,10 +14,10 @@ from desed_task.dataio.annotations import read_durations
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.errors import USAGE_ERROR, InputError, run_cli
 from desed_task.labels import Event
-from local.classes import CLASSES
 from local.config.load import Config, load_config
 from local.data import DesedDataModule
 from tests.support.audio_files import write_tone
+from tests.support.classes import CLASSES
 from tests.support.paths import CONFS
 
 SPEECH, DOG = CLASSES.index("Speech"), CLASSES.index("Dog")

@@ -21,11 +21,11 @@ from local.build import (
     build_network,
     build_scaler,
 )
-from local.classes import CLASSES
 from local.config.load import Config, load_config, override_config
 from local.cross_task import counted_classes
 from local.objective import Objective
 from tests.support import reference
+from tests.support.classes import CLASSES
 from tests.support.paths import CONFS
 from tests.support.reference_network import ReferenceCRNN, reference_weights
 from tests.support.step_data import BATCHES, StepData

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from desed_task.evaluation import THRESHOLDS, GroundTruth, Scores
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
-from local.classes import CLASSES
+from tests.support.classes import CLASSES
 
 GRID = FrameGrid()
 

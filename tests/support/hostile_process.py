@@ -41,10 +41,10 @@ def main(folder: Path) -> dict[str, str | None]:
     from desed_task.dataio.annotations import read_durations, read_strong, read_weak
     from desed_task.dataio.audio import audio_info, read_audio
     from desed_task.evaluation import GroundTruth, read_predictions, read_scores
-    from local.classes import CLASSES
     from local.config.load import load_config
     from local.run.checkpoints import checkpoint_config, checkpoint_weights, read_checkpoint
     from tests.support import hostile
+    from tests.support.classes import CLASSES
 
     found: dict[str, str | None] = {}
 

@@ -14,7 +14,7 @@ from desed_task.evaluation import (
     read_operating_points,
 )
 from desed_task.frames import FrameGrid
-from local.classes import CLASSES
+from tests.support.classes import CLASSES
 
 GRID = FrameGrid()
 NETWORKS = ("student", "teacher")

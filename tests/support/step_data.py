@@ -17,7 +17,7 @@ from desed_task.dataio.datasets import ClipDataset, ClipRequest, CombinedDataset
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
-from local.classes import CLASSES
+from tests.support.classes import CLASSES
 from tests.support.generated_system import generated_truth
 
 BATCHES = 10  # with different clips, before all clips are drawn again in another order

@@ -15,10 +15,10 @@ from desed_task.ema import MeanTeacher, make_teacher
 from desed_task.errors import InputError
 from desed_task.nnet.crnn import SEDOutput
 from local.build import build_augment_settings, build_crnn_shape
-from local.classes import CLASSES
 from local.config.load import Config
 from local.sed_trainer import CrossTaskSED
 from tests.support import reference
+from tests.support.classes import CLASSES
 from tests.support.reference_network import ReferenceCRNN, reference_weights
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}

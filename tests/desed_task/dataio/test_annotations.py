@@ -16,7 +16,7 @@ from desed_task.dataio.annotations import (
 )
 from desed_task.errors import InputError, listing
 from desed_task.labels import Event
-from local.classes import CLASSES
+from tests.support.classes import CLASSES
 from tests.support.shared_data import shared_path
 
 Writer = Callable[[str], Path]

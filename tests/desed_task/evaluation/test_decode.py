@@ -7,8 +7,8 @@ from desed_task.evaluation import THRESHOLDS, detect, detect_many, to_frame
 from desed_task.evaluation.events import EventTable, trim_events
 from desed_task.frames import FrameGrid
 from desed_task.labels import decode_strong
-from local.classes import CLASSES
 from tests.support import cases
+from tests.support.classes import CLASSES
 from tests.support.paths import GOLDEN
 
 

@@ -14,8 +14,8 @@ from desed_task import tables
 from desed_task.errors import InputError, listing
 from desed_task.evaluation import EventTable, GroundTruth
 from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
-from local.classes import CLASSES
 from tests.support import cases
+from tests.support.classes import CLASSES
 from tests.support.paths import ROOT
 from tests.support.shared_data import shared_path
 

@@ -6,7 +6,7 @@ import pytest
 from desed_task.errors import InputError
 from desed_task.evaluation import GroundTruth
 from desed_task.labels import Event
-from local.classes import CLASSES
+from tests.support.classes import CLASSES
 from tests.support.shared_data import shared_path
 
 HEADER = "filename\tonset\toffset\tevent_label"

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from desed_task.errors import InputError
-from local.classes import CLASSES
 from local.config.load import load_config, override_config, stored_config
 from local.config.schema import Config
+from tests.support.classes import CLASSES
 from tests.support.paths import CONFS
 
 
@@ -27,7 +27,7 @@ def _written(tmp_path: Path, text: str) -> Path:
 def test_recipe_values(sed: Config) -> None:
     config = sed
     assert config.grid.n_frames == 156
-    assert config.postprocess.windows == [3, 28, 7, 4, 7, 22, 48, 19, 10, 50]
+    assert config.median_windows == [3, 28, 7, 4, 7, 22, 48, 19, 10, 50]
     assert config.training.clips_per_set == {"synthetic": 6, "weak": 6, "unlabelled": 12}
 
 
@@ -127,10 +127,28 @@ REFUSED = {
     "training.train_sets=[unlabelled]": "training.train_sets: expected a labelled set",
     "losses.sod=-1": "losses.sod: expected greater than or equal to 0, got -1",
     "losses.sod=.nan": "losses.sod: expected a finite number, got nan",
-    "cross_task.excluded_classes=[Dish]": "unknown name 'Dish'; did you mean `Dishes`?",
+    "cross_task.excluded_classes=[Dish]": "or `[]`, got 'Dish (did you mean Dishes?)'",
     "postprocess.median_window.Plates=3": (
-        "postprocess.median_window.Plates: unknown key; expected one of Alarm_bell_ringing, "
+        "postprocess.median_window: expected names in data.classes (Alarm_bell_ringing, "
     ),
+    "data.classes=[Cat, Cat]": "data.classes: expected distinct values, got ['Cat', 'Cat']",
+    "data.classes=[]": "data.classes: expected at least 1 values, got []",
+    "data.classes=[Cat, 'Dog,Speech']": "data.classes.1: expected a name without commas",
+    "data.classes=[Cat, ' Dog']": "data.classes.1: expected a name without commas",
+    'data.classes=["a\\tb"]': "data.classes.0: expected a name without commas",
+    "data.classes=[Cat, Dog]": (
+        "cross_task.excluded_classes: expected names in data.classes (Cat, Dog), or `[]`, got "
+        "'Dishes'"
+    ),
+    "data.classes=[Dishes, Cat]": (
+        "postprocess.median_window: expected names in data.classes (Dishes, Cat), or "
+        "`!replace {default: FRAMES}`, got 'Alarm_bell_ringing, Blender, Dog and 5 more'"
+    ),
+    "postprocess.median_window=!replace {Cat: 3}": (
+        "postprocess.median_window: expected a window of Alarm_bell_ringing, Blender, Dishes and 6 "
+        "more, or `default`, got 'none'"
+    ),
+    "postprocess.methods=!replace [median]": "not valid YAML: !replace: expected a mapping",
     "postprocess.median_window.Cat=0": "median_window.Cat: expected greater than or equal to 1",
 }
 
@@ -250,3 +268,33 @@ def test_problems_of_a_checkpoint_name_the_checkpoint(sed: Config) -> None:
     lines = [line.strip() for line in str(caught.value).split("\n")]
     assert lines[0].startswith("old.ckpt: net.dropout: expected")
     assert lines[1].startswith("old.ckpt: postprocess.volume: unknown key")
+
+
+OWN_CLASSES = """\
+extends: sed.yaml
+data:
+  classes: [Ärger, 蝉, default, one two/three]
+cross_task:
+  excluded_classes: [蝉]
+postprocess:
+  median_window: !replace
+    default: 7
+    蝉: 3
+"""
+
+
+def test_own_classes(tmp_path: Path) -> None:
+    config = load_config(_written(tmp_path, OWN_CLASSES))
+    assert config.data.classes == ["Ärger", "蝉", "default", "one two/three"]
+    assert config.median_windows == [7, 3, 7, 7]
+    assert load_config(_written(tmp_path, config.to_yaml())) == config
+
+
+def test_a_mapping_that_is_not_replaced_is_added_to(tmp_path: Path, sed: Config) -> None:
+    own = _written(
+        tmp_path, "extends: sed.yaml\npostprocess: {median_window: {default: 9, Cat: 1}}"
+    )
+    windows = sed.postprocess.median_window | {"default": 9, "Cat": 1}
+    assert load_config(own).postprocess.median_window == windows
+    config = override_config(sed, ["postprocess.median_window=!replace {default: 9, Cat: 1}"])
+    assert config.median_windows == [9, 9, 1, *[9] * 7]

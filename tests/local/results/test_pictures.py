@@ -6,9 +6,9 @@ from PIL import Image
 
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.nnet.crnn import SEDOutput
-from local.classes import CLASSES
 from local.config.load import load_config
 from local.results.pictures import ClipPicture
+from tests.support.classes import CLASSES
 from tests.support.paths import CONFS
 
 N_FRAMES = 20

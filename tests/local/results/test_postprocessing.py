@@ -7,7 +7,6 @@ from desed_task.errors import InputError
 from desed_task.evaluation import GroundTruth, Scores
 from desed_task.labels import Event
 from desed_task.postprocess.methods import MedianParameters, TunedParameters
-from local.classes import CLASSES
 from local.config.load import Config, load_config, override_config
 from local.results.postprocessing import (
     CHECKPOINT_KEY,
@@ -17,6 +16,7 @@ from local.results.postprocessing import (
     method_parameters,
     tune,
 )
+from tests.support.classes import CLASSES
 from tests.support.paths import CONFS
 
 

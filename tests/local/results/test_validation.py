@@ -9,9 +9,9 @@ from desed_task.dataio.batch import Batch
 from desed_task.evaluation import GroundTruth
 from desed_task.labels import Event
 from desed_task.nnet.crnn import SEDOutput
-from local.classes import CLASSES
 from local.config.load import Config, load_config, override_config
 from local.results.validation import ValidationPredictions, selection_metric, tag_f1_macro
+from tests.support.classes import CLASSES
 from tests.support.paths import CONFS
 
 

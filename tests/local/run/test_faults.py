@@ -12,13 +12,20 @@ import torch
 
 from desed_task.errors import INTERRUPTED, FaultError, InputError, Terminated
 from desed_task.evaluation.__main__ import parse_args as evaluation_args
-from local.classes import CLASSES
 from local.config.load import Config, load_config, override_config
 from local.finite import FiniteWatch
+from local.run import checkpoints
 from local.run.callbacks import EarlyStopping, end_interrupted
-from local.run.checkpoints import CheckpointFiles, read_checkpoint, write_checkpoint
+from local.run.checkpoints import (
+    CheckpointFiles,
+    checkpoint_config,
+    read_checkpoint,
+    write_checkpoint,
+)
+from local.run.experiment import check_resumable
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT, claimed, new_run_folder
 from local.run.resuming import DOCUMENT, changes, check_changes, document, rule
+from tests.support.classes import CLASSES
 from tests.support.paths import CONFS, ROOT
 from tests.support.tiny import tiny_config
 from tests.support.training import Recorder, train
@@ -54,16 +61,18 @@ def test_a_checkpoint_of_other_classes_is_refused_by_name(
     other = tmp_path / "other.ckpt"
     write_checkpoint(other, content | {"classes": classes})
     with pytest.raises(InputError, match=r"other\.ckpt: was trained with other classes") as caught:
-        read_checkpoint(other)
+        checkpoint_config(read_checkpoint(other), str(other))
     assert expected in str(caught.value)
 
 
-def test_classes_that_the_code_swaps_are_noticed(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("local.run.checkpoints.CLASSES", tuple(SWAPPED))
-    with pytest.raises(InputError, match=r"output 3 \(expected Dishes, got Cat\)"):
-        read_checkpoint(trained)
+def test_classes_that_the_configuration_swaps_are_noticed(trained: Path, tiny_data: Path) -> None:
+    """In a test and on resuming."""
+    content, swap = read_checkpoint(trained), f"data.classes=[{', '.join(SWAPPED)}]"
+    for chosen, overrides in ((None, [swap]), (tiny_config(tiny_data, swap), [])):
+        with pytest.raises(InputError, match=r"output 3 \(expected Dishes, got Cat\)"):
+            checkpoints.test_config(content, chosen, overrides, "a.ckpt")
+    with pytest.raises(InputError, match=r"was trained with another data\.classes"):
+        check_resumable(tiny_config(tiny_data, swap), trained)
 
 
 def test_changed_settings_take_effect_and_are_printed(

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from desed_task.windows import window_starts, window_weights
-from local.classes import CLASSES
 from local.config.load import Config, override_config
 from local.data import DesedDataModule
 from local.run.experiment import test as run_test
 from local.sed_trainer import CrossTaskSED
+from tests.support.classes import CLASSES
 from tests.support.tiny import tiny_config
 from tests.support.training import CPU
 from train_sed import main
