@@ -96,6 +96,26 @@ def writing(path: Path, needed: int | None = None) -> Iterator[None]:
         raise FaultError(f"{path}: cannot be written: {reason}", path) from None
 
 
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path`, which becomes `path` after the block; see `atomic_write`.
+
+    A folder at `path` is replaced. Raises FaultError for an OSError of the block and its own.
+    """
+    partial, old = (path.with_name(f".{path.name}{_PARTIAL}{os.getpid()}{n}") for n in ("", "-old"))
+    try:
+        with writing(path):
+            partial.mkdir(parents=True)
+            yield partial
+            if path.exists():
+                path.rename(old)
+            partial.rename(path)
+            _flush(path.parent)
+    finally:
+        for folder in (partial, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_partial_files(folder: Path) -> None:
     """Remove the hidden files that killed processes left in a folder, where it can be written.
 
@@ -103,7 +123,7 @@ def remove_partial_files(folder: Path) -> None:
     """
     for path in folder.glob(f".*{_PARTIAL}*"):
         with suppress(OSError):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _flush(path: Path) -> None:

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from desed_task.augment import Copy, DistortedBatch, Record
 from desed_task.dataio.batch import ClipKind
 from desed_task.nnet.crnn import SEDOutput
+from desed_task.postprocess.score_correction import active_count
 from local.config.schema import Config
-from local.cross_task import active_count, agreement, expected_count, state_score
+from local.cross_task import agreement, expected_count, state_score
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 

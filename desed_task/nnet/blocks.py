@@ -7,7 +7,7 @@ Source: docs/recipe.md, "Network".
 
 from torch import Tensor, nn
 
-from desed_task.nnet.cpu import Dropout, draw_mask, gated_pool
+from desed_task.nnet.cpu import Dropout, draw_mask, gated_pool, is_exported
 
 
 class SubSpectralBatchNorm(nn.Module):
@@ -87,7 +87,7 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, inputs, bands, frames)` -> `(batch, channels, bands / pool, frames / pool)`."""
         x = self.norm(self.conv(x))
-        if x.device.type == "cpu":
+        if x.device.type == "cpu" and not is_exported():
             gate = self.gate.linear(x)
             drops = self.training and self.dropout.p > 0
             mask = draw_mask(x.shape, self.dropout.p) if drops else None

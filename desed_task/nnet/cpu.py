@@ -70,6 +70,11 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
+def is_exported() -> bool:
+    """Whether an export records the layers; what it writes has PyTorch's own."""
+    return torch.jit.is_tracing() or torch.compiler.is_exporting()
+
+
 def gated_pool(x: Tensor, gate: Tensor, mask: DropoutMask | None, pooling: Pooling) -> Tensor:
     """Average pooling of dropout of x · sigmoid(gate), in one pass over memory.
 

@@ -34,7 +34,9 @@ DESCRIPTIONS: dict[str, str] = {
 class _Stored(BaseModel):
     """Plain values, checked when they are read from a checkpoint."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, ser_json_inf_nan="constants"
+    )
 
 
 class MedianParameters(_Stored):

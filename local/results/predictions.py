@@ -10,9 +10,9 @@ from torch import Tensor
 from desed_task.dataio.batch import Batch
 from desed_task.evaluation import Scores
 from desed_task.nnet.crnn import SEDOutput
+from desed_task.postprocess.score_correction import correct_scores
 from desed_task.report import SodResult
 from local.config.load import Config
-from local.cross_task import correct_scores
 from local.results.sod import count_states
 from local.results.windows import ClipWindows, WindowTable, join_frames, join_states
 

@@ -2,7 +2,7 @@
 
 import itertools
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
 import torch
@@ -12,12 +12,15 @@ from tqdm import tqdm
 
 from desed_task.errors import InputError
 from desed_task.files import write_file
+from desed_task.model import save_model
+from desed_task.nnet.crnn import CRNN
 from desed_task.process_group import first_rank_first, from_first_rank, leave, rank, ranks, summed
 from local.config.load import Config
 from local.data import DesedDataModule
 from local.lightning_internals import ended_with_epoch
 from local.rank_state import number_of_ranks, seed_everything
 from local.results.files import WrittenResults, write_results
+from local.results.model import describe_model
 from local.results.postprocessing import (
     CHECKPOINT_KEY,
     TunedParameters,
@@ -43,6 +46,7 @@ from local.run.resuming import check_changes
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
 
 MISSING_FILE = "missing_clips.txt"
+MODEL = "model"
 LOG_INTERVAL = 10  # steps
 FAST_BATCHES = 2
 
@@ -143,6 +147,9 @@ def fit(
         validation = predictions[len(data.test_sets)]
         tuned = tune_networks(validation, data.validation_truth, config)
         add_to_checkpoint(Path(best), {CHECKPOINT_KEY: dump_tuned(tuned)})
+    student, source = cast(CRNN, module.networks["student"]), f"student of {Path(best).name}"
+    description = describe_model(config, tuned.get("student"), source)
+    save_model(run / MODEL, description, student, module.scaler)
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
 
 
@@ -218,7 +225,7 @@ def test(
     Post-processing whose parameters the checkpoint lacks is tuned first, on the synthetic
     validation set; the checkpoint does not change.
     """
-    module, tuned = first_rank_first(lambda: _load_tested(config, checkpoint))
+    module, tuned = first_rank_first(lambda: load_tested(config, checkpoint))
     config = module.config
     if rank() == 0:
         save_config(config, run)
@@ -236,7 +243,7 @@ def test(
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
 
 
-def _load_tested(
+def load_tested(
     config: Config, checkpoint: Path
 ) -> tuple[CrossTaskSED, dict[str, TunedParameters]]:
     """Networks of a checkpoint, and the parameters of post-processing that it holds."""

@@ -14,6 +14,7 @@ from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher
 from desed_task.errors import InputError
 from desed_task.nnet.crnn import SEDOutput
+from desed_task.postprocess.score_correction import counted_classes
 from local.build import (
     build_augment_settings,
     build_crnn_shape,
@@ -22,7 +23,6 @@ from local.build import (
     build_scaler,
 )
 from local.config.load import Config, load_config, override_config
-from local.cross_task import counted_classes
 from local.objective import Objective
 from tests.support import reference
 from tests.support.classes import CLASSES

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from desed_task.dataio.batch import Batch
 from desed_task.nnet.crnn import SEDOutput
+from desed_task.postprocess.score_correction import counted_classes
 from local.config.load import Config, load_config, override_config
-from local.cross_task import counted_classes
 from local.results.predictions import SetPredictions
 from local.results.sod import sod_metrics
 from tests.support.classes import CLASSES

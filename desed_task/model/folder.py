@@ -1,0 +1,129 @@
+"""Writing and reading a model's folder: model.json and weights.safetensors."""
+
+import hashlib
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from desed_task.errors import InputError, file_error, shortened
+from desed_task.features import Scaler
+from desed_task.files import atomic_folder
+from desed_task.model.description import ModelDescription
+from desed_task.model.network import Model, build_scaler
+from desed_task.nnet.crnn import CRNN
+
+DESCRIPTION_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+_LONGEST_DESCRIPTION = 10_000_000  # bytes
+
+
+def save_model(folder: Path, description: ModelDescription, network: CRNN, scaler: Scaler) -> None:
+    """Write a model's folder as a whole; an existing one is replaced; see `write_model`."""
+    with atomic_folder(folder) as partial:
+        write_model(partial, description, network, scaler)
+
+
+def write_model(folder: Path, description: ModelDescription, network: CRNN, scaler: Scaler) -> None:
+    """Write model.json and weights.safetensors.
+
+    Args:
+        folder: an existing folder.
+        description: content of model.json; the digest of the weights is filled in.
+        network, scaler: their parameters and statistics are written.
+    """
+    tensors = _tensors(network, scaler)
+    content = safetensors.torch.save({name: t.cpu().contiguous() for name, t in tensors.items()})
+    digest = hashlib.sha256(content).hexdigest()
+    description = description.model_copy(update={"weights_sha256": digest})
+    (folder / WEIGHTS_FILE).write_bytes(content)
+    text = description.model_dump_json(indent=2) + "\n"
+    (folder / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+
+
+def load_model(folder: str | Path) -> Model:
+    """The model in a folder, on the CPU.
+
+    Raises InputError that names the file and what does not fit: a missing or damaged file, another
+    digest, tensors that are missing, unknown, of another shape or not finite.
+    """
+    folder = Path(folder)
+    description = read_description(folder)
+    content = _read(folder / WEIGHTS_FILE)
+    if hashlib.sha256(content).hexdigest() != description.weights_sha256:
+        raise InputError(
+            f"{folder / WEIGHTS_FILE}: digest: expected {description.weights_sha256[:12]}… as in "
+            f"{DESCRIPTION_FILE}, got another: the file is damaged or of another model"
+        )
+    try:
+        tensors = safetensors.torch.load(content)
+    except Exception as error:  # safetensors raises its own class, and others for its content
+        raise InputError(f"{folder / WEIGHTS_FILE}: cannot be read: {error}") from None
+    # Without memory of its own: a description may claim any size.
+    with torch.device("meta"):
+        network, scaler = CRNN(description.network), build_scaler(description)
+    _check_tensors(tensors, _tensors(network, scaler), folder)
+    for module, prefix in ((network, "network."), (scaler, "scaler.")):
+        own = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }
+        module.load_state_dict(own, assign=True)
+    return Model(description, network, scaler)
+
+
+def read_description(folder: Path) -> ModelDescription:
+    """Content of model.json. Raises InputError for every key that does not fit."""
+    path = folder / DESCRIPTION_FILE
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such model: expected a folder with {DESCRIPTION_FILE}")
+    content = _read(path, _LONGEST_DESCRIPTION)
+    try:
+        return ModelDescription.model_validate_json(content)
+    except ValidationError as error:
+        lines = [
+            f"{path}: {'.'.join(map(str, problem['loc'])) or 'content'}: {problem['msg']}"
+            for problem in error.errors(include_url=False)
+        ]
+        raise InputError("\n       ".join(lines)) from None
+
+
+def _read(path: Path, longest: int | None = None) -> bytes:
+    try:
+        if longest is not None and path.stat().st_size > longest:
+            raise InputError(f"{path}: expected at most {longest} bytes, got {path.stat().st_size}")
+        return path.read_bytes()
+    except OSError as error:
+        raise file_error(path, error) from None
+
+
+def _tensors(network: CRNN, scaler: Scaler) -> dict[str, Tensor]:
+    parts = {"network": network, "scaler": scaler}
+    return {
+        f"{part}.{name}": tensor
+        for part, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def _check_tensors(tensors: dict[str, Tensor], wanted: dict[str, Tensor], folder: Path) -> None:
+    """Raise InputError unless the tensors have the wanted names, shapes and types."""
+    problems = [f"{name} is missing" for name in wanted.keys() - tensors.keys()]
+    problems += [f"{name} is unknown" for name in tensors.keys() - wanted.keys()]
+    for name in wanted.keys() & tensors.keys():
+        found, expected = tensors[name], wanted[name]
+        if found.shape != expected.shape or found.dtype != expected.dtype:
+            problems.append(
+                f"{name}: expected {tuple(expected.shape)} {expected.dtype}, got "
+                f"{tuple(found.shape)} {found.dtype}"
+            )
+        elif found.is_floating_point() and not found.isfinite().all():
+            problems.append(f"{name}: expected finite numbers")
+    if problems:
+        raise InputError(
+            f"{folder / WEIGHTS_FILE}: does not fit {DESCRIPTION_FILE}: "
+            f"{shortened(sorted(problems))}"
+        )

@@ -1,0 +1,64 @@
+"""Audio -> probabilities: front end and network of a model as one module."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from desed_task.features import LogMel, Scaler
+from desed_task.model.description import ModelDescription
+from desed_task.nnet.crnn import CRNN
+
+
+class ModelOutput(NamedTuple):
+    """Probabilities, float32.
+
+    Attributes:
+        strong: `(batch, classes, frames)`, of each class in each frame.
+        weak: `(batch, classes)`, of each class in the clip.
+        sod: `(batch, frames, 3)`, of 0, 1, 2 and more sounds; None without the SOD branch.
+    """
+
+    strong: Tensor
+    weak: Tensor
+    sod: Tensor | None
+
+
+class Model(nn.Module):
+    """Features, scaler and network, in evaluation mode.
+
+    Args:
+        description: content of model.json.
+        network: its network, with weights.
+        scaler: its scaler, with statistics.
+    """
+
+    def __init__(self, description: ModelDescription, network: CRNN, scaler: Scaler) -> None:
+        super().__init__()
+        self.description = description
+        self.log_mel = build_log_mel(description)
+        self.scaler = scaler
+        self.network = network
+        self.eval()
+
+    def forward(self, audio: Tensor) -> ModelOutput:
+        """`(batch, samples)` in [-1, 1], of the length of the network's input -> probabilities."""
+        return self.probabilities(self.log_mel(audio))
+
+    def probabilities(self, log_mel: Tensor) -> ModelOutput:
+        """Log-mel in dB `(batch, bands, frames of the spectrogram)` -> probabilities."""
+        strong, weak, sod_logits = self.network(self.scaler(log_mel))
+        return ModelOutput(strong, weak, None if sod_logits is None else sod_logits.softmax(dim=-1))
+
+
+def build_log_mel(description: ModelDescription) -> LogMel:
+    """The front end of a description."""
+    return LogMel(sample_rate=description.sample_rate, **description.features.model_dump())
+
+
+def build_scaler(description: ModelDescription) -> Scaler:
+    """The scaler of a description, without statistics."""
+    return Scaler(
+        **description.scaler.model_dump(),
+        n_mels=description.features.n_mels,
+        n_frames=description.grid.n_hops,
+    )

@@ -1,0 +1,54 @@
+"""Export the network of a checkpoint, ours or published, as a model that desed_task can run.
+
+    python -m local.export --checkpoint exp/demo/version_0/checkpoints/best.ckpt --output model
+
+The folder has weights.safetensors and model.json, and with `--onnx` or `--torch_export` model.onnx
+or model.pt2: docs/model.md.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from desed_task.errors import InputError, run_cli
+from desed_task.files import atomic_folder, user_path
+from desed_task.model import write_model
+from desed_task.model.folder import DESCRIPTION_FILE
+from desed_task.model.graphs import export_graphs
+from desed_task.nnet.crnn import CRNN
+from local.results.model import describe_model
+from local.run.checkpoints import checkpoint_config, read_checkpoint
+from local.run.experiment import load_tested
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and export."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", type=user_path, required=True, metavar="P")
+    parser.add_argument("--output", type=user_path, required=True, metavar="DIR")
+    parser.add_argument("--network", choices=["student", "teacher"], default="student")
+    parser.add_argument("--onnx", action="store_true", help="also write model.onnx")
+    parser.add_argument("--torch_export", action="store_true", help="also write model.pt2")
+    options = parser.parse_args(arguments)
+    output: Path = options.output
+    if output.exists() and not (output / DESCRIPTION_FILE).is_file():
+        raise InputError(f"--output {output}: exists and is no model: expected a new folder")
+    config = checkpoint_config(read_checkpoint(options.checkpoint), str(options.checkpoint))
+    module, tuned = load_tested(config, options.checkpoint)
+    name = options.network
+    if name not in module.networks:
+        raise InputError(f"--network {name}: expected {', '.join(module.networks)}")
+    network, source = module.networks[name], f"{name} of {options.checkpoint.name}"
+    description = describe_model(module.config, tuned.get(name), source)
+    with atomic_folder(output) as partial:
+        write_model(partial, description, cast(CRNN, network), module.scaler)
+        if options.onnx or options.torch_export:
+            export_graphs(partial, onnx=options.onnx, torch_export=options.torch_export)
+    print(*sorted(output.iterdir()), sep="\n")
+
+
+if __name__ == "__main__":
+    run_cli(main)

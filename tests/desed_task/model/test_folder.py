@@ -1,0 +1,171 @@
+"""A model's folder: what is written is read back; what does not fit is refused."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from desed_task.errors import FaultError, InputError
+from desed_task.model import load_model, save_model
+from tests.support.compare import assert_equal
+from tests.support.tiny_model import tiny_description, tiny_model, write_tiny_model
+
+
+def test_a_model_is_read_back(tmp_path: Path) -> None:
+    written = write_tiny_model(tmp_path / "model")
+    read = load_model(tmp_path / "model")
+    digest = read.description.weights_sha256
+    assert written.description.model_copy(update={"weights_sha256": digest}) == read.description
+    assert_equal(written.state_dict(), read.state_dict())
+    audio = 0.1 * torch.randn(2, 16000, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for before, after in zip(written(audio), read(audio), strict=True):
+            assert torch.equal(before, after)
+    assert not any(module.training for module in read.modules())
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "model",
+        "model.json",
+        "weights.safetensors",
+    ]
+
+
+def test_statistics_of_a_data_set_are_read_back(tmp_path: Path) -> None:
+    scaler = {"statistic": "dataset", "normtype": "standard", "dims": (2,)}
+    description = tiny_description()
+    changed = description.model_copy(
+        update={"scaler": description.scaler.model_copy(update=scaler)}
+    )
+    model = tiny_model(scaler=changed.scaler)
+    model.scaler.fit([torch.randn(2, 16, 63)])
+    save_model(tmp_path / "model", model.description, model.network, model.scaler)
+    assert torch.equal(load_model(tmp_path / "model").scaler.deviation, model.scaler.deviation)
+
+
+def _edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = folder / "model.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+DESCRIPTIONS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "another format": (lambda c: c.update(format=2), "format: Input should be 1"),
+    "unknown key": (lambda c: c.update(colour=1), "colour: Extra inputs are not permitted"),
+    "unknown key of the network": (lambda c: c["network"].update(x=1), "network.x: Unexpected"),
+    "missing key": (lambda c: c.pop("scaler"), "scaler: Field required"),
+    "fewer classes": (lambda c: c["classes"].pop(), "expected a value for each class"),
+    "one class twice": (lambda c: c.update(classes=["Bell"] * 3), "expected a value for each"),
+    "endless windows": (
+        lambda c: c["features"].update(n_window=10**12),
+        "features.n_window: Input should be less than or equal to 1048576",
+    ),
+    "endless layers": (lambda c: c["network"].update(rnn_layers=10**9), "rnn_layers: expected"),
+    "endless filters": (
+        lambda c: c["network"].update(nb_filters=[10**9, 4, 8]),
+        "does not fit model.json",
+    ),
+    "no number": (lambda c: c.update(clip_seconds="ten"), "clip_seconds: Input should be a valid"),
+    "another kernel": (
+        lambda c: c["network"].update(kernel_size=[5, 3, 3]),
+        "network.backbone.0.conv.weight: expected (4, 1, 5, 5) torch.float32, got (4, 1, 3, 3)",
+    ),
+    "without SOD": (
+        lambda c: (c["network"].update(sod_branch=False), c.update(correction=None)),
+        "network.sod_fusion.conv.bias is unknown",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_a_description_that_does_not_fit(name: str, tmp_path: Path) -> None:
+    change, message = DESCRIPTIONS[name]
+    write_tiny_model(tmp_path)
+    _edit(tmp_path, change)
+    with pytest.raises(InputError) as caught:
+        load_model(tmp_path)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path))
+
+
+def _replaced(folder: Path, content: bytes) -> None:
+    """Other weights, with their digest in model.json."""
+    (folder / "weights.safetensors").write_bytes(content)
+    _edit(folder, lambda c: c.update(weights_sha256=hashlib.sha256(content).hexdigest()))
+
+
+def _tensors(**changes: Any) -> bytes:
+    model = tiny_model()
+    tensors = {f"network.{name}": t.clone() for name, t in model.network.state_dict().items()}
+    for name, tensor in changes.items():
+        key = f"network.{name.replace('__', '.')}"
+        if tensor is None:
+            del tensors[key]
+        else:
+            tensors[key] = tensor
+    return safetensors.torch.save(tensors)
+
+
+HUGE = b'{"a":{"dtype":"F32","shape":[274877906944],"data_offsets":[0,1099511627776]}}'
+WEIGHTS = {
+    "a tensor is missing": (_tensors(sed_scale=None), "network.sed_scale is missing"),
+    "an unknown tensor": (_tensors(more=torch.ones(1)), "network.more is unknown"),
+    "no number": (_tensors(sed_scale=torch.tensor([torch.nan])), "expected finite numbers"),
+    "another type": (_tensors(sed_scale=torch.ones(1).double()), "got (1,) torch.float64"),
+    "not safetensors": (b"PK\x03\x04 a pickle", "cannot be read"),
+    "empty": (b"", "cannot be read"),
+    "a header of 2^60 bytes": (b"\xff\xff\xff\xff\xff\xff\xff\x0f{}", "cannot be read"),
+    "a tensor of 2^40 bytes": (
+        len(HUGE).to_bytes(8, "little") + HUGE,
+        "cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_that_do_not_fit(name: str, tmp_path: Path) -> None:
+    content, message = WEIGHTS[name]
+    write_tiny_model(tmp_path)
+    _replaced(tmp_path, content)
+    with pytest.raises(InputError, match=r"weights\.safetensors: ") as caught:
+        load_model(tmp_path)
+    assert message in str(caught.value)
+
+
+def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path)
+    weights = bytearray((tmp_path / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "weights.safetensors").write_bytes(weights)
+    with pytest.raises(InputError, match="the file is damaged or of another model"):
+        load_model(tmp_path)
+
+
+def test_what_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no such model: expected a folder with model\.json"):
+        load_model(tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"model\.json: .*No such file"):
+        load_model(tmp_path)
+    (tmp_path / "model.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"model\.json: content: Invalid JSON"):
+        load_model(tmp_path)
+
+
+def test_a_failed_save_leaves_the_old_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = write_tiny_model(tmp_path / "model")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(FaultError, match="model: cannot be written: No space left"):
+            write_tiny_model(tmp_path / "model", seed=1)
+    assert_equal(load_model(tmp_path / "model").state_dict(), before.state_dict())
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

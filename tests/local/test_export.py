@@ -1,0 +1,83 @@
+"""Checkpoints, ours and the published one, become models that give the same scores."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from desed_task.errors import InputError
+from desed_task.model import load_model
+from local.config.load import Config
+from local.export import main
+from local.run.checkpoints import checkpoint_config, read_checkpoint
+from local.run.experiment import load_tested
+from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
+from tests.support.classes import CLASSES
+from tests.support.tiny import tiny_config
+from tests.support.training import train
+
+
+@pytest.fixture(scope="module")
+def config(tiny_data: Path) -> Config:
+    return tiny_config(tiny_data, "training.n_epochs=1", "data.audio_max_len=2")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("run")
+    train(config, run)
+    return run / CHECKPOINTS / LAST_CHECKPOINT
+
+
+def _scores(checkpoint: Path, network: str, audio: torch.Tensor) -> torch.Tensor:
+    """Strong scores of the trainer's network, by its own path."""
+    config = checkpoint_config(read_checkpoint(checkpoint), "")
+    module, _ = load_tested(config, checkpoint)
+    module.eval()
+    with torch.no_grad():
+        return module.networks[network](module.features(audio)).strong
+
+
+@pytest.mark.parametrize("network", ["student", "teacher"])
+def test_a_model_gives_the_scores_of_its_checkpoint(
+    network: str, checkpoint: Path, config: Config, tmp_path: Path
+) -> None:
+    main([f"--checkpoint={checkpoint}", f"--output={tmp_path / 'model'}", f"--network={network}"])
+    model = load_model(tmp_path / "model")
+    audio = 0.1 * torch.randn(2, config.grid.n_samples, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(audio).strong, _scores(checkpoint, network, audio), rtol=0, atol=1e-6
+        )
+    description = model.description
+    assert description.grid == config.grid
+    assert description.classes == CLASSES
+    assert description.source == f"{network} of last.ckpt"
+    assert description.correction is not None
+    assert description.correction.excluded_classes == ("Dishes",)
+    windows = config.postprocess.median_window
+    assert description.postprocessing.median.window == windows
+    content = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert content["trained_on"]["weak_tsv"] == config.data.weak_tsv
+
+
+def test_the_published_checkpoint(published_checkpoint: Path, tmp_path: Path) -> None:
+    main([f"--checkpoint={published_checkpoint}", f"--output={tmp_path / 'model'}"])
+    model = load_model(tmp_path / "model")
+    audio = 0.1 * torch.randn(1, 160_000, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = _scores(published_checkpoint, "student", audio)
+        torch.testing.assert_close(model(audio).strong, expected, rtol=0, atol=1e-6)
+
+
+def test_what_cannot_be_exported(checkpoint: Path, tiny_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match="photos: exists and is no model: expected a new folder"):
+        main([f"--checkpoint={checkpoint}", f"--output={tmp_path / 'photos'}"])
+    alone = tiny_config(tiny_data, "training.n_epochs=1", "training.mean_teacher=false")
+    train(alone, tmp_path / "run")
+    last = tmp_path / "run" / CHECKPOINTS / LAST_CHECKPOINT
+    with pytest.raises(InputError, match="--network teacher: expected student"):
+        main([f"--checkpoint={last}", f"--output={tmp_path / 'a'}", "--network=teacher"])
+    assert not (tmp_path / "a").exists()
