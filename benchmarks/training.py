@@ -127,7 +127,7 @@ def main(argv: Sequence[str]) -> int:
         train(config, args.device, Path(folder) / "run", clock)
     idle_share = statistics.mean(clock.durations["idle"]) / statistics.mean(clock.durations["step"])
     projection = project(clock.durations, args.steps, args.clips + args.weak_clips)
-    batch = " + ".join(str(number) for number in config.training.clips_per_set.values())
+    batch = " + ".join(str(number) for number in config.clips_per_set.values())
     lines = [
         f"{args.conf_file.name}, steps of {batch} clips, precision {args.precision}, "
         f"{args.workers} workers; validation of {args.clips} + {args.weak_clips} clips",
@@ -188,7 +188,7 @@ def _config(args: argparse.Namespace, folder: Path) -> Config:
     """The experiment on noise: as many clips as its steps take."""
     tiny = TINY if args.tiny else ()
     batch = load_config(args.conf_file, [*tiny, *args.overrides])
-    in_batch = batch.training.clips_per_set
+    in_batch = batch.clips_per_set
     trained = {name: max(1, number * args.steps) for name, number in in_batch.items()}
     sizes = {
         "synthetic_train": trained["synthetic"],

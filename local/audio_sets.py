@@ -13,7 +13,7 @@ from desed_task.dataio.prepare import prepare_durations, resample_folder, wav_na
 from desed_task.errors import InputError, listing
 from desed_task.files import visible_entries
 from local.config.load import Config
-from local.config.schema import Data
+from local.config.schema import KIND_PREFIXES, Data
 
 logger = logging.getLogger(__name__)
 
@@ -41,24 +41,22 @@ class AudioSet:
 
 
 def training_sets(config: Config) -> dict[str, AudioSet]:
-    """The sets that training and its validation read, by name, without those of batch size 0.
+    """The sets that training and its validation read, by name; not absent and unused ones.
 
-    The weak set is always included, because some of its clips are for validation.
+    The weak set is used even where it is not trained on, because some of its clips validate.
     """
-    sets = {
-        "synthetic": _audio_set(config.data, "synth"),
-        "weak": _audio_set(config.data, "weak"),
-        "unlabelled": _audio_set(config.data, "unlabeled"),
-        VALIDATION: _audio_set(config.data, "synth_val"),
+    unused = {name for name, clips in config.clips_per_set.items() if clips == 0} - {"weak"}
+    return {
+        name: _audio_set(config.data, prefix)
+        for name, prefix in (KIND_PREFIXES | {VALIDATION: "synth_val"}).items()
+        if name not in unused and config.data.has(prefix)
     }
-    unused = {name for name, clips in config.training.clips_per_set.items() if clips == 0}
-    return {name: audio_set for name, audio_set in sets.items() if name not in unused - {"weak"}}
 
 
 def test_sets(config: Config) -> dict[str, AudioSet]:
     """The main test set, `test`, and the second one, `eval`, if the configuration has one."""
     sets = {"test": _audio_set(config.data, "test")}
-    if config.data.eval_folder is not None:
+    if config.data.has("eval"):
         sets["eval"] = _audio_set(config.data, "eval")
     return sets
 

@@ -1,8 +1,7 @@
 """The recipe's training, validation and test data as a Lightning data module."""
 
 import logging
-import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,10 +35,9 @@ from desed_task.labels import Event
 from local.audio_sets import VALIDATION, AudioSet, prepare_sets, test_sets, training_sets
 from local.config.load import Config
 from local.lightning_internals import training_position
+from local.loading import EpochLoader, outlive_sigterm
 
 logger = logging.getLogger(__name__)
-
-LOADERS_GRACE = 60  # seconds
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,8 @@ class DesedDataModule(pl.LightningDataModule):
 
     Attributes, set by `setup`:
         train_clips: the training sets, concatenated.
-        weak_validation: the clips of the weak set that are not trained on.
-        synth_validation: the synthetic validation set.
+        weak_validation: the clips of the weak set that are not trained on; unset without the set.
+        synth_validation: the synthetic validation set; unset without the set.
         test_sets: the main test set and the second one, if there is one.
         coverage: expected, found and missing clips of every set.
     """
@@ -117,7 +115,7 @@ class DesedDataModule(pl.LightningDataModule):
         clips to validate or test than there are processes.
         """
         n_covered = len(self.coverage)
-        if stage != "test" and "weak" not in self.coverage:
+        if stage != "test" and not self._train_sets:
             self._set_up_training()
         if "test" not in self.coverage:
             sets = test_sets(self.config).items()
@@ -133,7 +131,7 @@ class DesedDataModule(pl.LightningDataModule):
         ranks = process_group.ranks()
         sets = {"test": [test_set.clips for test_set in self.test_sets]}
         if stage != "test":
-            sets["validation"] = [self.weak_validation, self.synth_validation.clips]
+            sets["validation"] = self._validation_clips()
         for name, datasets in sets.items():
             size = max(len(WindowDataset(clips)) for clips in datasets)
             if size < ranks:
@@ -144,17 +142,23 @@ class DesedDataModule(pl.LightningDataModule):
 
     @property
     def validation_truth(self) -> GroundTruth:
-        """Events and durations of the synthetic validation set."""
+        """Events and durations of the synthetic validation set; without the set, of no clip."""
+        if VALIDATION not in self.coverage:
+            return GroundTruth(tuple(self._classes), {}, {})
         return self.synth_validation.truth
+
+    def _validation_clips(self) -> list[ClipDataset]:
+        """The weak validation clips and the synthetic ones, without an absent set."""
+        weak = [self.weak_validation] if "weak" in self.coverage else []
+        return weak + ([self.synth_validation.clips] if VALIDATION in self.coverage else [])
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Batches of 6 + 6 + 12 clips, or as configured, in the order of `ClipKind`."""
-        training = self.config.training
-        sets = self._train_sets
+        sizes, sets = self.config.clips_per_set, self._train_sets
         sampler = MixtureBatchSampler(
-            {name: len(sets.get(name, ())) for name in training.clips_per_set},
-            training.clips_per_set,
-            training.seed,
+            {name: len(sets.get(name, ())) for name in sizes},
+            sizes,
+            self.config.training.seed,
             rank=process_group.rank(),
             ranks=process_group.ranks(),
         )
@@ -172,8 +176,8 @@ class DesedDataModule(pl.LightningDataModule):
         return training_position(self.trainer)
 
     def val_dataloader(self) -> list[DataLoader[Clip]]:
-        """One loader of the weak validation clips, one of the synthetic ones."""
-        datasets = (self.weak_validation, self.synth_validation.clips)
+        """One loader of the weak validation clips, one of the synthetic ones; none if absent."""
+        datasets = self._validation_clips()
         return [self._evaluation_loader(clips, persistent=True) for clips in datasets]
 
     def test_dataloader(self) -> list[DataLoader[Clip]]:
@@ -192,7 +196,23 @@ class DesedDataModule(pl.LightningDataModule):
 
     def _set_up_training(self) -> None:
         sets = training_sets(self.config)
-        weak = sets["weak"]
+        weak_train = self._split_weak(sets["weak"]) if "weak" in sets else None
+        clips: dict[str, ClipDataset] = {}
+        if "synthetic" in sets:
+            clips["synthetic"] = self._strong("synthetic", sets["synthetic"])[0]
+        if weak_train is not None and self.config.clips_per_set["weak"]:
+            clips["weak"] = weak_train
+        if "unlabelled" in sets:
+            folder = sets["unlabelled"].folder
+            names = self._find_clips("unlabelled", sets["unlabelled"], None).found
+            clips["unlabelled"] = ClipDataset.unlabelled(folder, names, self._classes, self.grid)
+        self.train_clips = CombinedDataset(list(clips.values()))
+        self._train_sets = clips
+        if VALIDATION in sets:
+            self.synth_validation = self._labelled(VALIDATION, sets[VALIDATION])
+
+    def _split_weak(self, weak: AudioSet) -> ClipDataset:
+        """The weak clips to train on; the others become `weak_validation`."""
         tags = read_weak(str(weak.tsv), self._classes)
         found = set(self._find_clips("weak", weak, tags).found)
         # All annotated clips are split, so that a missing one does not change the others' split.
@@ -210,18 +230,7 @@ class DesedDataModule(pl.LightningDataModule):
             ClipDataset.weak(weak.folder, tags_of_clips, self._classes, self.grid)
             for tags_of_clips in (train, validation)
         )
-        clips: dict[str, ClipDataset] = {}
-        if "synthetic" in sets:
-            clips["synthetic"] = self._strong("synthetic", sets["synthetic"])[0]
-        if self.config.training.clips_per_set["weak"]:
-            clips["weak"] = weak_train
-        if "unlabelled" in sets:
-            folder = sets["unlabelled"].folder
-            names = self._find_clips("unlabelled", sets["unlabelled"], None).found
-            clips["unlabelled"] = ClipDataset.unlabelled(folder, names, self._classes, self.grid)
-        self.train_clips = CombinedDataset(list(clips.values()))
-        self._train_sets = clips
-        self.synth_validation = self._labelled(VALIDATION, sets[VALIDATION])
+        return weak_train
 
     def _strong(
         self, name: str, audio_set: AudioSet, durations: Mapping[str, float] | None = None
@@ -262,7 +271,7 @@ class DesedDataModule(pl.LightningDataModule):
         evaluated = {test_set.name: test_set.clips for test_set in self.test_sets}
         if VALIDATION in self.coverage:
             evaluated[VALIDATION] = self.synth_validation.clips
-        if self._train_sets:
+        if "weak" in self.coverage:
             evaluated["weak validation"] = self.weak_validation
         print(self._longer_clips(self._train_sets, "training crops them at random"), end="")
         print(self._longer_clips(evaluated, "they are read whole, in windows"), end="")
@@ -309,38 +318,3 @@ class DesedDataModule(pl.LightningDataModule):
             "worker_init_fn": outlive_sigterm,
             "generator": torch.Generator().manual_seed(self.config.training.seed),
         }
-
-
-class EpochLoader(DataLoader[Clip]):
-    """A loader that sets its sampler's epoch and first batch when its first batch is requested.
-
-    `position` returns the epoch and the number of its batches that were trained on; a run that is
-    resumed in the middle of an epoch continues with the next batch.
-
-    This is needed because Lightning makes the iterator before it knows, on resuming, which epoch
-    it is in, and because it sets the epoch of samplers only, not that of batch samplers.
-    """
-
-    def __init__(
-        self,
-        dataset: CombinedDataset,
-        position: Callable[[], tuple[int, int]],
-        batch_sampler: MixtureBatchSampler,
-        **loading: Any,
-    ):
-        super().__init__(dataset, batch_sampler=batch_sampler, **loading)
-        self.mixture = batch_sampler
-        self.position = position
-
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        self.mixture.set_epoch(*self.position())
-        yield from super().__iter__()
-
-
-def outlive_sigterm(worker: int) -> None:
-    """Let a loading process go on for a while after SIGTERM, and after Ctrl-C as the main one does.
-
-    A signal to all processes of a job must not take the data from a step that is being completed.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LOADERS_GRACE))

@@ -23,7 +23,7 @@ def training_position(trainer: pl.Trainer) -> tuple[int, int]:
     """Current epoch, and number of its batches that were fetched for training.
 
     Lightning makes the first iterator of a loader before it restores these counters, and it
-    announces an epoch to samplers, but not to batch samplers. `local.data.EpochLoader` therefore
+    announces an epoch to samplers, but not to batch samplers. `local.loading.EpochLoader` therefore
     asks for them when its first batch is due: a resumed run gets the rest of its epoch.
     """
     return trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress.current.ready
@@ -132,7 +132,7 @@ IRRELEVANT_WARNINGS = (
     ".*isinstance.treespec, LeafSpec.*",  # a deprecation within Lightning's own code
     ".*does not have many workers.*",
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
-    ".*your dataloader is not resumable.*",  # it is: local.data.EpochLoader
+    ".*your dataloader is not resumable.*",  # it is: local.loading.EpochLoader
     ".*when logging on epoch level in distributed setting.*",  # all processes log the same value
     ".*Total length of .* across ranks is zero.*",  # local.data checks every process's share
 )

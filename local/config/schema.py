@@ -18,6 +18,15 @@ from desed_task.files import expand_user
 from desed_task.frames import FrameGrid
 
 MISFIT = "misfit"
+# Keys of each set of `data` that may be absent: all `null`, the optional `_folder_44k` too.
+SET_KEYS = {
+    "synth": ("folder", "tsv"),
+    "weak": ("folder", "tsv"),
+    "unlabeled": ("folder",),
+    "synth_val": ("folder", "tsv", "dur"),
+    "eval": ("folder", "tsv", "dur"),
+}
+KIND_PREFIXES = {"synthetic": "synth", "weak": "weak", "unlabelled": "unlabeled"}
 DEFAULT_WINDOW = "default"
 
 
@@ -50,6 +59,13 @@ ClassName = Annotated[str, AfterValidator(_class_name)]
 ClipKindName = Literal["synthetic", "weak", "unlabelled"]
 MethodName = Literal["median", "tuned_median", "sebbs"]
 AugmentationName = Literal["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
+
+
+class Shown(str):
+    """A value that a message shows without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class Section(BaseModel):
@@ -85,8 +101,8 @@ class Training(Section):
     batch_size: list[PositiveInt] = Field(
         min_length=3,
         max_length=3,
-        description="clips per step of the synthetic, weak and unlabelled set (sets outside "
-        "`train_sets` have none); with `ddp`, of each process",
+        description="clips per step of the synthetic, weak and unlabelled set (absent sets and "
+        "those outside `train_sets` have none); with `ddp`, of each process",
     )
     batch_size_val: PositiveInt = Field(description="clips per batch of validation and test")
     n_epochs: PositiveInt = Field(
@@ -176,13 +192,6 @@ class Training(Section):
         self._require_distinct("train_sets")
         return self
 
-    @property
-    def clips_per_set(self) -> dict[str, int]:
-        """Clips per step of each kind; 0 for a set outside `train_sets`."""
-        names = ("synthetic", "weak", "unlabelled")
-        sizes = zip(names, self.batch_size, strict=True)
-        return {name: size if name in self.train_sets else 0 for name, size in sizes}
-
 
 class Scaler(Section):
     """Normalisation of the features."""
@@ -214,33 +223,46 @@ class Scaler(Section):
 
 
 class Data(Section):
-    """Classes; folders and annotation files of the sets; rate and length of the clips."""
+    """Classes; folders and annotation files of the sets; rate and length of the clips.
+
+    All keys of a set may be `null`, but for the test set's: the set is absent. Training needs a
+    labelled set, and its validation the weak or the synthetic validation set.
+    """
 
     classes: list[ClassName] = Field(
         min_length=1,
         description="names of the classes as the annotation files have them, in the order of the "
         "network's outputs",
     )
-    synth_folder: DataPath = Field(
-        description="synthetic training set at `fs`; missing clips are made from `synth_folder_44k`"
+    synth_folder: DataPath | None = Field(
+        description="synthetic training set at `fs`; missing clips are made from "
+        "`synth_folder_44k`; all three keys `null`: no such set, and no strong and SOD loss"
     )
     synth_folder_44k: DataPath | None = Field(
         description="the same audio as published, of any rate; `null`: only the 16 kHz folder"
     )
-    synth_tsv: DataPath = Field(description="events of the synthetic training set")
-    weak_folder: DataPath = Field(description="weakly labelled set at `fs`")
+    synth_tsv: DataPath | None = Field(description="events of the synthetic training set")
+    weak_folder: DataPath | None = Field(
+        description="weakly labelled set at `fs`; all three keys `null`: no such set, no weak "
+        "loss, and the synthetic validation set alone selects the best checkpoint"
+    )
     weak_folder_44k: DataPath | None = Field(description="the same audio as published, or `null`")
-    weak_tsv: DataPath = Field(description="tags of the weakly labelled set")
-    unlabeled_folder: DataPath = Field(description="unlabelled in-domain set at `fs`")
+    weak_tsv: DataPath | None = Field(description="tags of the weakly labelled set")
+    unlabeled_folder: DataPath | None = Field(
+        description="unlabelled in-domain set at `fs`; both keys `null`: no such set"
+    )
     unlabeled_folder_44k: DataPath | None = Field(
         description="the same audio as published, or `null`"
     )
-    synth_val_folder: DataPath = Field(description="synthetic validation set at `fs`")
+    synth_val_folder: DataPath | None = Field(
+        description="synthetic validation set at `fs`; all four keys `null`: no such set, the weak "
+        "F1 alone selects the best checkpoint, and nothing can be tuned"
+    )
     synth_val_folder_44k: DataPath | None = Field(
         description="the same audio as published, or `null`"
     )
-    synth_val_tsv: DataPath = Field(description="events of the synthetic validation set")
-    synth_val_dur: DataPath = Field(
+    synth_val_tsv: DataPath | None = Field(description="events of the synthetic validation set")
+    synth_val_dur: DataPath | None = Field(
         description="durations of the synthetic validation clips; a missing file is generated"
     )
     test_folder: DataPath = Field(description="main test set (real validation) at `fs`")
@@ -267,16 +289,22 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Data":
-        keys = ("eval_folder", "eval_tsv", "eval_dur", "eval_folder_44k")
-        given = [getattr(self, key) is not None for key in keys]
-        self._require(
-            all(given[:3]) or not any(given),
-            keys[given.index(False)] if False in given else keys[0],
-            "a value in eval_folder, eval_tsv and eval_dur, or null in all four eval_ keys",
-            *keys,
-        )
+        for prefix, parts in SET_KEYS.items():
+            keys = [f"{prefix}_{part}" for part in (*parts, "folder_44k")]
+            given = [getattr(self, key) is not None for key in keys]
+            shown = " and ".join(", ".join(keys[:-1]).rsplit(", ", 1))
+            self._require(
+                all(given[:-1]) or not any(given),
+                keys[given.index(False)] if False in given else keys[0],
+                f"a value in {shown}, or null in all of {', '.join(keys)}",
+                *keys,
+            )
         self._require_distinct("classes")
         return self
+
+    def has(self, prefix: str) -> bool:
+        """Whether the set with the keys `PREFIX_folder` and so on is there."""
+        return getattr(self, f"{prefix}_folder") is not None
 
 
 class Opt(Section):
@@ -675,16 +703,54 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_supervision(self) -> "Config":
-        losses = self.losses
+        losses, clips = self.losses, self.clips_per_set
+        used = [name for name, number in clips.items() if number]
+        kept = [name for name in self.training.train_sets if name not in used]
+        absent = f" (data.*_folder is null: {', '.join(kept)})" if kept else ""
         labelled = {"synthetic": losses.sed_strong, "weak": losses.sed_weak}
         self._require(
-            any(labelled.get(name) for name in self.training.train_sets),
+            any(labelled.get(name) for name in used),
             "training.train_sets",
-            "a labelled set with losses.sed_strong or losses.sed_weak above 0",
-            "losses.sed_strong",
-            "losses.sed_weak",
+            "a labelled set, synthetic with losses.sed_strong or weak with losses.sed_weak above 0",
+            *("losses.sed_strong", "losses.sed_weak", "data.synth_folder", "data.weak_folder"),
+            got=Shown((", ".join(used) or "none") + absent),
         )
         return self
+
+    @model_validator(mode="after")
+    def _check_validation(self) -> "Config":
+        """Something selects the best checkpoint and tunes the post-processing."""
+        data, keys = self.data, ("data.synth_val_folder", "data.weak_folder")
+        self._require(
+            data.has("synth_val") or data.has("weak"),
+            keys[0],
+            "a synthetic validation set or a weak set, to select the best checkpoint",
+            *keys,
+            got=Shown("neither"),
+        )
+        self._require(
+            data.has("synth_val") or self.postprocess.methods == ["median"],
+            "postprocess.methods",
+            "[median] without the synthetic validation set, which tunes the others",
+            keys[0],
+        )
+        return self
+
+    @property
+    def clips_per_set(self) -> dict[str, int]:
+        """Clips per step of each kind; 0 for an absent set and one outside `train_sets`."""
+        training = self.training
+        sizes = zip(KIND_PREFIXES.items(), training.batch_size, strict=True)
+        return {
+            kind: size if kind in training.train_sets and self.data.has(prefix) else 0
+            for (kind, prefix), size in sizes
+        }
+
+    @property
+    def absent_sets(self) -> list[str]:
+        """Names of the sets of training and validation that the configuration does not have."""
+        names = {**KIND_PREFIXES, "synthetic validation": "synth_val"}
+        return [name for name, prefix in names.items() if not self.data.has(prefix)]
 
     @property
     def grid(self) -> FrameGrid:

@@ -123,7 +123,10 @@ def tag_f1_macro(predicted: NDArray[np.bool_], tags: NDArray[np.bool_]) -> float
 
 
 def selection_metric(metrics: dict[str, float], config: Config) -> float:
-    """Metric that selects the best checkpoint: weak F1 plus the synthetic validation metric."""
+    """Metric that selects the best checkpoint: weak F1 plus the synthetic validation metric.
+
+    That of an absent set is 0.
+    """
     synthetic = SYNTHETIC_METRICS[config.training.obj_metric_synth_type]
     return metrics.get("weak_f1_macro", 0.0) + metrics.get(synthetic, 0.0)
 

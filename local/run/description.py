@@ -17,7 +17,7 @@ def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
     multiply_adds = count_multiply_adds(
         build_crnn_shape(config), config.feats.n_mels, config.grid.n_hops
     )
-    sizes = config.training.clips_per_set
+    sizes = config.clips_per_set
     shares = " + ".join(f"{size} {name}" for name, size in sizes.items() if size)
     device = torch.cuda.get_device_name() if machine.gpus else "CPU"
     precision = machine.precision(config)
@@ -32,6 +32,8 @@ def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
     ]
     if ranks() > 1:
         lines.insert(3, f"Processes       {ranks()}, each with such a batch")
+    if config.absent_sets:
+        lines.append(f"Absent sets     {', '.join(config.absent_sets)} (data.*_folder: null)")
     if not config.net.sod_branch:
         lines.append("SOD task        off, and with it " + ", ".join(NEEDS_SOD))
     return "\n".join(lines)

@@ -83,7 +83,7 @@ def all_parameters_used(config: Config) -> bool:
 
     The three supervised terms reach all; without one of them DDP has to search for those without.
     """
-    losses, clips = config.losses, config.training.clips_per_set
+    losses, clips = config.losses, config.clips_per_set
     strong = losses.sed_strong > 0 and clips["synthetic"] > 0
     weak = losses.sed_weak > 0 and clips["weak"] > 0
     return strong and weak and (losses.sod > 0 or not config.net.sod_branch)

@@ -28,7 +28,7 @@ def test_recipe_values(sed: Config) -> None:
     config = sed
     assert config.grid.n_frames == 156
     assert config.median_windows == [3, 28, 7, 4, 7, 22, 48, 19, 10, 50]
-    assert config.training.clips_per_set == {"synthetic": 6, "weak": 6, "unlabelled": 12}
+    assert config.clips_per_set == {"synthetic": 6, "weak": 6, "unlabelled": 12}
 
 
 def test_demo_changes_sizes_and_paths_only(sed: Config) -> None:

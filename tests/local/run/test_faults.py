@@ -113,13 +113,14 @@ REFUSED = {
     "data.audio_max_len=5.0": "data.audio_max_len (expected 10.0, got 5.0)",
     "training.seed=1": "it orders the clips",
     "training.weak_split=0.5": "would validate",
+    "data.weak_folder=null data.weak_folder_44k=null data.weak_tsv=null": "another selection",
     "training.obj_metric_synth_type=psds1": "was selected with the old value",
 }
 
 
 @pytest.mark.parametrize("setting", REFUSED)
 def test_settings_that_cannot_be_taken_over_are_refused(setting: str, recipe: Config) -> None:
-    changed = override_config(recipe, [setting])
+    changed = override_config(recipe, setting.split())
     with pytest.raises(InputError, match=r"a\.ckpt: was trained with another ") as caught:
         check_changes(recipe, changed, within_epoch=False, source="a.ckpt")
     assert REFUSED[setting] in str(caught.value)

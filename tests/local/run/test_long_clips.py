@@ -187,7 +187,10 @@ def test_training_says_how_many_clips_it_crops(
     data = DesedDataModule(config, config.grid, tmp_path / "missing.txt")
     data.prepare_data()
     data.setup("fit")
-    folders = {"synthetic": config.data.synth_folder, "unlabelled": config.data.unlabeled_folder}
+    folders = {
+        "synthetic": str(config.data.synth_folder),
+        "unlabelled": str(config.data.unlabeled_folder),
+    }
     longer = {
         name: sum(soundfile.info(path).duration > 5 for path in Path(folder).glob("*.wav"))
         for name, folder in folders.items()

@@ -1,0 +1,107 @@
+"""Trainings without the weak, the unlabelled, the synthetic or the synthetic validation set."""
+
+from pathlib import Path
+
+import pytest
+
+from desed_task.errors import InputError
+from local.audio_sets import VALIDATION, training_sets
+from local.config.load import load_config
+from local.config.schema import SET_KEYS
+from local.data import DesedDataModule
+from local.run.description import describe
+from tests.support.paths import CONFS
+from tests.support.tiny import tiny_config
+from tests.support.training import CPU, train
+
+SYNTHETIC_TERMS = {"train/sed_strong", "train/sod"}
+
+
+def without(*prefixes: str) -> list[str]:
+    """Overrides that remove sets."""
+    return [
+        f"data.{prefix}_{part}=null"
+        for prefix in prefixes
+        for part in (*SET_KEYS[prefix], "folder_44k")
+    ]
+
+
+ABSENT = {
+    ("weak",): ["synthetic", "unlabelled", VALIDATION],
+    ("unlabeled",): ["synthetic", "weak", VALIDATION],
+    ("weak", "unlabeled"): ["synthetic", VALIDATION],
+    ("synth",): ["weak", "unlabelled", VALIDATION],
+    ("synth_val",): ["synthetic", "weak", "unlabelled"],
+    ("synth", "unlabeled", "synth_val"): ["weak"],
+}
+
+
+@pytest.mark.parametrize("absent", ABSENT, ids="+".join)
+def test_absent_sets_are_neither_read_nor_in_a_batch(
+    absent: tuple[str, ...], tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(tiny_data, *without(*absent))
+    assert list(training_sets(config)) == ABSENT[absent]
+    data = DesedDataModule(config, config.grid, tmp_path / "missing.txt")
+    data.prepare_data()
+    data.setup("fit")
+    rows = capsys.readouterr().out.splitlines()[1:-1]
+    assert [row.split("  ")[0] for row in rows][: len(ABSENT[absent])] == ABSENT[absent]
+    sizes = {"synth": 1, "weak": 2, "unlabeled": 2}  # clips of a batch
+    kept = [name for name in sizes if name not in absent]
+    kinds = [list(sizes).index(name) for name in kept for _ in range(sizes[name])]
+    assert next(iter(data.train_dataloader())).kind.tolist() == kinds
+    kinds_of_loaders = [next(iter(loader)).kind[0].item() for loader in data.val_dataloader()]
+    assert kinds_of_loaders == [1] * ("weak" not in absent) + [0] * ("synth_val" not in absent)
+
+
+def test_strong_labels_alone_train_and_select(tiny_data: Path, tmp_path: Path) -> None:
+    config = tiny_config(tiny_data, *without("weak", "unlabeled"), "training.n_epochs=1")
+    module, trainer, recorder = train(config, tmp_path)
+    logged = trainer.logged_metrics
+    assert trainer.logged_metrics.keys() >= SYNTHETIC_TERMS | {"train/sed_consistency"}
+    assert "train/sed_weak" not in logged
+    assert not [name for name in logged if "weak_f1" in name]
+    assert recorder.metrics == [float(logged["val/student/intersection_f1_macro"])]
+    assert "Absent sets     weak, unlabelled (" in describe(module, CPU, 4)
+
+
+def test_weak_labels_alone_train_and_select(tiny_data: Path, tmp_path: Path) -> None:
+    absent = without("synth", "unlabeled", "synth_val")
+    _, trainer, recorder = train(tiny_config(tiny_data, *absent, "training.n_epochs=1"), tmp_path)
+    logged = trainer.logged_metrics
+    assert logged.keys() >= {"train/sed_weak", "train/cross_task"}
+    assert not logged.keys() & SYNTHETIC_TERMS
+    assert not [name for name in logged if "intersection" in name]
+    assert recorder.metrics == [float(logged["val/student/weak_f1_macro"])]
+
+
+REFUSED = {
+    ("data.weak_tsv=null",): (
+        "data.weak_tsv: expected a value in weak_folder and weak_tsv, or null in all of "
+        "weak_folder, weak_tsv, weak_folder_44k, got None"
+    ),
+    ("data.unlabeled_folder=null",): "data.unlabeled_folder: expected a value in unlabeled_folder,",
+    ("data.synth_folder=null", "data.synth_tsv=null"): "data.synth_folder: expected a value in ",
+    ("data.test_folder=null",): "data.test_folder: expected a valid string, got None",
+    tuple(without("synth", "weak")): (
+        "training.train_sets: expected a labelled set, synthetic with losses.sed_strong or weak "
+        "with losses.sed_weak above 0, got unlabelled (data.*_folder is null: synthetic, weak)"
+    ),
+    tuple(without("synth", "weak", "unlabeled")): "got none (data.*_folder is null: synthetic, ",
+    ("training.train_sets=[weak]", *without("weak")): "got none (data.*_folder is null: weak)",
+    tuple(without("weak", "synth_val")): (
+        "data.synth_val_folder: expected a synthetic validation set or a weak set, to select the "
+        "best checkpoint, got neither"
+    ),
+    ("postprocess.methods=[median, sebbs]", *without("synth_val")): (
+        "postprocess.methods: expected [median] without the synthetic validation set"
+    ),
+}
+
+
+@pytest.mark.parametrize("overrides", REFUSED, ids=lambda each: each[0])
+def test_what_cannot_be_trained_is_refused_by_name(overrides: tuple[str, ...]) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(CONFS / "sed.yaml", overrides)
+    assert REFUSED[overrides] in str(caught.value)
