@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from desed_task.errors import (
-    INTERRUPTED,
     USAGE_ERROR,
     InputError,
     Terminated,
+    exit_status,
     named_folders,
     run_cli,
 )
@@ -205,9 +205,10 @@ def run_folder(
         try:
             yield run
         except (KeyboardInterrupt, Terminated) as error:
-            if str(error) in ("", "interrupted"):
-                raise Terminated(f"interrupted: {folders.saved(run)}", INTERRUPTED) from None
-            raise
+            word = str(error) or "interrupted"
+            if word not in ("interrupted", "terminated"):  # said already
+                raise
+            raise Terminated(f"{word}: {folders.saved(run)}", exit_status(error)) from None
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ import io
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -116,13 +117,17 @@ def resample_folder(
         for name, record in ((name, records.get(name)) for name in names)
         if record is None or not record.is_current(sources.get(name), copies.get(name))
     ]
-    outcomes = _run(partial(_prepare_file, sample_rate), jobs, workers, progress)
-    for job, outcome in zip(jobs, outcomes, strict=True):
-        if outcome.record is not None:
-            records[job.target.name] = outcome.record
-    if records != manifest.records:
-        manifest.records = records
-        manifest.write()
+    outcomes = []
+    try:
+        with closing(_run(partial(_prepare_file, sample_rate), jobs, workers, progress)) as run:
+            for job, outcome in zip(jobs, run, strict=True):
+                outcomes.append(outcome)
+                if outcome.record is not None:
+                    records[job.target.name] = outcome.record
+    finally:  # of an interrupted preparation, what it finished
+        if records != manifest.records:
+            manifest.records = records
+            manifest.write()
     _report(outcomes, target, len(names))
     made = sum(outcome.made for outcome in outcomes)
     return Prepared(made, len(names) - made, manifest.seconds)
@@ -247,17 +252,18 @@ def _check_durations(
 
 def _run(
     task: Callable[[_Job], _Outcome], jobs: Sequence[_Job], workers: int, progress: bool
-) -> list[_Outcome]:
+) -> Generator[_Outcome, None, None]:
     """Outcomes of all jobs, in order; one worker is this process."""
     if not jobs:
-        return []
+        return
     label = jobs[0].target.parent.name
     bar = partial(tqdm, total=len(jobs), desc=label, unit="file", disable=not progress)
     if workers <= 1:
-        return list(bar(map(task, jobs)))
+        yield from bar(map(task, jobs))
+        return
     executor = ProcessPoolExecutor(workers, initializer=_ignore_interrupt)
     try:
-        return list(bar(executor.map(task, jobs, chunksize=_FILES_PER_TASK)))
+        yield from bar(executor.map(task, jobs, chunksize=_FILES_PER_TASK))
     finally:
         executor.shutdown(cancel_futures=True)
 

@@ -11,15 +11,17 @@ from them; events give the F-scores.
 """
 
 import argparse
+import contextlib
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from desed_task.dataio.annotations import read_classes
-from desed_task.errors import InputError, file_error, named_folders, run_cli
+from desed_task.errors import InputError, file_error, named_folders, run_cli, shortened
 from desed_task.evaluation.bootstrap import Intervals, bootstrap
 from desed_task.evaluation.evaluate import evaluate
 from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
@@ -30,13 +32,14 @@ from desed_task.evaluation.results import (
     difference_lines,
     metric_table,
 )
-from desed_task.evaluation.score_files import SUFFIX, TIME_COLUMNS, read_scores
+from desed_task.evaluation.score_files import SUFFIX, TIME_COLUMNS, read_scores, score_classes
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.files import user_path, visible_entries, write_file
 from desed_task.report import ReportSystem, write_report
 from desed_task.tables import read_text
 
 UNNAMED = "system"
+_CLASS_PROBLEM = re.compile(r": unknown class: expected|: columns: expected .*; unknown ")
 FOUND_DIFFERENCES = 1
 PRINTED = HEADLINE_METRICS | {
     "clips_scored": "clips scored",
@@ -78,7 +81,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--classes",
         metavar="A,B,…",
-        help="the known classes (default: those of the ground truth); another one is an error",
+        help="the known classes (default: those of the first score files if they have all of the "
+        "ground truth, else those of the ground truth); another one is an error",
     )
     add("--f1_threshold", type=float, default=0.5, metavar="T", help="default: %(default)s")
     add(
@@ -124,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     systems = systems_of(args)
     if args.audio is not None and not args.audio.is_dir():
         raise InputError(f"--audio {args.audio}: no such folder")
-    classes = chosen_classes(args.classes) or read_classes(args.ground_truth)
+    classes = chosen_classes(args.classes) or known_classes(args.ground_truth, systems)
     truth = GroundTruth.read(args.ground_truth, args.durations, classes)
     try:
         args.output.mkdir(parents=True, exist_ok=True)
@@ -138,7 +142,8 @@ def write_evaluation(
     systems: dict[str, Sources], truth: GroundTruth, args: argparse.Namespace
 ) -> int:
     """Evaluate all systems and write everything; the exit status."""
-    metrics = {name: evaluate_system(sources, truth, args) for name, sources in systems.items()}
+    with naming_classes(args):
+        metrics = {name: evaluate_system(sources, truth, args) for name, sources in systems.items()}
     intervals: Intervals | None = None
     if args.bootstrap:
         intervals = bootstrap(metrics, replicates=args.bootstrap, seed=args.seed, progress=True)
@@ -218,6 +223,30 @@ def chosen_classes(text: str | None) -> tuple[str, ...] | None:
     if not all(classes) or len(set(classes)) != len(classes):
         raise InputError(f"--classes {text}: expected names separated by commas, each once")
     return tuple(classes)
+
+
+def known_classes(ground_truth: Path, systems: dict[str, Sources]) -> tuple[str, ...]:
+    """The columns of the first score files if the ground truth has no other class, else its own."""
+    true = read_classes(ground_truth)
+    folders = (sources.scores for sources in systems.values() if sources.scores is not None)
+    scored = score_classes(next(folders, Path("")))
+    if not set(true) < set(scored):
+        return true
+    unseen = [name for name in scored if name not in true]
+    print(f"{len(unseen)} classes of the score files have no true event: {shortened(unseen)}")
+    return scored
+
+
+@contextlib.contextmanager
+def naming_classes(args: argparse.Namespace) -> Iterator[None]:
+    """Name `--classes` in the message about a class that the ground truth does not have."""
+    try:
+        yield
+    except InputError as error:
+        if args.classes is None and _CLASS_PROBLEM.search(str(error)):
+            hint = "name all classes with --classes, also those without true events"
+            raise InputError(f"{error}; {hint}") from None
+        raise
 
 
 def evaluate_system(

@@ -51,14 +51,20 @@ def write_scores(
         axis, lengths: times of the frames, and the number of those that are written; see `Scores`.
 
     Raises:
-        InputError: two clips would share a file, or `folder` holds other files than score files
-            (it stays as it is then).
+        InputError: a clip's name has a folder, two clips would share a file, or `folder` holds
+            other files than score files (it stays as it is then).
         ValueError: shapes that do not match.
     """
     if scores.ndim != 3 or scores.shape[:2] != (len(names), len(classes)):
         raise ValueError(
             f"scores: expected the shape ({len(names)} clips, {len(classes)} classes, frames), "
             f"got {scores.shape}"
+        )
+    outside = [name for name in names if "/" in name or "\0" in name]
+    if outside:
+        raise InputError(
+            f"{folder}: expected clip names without folders, got "
+            f"{shortened(quoted(name) for name in outside)}"
         )
     stems = [clip_stem(name) if name.endswith(".wav") else name for name in names]
     if len(set(stems)) != len(stems):
@@ -83,6 +89,23 @@ def write_scores(
             partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def score_classes(folder: str | Path) -> tuple[str, ...]:
+    """The classes of a folder of score files, as in its first file; empty where there is none.
+
+    Raises InputError for a file whose column names cannot be read.
+    """
+    folder = Path(folder)
+    entries = visible_entries(folder) if folder.is_dir() else []
+    path = next((entry for entry in entries if entry.suffix == SUFFIX), None)
+    if path is None:
+        return ()
+    try:
+        columns = split_fields(read_text(path).split("\n", maxsplit=1)[0])
+    except ValueError as error:
+        raise InputError(f"{path}:1: {error}") from None
+    return tuple(name for name in dict.fromkeys(columns) if name not in TIME_COLUMNS)
 
 
 def read_scores(folder: str | Path, truth: GroundTruth) -> Scores:

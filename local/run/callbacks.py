@@ -278,4 +278,4 @@ def end_interrupted(*args: Any) -> None:
 
 def end_at_once(*args: Any) -> None:
     """Handle SIGTERM where there is nothing to save."""
-    sys.exit(TERMINATED)
+    raise Terminated("terminated", TERMINATED)

@@ -100,6 +100,7 @@ def forked(function: Callable[[], int | None], log: Path) -> Ended:
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which `nohup` and `&` ignore
         with log.open("w") as file:
             os.dup2(file.fileno(), 2)
         with open(os.devnull, "w", encoding="utf-8") as nothing:

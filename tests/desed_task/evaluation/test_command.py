@@ -167,6 +167,37 @@ def test_a_difference_from_the_libraries_is_status_1(
     )
 
 
+def without_class(files: Path, label: str) -> list[str]:
+    """Remove a class from the ground truth; arguments that name all others and it."""
+    path = files / "truth.tsv"
+    rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(row for row in rows if not row.endswith(f"\t{label}\n")))
+    return ["--classes", ",".join(cases.CLASSES)]
+
+
+def test_classes_without_true_events_are_those_of_the_score_files(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = without_class(files, cases.CLASSES[0])
+    assert run(files, "--scores", str(files / "scores"), "--no_report", *named) == 0
+    expected = written(files)
+    capsys.readouterr()
+    assert run(files, "--scores", str(files / "scores"), "--no_report") == 0
+    assert written(files) == expected
+    told = f"1 classes of the score files have no true event: {cases.CLASSES[0]}"
+    assert told in capsys.readouterr().out
+
+
+def test_a_class_that_only_the_predictions_have_is_refused_with_the_option(files: Path) -> None:
+    named = without_class(files, cases.CLASSES[0])
+    arguments = ["--predictions", str(files / "events.csv"), "--no_report"]
+    with pytest.raises(
+        InputError, match=r"unknown class: (.|\n)*; name all classes with --classes"
+    ):
+        run(files, *arguments)
+    assert run(files, *arguments, *named) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -94,6 +94,14 @@ def test_writing_does_not_touch_a_folder_with_other_files(tmp_path: Path) -> Non
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["../a.wav", "/tmp/a.wav", "b/../../a", "a\0.wav"])
+def test_no_clip_name_leads_outside_the_folder(name: str, tmp_path: Path) -> None:
+    names = [name, *NAMES[1:]]
+    with pytest.raises(InputError, match="out: expected clip names without folders, got '"):
+        write_scores(tmp_path / "out", some_scores(), names, cases.CLASSES, cases.GRID)
+    assert not list(tmp_path.iterdir())
+
+
 def test_writing_refuses_clips_that_share_a_file_and_wrong_shapes(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"expected a score file for each clip, got two clips for a\.tsv"
