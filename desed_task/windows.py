@@ -6,7 +6,8 @@ start on the frame grid, so that the frames of all windows coincide.
 """
 
 import math
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,65 @@ def window_starts(n_samples: int, grid: FrameGrid) -> list[int]:
     A recording that fits one window has the single start 0. Otherwise neighbours are half a window
     apart, and the last window is the first on the frame grid that reaches the recording's end.
     """
-    step = max(1, grid.n_frames // 2)
-    last = max(0, math.ceil((n_samples - grid.n_samples) / grid.samples_per_frame))
-    return [*range(0, last, step), last]
+    last = last_start(n_samples, grid)
+    return [*range(0, last, window_step(grid)), last]
+
+
+def window_step(grid: FrameGrid, overlap: float = 0.5) -> int:
+    """Frames between two windows that share a fraction `overlap` of their length, at least 1."""
+    return max(1, int(grid.n_frames * (1 - overlap)))
+
+
+def last_start(n_samples: int, grid: FrameGrid) -> int:
+    """First frame of the last window of a recording."""
+    return max(0, math.ceil((n_samples - grid.n_samples) / grid.samples_per_frame))
+
+
+class Window(NamedTuple):
+    """A window of a recording.
+
+    Attributes:
+        start: its first frame.
+        audio: `(samples,)`, float32, padded with zeros at the recording's end.
+        n_samples: length of the recording in samples; None before its last window.
+    """
+
+    start: int
+    audio: NDArray[np.float32]
+    n_samples: int | None
+
+
+def cut_windows(
+    blocks: Iterable[NDArray[np.float32]], grid: FrameGrid, step: int
+) -> Iterator[Window]:
+    """Windows `step` frames apart of a recording that arrives in blocks, in constant memory.
+
+    Their starts are those of `window_starts`.
+
+    Args:
+        blocks: samples `(samples,)` at the grid's rate, of any lengths.
+        grid: time axis of a window.
+        step: frames between two windows.
+    """
+    held: list[NDArray[np.float32]] = []
+    start, first, end = 0, 0, 0  # frame of the next window; samples that are held: [first, end)
+    for block in blocks:
+        held.append(block)
+        end += len(block)
+        if end <= start * grid.samples_per_frame + grid.n_samples:
+            continue
+        audio = np.concatenate(held)
+        # The last window is another one if the recording ends with this one.
+        while end > start * grid.samples_per_frame + grid.n_samples:
+            begin = start * grid.samples_per_frame - first
+            yield Window(start, audio[begin : begin + grid.n_samples], None)
+            start += step
+        keep = min(start, last_start(end, grid)) * grid.samples_per_frame - first
+        held, first = [audio[keep:].copy()], first + keep
+    last = last_start(end, grid)
+    audio = np.concatenate([np.zeros(0, np.float32), *held])
+    audio = audio[last * grid.samples_per_frame - first :]
+    yield Window(last, np.pad(audio, (0, grid.n_samples - len(audio))), end)
 
 
 def window_weights(n_frames: int) -> NDArray[np.float64]:
@@ -71,11 +128,16 @@ class WindowAverage:
         self._mean = np.where(share == 1, values, self._mean + share * (values - self._mean))
         return finished
 
-    def finish(self) -> NDArray[Any]:
-        """Return the frames of the last window, `(rows, n_frames)`; no window may follow."""
+    @property
+    def pending(self) -> NDArray[Any]:
+        """Mean of the windows so far in the frames of the latest one, `(rows, n_frames)`."""
         if self._mean is None:
             raise ValueError("a recording has at least one window")
         return self._mean
+
+    def finish(self) -> NDArray[Any]:
+        """Return the frames of the last window, `(rows, n_frames)`; no window may follow."""
+        return self.pending
 
 
 def average_windows(starts: list[int], values: list[NDArray[Any]]) -> NDArray[np.floating]:

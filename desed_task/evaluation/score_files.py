@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +24,7 @@ TIME_TOLERANCE = 1e-6
 # Systems pad short clips; times that are this many times the longest clip are not in seconds.
 _LONGEST_PADDING = 100
 _COLUMNS_LISTED = 12
+_FRAMES_AT_ONCE = 10_000
 
 
 def clip_stem(name: str) -> str:
@@ -106,6 +107,24 @@ def score_classes(folder: str | Path) -> tuple[str, ...]:
     except ValueError as error:
         raise InputError(f"{path}:1: {error}") from None
     return tuple(name for name in dict.fromkeys(columns) if name not in TIME_COLUMNS)
+
+
+def score_lines(
+    values: NDArray[np.floating], classes: Sequence[str], edges: Floats
+) -> Iterator[str]:
+    """A score file in parts, for recordings of any length.
+
+    Args:
+        values: `(classes, frames)`.
+        classes: column names.
+        edges: starts of the frames and the end of the last one, seconds, `(frames + 1,)`.
+    """
+    yield "\t".join((*TIME_COLUMNS, *classes)) + "\n"
+    for first in range(0, values.shape[1], _FRAMES_AT_ONCE):
+        frames = slice(first, first + _FRAMES_AT_ONCE)
+        times = [f"{seconds:.10g}" for seconds in edges[first : first + _FRAMES_AT_ONCE + 1]]
+        for (begin, end), row in zip(pairwise(times), values[:, frames].T, strict=True):
+            yield "\t".join((begin, end, *(f"{score:.9g}" for score in row.tolist()))) + "\n"
 
 
 def read_scores(folder: str | Path, truth: GroundTruth) -> Scores:

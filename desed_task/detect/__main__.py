@@ -1,0 +1,309 @@
+"""Detect the sound events of recordings with a model.
+
+    sed-detect --model model recording.wav folder/            (or python -m desed_task.detect)
+    arecord -f S16_LE -r 44100 -t raw | sed-detect --model model --rate 44100 -
+
+Files may be of any length, rate and number of channels, in any format that libsndfile reads;
+folders are searched with their subfolders. Results: docs/detect.md.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from desed_task.errors import FAULT, FaultError, InputError, listing, nearest, run_cli
+from desed_task.files import user_path
+
+if TYPE_CHECKING:
+    from desed_task.detect.detector import Detector, Result
+    from desed_task.detect.outputs import Outputs
+    from desed_task.detect.settings import Settings
+
+# Imports that take seconds follow inside functions: --help and a mistyped option need none.
+
+STREAM = "-"
+FORMATS = ("tsv", "csv", "audacity", "raven", "rttm", "json", "scores")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Detect as the command line says; returns the exit status."""
+    options = parse_args(arguments)
+    formats = parse_formats(options.format)
+    settings = parse_settings(options)
+    from desed_task.detect.detector import Detector
+
+    detector = Detector(
+        options.model,
+        settings,
+        device=options.device,
+        precision=options.precision,
+        runtime=options.runtime,
+        batch_size=options.batch_size,
+    )
+    if options.paths == [STREAM]:
+        return detect_stream(detector, options)
+    return detect_files(detector, options, formats)
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="sed-detect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files and folders; -: raw PCM of standard input"
+    )
+    parser.add_argument("--model", type=user_path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--output",
+        type=user_path,
+        default=Path("detections"),
+        metavar="DIR",
+        help="folder of the results (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--format",
+        default="tsv",
+        help=f"one or several of {','.join(FORMATS)}, separated by commas (default: %(default)s)",
+    )
+    parser.add_argument("--plot", action="store_true", help="draw each recording, NAME.png")
+    parser.add_argument(
+        "--threshold",
+        metavar="T",
+        help="score above which a class is active, of all classes (0.5) or by class "
+        "(Speech=0.4,Dog=0.6; default: the model's)",
+    )
+    parser.add_argument("--classes", metavar="A,B", help="classes to detect (default: all)")
+    parser.add_argument(
+        "--min_duration", type=float, default=0.0, metavar="S", help="drop shorter events"
+    )
+    parser.add_argument(
+        "--merge_gap",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="join events of a class with a shorter pause between them",
+    )
+    parser.add_argument(
+        "--postprocess",
+        choices=["median", "sebbs", "tuned_median"],
+        help="method that turns scores into events (default: the model's)",
+    )
+    parser.add_argument(
+        "--overlap",
+        type=float,
+        default=0.5,
+        help="fraction of a window that the next one shares (default: %(default)s)",
+    )
+    parser.add_argument("--batch_size", type=int, default=16, help="windows (default: 16)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--precision", choices=["32", "bf16"], default="32")
+    parser.add_argument("--runtime", choices=["torch", "onnx"], default="torch")
+    parser.add_argument(
+        "--num_workers",
+        type=int,
+        default=1,
+        help="threads that read recordings beside the network (default: 1)",
+    )
+    parser.add_argument("--force", action="store_true", help="detect again what is done")
+    parser.add_argument("--rate", type=int, default=16000, help="Hz, of - (default: 16000)")
+    parser.add_argument("--channels", type=int, default=1, help="of - (default: 1)")
+    parser.add_argument(
+        "--latency",
+        type=float,
+        default=2.0,
+        metavar="S",
+        help="seconds of audio after which scores of - are final (default: 2)",
+    )
+    options = parser.parse_args(arguments)
+    if STREAM in options.paths and len(options.paths) > 1:
+        parser.error("PATH: expected - alone, got files beside it")
+    if options.num_workers < 0:
+        parser.error(f"--num_workers: expected at least 0, got {options.num_workers}")
+    return options
+
+
+def parse_formats(text: str) -> list[str]:
+    """Names of the formats. Raises InputError for an unknown one."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in FORMATS:
+            hint = nearest(name, FORMATS)
+            raise InputError(f"--format: expected some of {', '.join(FORMATS)}, got {name!r}{hint}")
+    return list(dict.fromkeys(names))
+
+
+def parse_settings(options: argparse.Namespace) -> "Settings":
+    """How scores become events. Raises InputError for a threshold that is no number."""
+    from desed_task.detect.settings import Settings
+
+    threshold: Any = None
+    if options.threshold is not None:
+        parts = [part.rpartition("=") for part in options.threshold.split(",")]
+        values = {name.strip(): _number(text) for name, _, text in parts}
+        threshold = values[""] if set(values) == {""} else values
+        if isinstance(threshold, dict) and "" in threshold:
+            raise InputError(
+                "--threshold: expected a number, or CLASS=NUMBER,…, got both: name every class"
+            )
+    classes = options.classes and [name.strip() for name in options.classes.split(",")]
+    return Settings(
+        threshold=threshold,
+        classes=classes,
+        min_duration=options.min_duration,
+        merge_gap=options.merge_gap,
+        method=options.postprocess,
+        overlap=options.overlap,
+    )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--threshold: expected a number, got {text!r}") from None
+
+
+def detect_stream(detector: "Detector", options: argparse.Namespace) -> int:
+    """Print a line of JSON per event of standard input; returns the exit status."""
+    from desed_task.detect.formats import event_values
+    from desed_task.detect.reading import pcm_blocks
+
+    stream = detector.stream(options.rate, options.channels, options.latency)
+
+    def show(events: Any) -> None:
+        for event in events:
+            print(json.dumps(event_values(event), ensure_ascii=False), flush=True)
+
+    try:
+        for block in pcm_blocks(sys.stdin.buffer, options.channels):
+            show(stream(block))
+    except KeyboardInterrupt:
+        pass  # the recorder has been stopped, too
+    show(stream.finish())
+    return 0
+
+
+def detect_files(detector: "Detector", options: argparse.Namespace, formats: list[str]) -> int:
+    """Write the results of files and folders; returns 1 if some could not be read."""
+    from tqdm import tqdm
+
+    from desed_task.detect.outputs import Outputs, check_names
+    from desed_task.detect.reading import file_blocks, find_recordings
+    from desed_task.detect.scoring import Recording
+
+    recordings = find_recordings([user_path(path) for path in options.paths])
+    if not recordings:
+        raise InputError(f"{', '.join(options.paths)}: no audio files: expected at least 1, got 0")
+    check_names(recordings)
+    outputs = Outputs(options.output, formats, described_settings(detector))
+    waiting = [
+        (path, relative)
+        for path, relative in recordings
+        if options.force
+        or not outputs.is_done(path, relative)
+        or (options.plot and not pictures(outputs, relative))
+    ]
+    if len(waiting) < len(recordings):
+        print(
+            f"{len(recordings) - len(waiting)} of {len(recordings)} files are done; --force: anew"
+        )
+    rate = detector.description.sample_rate
+    sources = (
+        Recording((path, relative), partial(file_blocks, path, rate)) for path, relative in waiting
+    )
+    problems: list[str] = []
+    seconds = _known_seconds([path for path, _ in waiting])
+    with tqdm(total=round(seconds, 1), unit="s", desc="audio", smoothing=0.1) as bar:
+        found = detector.detect(sources, workers=options.num_workers, progress=bar.update)
+        for (path, relative), result in found:
+            if isinstance(result, InputError | FaultError):
+                problems.append(str(result))
+                continue
+            outputs.write(path, relative, result)
+            if options.plot:
+                write_pictures(detector, outputs, path, relative, result)
+        elapsed = bar.format_dict["elapsed"]
+        heard = bar.n
+    combined = outputs.write_combined(recordings)
+    if heard:
+        print(f"{heard:.0f} s of audio in {elapsed:.1f} s: real-time factor {elapsed / heard:.4f}")
+    print(*(combined or [options.output]), sep="\n")
+    if problems:
+        title = f"{len(problems)} of {len(waiting)} files could not be read"
+        print(f"error: {listing(title, problems)}", file=sys.stderr)
+    return FAULT if problems else 0
+
+
+def described_settings(detector: "Detector") -> dict[str, Any]:
+    """What decides the events, as plain values."""
+    description, settings = detector.description, detector.settings
+    thresholds = {
+        name: threshold
+        for name, threshold in zip(description.classes, settings.thresholds, strict=True)
+        if threshold != float("inf")
+    }
+    return {
+        "model": f"{description.source}, weights {description.weights_sha256[:12]}",
+        "postprocess": settings.method,
+        "threshold": thresholds,
+        "min_duration": settings.min_duration,
+        "merge_gap": settings.merge_gap,
+        "overlap": settings.overlap,
+    }
+
+
+def pictures(outputs: "Outputs", relative: Path) -> list[Path]:
+    """The pictures of a recording that are there."""
+    first = outputs.target(relative, ".png")
+    return [first, *sorted(first.parent.glob(f"{first.stem}.*.png"))] if first.is_file() else []
+
+
+def write_pictures(
+    detector: "Detector", outputs: "Outputs", path: Path, relative: Path, result: "Result"
+) -> None:
+    """Write `NAME.png`, of a long recording also `NAME.2.png` and so on."""
+    from desed_task.detect.plots import draw_recording
+    from desed_task.detect.reading import file_blocks
+    from desed_task.files import write_file
+
+    rate = detector.description.sample_rate
+    drawn = draw_recording(
+        str(relative), partial(file_blocks, path, rate), result, detector.model.log_mel, rate
+    )
+    for number, picture in enumerate(drawn, start=1):
+        ending = ".png" if number == 1 else f".{number}.png"
+        target = outputs.target(relative, ending)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_file(target, picture, durable=False)
+
+
+def _known_seconds(paths: Sequence[Path]) -> float:
+    """Length of all files that can be read, from their headers."""
+    from desed_task.dataio.audio import audio_info
+
+    total = 0.0
+    for path in paths:
+        try:
+            total += audio_info(path).seconds
+        except (InputError, FaultError):
+            continue  # is reported when it is read
+    return total
+
+
+def command() -> None:
+    """The console script."""
+    # As in train_sed.py: threads that wait actively without end take the cores of others.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    run_cli(main)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,197 @@
+"""A model that is called on a recording and returns its events."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from desed_task.detect.events import Detection, box_events, corrected_scores, score_events, tidy
+from desed_task.detect.reading import array_blocks, file_blocks
+from desed_task.detect.scoring import Probabilities, Recording, network, score_recordings
+from desed_task.detect.settings import Checked, Settings
+from desed_task.detect.stream import EventStream
+from desed_task.errors import FaultError, InputError
+from desed_task.evaluation.decode import frame_times
+from desed_task.evaluation.outputs import Boxes, Scores
+from desed_task.labels import SOD_STATE_NAMES
+from desed_task.model import ModelDescription, load_model
+from desed_task.model.graphs import OnnxModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["32", "bf16"]
+Runtime = Literal["torch", "onnx"]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What was found in a recording.
+
+    Attributes:
+        seconds: length of the recording.
+        detections: its events by onset.
+        classes: names of the model's classes.
+        values: `(classes, frames)`, scores after post-processing; of `sebbs`, those of the boxes.
+        edges: starts of the frames and the end of the last one, seconds, `(frames + 1,)`.
+        states: `(3, frames)`, probabilities of 0, 1, 2 and more sounds; None without SOD.
+    """
+
+    seconds: float
+    detections: list[Detection]
+    classes: tuple[str, ...]
+    values: NDArray[np.floating]
+    edges: NDArray[np.float64]
+    states: NDArray[np.float32] | None
+
+    @property
+    def events(self) -> "pd.DataFrame":
+        """The events: onset, offset (seconds), event_label, confidence."""
+        import pandas as pd
+
+        columns = ["onset", "offset", "event_label", "confidence"]
+        return pd.DataFrame([vars(each) for each in self.detections], columns=columns)
+
+    @property
+    def scores(self) -> "pd.DataFrame":
+        """Scores by class (rows) and start of the frame in seconds (columns)."""
+        import pandas as pd
+
+        return pd.DataFrame(self.values, index=list(self.classes), columns=self.edges[:-1])
+
+    @property
+    def sod(self) -> "pd.DataFrame | None":
+        """Probability of each number of sounds (rows) by start of the frame (columns)."""
+        import pandas as pd
+
+        if self.states is None:
+            return None
+        return pd.DataFrame(self.states, index=list(SOD_STATE_NAMES), columns=self.edges[:-1])
+
+
+class Detector:
+    """Finds the events of recordings.
+
+    Args:
+        folder: a model (docs/model.md).
+        settings: how scores become events.
+        device: `auto`: a GPU where there is one.
+        precision: `bf16`: convolutions in bfloat16.
+        runtime: `onnx`: model.onnx by onnxruntime, on the CPU in float32.
+        batch_size: windows that go through the network together.
+
+    Raises InputError for a model that cannot be read, or settings that it does not allow.
+
+    Example:
+        >>> detector = Detector.load("model")          # doctest: +SKIP
+        >>> detector("kitchen.wav").events             # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: Settings | None = None,
+        *,
+        device: Device = "auto",
+        precision: Precision = "32",
+        runtime: Runtime = "torch",
+        batch_size: int = 16,
+    ) -> None:
+        if device == "auto":
+            device = "cuda" if runtime == "torch" and torch.cuda.is_available() else "cpu"
+        if runtime == "onnx" and (device, precision) != ("cpu", "32"):
+            raise InputError("--runtime onnx: expected --device cpu and --precision 32")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise InputError("--device cuda: PyTorch can use no GPU: expected auto or cpu")
+        if batch_size < 1:
+            raise InputError(f"--batch_size: expected at least 1, got {batch_size}")
+        model = OnnxModel(Path(folder)) if runtime == "onnx" else load_model(folder).to(device)
+        self.model = model
+        self.description: ModelDescription = model.description
+        self.settings: Checked = (settings or Settings()).checked(self.description)
+        self.batch_size = batch_size
+        self._run = network(model, autocast=torch.bfloat16 if precision == "bf16" else None)
+
+    @classmethod
+    def load(cls, folder: str | Path, **options: Any) -> "Detector":
+        """The detector of a model's folder; options as of the class."""
+        return cls(folder, **options)
+
+    def __call__(
+        self, recording: str | Path | NDArray[np.floating], rate: int | None = None
+    ) -> Result:
+        """Detect the events of a file, or of an array `(samples,)` or `(samples, channels)`.
+
+        Args:
+            recording: a path, or samples in [-1, 1].
+            rate: Hz, of an array.
+
+        Raises InputError for a recording that cannot be read.
+        """
+        if isinstance(recording, str | Path):
+            path = recording
+            blocks = Recording(0, lambda: file_blocks(path, self.description.sample_rate))
+        elif rate is None:
+            raise InputError("rate: expected the sample rate of the array in Hz, got none")
+        else:
+            audio, own = recording, rate
+            blocks = Recording(0, lambda: array_blocks(audio, own, self.description.sample_rate))
+        ((_, found),) = self.detect([blocks], workers=0)
+        if isinstance(found, InputError | FaultError):
+            raise found
+        return found
+
+    def detect(
+        self, recordings: Iterable[Recording], **options: Any
+    ) -> Iterator[tuple[Any, Result | InputError | FaultError]]:
+        """Results by key, or why a recording cannot be read, in the order of completion.
+
+        `options` are `workers` and `progress` of `score_recordings`.
+        """
+        scored = score_recordings(
+            recordings,
+            self._run,
+            self.description.grid,
+            overlap=self.settings.overlap,
+            batch_size=self.batch_size,
+            **options,
+        )
+        for key, found in scored:
+            yield key, self._result(found) if isinstance(found, Probabilities) else found
+
+    def stream(self, rate: int, channels: int = 1, latency: float = 2.0) -> EventStream:
+        """A stream that takes blocks `(samples, channels)` and returns the events that are certain.
+
+        Args:
+            rate: Hz, of the blocks.
+            channels: of the blocks.
+            latency: seconds of audio after which the scores of a frame are final.
+
+        Raises InputError for post-processing that needs the whole recording.
+        """
+        return EventStream(self._run, self.description, self.settings, rate, channels, latency)
+
+    def _result(self, found: Probabilities) -> Result:
+        classes = self.description.classes
+        strong, states = found.values[: len(classes)], found.values[len(classes) :]
+        corrected = corrected_scores(strong, states, self.description)
+        scores = Scores.from_clips([corrected], ["recording"], [found.grid])
+        output = self.settings.parameters.apply(scores, classes)
+        # A short recording was padded; after its end there is nothing to find.
+        end = found.grid.offset_to_frame(found.seconds)
+        edges = np.minimum(frame_times(found.grid, found.grid.n_frames), found.seconds)[: end + 1]
+        if isinstance(output, Boxes):
+            values = output.as_scores().values[0]
+            events = box_events(output, classes, self.settings.thresholds, found.seconds)
+        else:
+            values = output.values[0][:, :end]
+            events = score_events(values, edges, classes, self.settings.thresholds)
+        events = tidy(events, self.settings)
+        return Result(
+            found.seconds, events, classes, values, edges, states[:, :end] if len(states) else None
+        )

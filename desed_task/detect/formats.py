@@ -1,0 +1,132 @@
+"""Events of a recording in the formats of the tools that open them next.
+
+Every format keeps onset, offset, class and confidence. Times have six decimals, confidences four.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from desed_task.detect.detector import Result
+from desed_task.detect.events import Detection
+from desed_task.evaluation.score_files import score_lines
+
+
+class Found(NamedTuple):
+    """Events of a recording.
+
+    Attributes:
+        path: the recording as it was given or found.
+        name: its path in the output, relative, with `/`.
+        seconds: its length.
+        events: by onset.
+    """
+
+    path: str
+    name: str
+    seconds: float
+    events: Sequence[Detection]
+
+
+class Format(NamedTuple):
+    """A format with one file for each recording: ending of the file, and its text in parts."""
+
+    ending: str
+    parts: Callable[[Found, Result], Iterable[str]]
+
+
+def audacity(found: Found, _: Result) -> Iterator[str]:
+    """A label track: onset, offset, class and confidence."""
+    for event in found.events:
+        yield f"{_times(event)}\t{event.event_label} {event.confidence:.4f}\n"
+
+
+def raven(found: Found, _: Result) -> Iterator[str]:
+    """A selection table of Raven."""
+    columns = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)")
+    yield "\t".join((*columns, "Begin Path", "Annotation", "Confidence")) + "\n"
+    for number, event in enumerate(found.events, start=1):
+        row = (str(number), "Spectrogram 1", "1", _times(event), found.path)
+        yield "\t".join((*row, event.event_label, f"{event.confidence:.4f}")) + "\n"
+
+
+def rttm(found: Found, _: Result) -> Iterator[str]:
+    """Rich Transcription Time Marked: one SPEAKER line per event; `_` for spaces in names."""
+    recording = "_".join(found.name.split())
+    for event in found.events:
+        times = f"{event.onset:.6f} {event.offset - event.onset:.6f}"
+        label = "_".join(event.event_label.split())
+        yield f"SPEAKER {recording} 1 {times} <NA> <NA> {label} {event.confidence:.4f} <NA>\n"
+
+
+def as_json(found: Found, result: Result) -> Iterator[str]:
+    """The events and the recording's length."""
+    content = {
+        "path": found.path,
+        "seconds": found.seconds,
+        "classes": result.classes,
+        "events": [event_values(event) for event in found.events],
+    }
+    yield json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def scores(_: Found, result: Result) -> Iterator[str]:
+    """Scores of every frame in the format of sed_scores_eval."""
+    return score_lines(result.values, result.classes, result.edges)
+
+
+FILE_FORMATS: Mapping[str, Format] = {
+    "audacity": Format(".txt", audacity),
+    "raven": Format(".selections.txt", raven),
+    "rttm": Format(".rttm", rttm),
+    "json": Format(".json", as_json),
+    "scores": Format(".scores.tsv", scores),
+}
+
+
+def tsv(recordings: Iterable[Found], _: Mapping[str, Any]) -> Iterator[str]:
+    """One table in DESED's format, with a column of confidences."""
+    yield "filename\tonset\toffset\tevent_label\tconfidence\n"
+    for found in recordings:
+        for event in found.events:
+            yield f"{found.name}\t{_times(event)}\t{event.event_label}\t{event.confidence:.4f}\n"
+
+
+def combined_csv(recordings: Iterable[Found], settings: Mapping[str, Any]) -> Iterator[str]:
+    """One table with the paths, and the settings in lines that begin with #."""
+    for key, value in settings.items():
+        yield f"# {key}: {json.dumps(value, ensure_ascii=False)}\n"
+    yield _csv_line(["path", "onset", "offset", "class", "confidence"])
+    for found in recordings:
+        for event in found.events:
+            times = (f"{event.onset:.6f}", f"{event.offset:.6f}")
+            yield _csv_line([found.path, *times, event.event_label, f"{event.confidence:.4f}"])
+
+
+COMBINED_FORMATS = {
+    "tsv": ("events.tsv", tsv),
+    "csv": ("events.csv", combined_csv),
+}
+FORMATS = (*COMBINED_FORMATS, *FILE_FORMATS)
+
+
+def event_values(event: Detection) -> dict[str, Any]:
+    """An event as plain values."""
+    return {
+        "onset": round(event.onset, 6),
+        "offset": round(event.offset, 6),
+        "event_label": event.event_label,
+        "confidence": round(event.confidence, 4),
+    }
+
+
+def _times(event: Detection) -> str:
+    return f"{event.onset:.6f}\t{event.offset:.6f}"
+
+
+def _csv_line(values: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()

@@ -1,0 +1,101 @@
+"""What a user chooses of a detection, checked against the model."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from desed_task.errors import InputError, nearest, shortened
+from desed_task.model import ModelDescription
+from desed_task.postprocess.methods import Method, Parameters, class_thresholds
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How scores become events.
+
+    Attributes:
+        threshold: score above which a class is active: of all classes, or by class name, the
+            others having the model's; None: the model's.
+        classes: names of the classes to detect; None: all.
+        min_duration: seconds; shorter events are dropped, after merging.
+        merge_gap: seconds; events of a class with a shorter pause between them become one.
+        method: post-processing; None: the model's.
+        overlap: fraction of a window that the next one shares, in [0, 0.95].
+    """
+
+    threshold: float | Mapping[str, float] | None = None
+    classes: Sequence[str] | None = None
+    min_duration: float = 0.0
+    merge_gap: float = 0.0
+    method: Method | None = None
+    overlap: float = 0.5
+
+    def checked(self, model: ModelDescription) -> "Checked":
+        """The settings for a model. Raises InputError that names the option and what is allowed."""
+        for option, value, largest in (
+            ("min_duration", self.min_duration, float("inf")),
+            ("merge_gap", self.merge_gap, float("inf")),
+            ("overlap", self.overlap, 0.95),
+        ):
+            if not 0 <= value <= largest:
+                bound = f" and at most {largest:g}" if largest < float("inf") else ""
+                raise InputError(f"--{option}: expected at least 0{bound}, got {value:g}")
+        method = self.method or model.postprocessing.method
+        parameters = model.postprocessing.parameters(method)
+        if parameters is None:
+            known = ", ".join(model.postprocessing.methods)
+            raise InputError(
+                f"--postprocess {method}: the model has no parameters of it: expected {known}"
+            )
+        chosen = known_classes(self.classes or model.classes, "--classes", model)
+        default = class_thresholds(parameters, model.classes)
+        if isinstance(default, float):
+            default = [default] * len(model.classes)
+        thresholds = dict(zip(model.classes, default, strict=True))
+        given = self.threshold
+        if isinstance(given, Mapping):
+            thresholds |= {name: given[name] for name in known_classes(given, "--threshold", model)}
+        elif given is not None:
+            thresholds = dict.fromkeys(model.classes, given)
+        for value in thresholds.values():
+            if not 0 <= value < float("inf"):
+                raise InputError(f"--threshold: expected at least 0, got {value:g}")
+        return Checked(
+            method,
+            parameters,
+            # A class that is not wanted is never above its threshold.
+            [thresholds[c] if c in chosen else float("inf") for c in model.classes],
+            self.min_duration,
+            self.merge_gap,
+            self.overlap,
+        )
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Settings that fit a model.
+
+    Attributes:
+        method, parameters: post-processing.
+        thresholds: in the order of the model's classes; infinite for classes that are not wanted.
+        min_duration, merge_gap: seconds.
+        overlap: fraction.
+    """
+
+    method: Method
+    parameters: Parameters
+    thresholds: list[float]
+    min_duration: float
+    merge_gap: float
+    overlap: float
+
+
+def known_classes(names: Iterable[str], option: str, model: ModelDescription) -> list[str]:
+    """The names, all of them classes of the model. Raises InputError that names the option."""
+    listed = list(names)
+    unknown = [f"{n}{nearest(n, model.classes)}" for n in listed if n not in model.classes]
+    if unknown:
+        raise InputError(
+            f"{option}: expected classes of the model ({shortened(model.classes)}), got "
+            f"{shortened(unknown)}"
+        )
+    return listed
