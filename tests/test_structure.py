@@ -27,6 +27,7 @@ MAY_IMPORT = {
 REPORT_USERS = (
     "desed_task.evaluation.__main__",
     "local.results",
+    "desed_task.detect.plots",
 )  # a command, and a command's room
 
 

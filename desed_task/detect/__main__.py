@@ -9,6 +9,7 @@ folders are searched with their subfolders. Results: docs/detect.md.
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -219,7 +220,7 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
     )
     problems: list[str] = []
     seconds = _known_seconds([path for path, _ in waiting])
-    with tqdm(total=round(seconds, 1), unit="s", desc="audio", smoothing=0.1) as bar:
+    with tqdm(total=math.ceil(seconds), unit="s", desc="audio", smoothing=0.1) as bar:
         found = detector.detect(sources, workers=options.num_workers, progress=bar.update)
         for (path, relative), result in found:
             if isinstance(result, InputError | FaultError):

@@ -52,7 +52,7 @@ def score_events(
         steps = np.diff((scores > threshold).astype(np.int8), prepend=0, append=0)
         begins, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
         events += [
-            Detection(edges[begin], edges[end], name, float(scores[begin:end].mean()))
+            Detection(float(edges[begin]), float(edges[end]), name, float(scores[begin:end].mean()))
             for begin, end in zip(begins, ends, strict=True)
         ]
     return events
