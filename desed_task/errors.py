@@ -200,13 +200,23 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def listing(title: str, lines: Sequence[str], most: int = 5, what: str = "problems") -> str:
-    """A single line, or the first `most` lines below a title with the number of all lines."""
-    if len(lines) == 1:
+def listing(
+    title: str,
+    lines: Sequence[str],
+    most: int = 5,
+    what: str = "problems",
+    count: int | None = None,
+) -> str:
+    """A single line, or the first `most` lines below a title with the number of all lines.
+
+    `count` is that number where `lines` are only the first ones.
+    """
+    count = len(lines) if count is None else count
+    if count == 1:
         return lines[0]
     shown = "".join(f"\n  {line}" for line in lines[:most])
-    first = f", the first {most}" if len(lines) > most else ""
-    return f"{title}: {len(lines)} {what}{first}:{shown}"
+    first = f", the first {most}" if count > most else ""
+    return f"{title}: {count} {what}{first}:{shown}"
 
 
 def _cut(line: str) -> str:

@@ -20,6 +20,8 @@ FILENAME = "filename"
 _SEPARATOR_NAMES = {"\t": "tabs", ",": "commas"}
 _EMPTY_VALUES = {"", "nan", "na", "none"}
 _LONGEST_QUOTE = 80
+_MOST_FIELDS = 1_000_000  # of a line; more are no table, and take gigabytes
+_KEPT_PROBLEMS = 1000  # of a file; all are counted
 
 
 def read_text(path: str | Path) -> str:
@@ -51,8 +53,11 @@ def quoted(text: str) -> str:
 def split_fields(line: str, separator: str = "\t") -> list[str]:
     """Fields of a line, without quotation marks around them and spaces at their ends.
 
-    Raises ValueError for quotation marks that do not match.
+    Raises ValueError for quotation marks that do not match, and for a million fields.
     """
+    if line.count(separator) > _MOST_FIELDS:
+        count = line.count(separator) + 1
+        raise ValueError(f"number of fields: expected at most {_MOST_FIELDS}, got {count}")
     if '"' not in line:
         return [field.strip() for field in line.split(separator)]
     try:
@@ -87,7 +92,8 @@ class Table:
     ) -> None:
         self.path = path
         self.columns = tuple(columns)
-        self._problems: list[str] = []
+        self.n_problems = self._n_warnings = 0
+        self._problems: list[str] = []  # the first ones
         self._warnings: list[str] = []
         lines = list(enumerate(read_text(path).split("\n"), start=1))
         self._lines = [(number, line) for number, line in lines if line.strip()]
@@ -134,18 +140,23 @@ class Table:
 
     def problem(self, line: int, text: str) -> None:
         """Note an error; `finish` raises it."""
-        self._problems.append(f"{self.path}:{line}: {text}")
+        self.n_problems += 1
+        if len(self._problems) < _KEPT_PROBLEMS:
+            self._problems.append(f"{self.path}:{line}: {text}")
 
     def warning(self, line: int, text: str) -> None:
         """Note a warning; `finish` logs it."""
-        self._warnings.append(f"{self.path}:{line}: {text}")
+        self._n_warnings += 1
+        if len(self._warnings) < _KEPT_PROBLEMS:
+            self._warnings.append(f"{self.path}:{line}: {text}")
 
     def finish(self) -> None:
         """Log the warnings; raise one InputError with all problems."""
         if self._warnings:
-            logger.warning("%s", listing(str(self.path), self._warnings, what="warnings"))
+            text = listing(str(self.path), self._warnings, what="warnings", count=self._n_warnings)
+            logger.warning("%s", text)
         if self._problems:
-            raise InputError(listing(str(self.path), self._problems))
+            raise InputError(listing(str(self.path), self._problems, count=self.n_problems))
 
     def _read_header(self, separators: Sequence[str]) -> None:
         line, text = self._lines[0]

@@ -16,6 +16,7 @@ READABLE = {
     "predictions/many_columns",
     "predictions/utf_16",
     "predictions/empty",
+    "durations/wrong_rows",
 }
 
 

@@ -13,6 +13,10 @@ from desed_task.errors import InputError, nearest, shortened
 from desed_task.labels import Event
 from desed_task.tables import Table, is_empty, quoted
 
+_MOST_TAGS = 10_000  # of a clip, repeated ones included
+_LONGEST_NAME = 200  # characters that are compared with the known classes
+_HINTED = 10  # problems of a file with a search for the nearest class
+
 
 def read_strong(
     path: str | Path, classes: Sequence[str], durations: Mapping[str, float] | None = None
@@ -85,6 +89,10 @@ def read_weak(path: str | Path, classes: Sequence[str]) -> dict[str, tuple[str, 
     table = Table(path, ("filename", "event_labels"))
     tags: dict[str, tuple[str, ...]] = {}
     for line, (name, text) in _wav_rows(table):
+        if text.count(",") > _MOST_TAGS:
+            count = text.count(",") + 1
+            table.problem(line, f"event_labels: expected at most {_MOST_TAGS} tags, got {count}")
+            continue
         labels = [] if is_empty(text) else [label.strip() for label in text.split(",")]
         for label in labels:
             is_known_class(table, line, label, classes)
@@ -94,7 +102,9 @@ def read_weak(path: str | Path, classes: Sequence[str]) -> dict[str, tuple[str, 
         elif set(tags[name]) == set(clip_tags):
             table.warning(line, f"{name} is listed again: used once")
         else:
-            table.problem(line, f"{name} is listed again: expected the same tags, got {text}")
+            table.problem(
+                line, f"{name} is listed again: expected the same tags, got {quoted(text)}"
+            )
     table.finish()
     return tags
 
@@ -159,7 +169,8 @@ def is_known_class(table: Table, line: int, label: str, classes: Sequence[str]) 
     """Whether `classes` has the class; if not, the problem is noted in the table."""
     if label in classes:
         return True
-    got = quoted(label) + nearest(label, classes)
+    hint = nearest(label[:_LONGEST_NAME], classes) if table.n_problems < _HINTED else ""
+    got = quoted(label) + hint
     table.problem(line, f"unknown class: expected one of {shortened(classes)}, got {got}")
     return False
 

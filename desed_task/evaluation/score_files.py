@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -260,7 +261,7 @@ def _check_columns(path: Path, columns: Sequence[str], classes: Sequence[str]) -
     faults = {
         "missing": [label for label in classes if label not in found],
         "unknown": [label for label in found if label not in classes],
-        "repeated": sorted({label for label in found if found.count(label) > 1}),
+        "repeated": sorted(label for label, count in Counter(found).items() if count > 1),
     }
     listed = "".join(f"; {fault} {shortened(names)}" for fault, names in faults.items() if names)
     raise InputError(
@@ -274,7 +275,10 @@ def _read_numbers(path: Path, lines: Sequence[str], width: int) -> NDArray[np.fl
     rows = []
     for number, line in enumerate(lines, start=2):
         try:
-            row = list(map(float, split_fields(line) if '"' in line else line.split("\t")))
+            if '"' in line:
+                row = list(map(float, split_fields(line)))
+            else:
+                row = list(map(float, line.split("\t", maxsplit=width)))
         except ValueError:
             row = []
         if len(row) != width:
