@@ -1,7 +1,8 @@
 """The training step by part: time and memory; with --reference the reference step beside it.
 
-python -m benchmarks step [--reference] [--clips 24] [--rounds N] [--precision 32|bf16|16]
-                          [--clock wall|cpu] [--workers N] [--device cuda] [--json FILE]
+python -m benchmarks step [--conf_file F] [--reference] [--clips 24] [--rounds N]
+                          [--precision 32|bf16|16] [--clock wall|cpu] [--workers N]
+                          [--device cuda] [--json FILE]
 
 `loading` is the wait for the step's originals on the device: ours are loaded by worker processes
 while the last step computes, the reference reads its files itself. Files come from the operating
@@ -30,6 +31,7 @@ from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.augment import prepare_pitch_shift, shift_pitch
 from desed_task.dataio.batch import ClipKind
 from desed_task.errors import InputError
+from desed_task.files import user_path
 from desed_task.nnet.arithmetic import count_multiply_adds
 from local.build import build_augment_settings, build_crnn_shape
 from local.config.load import Config, load_config
@@ -61,7 +63,7 @@ Timer = Callable[[], dict[str, float]]
 def main(argv: Sequence[str]) -> int:
     """Measure and print; returns the exit status."""
     args = _arguments(argv)
-    config = load_config(RECIPE, NARROW if args.tiny else ())
+    config = load_config(args.conf_file, NARROW if args.tiny else ())
     with tempfile.TemporaryDirectory() as folder:
         data = StepData(Path(folder), clips_per_kind(args.clips), config.grid)
         if args.reference:
@@ -92,6 +94,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = subject_parser(__doc__, NUMBERS, precision=True)
+    parser.add_argument(
+        "--conf_file", type=user_path, default=RECIPE, help="default: confs/sed.yaml"
+    )
     parser.add_argument("--reference", action="store_true", help="measure the reference step too")
     parser.add_argument(
         "--clock",

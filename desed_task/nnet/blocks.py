@@ -8,6 +8,7 @@ Source: docs/recipe.md, "Network".
 from torch import Tensor, nn
 
 from desed_task.nnet.cpu import Dropout, draw_mask, gated_pool, is_exported
+from desed_task.nnet.frequency_dynamic import FrequencyDynamicConv
 
 
 class SubSpectralBatchNorm(nn.Module):
@@ -51,6 +52,8 @@ class ConvBlock(nn.Module):
     Args:
         inputs, channels: channels of the input and of the output.
         kernel_size: odd; the map keeps its size before pooling.
+        basis_kernels: of a frequency-dynamic convolution; None: a plain convolution.
+        attention_temperature: of a frequency-dynamic convolution.
         pooling: (time, band) window of the average pooling.
         subspectral_bands: groups of bands of the sub-spectral batch norm; None: plain batch norm.
         dropout: probability.
@@ -63,6 +66,8 @@ class ConvBlock(nn.Module):
         channels: int,
         *,
         kernel_size: int,
+        basis_kernels: int | None,
+        attention_temperature: float,
         pooling: tuple[int, int],
         subspectral_bands: int | None,
         dropout: float,
@@ -70,7 +75,17 @@ class ConvBlock(nn.Module):
         batchnorm_momentum: float,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, channels, kernel_size, padding=kernel_size // 2)
+        self.conv: nn.Conv2d | FrequencyDynamicConv
+        if basis_kernels is None:
+            self.conv = nn.Conv2d(inputs, channels, kernel_size, padding=kernel_size // 2)
+        else:
+            self.conv = FrequencyDynamicConv(
+                inputs,
+                channels,
+                kernel_size=kernel_size,
+                basis_kernels=basis_kernels,
+                temperature=attention_temperature,
+            )
         self.norm: nn.BatchNorm2d | SubSpectralBatchNorm
         if subspectral_bands is None:
             self.norm = nn.BatchNorm2d(channels, batchnorm_eps, batchnorm_momentum)

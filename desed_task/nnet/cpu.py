@@ -1,8 +1,9 @@
-"""Dropout and gated pooling for a CPU: everything that exists only because CPUs are slow.
+"""Layers for a CPU: everything that exists only because CPUs are slow.
 
 PyTorch draws dropout masks one number after the other, and pools without vector instructions;
 layer by layer, gating, dropout and pooling each move the whole map through memory. On a GPU the
-blocks use PyTorch's own layers (`desed_task.nnet.blocks`), which compute the same.
+blocks use PyTorch's own layers (`desed_task.nnet.blocks`), which compute the same. The same holds
+for `band_convolution` and `desed_task.nnet.frequency_dynamic`.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 _STEPS = 1 << 16  # an element is dropped by 16 random bits: p is a multiple of 1 / _STEPS
 _BYTES = 2  # the same 16 bits
@@ -171,3 +173,29 @@ def _spread_windows(grad: Tensor, shape: torch.Size, pooling: Pooling) -> Tensor
         spread.narrow(dim, filled, shape[dim] - filled).zero_()
         grad = spread
     return grad
+
+
+def band_convolution(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:
+    """Convolution with a kernel per clip and band, the weighted sum of basis kernels.
+
+    A convolution is linear in its kernel, so the sum may be taken before it: one convolution
+    instead of one per basis kernel. Each clip and band is a group of a convolution over frames,
+    whose channels are those of the bands under the kernel. docs/performance.md has the seconds.
+
+    Args:
+        x: `(batch, inputs, bands, frames)`.
+        attention: `(batch, basis kernels, bands)`.
+        weight: `(basis kernels, channels, inputs, size, size)`, odd size.
+
+    Returns: `(batch, channels, bands, frames)`.
+    """
+    batch, inputs, bands, frames = x.shape
+    _, channels, _, size, _ = weight.shape
+    margin = size // 2
+    kernels = torch.einsum("nkb,kcijt->nbcijt", attention, weight)
+    kernels = kernels.reshape(batch * bands * channels, inputs * size, size)
+    padded = functional.pad(x, (0, 0, margin, margin))
+    around = padded.unfold(2, size, 1)  # (batch, inputs, bands, frames, size)
+    around = around.permute(0, 2, 1, 4, 3).reshape(1, batch * bands * inputs * size, frames)
+    out = functional.conv1d(around, kernels, padding=margin, groups=batch * bands)
+    return out.view(batch, bands, channels, frames).transpose(1, 2)

@@ -5,7 +5,7 @@ Source: Guan et al. 2024; docs/recipe.md, "Network".
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from desed_task.nnet.blocks import ConvBlock, FusionLayer
 from desed_task.nnet.cpu import Dropout
 
 SOD_STATES = len(SOD_STATE_NAMES)
+PLAIN = "plain"
 
 
 class SEDOutput(NamedTuple):
@@ -48,6 +49,8 @@ class CRNNShape:
         batchnorm_eps, batchnorm_momentum: of every batch norm (momentum weighs the new batch).
         weak_floor: smallest attention weight of a frame in `weak`.
         sod_branch: whether the network has the SOD branch.
+        convolution: of each block of the backbone, then of the SED branch; (): all plain.
+        basis_kernels, attention_temperature: of frequency-dynamic convolutions.
     """
 
     n_classes: int
@@ -68,6 +71,9 @@ class CRNNShape:
     dropout_output: float
     weak_floor: float
     sod_branch: bool
+    convolution: tuple[Literal["plain", "frequency_dynamic"], ...] = ()
+    basis_kernels: int = 4
+    attention_temperature: float = 31.0
 
 
 class CRNN(nn.Module):
@@ -78,8 +84,19 @@ class CRNN(nn.Module):
         self.weak_floor = shape.weak_floor
         self._compiled: Callable[..., tuple[Tensor, Tensor | None]] | None = None
         width = shape.nb_filters[-1]
+        n_backbone, n_sed = len(shape.nb_filters), len(shape.sed_filters)
+        convolution = shape.convolution or (PLAIN,) * (n_backbone + n_sed)
+        if len(convolution) != n_backbone + n_sed:
+            raise ValueError(
+                f"convolution: expected none or {n_backbone + n_sed} entries, got {convolution}"
+            )
         self.backbone = _conv_blocks(
-            1, shape.nb_filters, shape.kernel_size, shape.pooling, shape.subspectral_blocks, shape
+            (1, *shape.nb_filters),
+            shape.kernel_size,
+            convolution[:n_backbone],
+            shape.pooling,
+            shape.subspectral_blocks,
+            shape,
         )
         # The two blocks before the last, pooled to the last one's size, are fused with it.
         self.pool_third_last = nn.Sequential(
@@ -90,7 +107,12 @@ class CRNN(nn.Module):
         self.sed_fusion = _fusion(fused, width, shape)
         self.sed_scale = nn.Parameter(torch.ones(1))
         self.sed_blocks = _conv_blocks(
-            width, shape.sed_filters, shape.sed_kernel_size, shape.sed_pooling, 0, shape
+            (width, *shape.sed_filters),
+            shape.sed_kernel_size,
+            convolution[n_backbone:],
+            shape.sed_pooling,
+            0,
+            shape,
         )
         sed_width = (width, *shape.sed_filters)[-1]
         self.sed_rnn = _gru(sed_width, shape)
@@ -156,9 +178,9 @@ class CRNN(nn.Module):
 
 
 def _conv_blocks(
-    inputs: int,
     filters: tuple[int, ...],
     kernel_sizes: tuple[int, ...],
+    convolutions: tuple[str, ...],
     pooling: tuple[tuple[int, int], ...],
     subspectral_blocks: int,
     shape: CRNNShape,
@@ -168,14 +190,16 @@ def _conv_blocks(
             before,
             channels,
             kernel_size=kernel_size,
+            basis_kernels=None if convolution == PLAIN else shape.basis_kernels,
+            attention_temperature=shape.attention_temperature,
             pooling=pool,
             subspectral_bands=shape.subspectral_bands if number < subspectral_blocks else None,
             dropout=shape.dropout,
             batchnorm_eps=shape.batchnorm_eps,
             batchnorm_momentum=shape.batchnorm_momentum,
         )
-        for number, (before, channels, kernel_size, pool) in enumerate(
-            zip((inputs, *filters[:-1]), filters, kernel_sizes, pooling, strict=True)
+        for number, (before, channels, kernel_size, convolution, pool) in enumerate(
+            zip(filters[:-1], filters[1:], kernel_sizes, convolutions, pooling, strict=True)
         )
     ]
     return nn.Sequential(*blocks)

@@ -386,6 +386,17 @@ class Net(Section):
         description="`false`: no SOD task, so no SOD loss and consistency, cross-task consistency, "
         "pseudo-label selection and score correction"
     )
+    convolution: list[Literal["plain", "frequency_dynamic"]] = Field(
+        description="kind of each block's convolution, of the backbone and then of the SED branch: "
+        "`plain` or [`frequency_dynamic`](https://arxiv.org/abs/2203.15296); `[]`: all plain; "
+        "`confs/sed_fdy.yaml` has an example"
+    )
+    basis_kernels: PositiveInt = Field(
+        description="kernels that a frequency-dynamic convolution weighs by clip and band"
+    )
+    attention_temperature: Positive = Field(
+        description="divides the logits of these weights; a larger one makes them more equal"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "Net":
@@ -403,6 +414,15 @@ class Net(Section):
             "nb_filters",
         )
         self._require(all(pool[0] == 1 for pool in self.sed_pooling), "sed_pooling", "[1, band]")
+        blocks = len(self.nb_filters) + len(self.sed_filters)
+        self._require(
+            len(self.convolution) in (0, blocks),
+            "convolution",
+            f"[] or {blocks} entries, one for each of nb_filters and sed_filters",
+            "nb_filters",
+            "sed_filters",
+            got=len(self.convolution),
+        )
         self._require(
             self.rnn_layers > 1 or self.dropout_recurrent == 0,
             "dropout_recurrent",

@@ -80,6 +80,8 @@ def test_block(groups: int | None, training: bool, monkeypatch: pytest.MonkeyPat
         2,
         6,
         kernel_size=3,
+        basis_kernels=None,
+        attention_temperature=31.0,
         pooling=(2, 2),
         subspectral_bands=groups,
         dropout=0.4,

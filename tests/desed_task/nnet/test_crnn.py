@@ -102,7 +102,7 @@ def test_published_size(published: Config) -> None:
     assert parameters == sum(int(np.prod(shape)) for shape in trained)
 
 
-def test_every_key_of_net_takes_effect(published: Config) -> None:
+def test_every_key_of_net_takes_effect() -> None:
     """Another value of each key changes the network's modules."""
     changes = {
         "nb_filters": [8, 16, 16, 32, 24],
@@ -121,7 +121,11 @@ def test_every_key_of_net_takes_effect(published: Config) -> None:
         "dropout_recurrent": 0.1,
         "dropout_output": 0.1,
         "sod_branch": False,
+        "convolution": ["plain"] * 7,
+        "basis_kernels": 3,
+        "attention_temperature": 1.0,
     }
+    published = load_config(CONFS / "sed_fdy.yaml")
     before = repr(build_network(published))
     assert set(changes) | {"weak_floor"} == set(type(published.net).model_fields)
     for key, value in changes.items():
