@@ -4,8 +4,10 @@ python -m benchmarks inference [--clips 36] [--rounds N] [--precision 32|bf16|16
                                [--json FILE]
 
 From audio in memory to smoothed scores in memory, as in the test: features, the student in
-evaluation mode, score correction, median filter; for one clip, and for a batch of `--clips`. The
-weights are random, which does not change the time.
+evaluation mode, score correction, median filter; for one clip, and for a batch of `--clips`. Then
+the whole way from files to events, as `sed-detect` goes it, and through onnxruntime, beside the
+published network's plain forward pass (float32). The weights are random, which does not change the
+time.
 """
 
 import statistics
@@ -17,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.detection import compare_detection
 from benchmarks.measure import finish, seconds, shown
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.dataio.batch import Batch, ClipKind
@@ -53,7 +56,8 @@ def main(argv: Sequence[str]) -> int:
             f"{clips:>3} clips {shown(batch_durations)}, real-time factor {factor:.6f}, "
             f"{1 / factor:.0f} times real time"
         )
-    finish(args, lines, {"batches": results})
+    compared, detection = compare_detection(infer.module, args)
+    finish(args, [*lines, *compared], {"batches": results, "detection": detection})
     return 0
 
 
@@ -62,6 +66,9 @@ class Inference:
 
     Args:
         args: `device`, `precision` and `tiny` of the command line.
+
+    Attributes:
+        module: its networks and features.
     """
 
     def __init__(self, args: Namespace) -> None:
@@ -69,17 +76,17 @@ class Inference:
         self._device, self._dtype = args.device, DTYPES[args.precision]
         torch.backends.cudnn.benchmark = True  # as the run's trainer on a GPU
         torch.manual_seed(0)
-        self._module = CrossTaskSED(self._config).to(self._device).eval()
+        self.module = CrossTaskSED(self._config).to(self._device).eval()
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> NDArray[np.floating]:
         """A batch on the CPU -> scores `(clips, classes, frames)` on the CPU."""
         on_device = batch.to(self._device)
-        features = self._module.features(on_device.audio)
+        features = self.module.features(on_device.audio)
         is_mixed = self._dtype != torch.float32
         with torch.autocast(self._device.type, dtype=self._dtype, enabled=is_mixed):
-            output = self._module.networks["student"](features)
-        predictions = SetPredictions(self._config, self._module.counted)
+            output = self.module.networks["student"](features)
+        predictions = SetPredictions(self._config, self.module.counted)
         predictions.add(on_device, output)
         windows = self._config.median_windows
         return median_filter(predictions.corrected_scores().values, windows)

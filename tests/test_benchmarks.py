@@ -123,6 +123,16 @@ def test_inference(benchmarks: Benchmarks) -> None:
         audio = batch["clips"] * 1.0  # clips of a second
         assert batch["real_time_factor"] == pytest.approx(median(batch["seconds"]) / audio)
         assert f"real-time factor {batch['real_time_factor']:.6f}" in benchmarks.output
+    rows = benchmarks.results["inference"]["detection"]
+    plain, ours = "published network, plain forward", "ours, 32: "
+    assert set(rows) == {
+        plain,
+        *(f"{ours}{row}" for row in ("files of 1 s", "1 file", "files of 3 s")),
+    }
+    for row in rows.values():
+        assert row["speed"] == pytest.approx(rows[plain]["seconds"][0] / row["seconds"][0])
+    # The one long file has the seconds, and so the events, of the one short file.
+    assert rows[f"{ours}1 file"]["events"] == rows[f"{ours}files of 3 s"]["events"]
 
 
 def test_training(benchmarks: Benchmarks) -> None:

@@ -1,0 +1,135 @@
+"""Detection of files, whole, beside the published network's plain forward pass.
+
+From files to events in memory: reading, resampling, features, the network, score correction, median
+filter, events. The plain pass is that of the reference network on features in memory.
+"""
+
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from benchmarks.measure import interleaved, ratio, shown, synchronize
+from desed_task.detect import Detector
+from desed_task.detect.detector import Precision, Result
+from desed_task.detect.reading import file_blocks
+from desed_task.detect.scoring import Recording
+from desed_task.model import save_model
+from desed_task.model.graphs import export_graphs
+from local.build import build_crnn_shape
+from local.results.model import describe_model
+from local.sed_trainer import CrossTaskSED
+from tests.support.reference_network import ReferenceCRNN, reference_weights
+
+RATE = 44100  # Hz, of the files
+SHORT_SECONDS = 3
+BATCH = 16  # windows
+PLAIN = "published network, plain forward"
+
+
+def compare_detection(module: CrossTaskSED, args: Namespace) -> tuple[list[str], dict[str, Any]]:
+    """Lines and results: clips, one long file and short files of the same seconds in all.
+
+    Args:
+        module: its student and scaler are the model.
+        args: `clips` (of the network's length), `rounds`, `precision`, `device` and `tiny`.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        functions = detections(module, args, folder)
+        functions[PLAIN] = plain_forward(module, args)
+        for function in functions.values():  # a round before the first is not counted
+            function()
+        durations, events, _ = interleaved(functions, args.rounds, "Detection")
+    seconds = args.clips * module.config.grid.clip_seconds
+    lines = [f"{args.clips} clips of {module.config.grid.clip_seconds:g} s, {seconds:g} s in all"]
+    results = {}
+    for row, values in durations.items():
+        speed = ratio(durations[PLAIN], values)
+        results[row] = {"seconds": values, "speed": speed, "events": events[row]}
+        lines.append(f"{row:<42}{shown(values)}, {speed:.2f} x the plain forward")
+    return lines, results
+
+
+def detections(module: CrossTaskSED, args: Namespace, folder: Path) -> dict[str, Callable[[], int]]:
+    """Detectors by row of the table; each returns the number of events."""
+    grid, model = module.config.grid, folder / "model"
+    save_model(
+        model,
+        describe_model(module.config, None, "benchmark"),
+        module.networks["student"],  # type: ignore[arg-type]
+        module.scaler,
+    )
+    seconds = args.clips * grid.clip_seconds
+    clips = write_noise(folder / "clips", args.clips, grid.clip_seconds)
+    short = write_noise(folder / "short", int(seconds // SHORT_SECONDS), SHORT_SECONDS)
+    long = write_noise(folder / "long", 1, seconds)
+    precision: Precision = "32" if args.precision == "32" else "bf16"
+    ours = Detector(model, device=args.device.type, precision=precision, batch_size=BATCH)
+    label = f"ours, {precision}"
+    rows = {
+        f"{label}: files of {grid.clip_seconds:g} s": detection(ours, clips),
+        f"{label}: 1 file": detection(ours, long),
+        f"{label}: files of {SHORT_SECONDS} s": detection(ours, short),
+    }
+    has_runtime = not args.tiny and find_spec("onnxruntime")  # an export takes seconds
+    if args.device.type == "cpu" and precision == "32" and has_runtime:
+        export_graphs(model, onnx=True, torch_export=False)
+        onnx = Detector(model, device="cpu", runtime="onnx", batch_size=BATCH)
+        rows[f"onnxruntime, 32: files of {grid.clip_seconds:g} s"] = detection(onnx, clips)
+    return rows
+
+
+def detection(detector: Detector, paths: list[Path]) -> Callable[[], int]:
+    """A function that detects the events of files, and returns their number."""
+    rate = detector.description.sample_rate
+
+    def run() -> int:
+        files = [Recording(path, partial(file_blocks, path, rate)) for path in paths]
+        events = 0
+        for _, result in detector.detect(files, workers=1):
+            if not isinstance(result, Result):
+                raise result
+            events += len(result.detections)
+        return events
+
+    return run
+
+
+def plain_forward(module: CrossTaskSED, args: Namespace) -> Callable[[], int]:
+    """The reference network on the features of `args.clips` clips, float32, in evaluation mode."""
+    student = module.networks["student"]
+    network = ReferenceCRNN(build_crnn_shape(module.config)).to(args.device).eval()
+    network.load_state_dict(reference_weights(student.state_dict()))
+    generator = torch.Generator().manual_seed(0)
+    audio = 0.1 * torch.randn(BATCH, module.config.grid.n_samples, generator=generator)
+    with torch.inference_mode():
+        features: Tensor = module.features(audio.to(args.device))
+
+    @torch.inference_mode()
+    def run() -> int:
+        for first in range(0, args.clips, BATCH):
+            network(features[: min(BATCH, args.clips - first)])
+        synchronize(args.device)
+        return 0
+
+    return run
+
+
+def write_noise(folder: Path, files: int, seconds: float) -> list[Path]:
+    """Write WAV files of noise, mono, 16 bit; their paths."""
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    paths = [folder / f"{number}.wav" for number in range(files)]
+    for path in paths:
+        noise = generator.normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
+        soundfile.write(path, noise, RATE)
+    return paths
