@@ -2,10 +2,12 @@
 
 python -m benchmarks all [--only SUBJECT ...] [--tiny] [--device cuda] [--json FOLDER]
 python -m benchmarks first_hour [--device cuda] [--tiny] [--output FOLDER]
+python -m benchmarks ablation [--conf_file FILE] [--seeds N] [--jobs N] [--output FOLDER]
 
 `all` measures the subjects one after the other, each in a process of its own, in the default size
 of the device, and writes FOLDER/SUBJECT.json (default: bench_results). A subject that fails does
 not stop the others; the exit status is 1 then. `first_hour` is for a new GPU: docs/gpu.md.
+`ablation` measures what the ingredients of the recipe are worth: docs/ablation.md.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from desed_task.errors import InputError, run_cli
 
 SUBJECTS = ("step", "loading", "inference", "training", "curves", "evaluation")
 FIRST_HOUR = "first_hour"
+ABLATION = "ablation"
 EXTRA = {"step": ["--reference"]}  # options in `all`
 
 
@@ -30,8 +33,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if subject == "all":
         return measure_all(argv[1:])
-    if subject not in (*SUBJECTS, FIRST_HOUR):
-        known = ", ".join((*SUBJECTS, "all", FIRST_HOUR))
+    if subject not in (*SUBJECTS, FIRST_HOUR, ABLATION):
+        known = ", ".join((*SUBJECTS, "all", FIRST_HOUR, ABLATION))
         raise InputError(f"subject: expected one of {known}; got {subject!r}")
     return measure(subject, argv[1:])
 

@@ -28,7 +28,8 @@ REPORT_USERS = (
     "desed_task.evaluation.__main__",
     "local.results",
     "desed_task.detect.plots",
-)  # a command, and a command's room
+    "local.ablation",
+)  # commands, and commands' rooms
 
 
 def _module_name(path: Path) -> str:

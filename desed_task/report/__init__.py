@@ -4,8 +4,8 @@ Each section of the page has a module of its own: its numbers, its picture, its 
 function that makes the section. Only commands import this package.
 """
 
-from desed_task.report.page import write_report
+from desed_task.report.page import write_page, write_report
 from desed_task.report.psd_roc import write_psd_rocs
 from desed_task.report.systems import ReportSystem, SodResult
 
-__all__ = ["ReportSystem", "SodResult", "write_psd_rocs", "write_report"]
+__all__ = ["ReportSystem", "SodResult", "write_page", "write_psd_rocs", "write_report"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from desed_task.files import atomic_write
+from desed_task.files import atomic_write, write_file
 from desed_task.report.blocks import Picture, Section
 from desed_task.report.boundaries import boundary_section
 from desed_task.report.class_scores import class_section
@@ -66,12 +66,16 @@ def write_report(
     folder = Path(folder)
     report = ReportInput(systems, intervals, audio)
     sections = [make_section(report) for make_section in SECTIONS]
-    page = _environment().get_template(PAGE).render(title=title, sections=sections)
     (folder / PICTURES).mkdir(parents=True, exist_ok=True)
     _write_pictures(folder / PICTURES, sections)
-    with atomic_write(folder / PAGE) as partial:
-        partial.write_text(page, encoding="utf-8")
-    return folder / PAGE
+    return write_page(folder / PAGE, title, sections)
+
+
+def write_page(path: Path, title: str, sections: Sequence[Section]) -> Path:
+    """Write sections as an HTML page that needs no other file; returns its path."""
+    page = _environment().get_template(PAGE).render(title=title, sections=sections)
+    write_file(path, page)
+    return path
 
 
 def _check(systems: Sequence[ReportSystem]) -> None:

@@ -95,10 +95,11 @@ SIZES: dict[str, dict[str, int]] = {
     for name, counts in {
         "tiny": (12, 10, 20, 6, 8, 6),
         "demo": (240, 160, 320, 60, 120, 40),
+        "ablation": (240, 160, 320, 60, 480, 40),
         "full": (10000, 1578, 14412, 2500, 1168, 692),
     }.items()
 }
-"""Number of clips in each set; `full` has DESED's counts."""
+"""Number of clips in each set; `full` has DESED's counts, `ablation` more test clips than `demo`."""
 
 
 @dataclass(frozen=True)

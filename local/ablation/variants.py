@@ -1,0 +1,110 @@
+"""The variants of an ablation, from a YAML file such as confs/ablation_variants.yaml."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from desed_task.errors import InputError
+from local.config.yaml_files import SHIPPED, RawConfig, read_composed
+
+VARIANTS_FILE = SHIPPED / "ablation_variants.yaml"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class Variant(BaseModel):
+    """One variant: the experiment with some keys changed.
+
+    Args:
+        title: its name in the tables.
+        set: overrides `section.key=value`, as of `train_sed.py --set`.
+        test_of: another variant whose trainings this one tests with its overrides; it trains
+            nothing itself.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    title: str = Field(min_length=1)
+    set: list[str] = []
+    test_of: str | None = None
+
+
+class Ablation(BaseModel):
+    """A file of variants.
+
+    Args:
+        reference: the variant with which all others are compared.
+        common: overrides of all variants, before their own.
+        variants: by name, in the order of the tables.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    reference: str
+    common: list[str] = []
+    variants: dict[str, Variant]
+
+    def overrides(self, name: str) -> list[str]:
+        """All overrides of a variant, those of the variant that it tests included."""
+        variant = self.variants[name]
+        before = self.common if variant.test_of is None else self.overrides(variant.test_of)
+        return [*before, *variant.set]
+
+    def chosen(self, names: Sequence[str]) -> "Ablation":
+        """Only these variants, the reference, and those whose trainings they test.
+
+        Raises InputError for an unknown name.
+        """
+        unknown = [name for name in names if name not in self.variants]
+        if unknown:
+            raise InputError(
+                f"--variants: expected some of {', '.join(self.variants)}; got {unknown[0]!r}"
+            )
+        kept = {self.reference, *names}
+        kept |= {test_of for name in kept if (test_of := self.variants[name].test_of)}
+        variants = {name: each for name, each in self.variants.items() if name in kept}
+        return self.model_copy(update={"variants": variants})
+
+
+def read_variants(path: Path) -> Ablation:
+    """Read a file of variants; `extends: ablation_variants.yaml` adds to the shipped ones.
+
+    Raises InputError with every problem, each with its file and line.
+    """
+    raw = read_composed(path)
+    try:
+        ablation = Ablation.model_validate(dict(raw.values))
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = tuple(problem["loc"])
+            reason = problem["msg"].removeprefix("Input should be ")
+            lines.append(f"{raw.place(key)}: {'.'.join(map(str, key))}: expected {reason}")
+        raise InputError("\n       ".join(lines)) from None
+    _check_names(ablation, raw)
+    return ablation
+
+
+def _check_names(ablation: Ablation, raw: RawConfig) -> None:
+    """Raise InputError for a name that is no folder name, or that no variant has."""
+    names = ", ".join(ablation.variants)
+    if ablation.reference not in ablation.variants:
+        place = raw.place(("reference",))
+        raise InputError(f"{place}: reference: expected one of {names}; got {ablation.reference!r}")
+    for name, variant in ablation.variants.items():
+        key = ("variants", name)
+        if not NAME.fullmatch(name):
+            raise InputError(
+                f"{raw.place(key)}: variants: expected names of letters, digits, _ and -, "
+                f"got {name!r}"
+            )
+        trained = variant.test_of is None or (
+            variant.test_of in ablation.variants
+            and ablation.variants[variant.test_of].test_of is None
+        )
+        if not trained:
+            raise InputError(
+                f"{raw.place((*key, 'test_of'))}: variants.{name}.test_of: expected a variant "
+                f"that is trained, one of {names}; got {variant.test_of!r}"
+            )
