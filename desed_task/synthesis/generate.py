@@ -99,7 +99,7 @@ SIZES: dict[str, dict[str, int]] = {
         "full": (10000, 1578, 14412, 2500, 1168, 692),
     }.items()
 }
-"""Number of clips in each set; `full` has DESED's counts, `ablation` more test clips than `demo`."""
+"""Number of clips in each set; `full` has DESED's counts, `ablation` more test clips than demo."""
 
 
 @dataclass(frozen=True)
