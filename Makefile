@@ -34,7 +34,6 @@ demo: $(ENVIRONMENT) demo_data
 endif
 
 demo_data: | $(ENVIRONMENT)
-	rm -rf demo_data.partial
 	$(PYTHON) -m desed_task.synthesis.generate --out demo_data --seed 1 --size demo
 
 test coverage: export OMP_NUM_THREADS ?= 1

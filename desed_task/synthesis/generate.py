@@ -1,10 +1,12 @@
-"""Generate a data set with DESED's layout and classes from synthesised sounds.
+"""Generate a data set with DESED's layout, from synthesised sounds or from isolated recordings.
 
     python -m desed_task.synthesis.generate --out DIR --seed 42 --size demo
+    python -m desed_task.synthesis.generate --out DIR --soundbank SOUNDS --size medium
 
-DESED's recordings may not be redistributed; with this data set the whole recipe can run. Its
-synthetic and its recorded domain differ (see `domains`), so that a detector gains from weak labels
-and unlabelled clips of the recorded domain.
+DESED's recordings may not be redistributed; with the set of synthesised sounds the whole recipe can
+run. Its synthetic and its recorded domain differ (see `domains`), so that a detector gains from
+weak labels and unlabelled clips of the recorded domain. With a soundbank the classes are those of
+its folders (docs/own_data.md).
 """
 
 import argparse
@@ -13,102 +15,43 @@ import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import soundfile
 from tqdm import tqdm
 
 from desed_task.errors import InputError, file_error, run_cli
-from desed_task.files import user_path, visible_entries
-from desed_task.labels import Event
-from desed_task.synthesis.domains import RECORDED, SYNTHETIC, Domain
+from desed_task.files import user_path
+from desed_task.synthesis.given import GivenClip, unlabelled_clips, weak_clips
+from desed_task.synthesis.layout import CLIP_SETS, SIZES, ClipRecord, write_metadata
+from desed_task.synthesis.output_folder import whole_folder
+from desed_task.synthesis.own_config import configuration
 from desed_task.synthesis.scenes import RenderedClip, render_clip
 from desed_task.synthesis.signals import SAMPLE_RATE
+from desed_task.synthesis.soundbank import BankOptions, Soundbank, read_soundbank
+from desed_task.synthesis.sources import SYNTHETIC_SOUNDS
+
+CONFIGURATION = "conf.yaml"
+RECORDINGS = "metadata/soundbank.tsv"
 
 
 @dataclass(frozen=True)
-class ClipSet:
-    """One set: its domain, its audio folder and its tables, relative to the data set's folder.
+class Material:
+    """What clips are made of.
 
-    Tables: `strong` (events), `weak` (tags), `durations`, `listing` (file names only). File names
-    are `prefix` and a number.
+    Attributes:
+        bank: the recordings; None: synthesised sounds.
+        given: recordings that are the clips of a set, by the set's name.
     """
 
-    name: str
-    domain: Domain
-    audio: str
-    prefix: str
-    strong: str | None = None
-    weak: str | None = None
-    durations: str | None = None
-    listing: str | None = None
+    bank: Soundbank | None = None
+    given: Mapping[str, Sequence[GivenClip]] = field(default_factory=dict)
 
 
-CLIP_SETS = (
-    ClipSet(
-        "synthetic_train",
-        SYNTHETIC,
-        "audio/train/synthetic21_train/soundscapes",
-        "soundscape_train",
-        strong="metadata/train/synthetic21_train/soundscapes.tsv",
-    ),
-    ClipSet("weak", RECORDED, "audio/train/weak", "weak", weak="metadata/train/weak.tsv"),
-    ClipSet(
-        "unlabelled",
-        RECORDED,
-        "audio/train/unlabel_in_domain",
-        "unlabelled",
-        listing="metadata/train/unlabel_in_domain.tsv",
-    ),
-    ClipSet(
-        "synthetic_validation",
-        SYNTHETIC,
-        "audio/validation/synthetic21_validation/soundscapes",
-        "soundscape_validation",
-        strong="metadata/validation/synthetic21_validation/soundscapes.tsv",
-        durations="metadata/validation/synthetic21_validation/durations.tsv",
-    ),
-    ClipSet(
-        "validation",
-        RECORDED,
-        "audio/validation/validation",
-        "validation",
-        strong="metadata/validation/validation.tsv",
-        durations="metadata/validation/validation_durations.tsv",
-    ),
-    ClipSet(
-        "public",
-        RECORDED,
-        "audio/eval/public",
-        "public",
-        strong="metadata/eval/public.tsv",
-        durations="metadata/eval/public_durations.tsv",
-    ),
-)
-
-SIZES: dict[str, dict[str, int]] = {
-    name: dict(zip([each.name for each in CLIP_SETS], counts, strict=True))
-    for name, counts in {
-        "tiny": (12, 10, 20, 6, 8, 6),
-        "demo": (240, 160, 320, 60, 120, 40),
-        "ablation": (240, 160, 320, 60, 480, 40),
-        "full": (10000, 1578, 14412, 2500, 1168, 692),
-    }.items()
-}
-"""Number of clips in each set; `full` has DESED's counts, `ablation` more test clips than demo."""
-
-
-@dataclass(frozen=True)
-class ClipRecord:
-    """The metadata of one written clip; duration in seconds."""
-
-    filename: str
-    duration: float
-    events: tuple[Event, ...]
+SYNTHESISED = Material()
 
 
 def clip_generator(seed: int, set_index: int, clip_index: int) -> np.random.Generator:
@@ -116,20 +59,27 @@ def clip_generator(seed: int, set_index: int, clip_index: int) -> np.random.Gene
     return np.random.default_rng(np.random.SeedSequence([seed, set_index, clip_index]))
 
 
-def make_clip(seed: int, set_index: int, clip_index: int) -> RenderedClip:
+def make_clip(
+    seed: int, set_index: int, clip_index: int, material: Material = SYNTHESISED
+) -> RenderedClip:
     """Return one clip; clips of the weak set are drawn again until they have a tag."""
     clip_set = CLIP_SETS[set_index]
     rng = clip_generator(seed, set_index, clip_index)
-    clip = render_clip(rng, clip_set.domain)
+    bank = material.bank
+    sounds = bank.sounds[clip_set.split] if bank is not None else SYNTHETIC_SOUNDS
+    if bank is not None and clip_set.name in material.given:
+        given = material.given[clip_set.name][clip_index]
+        return given.render(rng, sounds, bank.cutoff_hz)
+    clip = render_clip(rng, clip_set.domain, sounds)
     while clip_set.weak and not clip.events:
-        clip = render_clip(rng, clip_set.domain)
+        clip = render_clip(rng, clip_set.domain, sounds)
     return clip
 
 
-def _write_clip(root: Path, seed: int, clip_id: tuple[int, int]) -> ClipRecord:
+def _write_clip(root: Path, seed: int, material: Material, clip_id: tuple[int, int]) -> ClipRecord:
     set_index, clip_index = clip_id
     clip_set = CLIP_SETS[set_index]
-    clip = make_clip(seed, set_index, clip_index)
+    clip = make_clip(seed, set_index, clip_index, material)
     filename = f"{clip_set.prefix}_{clip_index:05d}.wav"
     path = root / clip_set.audio / filename
     content = io.BytesIO()  # whose errors are the system's own, not soundfile's
@@ -138,42 +88,9 @@ def _write_clip(root: Path, seed: int, clip_id: tuple[int, int]) -> ClipRecord:
     return ClipRecord(filename, clip.duration, clip.events)
 
 
-def _strong_table(records: Sequence[ClipRecord]) -> pd.DataFrame:
-    """Return one row per event, and an empty row for a clip without events."""
-    rows = [
-        (record.filename, *(("", "", "") if event is None else _event_row(event)))
-        for record in records
-        for event in (record.events or (None,))
-    ]
-    return pd.DataFrame(rows, columns=["filename", "onset", "offset", "event_label"])
-
-
-def _event_row(event: Event) -> tuple[str, str, str]:
-    return f"{event.onset:.3f}", f"{event.offset:.3f}", event.event_label
-
-
-def _weak_table(records: Sequence[ClipRecord]) -> pd.DataFrame:
-    tags = [",".join(sorted({event.event_label for event in record.events})) for record in records]
-    names = [record.filename for record in records]
-    return pd.DataFrame({"filename": names, "event_labels": tags})
-
-
-def _write_metadata(root: Path, clip_set: ClipSet, records: Sequence[ClipRecord]) -> None:
-    names = [record.filename for record in records]
-    lengths = [f"{record.duration:.3f}" for record in records]
-    tables = {
-        clip_set.strong: lambda: _strong_table(records),
-        clip_set.weak: lambda: _weak_table(records),
-        clip_set.durations: lambda: pd.DataFrame({"filename": names, "duration": lengths}),
-        clip_set.listing: lambda: pd.DataFrame({"filename": names}),
-    }
-    for path, table in tables.items():
-        if path is not None:
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            table().to_csv(root / path, sep="\t", index=False)
-
-
-def _write_all(root: Path, seed: int, sizes: Mapping[str, int], workers: int) -> None:
+def _write_all(
+    root: Path, seed: int, sizes: Mapping[str, int], workers: int, material: Material
+) -> None:
     clip_ids = [
         (set_index, clip_index)
         for set_index, clip_set in enumerate(CLIP_SETS)
@@ -181,7 +98,7 @@ def _write_all(root: Path, seed: int, sizes: Mapping[str, int], workers: int) ->
     ]
     for clip_set in CLIP_SETS:
         (root / clip_set.audio).mkdir(parents=True, exist_ok=True)
-    write = partial(_write_clip, root, seed)
+    write = partial(_write_clip, root, seed, material)
     progress = partial(tqdm, total=len(clip_ids), unit="clip", desc="generating")
     if workers == 1:
         records = list(progress(map(write, clip_ids)))
@@ -192,14 +109,11 @@ def _write_all(root: Path, seed: int, sizes: Mapping[str, int], workers: int) ->
     for set_index, clip_set in enumerate(CLIP_SETS):
         pairs = zip(records, clip_ids, strict=True)
         own = [record for record, clip_id in pairs if clip_id[0] == set_index]
-        _write_metadata(root, clip_set, own)
+        write_metadata(root, clip_set, own)
 
 
-def _partial_folder(out: Path, seed: int, sizes: Mapping[str, int], workers: int) -> Path:
-    """Return the folder to write to before it is renamed.
-
-    Raises InputError for impossible values and for folders with content.
-    """
+def _check(seed: int, sizes: Mapping[str, int], workers: int) -> None:
+    """Raise InputError for impossible values."""
     unknown = set(sizes) - {each.name for each in CLIP_SETS}
     if unknown:
         known = ", ".join(each.name for each in CLIP_SETS)
@@ -208,53 +122,129 @@ def _partial_folder(out: Path, seed: int, sizes: Mapping[str, int], workers: int
         raise InputError(f"--seed: expected at least 0, got {seed}")
     if workers < 1:
         raise InputError(f"--workers: expected at least 1, got {workers}")
-    if out.exists() and (not out.is_dir() or visible_entries(out)):
-        raise InputError(f"--out: expected a new or empty folder, got {out}")
-    partial_out = out.with_name(out.name + ".partial")
-    if partial_out.exists():
-        raise InputError(
-            f"--out: {partial_out} exists: an earlier run was interrupted or is still running; "
-            "remove the folder to start again"
-        )
-    return partial_out
 
 
-def generate_dataset(out: Path, seed: int, sizes: Mapping[str, int], workers: int = 1) -> None:
+def generate_dataset(
+    out: Path,
+    seed: int,
+    sizes: Mapping[str, int],
+    workers: int = 1,
+    material: Material = SYNTHESISED,
+) -> None:
     """Write a data set; the same seed gives the same bytes for any number of workers.
 
-    `sizes` maps names of `CLIP_SETS` to numbers of clips; other sets stay empty. Everything is
-    written to `<out>.partial`, the metadata last, and renamed to `out` when complete.
+    `sizes` maps names of `CLIP_SETS` to numbers of clips; other sets stay empty, and given clips
+    are all used. Everything is written to `<out>.partial`, the metadata last, and renamed to `out`
+    when complete. Of a soundbank the folder also has its configuration and the table of its files.
     """
     out = Path(os.path.abspath(out))
-    partial_out = _partial_folder(out, seed, sizes, workers)
+    _check(seed, sizes, workers)
+    sizes = {**sizes, **{name: len(clips) for name, clips in material.given.items()}}
     try:
-        partial_out.mkdir(parents=True)
-        _write_all(partial_out, seed, sizes, workers)
-        if out.exists():  # it may have hidden files
-            for path in visible_entries(partial_out):
-                path.rename(out / path.name)
-            partial_out.rmdir()
-        else:
-            partial_out.rename(out)
+        with whole_folder(out) as folder:
+            _write_all(folder, seed, sizes, workers, material)
+            if material.bank is not None:
+                text = configuration(out.resolve(), material.bank.classes, sizes)
+                (folder / CONFIGURATION).write_text(text, encoding="utf-8")
+                table = folder / RECORDINGS
+                material.bank.table().to_csv(table, sep="\t", index=False)
     except OSError as error:
         raise file_error(f"--out {out}", error, "written") from error
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line and generate the data set."""
-    parser = argparse.ArgumentParser(
-        description="Generate a data set with DESED's layout and classes."
+def _pauses(text: str) -> tuple[float, dict[str, float]]:
+    """`0.25,Clock_tick=1.5`: the pause for all classes, and exceptions."""
+    default, pauses = BankOptions.pause_s, {}
+    for item in text.split(","):
+        label, _, number = item.rpartition("=")
+        try:
+            seconds = float(number)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds < np.inf:
+            raise InputError(
+                f"--pause: expected seconds or CLASS=seconds, at least 0, got {item!r}"
+            )
+        if label:
+            pauses[label.strip()] = seconds
+        else:
+            default = seconds
+    return default, pauses
+
+
+def read_material(options: argparse.Namespace) -> Material:
+    """The recordings that the command line names. Raises InputError."""
+    if options.soundbank is None:
+        for name in ("weak", "unlabelled", "group", "groups", "test_groups", "bandwidth", "pause"):
+            if getattr(options, name) is not None:
+                raise InputError(f"--{name}: expected --soundbank as well, got none")
+        return SYNTHESISED
+    pause, pauses = _pauses(options.pause or str(BankOptions.pause_s))
+    bank_options = BankOptions(
+        options.group, options.groups, options.test_groups, options.bandwidth, pause, pauses
     )
+    bank = read_soundbank(options.soundbank, options.seed, bank_options)
+    group_of = bank_options.group_of()
+    given = {}
+    if options.weak is not None:
+        given["weak"] = weak_clips(options.weak, bank, group_of)
+    if options.unlabelled is not None:
+        given["unlabelled"] = unlabelled_clips(options.unlabelled, bank, group_of)
+    return Material(bank, given)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Generate a data set with DESED's layout.")
     parser.add_argument("--out", type=user_path, required=True, help="folder to make, new or empty")
     parser.add_argument("--seed", type=int, default=42, help="at least 0 (default: %(default)s)")
     parser.add_argument("--size", default="demo", help=f"{', '.join(SIZES)} (default: %(default)s)")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="number of processes"
     )
-    options = parser.parse_args(arguments)
+    own = parser.add_argument_group("from isolated recordings (docs/own_data.md)")
+    own.add_argument(
+        "--soundbank", type=user_path, help="folder with foreground/CLASS/* and background/*"
+    )
+    own.add_argument("--weak", type=user_path, help="folder per class: clips with weak labels")
+    own.add_argument("--unlabelled", type=user_path, help="folder of clips without labels")
+    own.add_argument(
+        "--group",
+        help="regular expression of a recording's name in a file's (default: without take letter)",
+    )
+    own.add_argument("--groups", type=user_path, help="table with the columns filename and group")
+    own.add_argument("--test_groups", help="regular expression of the recordings that are the test")
+    own.add_argument(
+        "--bandwidth", type=float, help="limit in Hz for all recordings (default: the lowest)"
+    )
+    own.add_argument(
+        "--pause",
+        help="seconds of silence between two events of a recording, CLASS=seconds for exceptions: "
+        f"{BankOptions.pause_s},Clock=1.5 (default: {BankOptions.pause_s})",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and generate the data set."""
+    options = _parser().parse_args(arguments)
     if options.size not in SIZES:
         raise InputError(f"--size: expected one of {', '.join(SIZES)}, got {options.size!r}")
-    generate_dataset(options.out, options.seed, SIZES[options.size], options.workers)
+    _check(options.seed, SIZES[options.size], options.workers)
+    material = read_material(options)
+    generate_dataset(options.out, options.seed, SIZES[options.size], options.workers, material)
+    if material.bank is not None:
+        print(_summary(material.bank, options.out))
+
+
+def _summary(bank: Soundbank, out: Path) -> str:
+    """Recordings and groups of each class in each split, and the next command."""
+    table = bank.table().drop_duplicates(["kind", "group"])
+    counts = table.pivot_table(index="kind", columns="split", values="group", aggfunc="count")
+    return (
+        f"recordings (files of one recording count once):\n{counts.to_string()}\n"
+        f"bandwidth: {bank.cutoff_hz:.0f} Hz\n"
+        f"next: python train_sed.py --conf_file {out / CONFIGURATION}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Composition of clips: classes, number, lengths, times and levels of their events.
 
-`CLASS_STATISTICS` are those of DESED's real validation set, measured on its annotations.
+The sounds come from a `SoundSource`, synthetic ones unless another source is given.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desed_task.labels import Event
-from desed_task.synthesis.backgrounds import background, non_target
 from desed_task.synthesis.domains import Domain, Draw
 from desed_task.synthesis.rooms import record
 from desed_task.synthesis.signals import (
@@ -18,14 +17,16 @@ from desed_task.synthesis.signals import (
     add_at,
     level,
     seconds_to_samples,
-    trimmed,
     unit_power,
 )
-from desed_task.synthesis.timbres import CLASSES, TIMBRES
+from desed_task.synthesis.sources import (
+    CLIP_SECONDS,
+    SHORTEST_EVENT_S,
+    SYNTHETIC_SOUNDS,
+    SoundSource,
+)
 
-CLIP_SECONDS = 10.0
 SHORTEST_CLIP_S = 2.0
-SHORTEST_EVENT_S = 0.2
 SMALLEST_GAP_S = 0.25
 """Shortest pause between two events of the same class."""
 MOST_EVENTS = 8
@@ -34,34 +35,6 @@ LARGEST_OVERRUN_S = 0.115
 """Largest distance of an annotated offset past the clip's end."""
 CLASSES_PER_CLIP = (0.4, 0.45, 0.13, 0.02)
 """Probabilities of 1, 2, 3 and 4 classes; DESED: 0.52, 0.42, 0.06, 0.00."""
-RARE_CLASS_EXPONENT = 0.4
-"""Classes are drawn with their clip counts to this power: 1 as in DESED, 0 uniformly."""
-
-
-@dataclass(frozen=True)
-class ClassStatistics:
-    """Occurrence of one class in DESED's real validation set."""
-
-    clips: int
-    """Number of clips with the class."""
-    events_per_clip: float
-    """Mean over the clips with the class."""
-    durations_s: tuple[float, float, float]
-    """10 %, 50 % and 90 % quantiles of the events' lengths."""
-
-
-CLASS_STATISTICS = {
-    "Alarm_bell_ringing": ClassStatistics(187, 2.2, (0.32, 1.03, 4.88)),
-    "Blender": ClassStatistics(80, 1.2, (1.22, 4.64, 10.0)),
-    "Cat": ClassStatistics(121, 2.8, (0.33, 0.85, 2.74)),
-    "Dishes": ClassStatistics(171, 3.3, (0.25, 0.39, 1.08)),
-    "Dog": ClassStatistics(160, 3.6, (0.26, 0.77, 2.97)),
-    "Electric_shaver_toothbrush": ClassStatistics(62, 1.0, (3.09, 9.9, 10.0)),
-    "Frying": ClassStatistics(89, 1.1, (3.73, 10.0, 10.0)),
-    "Running_water": ClassStatistics(197, 1.2, (0.98, 4.85, 10.0)),
-    "Speech": ClassStatistics(627, 2.8, (0.44, 1.15, 3.02)),
-    "Vacuum_cleaner": ClassStatistics(91, 1.0, (4.22, 10.0, 10.0)),
-}
 
 
 @dataclass(frozen=True)
@@ -85,35 +58,30 @@ class RenderedClip:
         return len(self.audio) / SAMPLE_RATE
 
 
-def draw_length(rng: np.random.Generator, label: str, longest: float) -> float:
-    """Return an event's length in seconds, at most `longest`.
-
-    The logarithm of the length is interpolated linearly between the quantiles of its class.
-    """
-    low, middle, high = CLASS_STATISTICS[label].durations_s
-    knots = (max(SHORTEST_EVENT_S, 0.8 * low), low, middle, high, min(CLIP_SECONDS, 1.4 * high))
-    length = np.exp(np.interp(rng.random(), (0.0, 0.1, 0.5, 0.9, 1.0), np.log(knots)))
-    return float(min(length, longest))
-
-
-def draw_classes(rng: np.random.Generator) -> list[str]:
+def draw_classes(rng: np.random.Generator, sounds: SoundSource = SYNTHETIC_SOUNDS) -> list[str]:
     """Return the classes of one clip, without repetition."""
-    weights = np.array([CLASS_STATISTICS[label].clips for label in CLASSES], dtype=float)
-    weights **= RARE_CLASS_EXPONENT
+    classes = sounds.classes
+    weights = np.array([sounds.weight(label) for label in classes])
     count = 1 + int(rng.choice(len(CLASSES_PER_CLIP), p=CLASSES_PER_CLIP))
-    return [str(label) for label in rng.choice(CLASSES, count, False, weights / weights.sum())]
+    count = min(count, len(classes))
+    chosen = rng.choice(len(classes), count, False, weights / weights.sum())
+    return [classes[index] for index in chosen]
 
 
-def place_class(rng: np.random.Generator, label: str, duration: float) -> list[Event]:
+def place_class(
+    rng: np.random.Generator,
+    label: str,
+    duration: float,
+    sounds: SoundSource = SYNTHETIC_SOUNDS,
+) -> list[Event]:
     """Return the events of one class in a clip, in time order and without overlap."""
-    mean = CLASS_STATISTICS[label].events_per_clip
-    count = min(MOST_EVENTS, int(rng.geometric(1.0 / mean)))
+    count = min(MOST_EVENTS, int(rng.geometric(1.0 / sounds.events_per_clip(label))))
     lengths: list[float] = []
     for _ in range(count):
         remaining = duration - sum(lengths) - SMALLEST_GAP_S * len(lengths)
         if lengths and remaining < 2 * SHORTEST_EVENT_S:
             break
-        lengths.append(draw_length(rng, label, remaining))
+        lengths.append(sounds.draw_length(rng, label, remaining))
     spare = duration - sum(lengths) - SMALLEST_GAP_S * (len(lengths) - 1)
     gaps = np.sort(rng.uniform(0.0, max(0.0, spare), len(lengths)))
     starts = gaps + np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
@@ -124,14 +92,16 @@ def place_class(rng: np.random.Generator, label: str, duration: float) -> list[E
     ]
 
 
-def plan_scene(rng: np.random.Generator, domain: Domain) -> Scene:
+def plan_scene(
+    rng: np.random.Generator, domain: Domain, sounds: SoundSource = SYNTHETIC_SOUNDS
+) -> Scene:
     """Return a random duration and events."""
     short = rng.random() < domain.short_share
     duration = round(rng.uniform(SHORTEST_CLIP_S, CLIP_SECONDS), 2) if short else CLIP_SECONDS
     if rng.random() < domain.empty_share:
         return Scene(duration, ())
-    classes = draw_classes(rng)
-    events = [event for label in classes for event in place_class(rng, label, duration)]
+    classes = draw_classes(rng, sounds)
+    events = [event for label in classes for event in place_class(rng, label, duration, sounds)]
     return Scene(duration, tuple(sorted(events, key=lambda event: event.onset)))
 
 
@@ -139,7 +109,13 @@ def _at_level(signal: Signal, target: float) -> Signal:
     return signal * np.float32(target / max(level(signal), 1e-6))
 
 
-def add_events(draw: Draw, scene: Scene, mixture: Signal, floor: float) -> tuple[Event, ...]:
+def add_events(
+    draw: Draw,
+    scene: Scene,
+    mixture: Signal,
+    floor: float,
+    sounds: SoundSource = SYNTHETIC_SOUNDS,
+) -> tuple[Event, ...]:
     """Add the scene's events to the mixture; return the events with their audible extents.
 
     All events of a class in a clip have about the same level above the background's `floor`.
@@ -151,7 +127,7 @@ def add_events(draw: Draw, scene: Scene, mixture: Signal, floor: float) -> tuple
     audible = []
     for event in scene.events:
         samples = seconds_to_samples(event.offset - event.onset)
-        sound = trimmed(TIMBRES[event.event_label](draw, samples))
+        sound = sounds.event(draw, event.event_label, samples)
         start = min(seconds_to_samples(event.onset), max(0, len(mixture) - len(sound)))
         event_level = levels[event.event_label] * 10 ** (draw.within(-2.0, 2.0) / 20)
         add_at(mixture, _at_level(sound, event_level), start)
@@ -160,11 +136,11 @@ def add_events(draw: Draw, scene: Scene, mixture: Signal, floor: float) -> tuple
     return tuple(audible)
 
 
-def add_non_targets(draw: Draw, mixture: Signal, floor: float) -> None:
+def add_non_targets(draw: Draw, mixture: Signal, floor: float, sounds: SoundSource) -> None:
     """Add sounds without a label to the mixture."""
     for _ in range(draw.rng.poisson(draw.domain.non_targets_per_clip)):
         seconds = min(draw.within(0.5, 4.0), len(mixture) / SAMPLE_RATE)
-        sound = non_target(draw, seconds_to_samples(seconds))
+        sound = sounds.non_target(draw, seconds_to_samples(seconds))
         start = int(draw.rng.integers(0, max(1, len(mixture) - len(sound))))
         sound_level = floor * 10 ** (draw.within(*draw.domain.non_target_to_background_db) / 20)
         add_at(mixture, _at_level(sound, sound_level), start)
@@ -178,16 +154,18 @@ def _with_overrun(draw: Draw, event: Event, duration: float) -> Event:
     return event._replace(offset=event.offset + draw.within(0.001, LARGEST_OVERRUN_S))
 
 
-def render_clip(rng: np.random.Generator, domain: Domain) -> RenderedClip:
+def render_clip(
+    rng: np.random.Generator, domain: Domain, sounds: SoundSource = SYNTHETIC_SOUNDS
+) -> RenderedClip:
     """Return one random clip of the domain."""
     draw = Draw(rng, domain)
-    scene = plan_scene(rng, domain)
+    scene = plan_scene(rng, domain, sounds)
     samples = seconds_to_samples(scene.duration)
-    ambience = unit_power(background(draw, samples))
+    ambience = unit_power(sounds.background(draw, samples))
     floor = level(ambience)
     mixture = np.zeros(samples, dtype=np.float32)
-    events = add_events(draw, scene, mixture, floor)
-    add_non_targets(draw, mixture, floor)
+    events = add_events(draw, scene, mixture, floor, sounds)
+    add_non_targets(draw, mixture, floor, sounds)
     audio = record(rng, domain, mixture, ambience)
     return RenderedClip(
         audio, tuple(_with_overrun(draw, event, scene.duration) for event in events)

@@ -130,14 +130,18 @@ def unit_power(signal: Signal) -> Signal:
     return (signal / max(power, 1e-9)).astype(np.float32)
 
 
-def level(signal: Signal) -> float:
-    """Return the root mean square above `LOWEST_LEVEL_HZ`.
+def above_rumble(signal: Signal) -> NDArray[np.float64]:
+    """Return the signal above `LOWEST_LEVEL_HZ`.
 
     Rumble below, which neither ears nor mel bands resolve, must not decide how loud a sound is.
     """
     pole = np.exp(-2 * np.pi * LOWEST_LEVEL_HZ / SAMPLE_RATE)
-    high = scipy.signal.lfilter([1.0, -1.0], [1.0, -pole], signal)
-    return float(np.sqrt(np.mean(np.square(high, dtype=np.float64))))
+    return np.asarray(scipy.signal.lfilter([1.0, -1.0], [1.0, -pole], signal))
+
+
+def level(signal: Signal) -> float:
+    """Return the root mean square above the rumble."""
+    return float(np.sqrt(np.mean(np.square(above_rumble(signal), dtype=np.float64))))
 
 
 def faded(signal: Signal, attack_s: float, release_s: float) -> Signal:
@@ -149,7 +153,7 @@ def faded(signal: Signal, attack_s: float, release_s: float) -> Signal:
     return result
 
 
-def envelope(signal: Signal) -> NDArray[np.float64]:
+def envelope(signal: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the root mean square (blocks,) of consecutive blocks of `ENVELOPE_BLOCK` samples."""
     blocks = -(-len(signal) // ENVELOPE_BLOCK)
     padded = np.pad(signal.astype(np.float64), (0, blocks * ENVELOPE_BLOCK - len(signal)))
