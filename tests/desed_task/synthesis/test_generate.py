@@ -330,7 +330,10 @@ def test_unknown_sets_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--size", "huge"), "--size: expected one of tiny, demo, ablation, medium, full, got 'huge'"),
+        (
+            ("--size", "huge"),
+            "--size: expected one of tiny, demo, ablation, medium, full, got 'huge'",
+        ),
         (("--size", "tiny", "--workers", "0"), "--workers: expected at least 1, got 0"),
         (("--size", "tiny", "--seed", "-1"), "--seed: expected at least 0, got -1"),
     ],
