@@ -9,13 +9,13 @@ import json
 from operator import attrgetter
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from desed_task.errors import InputError, nearest, shortened
 from desed_task.files import expand_user
 from desed_task.frames import FrameGrid
+from local.config.yaml_files import dump_yaml
 
 MISFIT = "misfit"
 # Keys of each set of `data` that may be absent: all `null`, the optional `_folder_44k` too.
@@ -793,4 +793,4 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         """The resolved configuration as YAML."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False, default_flow_style=None)
+        return dump_yaml(self.model_dump())

@@ -151,11 +151,23 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that writes a text such as 1e-3 in quotes, since `_Loader` reads a number."""
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
+
+
+def dump_yaml(values: Any) -> str:
+    """Plain values as YAML that is read back equal; lists and small mappings on one line."""
+    return yaml.dump(
+        values, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True
+    )
 
 
 def _replacement(loader: _Loader, node: yaml.Node) -> Replacement:
