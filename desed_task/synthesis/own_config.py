@@ -1,11 +1,13 @@
 """The configuration beside a data set of own classes: `train_sed.py --conf_file OUT/conf.yaml`."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
 from desed_task.synthesis.layout import CLIP_SETS, ClipSet
+from desed_task.synthesis.sources import CLIP_SECONDS
 
 _KEYS = {
     "synthetic_train": "synth",
@@ -32,16 +34,35 @@ LARGE = 5000
 """From this number of clips with strong labels on, the configuration is that of the recipe."""
 
 
-def configuration(out: Path, classes: Sequence[str], sizes: Mapping[str, int]) -> str:
-    """The text of the configuration of a data set in the folder `out` (absolute)."""
+def configuration(
+    out: Path,
+    classes: Sequence[str],
+    sizes: Mapping[str, int],
+    *,
+    program: str = "desed_task.synthesis.generate --soundbank",
+    clip_seconds: float = CLIP_SECONDS,
+) -> str:
+    """The text of the configuration of a data set.
+
+    Args:
+        out: its folder, absolute.
+        classes: names.
+        sizes: clips by name of the set; sets without clips are absent.
+        program: that writes it.
+        clip_seconds: length of its clips.
+    """
     large = sizes.get("synthetic_train", 0) >= LARGE
-    data: dict[str, object] = {"classes": list(classes)}
+    data: dict[str, object] = {}
+    if clip_seconds != CLIP_SECONDS:
+        data["audio_max_len"] = clip_seconds
     for clip_set in CLIP_SETS:
         data |= _set_keys(out, clip_set, present=sizes.get(clip_set.name, 0) > 0)
     section = yaml.safe_dump({"data": data}, allow_unicode=True, sort_keys=False, width=4096)
+    names = json.dumps(list(classes), ensure_ascii=False)  # quoted: a class may be called 1e5
+    section = section.replace("data:\n", f"data:\n  classes: {names}\n", 1)
     window = 7 if large else 3
     return (
-        "# Written by python -m desed_task.synthesis.generate --soundbank\n"
+        f"# Written by python -m {program}\n"
         f"{RECIPE if large else _small(sizes)}\n{section}\n"
         "cross_task:\n  excluded_classes: []\n\n"
         "postprocess:\n"
@@ -52,7 +73,8 @@ def configuration(out: Path, classes: Sequence[str], sizes: Mapping[str, int]) -
 def _small(sizes: Mapping[str, int]) -> str:
     """The small network, for about `_STEPS` steps; an epoch is as long as its shortest set."""
     used = dict(sizes) | {"weak": int(_WEAK_SPLIT * sizes.get("weak", 0))}
-    steps = max(1, min(used.get(name, 0) // batch for name, batch in _BATCHES.items()))
+    present = {name: batch for name, batch in _BATCHES.items() if used.get(name)}
+    steps = max(1, min(used[name] // batch for name, batch in present.items()))
     epochs = max(1, min(200, round(_STEPS / steps)))
     ema_factor = 0.99 if epochs * steps > _STEPS / 2 else 0.97
     return SMALL_NETWORK.format(epochs=epochs, warmup=max(1, epochs // 4), ema_factor=ema_factor)
