@@ -1,9 +1,7 @@
-# make demo   train and test the whole recipe on a generated data set
+# make demo   train and test the whole recipe on a generated data set, then detect the events of a recording
 # make test   the tests
-# make faults   runs that are killed at random points and resumed lose nothing (some 10 minutes), a full disk, signals
-# make bench  all benchmarks in a small size (some 25 minutes on two idle, slow cores), JSON to bench_results/
-# make bench-evaluation   the evaluation against the plain route (about 10 minutes)
-# make bench-step   the training step by part, a plain one beside it (some minutes on two idle cores)
+# make faults   runs that are killed at random points and resumed lose nothing, a full disk, signals
+# make bench  all benchmarks in a small size, JSON to bench_results/
 # All create .venv from requirements.lock and requirements-nodeps.lock, once. Tests, lint and the benchmarks that compare with
 # other libraries add requirements-test.lock, which needs a C++ compiler.
 # To use another environment: make PYTHON=python test
@@ -20,7 +18,7 @@ ENVIRONMENT := .venv/installed-$(call checksum,requirements.lock requirements-no
 TEST_ENVIRONMENT := $(ENVIRONMENT)-$(call checksum,requirements-test.lock)
 endif
 
-.PHONY: demo test faults lint coverage bench bench-evaluation bench-step
+.PHONY: demo test faults lint coverage bench
 
 FINISHED_DEMO := $(lastword $(sort $(wildcard exp/demo/version_*/metrics_test/metrics.json)))
 
@@ -31,6 +29,12 @@ demo:
 else
 demo: $(ENVIRONMENT) demo_data
 	$(PYTHON) train_sed.py --conf_file confs/demo.yaml --log_dir exp/demo
+	$(PYTHON) -m desed_task.synthesis.join --audio demo_data/audio/validation/validation_16k \
+		--events demo_data/metadata/validation/validation.tsv --seconds 60 --output exp/demo/recording
+	$(PYTHON) -m desed_task.detect --model "$$(ls -d exp/demo/version_*/model | tail -n 1)" --plot \
+		--format tsv,audacity --output exp/demo/detections exp/demo/recording/recording.wav
+	@cat exp/demo/detections/recording.wav.txt
+	@echo "Picture: exp/demo/detections/recording.wav.png; the lines above are its Audacity labels, recording.wav.txt"
 endif
 
 demo_data: | $(ENVIRONMENT)
@@ -47,12 +51,6 @@ coverage: $(TEST_ENVIRONMENT)
 
 bench: $(TEST_ENVIRONMENT)
 	$(PYTHON) -m benchmarks all
-
-bench-evaluation: $(TEST_ENVIRONMENT)
-	$(PYTHON) -m benchmarks evaluation
-
-bench-step: $(ENVIRONMENT)
-	$(PYTHON) -m benchmarks step --reference
 
 faults: export OMP_NUM_THREADS ?= 1
 faults: $(TEST_ENVIRONMENT)
