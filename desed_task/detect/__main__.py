@@ -8,16 +8,27 @@ folders are searched with their subfolders. Results: docs/detect.md.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from desed_task.errors import FAULT, FaultError, InputError, listing, nearest, run_cli
+from desed_task.errors import (
+    FAULT,
+    INTERRUPTED,
+    FaultError,
+    InputError,
+    Terminated,
+    listing,
+    named_folders,
+    nearest,
+    run_cli,
+)
 from desed_task.files import user_path
 
 if TYPE_CHECKING:
@@ -48,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if options.paths == [STREAM]:
         return detect_stream(detector, options)
-    return detect_files(detector, options, formats)
+    with named_folders({"--output": options.output}, written=options.output):
+        return detect_files(detector, options, formats)
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -194,14 +206,13 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
     """Write the results of files and folders; returns 1 if some could not be read."""
     from tqdm import tqdm
 
-    from desed_task.detect.outputs import Outputs, check_names
+    from desed_task.detect.outputs import Outputs
     from desed_task.detect.reading import file_blocks, find_recordings
     from desed_task.detect.scoring import Recording
 
     recordings = find_recordings([user_path(path) for path in options.paths])
     if not recordings:
         raise InputError(f"{', '.join(options.paths)}: no audio files: expected at least 1, got 0")
-    check_names(recordings)
     outputs = Outputs(options.output, formats, described_settings(detector))
     waiting = [
         (path, relative)
@@ -220,13 +231,20 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
     )
     problems: list[str] = []
     seconds = _known_seconds([path for path, _ in waiting])
-    with tqdm(total=math.ceil(seconds), unit="s", desc="audio", smoothing=0.1) as bar:
-        found = detector.detect(sources, workers=options.num_workers, progress=bar.update)
+    n_written = 0
+    with (
+        _interrupted(lambda: f"{n_written} of {len(waiting)} files are written: {options.output}"),
+        tqdm(total=math.ceil(seconds), unit="s", desc="audio", smoothing=0.1) as bar,
+        contextlib.closing(
+            detector.detect(sources, workers=options.num_workers, progress=bar.update)
+        ) as found,
+    ):
         for (path, relative), result in found:
             if isinstance(result, InputError | FaultError):
                 problems.append(str(result))
                 continue
             outputs.write(path, relative, result)
+            n_written += 1
             if options.plot:
                 write_pictures(detector, outputs, path, relative, result)
         elapsed = bar.format_dict["elapsed"]
@@ -239,6 +257,16 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
         title = f"{len(problems)} of {len(waiting)} files could not be read"
         print(f"error: {listing(title, problems)}", file=sys.stderr)
     return FAULT if problems else 0
+
+
+@contextlib.contextmanager
+def _interrupted(done: Callable[[], str]) -> Iterator[None]:
+    """Say after Ctrl-C what is done, and that the same command goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        message = f"interrupted: {done()}; the same command goes on"
+        raise Terminated(message, INTERRUPTED) from None
 
 
 def described_settings(detector: "Detector") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A model that is called on a recording and returns its events."""
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -148,7 +149,7 @@ class Detector:
 
     def detect(
         self, recordings: Iterable[Recording], **options: Any
-    ) -> Iterator[tuple[Any, Result | InputError | FaultError]]:
+    ) -> Generator[tuple[Any, Result | InputError | FaultError], None, None]:
         """Results by key, or why a recording cannot be read, in the order of completion.
 
         `options` are `workers` and `progress` of `score_recordings`.
@@ -161,8 +162,9 @@ class Detector:
             batch_size=self.batch_size,
             **options,
         )
-        for key, found in scored:
-            yield key, self._result(found) if isinstance(found, Probabilities) else found
+        with contextlib.closing(scored):
+            for key, found in scored:
+                yield key, self._result(found) if isinstance(found, Probabilities) else found
 
     def stream(self, rate: int, channels: int = 1, latency: float = 2.0) -> EventStream:
         """A stream that takes blocks `(samples, channels)` and returns the events that are certain.

@@ -40,16 +40,17 @@ class Format(NamedTuple):
 def audacity(found: Found, _: Result) -> Iterator[str]:
     """A label track: onset, offset, class and confidence."""
     for event in found.events:
-        yield f"{_times(event)}\t{event.event_label} {event.confidence:.4f}\n"
+        label = " ".join(event.event_label.split())
+        yield "{}\t{}\t{} {:.4f}\n".format(*_times(event), label, event.confidence)
 
 
 def raven(found: Found, _: Result) -> Iterator[str]:
     """A selection table of Raven."""
     columns = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)")
-    yield "\t".join((*columns, "Begin Path", "Annotation", "Confidence")) + "\n"
+    yield _line([*columns, "Begin Path", "Annotation", "Confidence"], "\t")
     for number, event in enumerate(found.events, start=1):
-        row = (str(number), "Spectrogram 1", "1", _times(event), found.path)
-        yield "\t".join((*row, event.event_label, f"{event.confidence:.4f}")) + "\n"
+        row = (str(number), "Spectrogram 1", "1", *_times(event), found.path)
+        yield _line([*row, event.event_label, f"{event.confidence:.4f}"], "\t")
 
 
 def rttm(found: Found, _: Result) -> Iterator[str]:
@@ -91,18 +92,19 @@ def tsv(recordings: Iterable[Found], _: Mapping[str, Any]) -> Iterator[str]:
     yield "filename\tonset\toffset\tevent_label\tconfidence\n"
     for found in recordings:
         for event in found.events:
-            yield f"{found.name}\t{_times(event)}\t{event.event_label}\t{event.confidence:.4f}\n"
+            row = (found.name, *_times(event), event.event_label, f"{event.confidence:.4f}")
+            yield _line(row, "\t")
 
 
 def combined_csv(recordings: Iterable[Found], settings: Mapping[str, Any]) -> Iterator[str]:
     """One table with the paths, and the settings in lines that begin with #."""
     for key, value in settings.items():
         yield f"# {key}: {json.dumps(value, ensure_ascii=False)}\n"
-    yield _csv_line(["path", "onset", "offset", "class", "confidence"])
+    yield _line(["path", "onset", "offset", "class", "confidence"])
     for found in recordings:
         for event in found.events:
-            times = (f"{event.onset:.6f}", f"{event.offset:.6f}")
-            yield _csv_line([found.path, *times, event.event_label, f"{event.confidence:.4f}"])
+            row = (found.path, *_times(event), event.event_label, f"{event.confidence:.4f}")
+            yield _line(row)
 
 
 COMBINED_FORMATS = {
@@ -122,11 +124,13 @@ def event_values(event: Detection) -> dict[str, Any]:
     }
 
 
-def _times(event: Detection) -> str:
-    return f"{event.onset:.6f}\t{event.offset:.6f}"
+def _times(event: Detection) -> tuple[str, str]:
+    return f"{event.onset:.6f}", f"{event.offset:.6f}"
 
 
-def _csv_line(values: Sequence[str]) -> str:
+def _line(values: Sequence[str], separator: str = ",") -> str:
+    """A line of a table; fields with separators, quotation marks or line ends are quoted."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
+    # Some versions of csv quote only the line ends that end a row.
+    csv.writer(line, delimiter=separator, lineterminator="\r\n").writerow(values)
+    return line.getvalue().removesuffix("\r\n") + "\n"

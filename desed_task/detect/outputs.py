@@ -14,7 +14,6 @@ from typing import Any
 from desed_task.detect.detector import Result
 from desed_task.detect.events import Detection
 from desed_task.detect.formats import COMBINED_FORMATS, FILE_FORMATS, Found, event_values
-from desed_task.errors import InputError, shortened
 from desed_task.files import atomic_write, write_file, writing
 
 RECORDS = ".detections"
@@ -40,8 +39,7 @@ class Outputs:
         content = self._record(relative)
         return (
             content is not None
-            and content["digest"] == self._digest
-            and content["source"] == _state(path)
+            and self._holds(content, path)
             and all(self._target(relative, name).is_file() for name in self._file_formats)
         )
 
@@ -68,7 +66,7 @@ class Outputs:
     def write_combined(self, recordings: Iterable[tuple[Path, Path]]) -> list[Path]:
         """Write the combined tables of the recordings that are done; their paths."""
         paths = []
-        done = [found for path, relative in recordings if (found := self._found(relative))]
+        done = [found for path, relative in recordings if (found := self._found(path, relative))]
         for name in self.formats:
             if name in COMBINED_FORMATS:
                 file_name, parts = COMBINED_FORMATS[name]
@@ -98,22 +96,16 @@ class Outputs:
         keys = {"digest", "source", "path", "seconds", "events"}
         return content if isinstance(content, dict) and keys <= content.keys() else None
 
-    def _found(self, relative: Path) -> Found | None:
+    def _holds(self, content: Mapping[str, Any], path: Path) -> bool:
+        """Whether a record is of these settings and of the file as it is now."""
+        return bool(content["digest"] == self._digest and content["source"] == _state(path))
+
+    def _found(self, path: Path, relative: Path) -> Found | None:
         content = self._record(relative)
-        if content is None or content["digest"] != self._digest:
+        if content is None or not self._holds(content, path):
             return None
         events = [Detection(**event) for event in content["events"]]
         return Found(content["path"], relative.as_posix(), content["seconds"], events)
-
-
-def check_names(recordings: Sequence[tuple[Path, Path]]) -> None:
-    """Raise InputError where two recordings would share their files."""
-    first: dict[Path, Path] = {}
-    for path, relative in recordings:
-        if relative in first:
-            both = shortened([first[relative], path])
-            raise InputError(f"two recordings for {relative} in the output: {both}")
-        first[relative] = path
 
 
 def _write_parts(path: Path, parts: Iterable[str]) -> None:

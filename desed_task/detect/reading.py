@@ -1,5 +1,8 @@
 """Recordings in blocks: files of any format, rate, number of channels and length; raw PCM."""
 
+import os
+import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -22,19 +25,36 @@ def find_recordings(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
     """Audio files, and the path of each relative to the folder in which it was found, sorted.
 
     Folders are searched with their subfolders, without hidden files and folders; a file that is
-    named is taken whatever its ending. Each file is listed once.
+    named is taken whatever its ending. Each file is listed once, however its path is written.
+    Relative paths that would be equal begin as many folders higher as distinguish them.
     """
-    found: dict[Path, Path] = {}
+    found: dict[str, tuple[Path, Path]] = {}
+
+    def add(file: Path, relative: Path) -> None:
+        found.setdefault(os.path.realpath(file), (file, relative))
+
     for path in paths:
         if path.is_dir():
             for file in sorted(path.rglob("*")):
                 relative = file.relative_to(path)
                 hidden = any(part.startswith(".") for part in relative.parts)
                 if file.suffix.lower() in ENDINGS and not hidden and file.is_file():
-                    found.setdefault(file, relative)
+                    add(file, relative)
         else:
-            found.setdefault(path, Path(path.name))
-    return list(found.items())
+            add(path, Path(os.path.basename(os.path.abspath(path))))
+    return _distinguished(list(found.values()))
+
+
+def _distinguished(recordings: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """The recordings, whose relative paths are lengthened by parent folders until all differ."""
+    names = [relative for _, relative in recordings]
+    while len(counts := Counter(names)) < len(names):
+        for number, (path, _) in enumerate(recordings):
+            if counts[names[number]] > 1:
+                # Links to files keep their names.
+                parts = (*Path(os.path.realpath(path.parent)).parts[1:], path.name)
+                names[number] = Path(*parts[-len(names[number].parts) - 1 :])
+    return [(path, name) for (path, _), name in zip(recordings, names, strict=True)]
 
 
 def file_blocks(path: str | Path, sample_rate: int) -> Iterator[Block]:
@@ -57,7 +77,10 @@ def array_blocks(audio: NDArray[np.floating], rate: int, sample_rate: int) -> It
 
 
 def pcm_blocks(stream: BinaryIO, channels: int) -> Iterator[NDArray[np.float32]]:
-    """Samples `(samples, channels)` of raw 16-bit little-endian PCM, as they arrive."""
+    """Samples `(samples, channels)` of raw 16-bit little-endian PCM, as they arrive.
+
+    Warns on standard error where the stream ends within a sample.
+    """
     rest = b""
     width = 2 * channels
     read = getattr(stream, "read1", stream.read)
@@ -67,6 +90,12 @@ def pcm_blocks(stream: BinaryIO, channels: int) -> Iterator[NDArray[np.float32]]
         rest = chunk[whole:]
         samples = np.frombuffer(chunk[:whole], "<i2").reshape(-1, channels)
         yield samples.astype(np.float32) / np.float32(32768)
+    if rest:
+        print(
+            f"warning: standard input: incomplete last sample, dropped: expected {width} bytes "
+            f"({channels} channels of 16 bits), got {len(rest)}",
+            file=sys.stderr,
+        )
 
 
 def resampled(

@@ -4,9 +4,10 @@ Reading, resampling and decoding run in threads beside the network. Of a recordi
 that wait for the network are in memory, and its probabilities.
 """
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -75,7 +76,7 @@ def score_recordings(
     batch_size: int = 16,
     workers: int = 1,
     progress: Callable[[float], object] = lambda seconds: None,
-) -> Iterator[tuple[Any, Probabilities | InputError | FaultError]]:
+) -> Generator[tuple[Any, Probabilities | InputError | FaultError], None, None]:
     """Probabilities of each recording, or why it cannot be read, in the order of completion.
 
     Args:
@@ -103,17 +104,18 @@ def score_recordings(
                 yield key, averages.pop(number).finish(window.n_samples)
         waiting.clear()
 
-    for number, key, item in windows:
-        if not isinstance(item, Window):
-            waiting = [each for each in waiting if each[0] != number]
-            averages.pop(number, None)
-            yield key, item
-            continue
-        waiting.append((number, key, item))
-        if len(waiting) == batch_size:
+    with contextlib.closing(windows):  # ends the threads
+        for number, key, item in windows:
+            if not isinstance(item, Window):
+                waiting = [each for each in waiting if each[0] != number]
+                averages.pop(number, None)
+                yield key, item
+                continue
+            waiting.append((number, key, item))
+            if len(waiting) == batch_size:
+                yield from finished()
+        if waiting:
             yield from finished()
-    if waiting:
-        yield from finished()
 
 
 class _Average:
@@ -144,7 +146,9 @@ class _Average:
 _Item = tuple[int, Any, Window | InputError | FaultError]
 
 
-def _windows(recordings: Iterable[Recording], grid: FrameGrid, step: int) -> Iterator[_Item]:
+def _windows(
+    recordings: Iterable[Recording], grid: FrameGrid, step: int
+) -> Generator[_Item, None, None]:
     for number, recording in enumerate(recordings):
         yield from _recording_windows(number, recording, grid, step)
 
@@ -163,7 +167,7 @@ def _recording_windows(
 
 def _in_threads(
     recordings: Iterable[Recording], grid: FrameGrid, step: int, workers: int, longest: int
-) -> Iterator[_Item]:
+) -> Generator[_Item, None, None]:
     """`_windows` of several recordings at once, read by threads; at most `longest` wait."""
     items: queue.Queue[_Item | BaseException | None] = queue.Queue(longest)
     numbered, lock, stopped = enumerate(recordings), threading.Lock(), threading.Event()

@@ -78,6 +78,11 @@ def load_model(folder: str | Path) -> Model:
 def read_description(folder: Path) -> ModelDescription:
     """Content of model.json. Raises InputError for every key that does not fit."""
     path = folder / DESCRIPTION_FILE
+    if folder.is_file() and folder.suffix == ".ckpt":
+        raise InputError(
+            f"{folder}: a checkpoint: expected a model's folder; python -m local.export makes one "
+            "of a checkpoint"
+        )
     if not folder.is_dir():
         raise InputError(f"{folder}: no such model: expected a folder with {DESCRIPTION_FILE}")
     content = _read(path, _LONGEST_DESCRIPTION)

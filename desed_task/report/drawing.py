@@ -1,5 +1,6 @@
 """Style that all pictures share: size, colours, legends, texts, cells of matrices."""
 
+import warnings
 from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Literal
@@ -49,7 +50,10 @@ def to_image(figure: "Figure") -> "Image":
     from PIL.Image import fromarray
 
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with warnings.catch_warnings():
+        # Of a name in a script that the font lacks, boxes are drawn.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
+        canvas.draw()
     return fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 

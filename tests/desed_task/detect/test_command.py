@@ -1,8 +1,10 @@
 """The command: what it writes, skips and reports; each format read back by another reader."""
 
+import errno
 import io
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from PIL import Image
 from desed_task.detect import Detector
 from desed_task.detect.__main__ import FORMATS, main
 from desed_task.detect.formats import FORMATS as WRITTEN
-from desed_task.errors import InputError
+from desed_task.detect.outputs import Outputs
+from desed_task.errors import FaultError, InputError, Terminated
 from desed_task.evaluation import GroundTruth, read_scores
 
 DONE = ("long.flac", "long.wav", "short.WAV", "sub ♪/a b.ogg")
@@ -135,6 +138,11 @@ def test_unreadable_files_are_listed_and_the_others_are_done(
     assert json.loads((tmp_path / "out" / "long.wav.json").read_text())["seconds"] == 1.0
     assert main([*given, "--threshold=0.9", str(folder)]) == 0  # other settings
     assert "done" not in capsys.readouterr().out
+    assert main([*given, str(folder)]) == 0
+    assert len((tmp_path / "out" / "events.tsv").read_text("utf-8").splitlines()) > 1
+    (folder / "long.wav").write_bytes(b"RIFF no audio")  # its events are of another file
+    assert main([*given, str(folder)]) == 1
+    assert len((tmp_path / "out" / "events.tsv").read_text("utf-8").splitlines()) == 1
 
 
 def test_a_stream_prints_a_line_per_event(
@@ -147,7 +155,9 @@ def test_a_stream_prints_a_line_per_event(
     both = np.stack([audio, audio], axis=1).tobytes() + b"\x01"  # cut within a sample
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(both)))
     assert main([f"--model={model}", "--rate=8000", "--channels=2", "--latency=3", "-"]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    shown = capsys.readouterr()
+    assert "incomplete last sample, dropped: expected 4 bytes (2 channels" in shown.err
+    lines = [json.loads(line) for line in shown.out.splitlines()]
     events = pd.DataFrame(lines).sort_values(["onset", "event_label"], ignore_index=True)
     expected = _expected(model, recordings, "long.wav")
     expected = expected.sort_values(["onset", "event_label"], ignore_index=True)
@@ -162,13 +172,15 @@ def test_mistakes_on_the_command_line(model: Path, recordings: Path, tmp_path: P
         (["--threshold=0.5,Dog=0.4", path], "--threshold: expected a number, or CLASS=NUMBER"),
         (["--classes=Dog,Cow", path], "--classes: expected classes of the model"),
         ([str(tmp_path)], "no audio files: expected at least 1, got 0"),
-        ([path, str(recordings / "sub ♪" / ".." / "long.wav")], r"two recordings for long\.wav"),
         (["--batch_size=0", path], "--batch_size: expected at least 1, got 0"),
         (["--runtime=onnx", path], r"model\.onnx: no such file"),
         (["--runtime=onnx", "--precision=bf16", path], "--runtime onnx: expected"),
     ):
         with pytest.raises(InputError, match=message):
             main([*given, *more])
+    (tmp_path / "best.ckpt").touch()
+    with pytest.raises(InputError, match=r"best\.ckpt: .* python -m local\.export"):
+        main([f"--model={tmp_path / 'best.ckpt'}", path])
     with pytest.raises(InputError, match="no such model"):
         main([f"--model={tmp_path / 'nothing'}", path])
     assert not (tmp_path / "o").exists()
@@ -176,3 +188,40 @@ def test_mistakes_on_the_command_line(model: Path, recordings: Path, tmp_path: P
 
 def test_a_missing_file_is_a_mistake(model: Path, tmp_path: Path) -> None:
     assert main([f"--model={model}", f"--output={tmp_path}", str(tmp_path / "no.wav")]) == 1
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_what_is_done_is_kept(
+    fault: BaseException,
+    model: Path,
+    recordings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The disk is full, or Ctrl-C is pressed, when the second file is written."""
+    threads, write, calls = threading.active_count(), Outputs.write, iter([None, fault])
+
+    def failing(*args: Any) -> None:
+        if (error := next(calls)) is not None:
+            raise error
+        write(*args)
+
+    given = [f"--model={model}", f"--output={tmp_path}", str(recordings / "long.wav")]
+    given += [str(recordings / name) for name in ("short.WAV", "long.flac")]
+    monkeypatch.setattr(Outputs, "write", failing)
+    with pytest.raises((FaultError, Terminated)) as caught:
+        main(given)
+    monkeypatch.setattr(Outputs, "write", write)
+    assert threading.active_count() == threads
+    if isinstance(fault, OSError):
+        assert isinstance(caught.value, FaultError)
+        assert str(tmp_path) in str(caught.value)
+        assert "--output" in str(caught.value)
+    else:
+        assert isinstance(caught.value, Terminated)
+        assert caught.value.status == 130
+        assert str(caught.value).startswith("interrupted: 1 of 3 files are written")
+    capsys.readouterr()
+    assert main(given) == 0
+    assert "1 of 3 files are done" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Windows of recordings that arrive in blocks, and of several recordings at once."""
 
+import tracemalloc
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -152,3 +153,29 @@ def test_rows_of_a_stream_are_final_after_the_latency(latency: float) -> None:
     np.testing.assert_allclose(found[0], _expected(audio)[0], rtol=1e-5)
     full = GRID.n_frames  # before, windows were filled up with zeros
     np.testing.assert_allclose(found[1, full:], _expected(audio)[1, full:], atol=0.1)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_memory_does_not_grow_with_the_audio(workers: int) -> None:
+    """Ten times the audio, 1.4 MB more, with few frames."""
+    grid = FrameGrid(sample_rate=1000, hop_length=100, time_pooling=2, clip_seconds=2.0)
+
+    def blocks(n_blocks: int) -> Iterator[NDArray[np.float32]]:
+        for _ in range(n_blocks):
+            yield np.zeros(1000, np.float32)
+
+    def run(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.zeros((len(windows), 1, grid.n_frames), np.float32)
+
+    def peak(n_blocks: int) -> int:
+        recordings = [Recording(0, partial(blocks, n_blocks))]
+        tracemalloc.start()
+        for _, found in score_recordings(recordings, run, grid, batch_size=4, workers=workers):
+            assert isinstance(found, Probabilities)
+            assert found.n_samples == 1000 * n_blocks
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(10)  # imports
+    assert peak(400) - peak(40) < 500_000

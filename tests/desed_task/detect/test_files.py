@@ -1,0 +1,75 @@
+"""Which recordings are found, their names in the output, and names that tables must quote."""
+
+import csv
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from desed_task.detect.detector import Result
+from desed_task.detect.events import Detection
+from desed_task.detect.formats import Found, audacity, combined_csv, raven, rttm, tsv
+from desed_task.detect.reading import find_recordings
+from desed_task.report.drawing import new_figure, to_png
+from desed_task.tables import Table
+
+
+def _touched(folder: Path, *names: str) -> list[Path]:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return [folder / name for name in names]
+
+
+def test_a_file_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _touched(tmp_path, "in/a.wav", "in/x/b.wav")
+    monkeypatch.chdir(tmp_path)
+    ways = ["in", "in/x/../a.wav", str(tmp_path / "in" / "a.wav"), "in/x"]
+    found = find_recordings(map(Path, ways))
+    assert [name.as_posix() for _, name in found] == ["a.wav", "x/b.wav"]
+
+
+def test_names_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("a/x.wav", "b/x.wav", "c/a/x.wav", "a/s/y.wav", "b/s/y.wav", "z.wav")
+    files = _touched(tmp_path / "d", *names)
+    found = [name.as_posix() for _, name in find_recordings(files)]
+    assert found == ["d/a/x.wav", "b/x.wav", "c/a/x.wav", "a/s/y.wav", "b/s/y.wav", "z.wav"]
+    monkeypatch.chdir(tmp_path / "d" / "c")
+    found = [name.as_posix() for _, name in find_recordings([Path("../a"), Path("../b")])]
+    assert found == ["a/s/y.wav", "a/x.wav", "b/s/y.wav", "b/x.wav"]
+    os.symlink("x.wav", tmp_path / "d" / "a" / "link.wav")
+    assert len(find_recordings([tmp_path / "d"])) == len(names)
+
+
+@pytest.mark.parametrize("name", ["a\tb.wav", 'a"b.wav', "a\nb.wav", "a\rb.wav", "a, b.wav"])
+def test_any_name_in_tables(name: str, tmp_path: Path) -> None:
+    found = Found(name, name, 3.0, [Detection(0.5, 1.0, "Dog", 0.75), Detection(1, 2, "Cat", 0.5)])
+    result = Result(3.0, [], ("Cat", "Dog"), np.zeros((2, 1)), np.zeros(2), None)
+    for separator, column, parts in (
+        ("\t", "filename", tsv([found], {})),
+        ("\t", "Begin Path", raven(found, result)),
+        (",", "path", combined_csv([found], {})),
+    ):
+        text = "".join(parts)
+        table = pd.read_csv(io.StringIO(text, newline=""), sep=separator)
+        assert list(table[column]) == [name, name]
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+        assert {len(row) for row in rows} == {len(table.columns)}
+    assert [len(line.split(" ")) for line in "".join(rttm(found, result)).splitlines()] == [10, 10]
+    assert len("".join(audacity(found, result)).splitlines()) == 2
+    if not set(name) & set("\r\n"):
+        (tmp_path / "events.tsv").write_text("".join(tsv([found], {})), encoding="utf-8")
+        read = Table(tmp_path / "events.tsv", ["filename", "event_label"])
+        assert [values for _, values in read.rows(str.isalpha)] == [[name, "Dog"], [name, "Cat"]]
+
+
+def test_a_name_that_the_font_lacks_warns_nobody() -> None:
+    figure = new_figure(1.0, 1.0)
+    figure.suptitle("猫")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert to_png(figure)
