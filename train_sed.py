@@ -60,7 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             if checkpoint is not None and args.test_from_checkpoint:
                 results = experiment.test(config, machine, run, checkpoint, check=args.check)
             else:
-                results = experiment.fit(config, machine, run, checkpoint, check=args.check)
+                results = experiment.fit(
+                    config,
+                    machine,
+                    run,
+                    checkpoint,
+                    initial=args.init_from_checkpoint,
+                    check=args.check,
+                )
 
     if results is None:  # process 0 has it
         return 0
@@ -120,6 +127,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "last.ckpt of the newest run under --log_dir",
     )
     parser.add_argument(
+        "--init_from_checkpoint",
+        type=user_path,
+        metavar="P",
+        help="start a new training from the weights of a checkpoint, ours or the published one, "
+        "that fit by name and shape; heads by the name of the class",
+    )
+    parser.add_argument(
         "--test_from_checkpoint",
         type=user_path,
         metavar="P",
@@ -155,6 +169,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.resume_from_checkpoint and args.test_from_checkpoint:
         parser.error("expected --resume_from_checkpoint or --test_from_checkpoint, got both")
+    for name in ("resume_from_checkpoint", "test_from_checkpoint"):
+        if args.init_from_checkpoint and getattr(args, name):
+            parser.error(f"expected --init_from_checkpoint or --{name}, got both")
     if args.resume_from_checkpoint and args.fast_dev_run:
         parser.error("--fast_dev_run: expected a new run, got --resume_from_checkpoint")
     if args.gpus is not None and args.gpus < 0:
@@ -167,12 +184,15 @@ def read_experiment(args: argparse.Namespace, machine: "Machine") -> "tuple[Conf
     from local.config.load import load_config, override_config
     from local.run.checkpoints import checkpoint_config, read_checkpoint, test_config
     from local.run.folders import newest_checkpoint
+    from local.run.initial_weights import read_initial
 
     checkpoint: Path | None = args.test_from_checkpoint or args.resume_from_checkpoint
     if checkpoint == Path("last"):
         checkpoint = newest_checkpoint(args.log_dir)
     if checkpoint is None:
         config = load_config(args.conf_file or Path("confs/sed.yaml"), args.overrides)
+        if args.init_from_checkpoint:
+            read_initial(config, args.init_from_checkpoint)
     else:
         chosen = load_config(args.conf_file) if args.conf_file else None
         content = read_checkpoint(checkpoint)

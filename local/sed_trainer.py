@@ -26,6 +26,7 @@ from desed_task.schedules import warmup_factor
 from local.build import build_augment_settings, build_log_mel, build_network, build_scaler
 from local.config.load import Config
 from local.finite import FiniteWatch, not_finite
+from local.freezing import freeze_parameters, keep_statistics
 from local.lightning_internals import has_loss_scale, loss_scale
 from local.objective import Objective, sod_labels
 from local.rank_state import (
@@ -73,6 +74,8 @@ class CrossTaskSED(pl.LightningModule):
         self.mean_teacher: MeanTeacher | None = None
         if config.training.mean_teacher:
             self.networks["teacher"] = make_teacher(student)
+        freeze_parameters(student, config.training.freeze)
+        keep_statistics(self.networks.values(), config.training.freeze)
         counted = counted_classes(config.data.classes, config.cross_task.excluded_classes)
         self.register_buffer("counted", counted, persistent=False)
         seed = config.training.seed + process_group.rank()
@@ -89,13 +92,19 @@ class CrossTaskSED(pl.LightningModule):
         with torch.no_grad():
             return self.scaler(self.log_mel(audio, mel_gain))
 
+    def train(self, mode: bool = True) -> "CrossTaskSED":
+        """Set training or evaluation mode; frozen batch norms stay in evaluation mode."""
+        super().train(mode)
+        keep_statistics(self.networks.values(), self.config.training.freeze)
+        return self
+
     # ---- before training -------------------------------------------------------------------
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam; the learning rate of step n is scaled by the warm-up factor r(n)."""
         opt = self.config.opt
         optimizer = torch.optim.Adam(
-            self.networks["student"].parameters(),
+            [p for p in self.networks["student"].parameters() if p.requires_grad],
             lr=self._full_rate,
             betas=(opt.betas[0], opt.betas[1]),
             fused=self._fused(self.device),

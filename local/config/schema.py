@@ -28,6 +28,8 @@ SET_KEYS = {
 }
 KIND_PREFIXES = {"synthetic": "synth", "weak": "weak", "unlabelled": "unlabeled"}
 DEFAULT_WINDOW = "default"
+# Parts of the network with parameters that every labelled set trains.
+SED_PARTS = ("backbone", "sed_fusion", "sed_rnn", "strong_head")
 
 
 def _expanded(text: str) -> str:
@@ -58,6 +60,17 @@ DataPath = Annotated[str, AfterValidator(_expanded)]
 ClassName = Annotated[str, AfterValidator(_class_name)]
 ClipKindName = Literal["synthetic", "weak", "unlabelled"]
 MethodName = Literal["median", "tuned_median", "sebbs"]
+PartName = Literal[
+    "backbone",
+    "sed_fusion",
+    "sed_blocks",
+    "sed_rnn",
+    "strong_head",
+    "attention_head",
+    "sod_fusion",
+    "sod_rnn",
+    "sod_head",
+]
 AugmentationName = Literal["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
 
 
@@ -142,6 +155,11 @@ class Training(Section):
         description="processes that load audio for each training process; 0: the training process "
         "loads"
     )
+    freeze: list[PartName] = Field(
+        description="parts of the network that are not trained (with `--init_from_checkpoint`): "
+        "their parameters stay, and their batch norms, in student and teacher, use the stored "
+        "statistics, which stay too; dropout is as in the others; `[]`: all are trained"
+    )
     seed: int = Field(ge=0, lt=2**32, description="seed of all random numbers and the weak split")
     weak_split: InnerFraction = Field(
         description="fraction of the weak set to train on; the rest validates"
@@ -190,6 +208,10 @@ class Training(Section):
             "n_epochs",
         )
         self._require_distinct("train_sets")
+        self._require_distinct("freeze")
+        trained = [part for part in SED_PARTS if part not in self.freeze]
+        expected = f"at least one of {', '.join(SED_PARTS)} that is not frozen"
+        self._require(bool(trained), "freeze", expected)
         return self
 
 
@@ -734,6 +756,18 @@ class Config(Section):
             "a labelled set, synthetic with losses.sed_strong or weak with losses.sed_weak above 0",
             *("losses.sed_strong", "losses.sed_weak", "data.synth_folder", "data.weak_folder"),
             got=Shown((", ".join(used) or "none") + absent),
+        )
+        return self
+
+    @model_validator(mode="after")
+    def _check_freeze(self) -> "Config":
+        absent = [part for part in self.training.freeze if part.startswith("sod_")]
+        self._require(
+            self.net.sod_branch or not absent,
+            "training.freeze",
+            "only parts of the SED branch without net.sod_branch",
+            "net.sod_branch",
+            got=absent,
         )
         return self
 

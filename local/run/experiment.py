@@ -41,6 +41,7 @@ from local.run.checkpoints import (
 )
 from local.run.description import describe
 from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT
+from local.run.initial_weights import start_from
 from local.run.machine import Machine
 from local.run.resuming import check_changes
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
@@ -120,7 +121,13 @@ class Training(NamedTuple):
 
 
 def fit(
-    config: Config, machine: Machine, run: Path, resume: Path | None, *, check: bool = False
+    config: Config,
+    machine: Machine,
+    run: Path,
+    resume: Path | None,
+    *,
+    initial: Path | None = None,
+    check: bool = False,
 ) -> WrittenResults | None:
     """Train, then test the best checkpoint; process 0 gets the results, the others None.
 
@@ -129,9 +136,10 @@ def fit(
         machine: the devices.
         run: the run's folder.
         resume: a checkpoint of this project to resume from.
+        initial: a checkpoint, ours or published, whose weights a new training starts from.
         check: compute the test's metrics with other libraries as well.
     """
-    trainer, module, data = prepare_fit(config, machine, run, resume)
+    trainer, module, data = prepare_fit(config, machine, run, resume, initial)
     resumed = None if resume is None else resume.absolute()
     trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     best: str = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
@@ -153,7 +161,9 @@ def fit(
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
 
 
-def prepare_fit(config: Config, machine: Machine, run: Path, resume: Path | None) -> Training:
+def prepare_fit(
+    config: Config, machine: Machine, run: Path, resume: Path | None, initial: Path | None = None
+) -> Training:
     """Prepare the data, make networks and trainer, describe them; arguments as of `fit`.
 
     Process 0 checks and writes before the others read.
@@ -178,7 +188,12 @@ def prepare_fit(config: Config, machine: Machine, run: Path, resume: Path | None
     module = CrossTaskSED(config, steps)
     if rank() > 0:  # the same weights, but other dropout masks
         seed_everything(config.training.seed + rank())
-    if config.scaler.statistic == "dataset" and resume is None:
+    has_statistics = resume is not None or config.scaler.statistic != "dataset"
+    if initial is not None:
+        line, scaler_taken = first_rank_first(lambda: start_from(module, initial))
+        say(line)
+        has_statistics = has_statistics or scaler_taken
+    if not has_statistics:
         fit_scaler(module, itertools.islice(loader, batches))
     say(describe(module, machine, steps))
     return Training(trainer, module, data)

@@ -1,0 +1,30 @@
+"""Parts of the networks that a training does not change, `training.freeze`."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+SCALES = {"sed_fusion": "sed_scale", "sod_fusion": "sod_scale"}  # belong to the fusion
+
+
+def freeze_parameters(network: nn.Module, parts: Sequence[str]) -> None:
+    """Exclude the parameters of the parts from gradients."""
+    for part in parts:
+        getattr(network, part).requires_grad_(False)
+        if part in SCALES:
+            getattr(network, SCALES[part]).requires_grad_(False)
+
+
+def keep_statistics(networks: Iterable[nn.Module], parts: Sequence[str]) -> None:
+    """Let the batch norms of the parts use their statistics, and keep them, in training too."""
+    for norm in _batch_norms(networks, parts):
+        norm.eval()
+
+
+def _batch_norms(networks: Iterable[nn.Module], parts: Sequence[str]) -> Iterator[nn.Module]:
+    for network in networks:
+        for part in parts:
+            for module in getattr(network, part).modules():
+                if isinstance(module, _BatchNorm):  # also SyncBatchNorm
+                    yield module
