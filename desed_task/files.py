@@ -112,6 +112,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             partial.rename(path)
             _flush(path.parent)
     finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
         for folder in (partial, old):
             shutil.rmtree(folder, ignore_errors=True)
 

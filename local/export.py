@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import cast
 
 from desed_task.errors import InputError, run_cli
-from desed_task.files import atomic_folder, user_path
+from desed_task.files import atomic_folder, user_path, visible_entries
 from desed_task.model import write_model
-from desed_task.model.folder import DESCRIPTION_FILE
-from desed_task.model.graphs import export_graphs
+from desed_task.model.folder import DESCRIPTION_FILE, WEIGHTS_FILE
+from desed_task.model.graphs import ONNX_FILE, TORCH_FILE, export_graphs
 from desed_task.nnet.crnn import CRNN
 from local.results.model import describe_model
 from local.run.checkpoints import checkpoint_config, read_checkpoint
@@ -34,8 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--torch_export", action="store_true", help="also write model.pt2")
     options = parser.parse_args(arguments)
     output: Path = options.output
-    if output.exists() and not (output / DESCRIPTION_FILE).is_file():
+    own = (DESCRIPTION_FILE, WEIGHTS_FILE, ONNX_FILE, TORCH_FILE)
+    others = [path.name for path in visible_entries(output)] if output.is_dir() else []
+    if set(others) - set(own) or (output.exists() and DESCRIPTION_FILE not in others):
         raise InputError(f"--output {output}: exists and is no model: expected a new folder")
+    if others:
+        print(f"replacing the model in {output}")
     config = checkpoint_config(read_checkpoint(options.checkpoint), str(options.checkpoint))
     module, tuned = load_tested(config, options.checkpoint)
     name = options.network

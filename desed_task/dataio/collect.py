@@ -7,7 +7,6 @@ Labels: docs/own_data.md. Recordings are cut into clips; the sets are split by r
 """
 
 import argparse
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,13 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import soundfile
 from tqdm import tqdm
 
 from desed_task.dataio.annotations import merge_overlaps
-from desed_task.dataio.audio import audio_info, mono_float, open_audio
+from desed_task.dataio.audio import audio_info
+from desed_task.dataio.cutting import SHORTEST, Annotated, clip_events, cut, write_clips
 from desed_task.dataio.label_files import Label, LabelReader, class_folders
-from desed_task.dataio.prepare import to_16_bit
 from desed_task.detect.reading import find_recordings
 from desed_task.errors import InputError, file_error, run_cli, shortened
 from desed_task.files import user_path
@@ -35,28 +33,6 @@ from desed_task.synthesis.own_config import configuration
 SPLITS = ("train", "validation", "test")
 STRONG, WEAK, UNLABELLED = "synthetic_train", "weak", "unlabelled"
 _SETS = {"validation": "synthetic_validation", "test": "validation"}
-SHORTEST = 0.5  # seconds: shorter ends of recordings are no clips
-SHORTEST_EVENT = 0.02  # seconds: shorter ends of events at a cut are dropped
-
-
-class Annotated(NamedTuple):
-    """A recording and what is known of it.
-
-    Attributes:
-        path: the file.
-        relative: its path below the audio folder.
-        events: with times.
-        tags: of the whole recording.
-        strong: whether its events are known, not only its tags.
-        group: recordings of one group are in one set.
-    """
-
-    path: Path
-    relative: Path
-    events: tuple[Event, ...]
-    tags: tuple[str, ...]
-    strong: bool
-    group: str
 
 
 class ClipOrigin(NamedTuple):
@@ -128,41 +104,6 @@ def split_recordings(
     return splits
 
 
-def cut(seconds: float, clip_seconds: float, overlap: float) -> list[tuple[float, float]]:
-    """Begin and end of the clips of a recording in seconds."""
-    step = clip_seconds - overlap
-    number = max(1, math.ceil((seconds - overlap) / step - 1e-9))
-    clips = [(n * step, min(seconds, n * step + clip_seconds)) for n in range(number)]
-    return [clip for n, clip in enumerate(clips) if n == 0 or clip[1] - clip[0] >= SHORTEST]
-
-
-def clip_events(recording: Annotated, begin: float, end: float) -> tuple[Event, ...]:
-    """Events of a clip: those of the recording, split at its edges; tags last the whole clip."""
-    if recording.tags:
-        return tuple(Event(0.0, end - begin, name) for name in recording.tags)
-    moved = (
-        Event(max(0.0, e.onset - begin), min(end, e.offset) - begin, e.event_label)
-        for e in recording.events
-        if e.onset < end and e.offset > begin
-    )
-    return tuple(e for e in moved if e.offset - e.onset >= SHORTEST_EVENT)
-
-
-def write_clips(
-    path: Path, clips: Sequence[tuple[float, float]], names: Sequence[Path]
-) -> list[float]:
-    """Write sections of a recording as mono 16-bit WAV at its rate; their lengths in seconds."""
-    lengths = []
-    with open_audio(path) as file:
-        for (begin, end), name in zip(clips, names, strict=True):
-            file.seek(round(begin * file.samplerate))
-            samples = round(end * file.samplerate) - round(begin * file.samplerate)
-            audio = mono_float(file.read(samples, dtype="float32", always_2d=True)).audio
-            soundfile.write(name, to_16_bit(audio), file.samplerate, subtype="PCM_16", format="WAV")
-            lengths.append(len(audio) / file.samplerate)
-    return lengths
-
-
 class Collection:
     """Writes the clips of recordings into the folders of their sets, and then the tables.
 
@@ -177,10 +118,12 @@ class Collection:
         self.origins: list[ClipOrigin] = []
         self._audio = {each.name: folder / each.audio for each in CLIP_SETS}
         self._used: Counter[str] = Counter()
+        self.long_tagged = 0  # tagged recordings of several clips
 
     def add(self, recording: Annotated, set_name: str) -> None:
         """Cut a recording into the clips of a set."""
         clips = cut(audio_info(recording.path).seconds, self.clip_seconds, self.overlap)
+        self.long_tagged += bool(recording.tags) and len(clips) > 1
         names = [self._name(recording.relative, begin) for begin, _ in clips]
         self._audio[set_name].mkdir(parents=True, exist_ok=True)
         lengths = write_clips(recording.path, clips, [self._audio[set_name] / n for n in names])
@@ -222,14 +165,15 @@ def collect(options: argparse.Namespace) -> str:
     if not classes:
         raise InputError("--labels: no classes: expected at least 1 label, got 0")
     splits = split_recordings(found, options.split, options.seed)
-    rest = [path for path in recordings if path not in {each.path for each in found}]
+    known = {each.path for each in found} | reader.pointed
+    rest = [path for path in recordings if path not in known]
     with whole_folder(options.output) as folder:
         sets = Collection(folder, options.clip_seconds, options.overlap)
         for recording in tqdm(found, unit="recording", desc="cutting"):
             split = splits[recording.group]
             train = STRONG if recording.strong else WEAK
             sets.add(recording, train if split == "train" else _SETS[split])
-        for path, relative in _unlabelled(options, recordings, rest):
+        for path, relative in _unlabelled(options, recordings, rest, splits):
             sets.add(Annotated(path, relative, (), (), False, ""), UNLABELLED)
         sets.write_tables()
         sizes = {name: len(records) for name, records in sets.records.items()}
@@ -247,7 +191,14 @@ def collect(options: argparse.Namespace) -> str:
             clip_seconds=options.clip_seconds,
         )
         (folder / "conf.yaml").write_text(text, encoding="utf-8")
-    return summary(sets.records, classes, len(rest), reader.points, options)
+    remarks = {
+        "recordings have no label and are not used; see --rest": len(rest)
+        * (options.rest == "skip"),
+        "recordings have only labels of no length (points) and are not used": len(reader.pointed),
+        "labels of no length (points) are not used": reader.points,
+        "tagged recordings are longer than a clip; each clip has the tags": sets.long_tagged,
+    }
+    return summary(sets.records, classes, remarks, options)
 
 
 def _labels(
@@ -272,10 +223,16 @@ def _group_of(options: argparse.Namespace, recordings: Mapping[Path, Path]) -> G
 
 
 def _unlabelled(
-    options: argparse.Namespace, recordings: Mapping[Path, Path], rest: Sequence[Path]
+    options: argparse.Namespace,
+    recordings: Mapping[Path, Path],
+    rest: Sequence[Path],
+    splits: Mapping[str, str],
 ) -> Iterator[tuple[Path, Path]]:
+    """Recordings to train on without labels; not those of the groups of validation and test."""
     if options.rest == "unlabelled":
-        yield from ((path, recordings[path]) for path in rest)
+        groups = grouped(rest, _group_of(options, recordings))
+        kept = [path for path in rest if splits.get(groups[path], "train") == "train"]
+        yield from ((path, recordings[path]) for path in kept)
     if options.unlabelled is not None:
         found = find_recordings([options.unlabelled])
         if not found:
@@ -286,8 +243,7 @@ def _unlabelled(
 def summary(
     records: Mapping[str, Sequence[ClipRecord]],
     classes: Sequence[str],
-    n_rest: int,
-    points: int,
+    remarks: Mapping[str, int],
     options: argparse.Namespace,
 ) -> str:
     """Clips with each class in each set, and remarks."""
@@ -311,10 +267,7 @@ def summary(
         empty = [name for name in classes if not present[name]]
         if empty:
             lines.append(f"warning: classes without a clip in {title}: {shortened(empty, 10)}")
-    if n_rest and options.rest == "skip":
-        lines.append(f"{n_rest} recordings have no label and are not used; see --rest")
-    if points:
-        lines.append(f"{points} labels of no length (points) are not used")
+    lines += [f"{number} {text}" for text, number in remarks.items() if number]
     lines.append(f"next: python train_sed.py --conf_file {options.output / 'conf.yaml'}")
     return "\n".join(lines)
 
@@ -372,7 +325,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     option("--seed", type=int, default=1, help="of the split (default: 1)")
     options = parser.parse_args(arguments)
     options.split = _shares(options.split)
-    if not options.clip_seconds >= SHORTEST:
+    if not SHORTEST <= options.clip_seconds < float("inf"):
         raise InputError(
             f"--clip_seconds: expected at least {SHORTEST}, got {options.clip_seconds:g}"
         )

@@ -67,6 +67,8 @@ class LabelReader:
     _by_name: dict[str, list[Path]] = field(default_factory=dict)
     points: int = 0
     """Labels without length (Audacity's points), which are ignored."""
+    pointed: set[Path] = field(default_factory=set)
+    """Recordings that have no other labels; what happens in them is not known."""
 
     def __post_init__(self) -> None:
         for path, relative in self.recordings.items():
@@ -82,14 +84,11 @@ class LabelReader:
             raise InputError(f"--labels {folder}: expected .txt, .csv or .tsv files, got none")
         for path in files:
             labels += self._read(path, path.relative_to(folder))
-        self._finish()
-        return labels
+        return self._finish(labels)
 
     def file(self, path: Path) -> list[Label]:
         """Labels of one file."""
-        labels = self._read(path, Path(path.name))
-        self._finish()
-        return labels
+        return self._finish(self._read(path, Path(path.name)))
 
     def _read(self, path: Path, relative: Path) -> list[Label]:
         try:
@@ -182,6 +181,7 @@ class LabelReader:
                 return
             if begin == end:
                 self.points += 1
+                self.pointed.add(recording)
             elif not 0 <= begin < end:
                 self._problem(path, number, f"expected 0 <= onset < offset, got {onset}, {offset}")
             elif begin >= seconds:
@@ -240,9 +240,12 @@ class LabelReader:
     def _problem(self, path: Path, number: int, text: str) -> None:
         self._problems.append(f"{path}:{number}: {text}")
 
-    def _finish(self) -> None:
+    def _finish(self, labels: list[Label]) -> list[Label]:
+        """Labels without those of recordings of points alone; raises all problems as one error."""
         if self._problems:
             raise InputError(listing("--labels", self._problems))
+        self.pointed -= {label.recording for label in labels if label.name is not None}
+        return [label for label in labels if label.recording not in self.pointed]
 
 
 def class_folders(recordings: Mapping[Path, Path]) -> list[Label]:

@@ -18,7 +18,8 @@ from desed_task.postprocess.methods import (
 with_config(ConfigDict(extra="forbid"))(CRNNShape)  # unknown keys are refused in it, too
 
 # A file from elsewhere must not make a program that reads it allocate without limit.
-Size = Annotated[int, Field(ge=1, le=1 << 20)]
+Size = Annotated[int, Field(ge=1, le=1 << 16)]
+MOST_SAMPLES = 1 << 25  # of the network's input
 
 
 class _Stored(BaseModel):
@@ -38,7 +39,7 @@ class Features(_Stored):
 
     n_window: Size
     hop_length: Size
-    n_mels: Annotated[int, Field(ge=1, le=4096)]
+    n_mels: Annotated[int, Field(ge=1, le=1024)]
     f_min: Annotated[float, Field(ge=0)]
     f_max: Annotated[float, Field(gt=0)]
     log_floor: Annotated[float, Field(gt=0)]
@@ -140,11 +141,34 @@ class ModelDescription(_Stored):
                 f"network.n_classes: expected {len(self.classes)}, the number of classes, got "
                 f"{self.network.n_classes}"
             )
-        if self.network.rnn_layers > 100:
-            raise ValueError("network.rnn_layers: expected at most 100")
+        for fits, text in (
+            (self.network.rnn_layers <= 100, "network.rnn_layers: at most 100"),
+            (self.features.hop_length <= self.features.n_window, "hop_length: at most n_window"),
+            (self.features.f_min < self.features.f_max, "f_min: less than f_max"),
+            (2 * self.features.f_max <= self.sample_rate, "f_max: at most half of sample_rate"),
+            (
+                self.clip_seconds * self.sample_rate <= MOST_SAMPLES,
+                f"{MOST_SAMPLES} samples at most",
+            ),
+            (self.grid.n_frames > 0, "clip_seconds: at least one frame"),
+            (self._bands_left() == 1, "network.pooling, sed_pooling: of n_mels bands to exactly 1"),
+            (
+                (self.scaler.statistic, self.scaler.normtype) != ("dataset", "minmax"),
+                "scaler.normtype: not minmax with statistic dataset",
+            ),
+        ):
+            if not fits:
+                raise ValueError(f"expected {text}")
         if self.correction is not None and not self.network.sod_branch:
             raise ValueError("correction: expected null for a network without SOD branch")
         return self
+
+    def _bands_left(self) -> int:
+        """Bands that reach the SED branch's GRU; 0 where the pooling does not divide them."""
+        bands = self.features.n_mels
+        for _, pool in (*self.network.pooling, *self.network.sed_pooling):
+            bands = 0 if bands % pool else bands // pool
+        return bands
 
     @property
     def grid(self) -> FrameGrid:

@@ -17,7 +17,7 @@ from desed_task.nnet.crnn import CRNN
 
 DESCRIPTION_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
-_LONGEST_DESCRIPTION = 10_000_000  # bytes
+_LONGEST_DESCRIPTION, _LONGEST_WEIGHTS = 10_000_000, 4_000_000_000  # bytes
 
 
 def save_model(folder: Path, description: ModelDescription, network: CRNN, scaler: Scaler) -> None:
@@ -51,7 +51,7 @@ def load_model(folder: str | Path) -> Model:
     """
     folder = Path(folder)
     description = read_description(folder)
-    content = _read(folder / WEIGHTS_FILE)
+    content = _read(folder / WEIGHTS_FILE, _LONGEST_WEIGHTS)
     if hashlib.sha256(content).hexdigest() != description.weights_sha256:
         raise InputError(
             f"{folder / WEIGHTS_FILE}: digest: expected {description.weights_sha256[:12]}… as in "
@@ -96,10 +96,13 @@ def read_description(folder: Path) -> ModelDescription:
         raise InputError("\n       ".join(lines)) from None
 
 
-def _read(path: Path, longest: int | None = None) -> bytes:
+def _read(path: Path, longest: int) -> bytes:
     try:
-        if longest is not None and path.stat().st_size > longest:
-            raise InputError(f"{path}: expected at most {longest} bytes, got {path.stat().st_size}")
+        size = path.stat().st_size
+        if not path.is_file():
+            raise InputError(f"{path}: expected a file, got a folder or device")
+        if size > longest:
+            raise InputError(f"{path}: expected at most {longest} bytes, got {size}")
         return path.read_bytes()
     except OSError as error:
         raise file_error(path, error) from None

@@ -27,6 +27,7 @@ TORCH_FILE = "model.pt2"
 TOLERANCE = 1e-4
 OPSET = 17
 NAMES = ("strong", "weak", "sod")
+DIGEST = "weights_sha256"
 
 Run = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -66,6 +67,10 @@ class OnnxModel:
         except Exception as error:  # onnxruntime has many classes of errors
             raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
+        about = self._session.get_modelmeta().custom_metadata_map
+        if about.get(DIGEST) != self.description.weights_sha256:
+            raise InputError(f"{path}: is of another model than model.json: export it again")
+
     def __call__(self, audio: Tensor) -> ModelOutput:
         """`(batch, samples)` -> probabilities."""
         outputs = self._session.run(None, {"audio": audio.float().numpy()})
@@ -99,6 +104,7 @@ def export_onnx(model: Model, folder: Path) -> None:
         "sample_rate": str(description.sample_rate),
         "frame_seconds": repr(description.grid.frame_seconds),
         "input": "audio in [-1, 1]: (batch, samples)",
+        DIGEST: description.weights_sha256,
     }
     session = runtime.InferenceSession(
         graph.SerializeToString(), providers=["CPUExecutionProvider"]

@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from desed_task.dataio.annotations import read_strong, read_weak
-from desed_task.dataio.collect import Annotated, clip_events, cut, main
+from desed_task.dataio.collect import main
+from desed_task.dataio.cutting import Annotated, clip_events, cut
 from desed_task.errors import InputError
 from desed_task.labels import Event
 from local.config.load import load_config
@@ -171,6 +172,11 @@ def test_recordings_without_labels(
     given = [f"--audio={audio}", f"--labels={labels}"]
     main([*given, f"--output={tmp_path / 'skip'}"])
     assert "2 recordings have no label and are not used" in capsys.readouterr().out
+    (audio / "day 0" / "r01.wav").rename(audio / "day 0" / "other.wav")
+    table = table[table["File"] != "r01.wav"]
+    with pytest.raises(InputError, match=r"no such recording below --audio: .r01"):
+        main([*given, f"--output={tmp_path / 'no'}"])
+    (audio / "day 0" / "other.wav").rename(audio / "day 0" / "r01.wav")
     for rest, expected in (("skip", 30), ("background", 36), ("unlabelled", 36)):
         out = tmp_path / f"{rest} 2"
         main([*given, f"--output={out}", f"--rest={rest}"])
@@ -185,10 +191,12 @@ def test_cuts() -> None:
     assert cut(20.3, 10.0, 0.0) == [(0.0, 10.0), (10.0, 20.0)]  # the rest is too short
     assert cut(21.0, 10.0, 0.0)[-1] == (20.0, 21.0)
     assert cut(20.0, 10.0, 5.0) == [(0.0, 10.0), (5.0, 15.0), (10.0, 20.0)]
-    recording = Annotated(
-        Path(), Path(), (Event(9.99, 10.5, "A"), Event(9.0, 11.0, "B")), (), True, ""
+    events = (Event(9.99, 10.5, "A"), Event(9.0, 11.0, "B"), Event(3.0, 3.01, "C"))
+    recording = Annotated(Path(), Path(), events, tags=(), strong=True, group="")
+    assert clip_events(recording, 0.0, 10.0) == (
+        Event(9.0, 10.0, "B"),
+        Event(3.0, 3.01, "C"),  # short, but whole
     )
-    assert clip_events(recording, 0.0, 10.0) == (Event(9.0, 10.0, "B"),)
     assert clip_events(recording, 10.0, 20.0) == (Event(0.0, 0.5, "A"), Event(0.0, 1.0, "B"))
 
 
@@ -231,3 +239,35 @@ def test_mistakes_on_the_command_line(audio: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("when,what\n1,Bell\n")
     with pytest.raises(InputError, match="missing columns: expected one of label: event_label"):
         main([*given, f"--labels={tmp_path / 'bad.csv'}"])
+
+
+def test_what_points_mark_is_not_known(
+    audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recording of points alone is neither without events nor unlabelled."""
+    labels = _write(tmp_path / "labels", "audacity")
+    (labels / "r05.txt").write_text("2.0\t2.0\tBell\n")
+    out = tmp_path / "out"
+    main([f"--audio={audio}", f"--labels={labels}", f"--output={out}", "--rest=unlabelled"])
+    assert "1 recordings have only labels of no length" in capsys.readouterr().out
+    origins = pd.read_csv(out / "metadata" / "clips.tsv", sep="\t")
+    assert not origins["recording"].str.endswith("r05.wav").any()
+
+
+def test_unlabelled_recordings_of_test_groups_are_not_trained_on(
+    audio: Path, tmp_path: Path
+) -> None:
+    labels = _write(tmp_path / "labels", "csv")
+    table = pd.read_csv(labels)
+    table[~table["File"].isin([f"r{n:02d}.wav" for n in range(0, N, 3)])].to_csv(
+        labels, index=False
+    )
+    out = tmp_path / "out"
+    given = [f"--audio={audio}", f"--labels={labels}", "--group=folder", "--rest=unlabelled"]
+    main([*given, f"--output={out}"])
+    origins = pd.read_csv(out / "metadata" / "clips.tsv", sep="\t")
+    days = {
+        name: {Path(path).parent.name for path in rows["recording"]}
+        for name, rows in origins.groupby("set_name")
+    }
+    assert days["unlabelled"] == days["synthetic_train"]

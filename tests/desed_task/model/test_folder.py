@@ -62,9 +62,15 @@ DESCRIPTIONS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "one class twice": (lambda c: c.update(classes=["Bell"] * 3), "expected a value for each"),
     "endless windows": (
         lambda c: c["features"].update(n_window=10**12),
-        "features.n_window: Input should be less than or equal to 1048576",
+        "features.n_window: Input should be less than or equal to 65536",
     ),
-    "endless layers": (lambda c: c["network"].update(rnn_layers=10**9), "rnn_layers: expected"),
+    "hours as a window": (lambda c: c.update(clip_seconds=3600.0, sample_rate=96000), "samples"),
+    "a band above half the rate": (lambda c: c["features"].update(f_max=4001.0), "expected f_max"),
+    "bands that are not pooled to one": (
+        lambda c: c["features"].update(n_mels=32),
+        "expected network.pooling",
+    ),
+    "endless layers": (lambda c: c["network"].update(rnn_layers=10**9), "rnn_layers: at most"),
     "endless filters": (
         lambda c: c["network"].update(nb_filters=[10**9, 4, 8]),
         "does not fit model.json",
@@ -155,6 +161,14 @@ def test_what_is_no_model(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
+def test_a_device_is_no_file(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path)
+    (tmp_path / "weights.safetensors").unlink()
+    (tmp_path / "weights.safetensors").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="expected a file, got a folder or device"):
+        load_model(tmp_path)
+
+
 def test_a_failed_save_leaves_the_old_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,9 +177,17 @@ def test_a_failed_save_leaves_the_old_model(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", full)
-        with pytest.raises(FaultError, match="model: cannot be written: No space left"):
-            write_tiny_model(tmp_path / "model", seed=1)
-    assert_equal(load_model(tmp_path / "model").state_dict(), before.state_dict())
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    real_rename = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if target == tmp_path / "model" and not self.name.endswith("-old"):
+            full()
+        return real_rename(self, target)
+
+    for name, function in (("write_text", full), ("rename", rename)):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, name, function)
+            with pytest.raises(FaultError, match="model: cannot be written: No space left"):
+                write_tiny_model(tmp_path / "model", clip_seconds=1.0)
+        assert_equal(load_model(tmp_path / "model").state_dict(), before.state_dict())
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from desed_task.errors import FaultError, InputError
-from desed_task.model import Model, graphs
-from tests.support.tiny_model import write_tiny_model
+from desed_task.model import Model, graphs, save_model
+from tests.support.tiny_model import tiny_model, write_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,14 @@ def test_a_graph_that_differs_is_not_written(
     with pytest.raises(FaultError, match=r"not written: expected the model.s outputs within"):
         graphs.export_graphs(tmp_path, onnx=True, torch_export=False)
     assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_graph_of_other_weights(exported: tuple[Path, Model], tmp_path: Path) -> None:
+    model = tiny_model(seed=1)
+    save_model(tmp_path, model.description, model.network, model.scaler)
+    (tmp_path / "model.onnx").write_bytes((exported[0] / "model.onnx").read_bytes())
+    with pytest.raises(InputError, match=r"model\.onnx: is of another model"):
+        graphs.OnnxModel(tmp_path)
 
 
 def test_a_folder_without_a_graph(tmp_path: Path) -> None:
