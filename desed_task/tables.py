@@ -9,6 +9,7 @@ import codecs
 import csv
 import logging
 import math
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -38,6 +39,11 @@ def read_text(path: str | Path) -> str:
     except ValueError as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def normalised(name: str) -> str:
+    """A class's name in Unicode's form NFC, in which names that look the same are equal."""
+    return unicodedata.normalize("NFC", name)
 
 
 def is_empty(value: str) -> bool:
@@ -110,6 +116,8 @@ class Table:
     def rows(self, is_name: Callable[[str], bool]) -> Iterator[tuple[int, list[str]]]:
         """Line number and values of `columns` of each row; rows that cannot be split are problems.
 
+        Values are normalised, but for file names, which are those of the file system.
+
         `is_name` tells a row that is only a file name from one with a wrong number of fields.
         """
         indices = [self._header.index(column) for column in self.columns]
@@ -119,7 +127,9 @@ class Table:
             if fields is None or not any(fields):
                 continue
             if len(fields) == len(self._header):
-                yield line, [fields[index] for index in indices]
+                values = [normalised(fields[index]) for index in indices]
+                values[name_index] = fields[indices[name_index]]
+                yield line, values
             elif len(fields) == 1 and is_name(fields[0]):
                 values = [""] * len(self.columns)
                 values[name_index] = fields[0]

@@ -36,7 +36,7 @@ from desed_task.evaluation.score_files import SUFFIX, TIME_COLUMNS, read_scores,
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.files import user_path, visible_entries, write_file
 from desed_task.report import ReportSystem, write_report
-from desed_task.tables import read_text
+from desed_task.tables import normalised, read_text
 
 UNNAMED = "system"
 _CLASS_PROBLEM = re.compile(r": unknown class: expected|: columns: expected .*; unknown ")
@@ -219,7 +219,7 @@ def chosen_classes(text: str | None) -> tuple[str, ...] | None:
     """The classes of `--classes`. Raises InputError for a repeated or an empty name."""
     if text is None:
         return None
-    classes = [name.strip() for name in text.split(",")]
+    classes = [normalised(name.strip()) for name in text.split(",")]
     if not all(classes) or len(set(classes)) != len(classes):
         raise InputError(f"--classes {text}: expected names separated by commas, each once")
     return tuple(classes)

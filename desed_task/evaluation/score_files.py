@@ -17,7 +17,7 @@ from desed_task.evaluation.events import Floats
 from desed_task.evaluation.outputs import Scores
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.files import visible_entries, writing
-from desed_task.tables import quoted, read_text, split_fields
+from desed_task.tables import normalised, quoted, read_text, split_fields
 
 SUFFIX = ".tsv"
 TIME_COLUMNS = ("onset", "offset")
@@ -104,7 +104,8 @@ def score_classes(folder: str | Path) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        columns = split_fields(read_text(path).split("\n", maxsplit=1)[0])
+        header = normalised(read_text(path).split("\n", maxsplit=1)[0])
+        columns = split_fields(header)
     except ValueError as error:
         raise InputError(f"{path}:1: {error}") from None
     return tuple(name for name in dict.fromkeys(columns) if name not in TIME_COLUMNS)
@@ -231,7 +232,7 @@ def _read_clip(
             f"{path}:1: no frame: expected at least one row below the column names, got 0"
         )
     try:
-        columns = split_fields(header)
+        columns = split_fields(normalised(header))
     except ValueError as error:
         raise InputError(f"{path}:1: {error}") from None
     _check_columns(path, columns, classes)

@@ -10,6 +10,7 @@ from desed_task.report.blocks import Block, Paragraph, Picture, Section
 from desed_task.report.drawing import cell_colour_map, class_text, new_figure, to_png, write_cell
 from desed_task.report.systems import ReportInput
 
+MOST_CLASSES = 25  # of a picture
 INTRO = (
     "A cross trigger is a rejected detection (true events of its class cover less than half of "
     "it) of which true events of another class cover at least 30 %. One detection can be a "
@@ -30,13 +31,32 @@ def _system_block(report: ReportInput, number: int) -> Block:
     matrix = cross_trigger_matrix(system.metrics)
     if not matrix.any():
         return Paragraph(f"{system.name} has no cross trigger.")
+    shown = most_confused(matrix)
+    hidden = len(matrix) - len(shown)
+    rest = (
+        f" Not shown: {hidden} other classes, which have no more cross triggers." if hidden else ""
+    )
     return Picture(
         f"cross_triggers_{number + 1}.png",
-        draw_cross_triggers(matrix, report.classes),
+        draw_cross_triggers(
+            matrix[np.ix_(shown, shown)], [report.classes[label] for label in shown]
+        ),
         f"Cross triggers of {system.name}: rows detected class, columns true class.",
         f"{system.name}: {matrix.sum():,} cross triggers at the F1 threshold. Row: the class "
-        "that was detected wrongly; column: the class of the true events there.",
+        "that was detected wrongly; column: the class of the true events there."
+        f"{rest}",
     )
+
+
+def most_confused(matrix: Ints, most: int = MOST_CLASSES) -> list[int]:
+    """Indices of the `most` classes with the most cross triggers, detected or true, in order.
+
+    Args:
+        matrix: `(classes, classes)`.
+        most: number of classes.
+    """
+    totals = matrix.sum(axis=0) + matrix.sum(axis=1)
+    return sorted(np.argsort(-totals, kind="stable")[:most].tolist())
 
 
 def cross_trigger_matrix(metrics: SystemMetrics) -> Ints:
@@ -59,7 +79,7 @@ def draw_cross_triggers(matrix: Ints, classes: Sequence[str]) -> bytes:
     figure = new_figure(side + 1.9, width=min(side + 3.6, 10.5))
     axes = figure.add_subplot()
     shown = np.ma.masked_equal(matrix, 0)
-    highest = int(matrix.max())
+    highest = max(int(matrix.max()), 1)
     image = axes.imshow(shown, cmap=cell_colour_map(), vmin=0, vmax=highest)
     for (line, column), count in np.ndenumerate(matrix):
         if line == column:

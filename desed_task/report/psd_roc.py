@@ -163,7 +163,7 @@ def write_psd_rocs(folder: str | Path, metrics: SystemMetrics, *, title: str) ->
 
 def draw_all_curves(roc: PsdRoc, classes: Sequence[str], title: str) -> bytes:
     """PNG with the effective curve and the curve of each class of one system."""
-    figure = new_figure(5.5, width=9)
+    figure = new_figure(max(5.5, 0.7 + 0.18 * len(roc.per_class)), width=9)
     axes = figure.add_subplot()
     areas = roc.class_psds()
     for number, (label, curve) in enumerate(roc.per_class.items()):

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from desed_task.errors import InputError, nearest, shortened
 from desed_task.files import expand_user
 from desed_task.frames import FrameGrid
+from desed_task.tables import normalised
 from local.config.yaml_files import dump_yaml
 
 MISFIT = "misfit"
@@ -40,11 +41,11 @@ def _expanded(text: str) -> str:
 
 
 def _class_name(name: str) -> str:
-    """The name, unless tables of events and tags cannot hold it."""
+    """The normalised name, unless tables of events and tags cannot hold it."""
     if name != name.strip() or not name.isprintable() or not name or "," in name:
         text = f"expected a name without commas, control characters and outer spaces, got {name!r}"
         raise PydanticCustomError(MISFIT, "{text}", {"text": text, "keys": ()})
-    return name
+    return normalised(name)
 
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -554,7 +555,7 @@ class Losses(Section):
 class CrossTask(Section):
     """Comparison of the two tasks, SED and SOD."""
 
-    excluded_classes: list[str] = Field(
+    excluded_classes: list[ClassName] = Field(
         description="classes excluded from every count of active classes; `[]`: none"
     )
     active_threshold: FractionBelow1 = Field(
@@ -587,9 +588,9 @@ class Postprocess(Section):
     score_correction: bool = Field(description="`true`: correct SED scores by SOD in the test")
     correction_gain: Fraction = Field(description="added to the score of the class that is raised")
     correction_floor: Fraction = Field(description="score above which a second class may be raised")
-    median_window: dict[str, PositiveInt] = Field(
+    median_window: dict[ClassName, PositiveInt] = Field(
         description="frames of the median filter by class; `default`: of the classes without an "
-        "entry"
+        "entry, and of a class named `default`"
     )
     tuning_metric: Literal["psds1", "psds2", "event_f1"] = Field(
         description="metric that `tuned_median` and `sebbs` maximise for each class: exact "
