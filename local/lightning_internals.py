@@ -129,6 +129,7 @@ def loss_scale(trainer: pl.Trainer) -> float:
 # ---- messages --------------------------------------------------------------------------------
 
 IRRELEVANT_WARNINGS = (
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # training.freeze
     ".*isinstance.treespec, LeafSpec.*",  # a deprecation within Lightning's own code
     ".*does not have many workers.*",
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
