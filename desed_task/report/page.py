@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from desed_task.files import atomic_write, write_file
+from desed_task.files import atomic_write
 from desed_task.report.blocks import Picture, Section
 from desed_task.report.boundaries import boundary_section
 from desed_task.report.class_scores import class_section
@@ -74,7 +74,8 @@ def write_report(
 def write_page(path: Path, title: str, sections: Sequence[Section]) -> Path:
     """Write sections as an HTML page that needs no other file; returns its path."""
     page = _environment().get_template(PAGE).render(title=title, sections=sections)
-    write_file(path, page)
+    with atomic_write(path) as partial:
+        partial.write_text(page, encoding="utf-8")
     return path
 
 
