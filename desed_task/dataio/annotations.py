@@ -62,16 +62,17 @@ def read_classes(path: str | Path) -> tuple[str, ...]:
     return tuple(sorted(classes))
 
 
-def merge_overlaps(events: Iterable[Event]) -> list[Event]:
+def merge_overlaps(events: Iterable[Event], *, longest_gap: float = 0.0) -> list[Event]:
     """One clip's events in time order, those of a class that overlap merged into one.
 
-    Events that only touch (one's offset is the next one's onset) stay two.
+    Events that only touch (one's offset is the next one's onset) stay two, unless pauses shorter
+    than `longest_gap` seconds are closed.
     """
     merged: list[Event] = []
     latest: dict[str, int] = {}
     for event in sorted(events):
         index = latest.get(event.event_label)
-        if index is not None and event.onset < merged[index].offset:
+        if index is not None and event.onset < merged[index].offset + longest_gap:
             offset = max(event.offset, merged[index].offset)
             merged[index] = merged[index]._replace(offset=offset)
         else:

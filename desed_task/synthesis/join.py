@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from desed_task.dataio.annotations import read_classes, read_strong
+from desed_task.dataio.annotations import merge_overlaps, read_classes, read_strong
 from desed_task.dataio.audio import audio_info, read_audio
 from desed_task.dataio.prepare import to_16_bit
 from desed_task.errors import InputError, run_cli, shortened
@@ -65,22 +65,12 @@ def place_clips(
 
 def joined_events(clips: Sequence[PlacedClip]) -> list[Event]:
     """Events of the recording in time order; those of a class that overlap or touch are one."""
-    moved = sorted(
+    moved = (
         Event(clip.start + onset, clip.start + min(offset, clip.seconds), label)
         for clip in clips
         for onset, offset, label in clip.events
     )
-    joined: list[Event] = []
-    latest: dict[str, int] = {}
-    for event in moved:
-        index = latest.get(event.event_label)
-        if index is not None and event.onset <= joined[index].offset + 1e-6:
-            offset = max(event.offset, joined[index].offset)
-            joined[index] = joined[index]._replace(offset=offset)
-        else:
-            latest[event.event_label] = len(joined)
-            joined.append(event)
-    return joined
+    return merge_overlaps(moved, longest_gap=1e-6)
 
 
 def join_clips(folder: Path, events_file: Path, seconds: float, output: Path) -> None:
