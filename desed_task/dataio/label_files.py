@@ -146,16 +146,16 @@ class LabelReader:
             recording = own or self._named(path, number, value("file"))
             if recording is None:
                 continue
-            of_group = fields[header.index(group)] if group else None
+            group_name = fields[header.index(group)] if group else None
             onset, offset = value("onset"), value("offset")
             if is_empty(offset) and not is_empty(value("duration")) and not is_empty(onset):
                 offset = self._end(path, number, onset, value("duration"))
-            yield Label(recording, None, group=of_group)
+            yield Label(recording, None, group=group_name)
             labels = [value("label")] if onset else value("label").split(",")
             for label in labels:
                 if is_empty(label):
                     continue
-                yield from self._event(path, number, recording, onset, offset, label, of_group)
+                yield from self._event(path, number, recording, onset, offset, label, group_name)
 
     def _event(
         self,
