@@ -20,6 +20,7 @@ from local.config.yaml_files import (
     RECIPE,
     KeyPath,
     RawConfig,
+    Replacement,
     nested,
     parse_value,
     read_composed,
@@ -44,10 +45,19 @@ def override_config(config: Config, overrides: Iterable[str]) -> Config:
 def stored_config(values: Mapping[str, Any], source: str) -> Config:
     """The configuration of either layout that the checkpoint `source` stores.
 
-    Keys that are newer than the checkpoint have the recipe's values. Raises InputError as
-    `load_config`.
+    Keys that are newer than the checkpoint have the recipe's values; a mapping within a section is
+    the checkpoint's alone. Raises InputError as `load_config`.
     """
-    stored = _converted(RawConfig.from_values(values, source))
+    whole = {
+        name: {
+            key: Replacement(value) if isinstance(value, Mapping) else value
+            for key, value in section.items()
+        }
+        if isinstance(section, Mapping)
+        else section
+        for name, section in values.items()
+    }
+    stored = _converted(RawConfig.from_values(whole, source))
     return _checked(read_composed(RECIPE).with_changes(stored))
 
 

@@ -12,7 +12,7 @@ from desed_task.evaluation import Scores, evaluate
 from desed_task.evaluation.score_files import read_scores, score_classes, write_scores
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
 from desed_task.report.cross_triggers import draw_cross_triggers, most_confused
-from local.config.load import load_config
+from local.config.load import load_config, stored_config
 from tests.support import cases
 from tests.support.paths import CONFS
 from tests.support.report_cases import Page
@@ -67,5 +67,6 @@ def test_classes_of_a_configuration_are_normalised() -> None:
     own = ["cross_task.excluded_classes=[]", "postprocess.median_window=!replace {default: 7}"]
     config = load_config(CONFS / "demo.yaml", [f"data.classes=[{DECOMPOSED}, Cat]", *own])
     assert config.data.classes == [COMPOSED, "Cat"]
+    assert stored_config(config.model_dump(), "a checkpoint") == config  # no windows of the recipe
     with pytest.raises(InputError, match=r"data\.classes: expected distinct"):
         load_config(CONFS / "demo.yaml", [f"data.classes=[{DECOMPOSED}, {COMPOSED}]", *own])
