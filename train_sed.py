@@ -36,11 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parse_args(argv)
         set_thread_waiting()
         from desed_task import process_group
+        from desed_task.memory import keep_freed_memory
         from local.lightning_internals import silence_lightning
         from local.run import experiment, launch
         from local.run.callbacks import end_at_once
         from local.run.machine import Machine, choose_gpus
-        from local.run.memory import keep_freed_memory
 
         machine = Machine(choose_gpus(args.gpus), args.fast_dev_run)
         launch.check_ranks(machine.gpus)

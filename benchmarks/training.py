@@ -30,11 +30,11 @@ from pytorch_lightning.callbacks import Callback
 from benchmarks.data import write_noise_sets
 from benchmarks.measure import finish, shown, synchronize
 from benchmarks.options import PRECISIONS, TINY, Number, add_configuration, parse, subject_parser
+from desed_task.memory import keep_freed_memory
 from local.config.load import Config, load_config
 from local.lightning_internals import silence_lightning
 from local.run.experiment import prepare_fit
 from local.run.machine import Machine
-from local.run.memory import keep_freed_memory
 
 EPOCHS, STEPS, VALIDATION_CLIPS = 200, 236, 2500 + 158  # of the recipe on DESED
 NUMBERS = {

@@ -48,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     formats = parse_formats(options.format)
     settings = parse_settings(options)
     from desed_task.detect.detector import Detector
+    from desed_task.memory import keep_freed_memory
+
+    if options.device != "cuda":
+        keep_freed_memory()
 
     detector = Detector(
         options.model,
