@@ -67,9 +67,9 @@ def compare(values: Floats, drawn: Floats, seed: int = 0) -> Comparison | None:
     if n_seeds == 1 or replicates < 2:
         return Comparison(difference, None, None, None, n_seeds)
     times = draw(n_seeds, replicates, seed)
-    of_all = drawn.mean(axis=0)
-    deviation = (times * drawn.T).sum(axis=1) / n_seeds - of_all
-    error = float(np.std(of_all + np.sqrt(n_seeds / (n_seeds - 1)) * deviation, ddof=1))
+    seed_mean = drawn.mean(axis=0)
+    deviation = (times * drawn.T).sum(axis=1) / n_seeds - seed_mean
+    error = float(np.std(seed_mean + np.sqrt(n_seeds / (n_seeds - 1)) * deviation, ddof=1))
     between_seeds = float(np.var(values, ddof=1)) / n_seeds
     freedom = degrees_of_freedom(error**2, between_seeds, n_seeds)
     two_sided = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
