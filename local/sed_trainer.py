@@ -22,7 +22,7 @@ from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher, make_teacher
 from desed_task.nnet.crnn import CRNN, SEDOutput
 from desed_task.postprocess.score_correction import counted_classes
-from desed_task.schedules import warmup_factor
+from desed_task.schedules import rampdown_factor, warmup_factor
 from local.build import build_augment_settings, build_log_mel, build_network, build_scaler
 from local.config.load import Config
 from local.finite import FiniteWatch, not_finite
@@ -66,7 +66,7 @@ class CrossTaskSED(pl.LightningModule):
     def __init__(self, config: Config, steps_per_epoch: int = 1) -> None:
         super().__init__()
         self.config = config
-        self.ramp_length = config.training.n_epochs_warmup * steps_per_epoch
+        self.steps_per_epoch = steps_per_epoch
         self.log_mel = build_log_mel(config)
         self.scaler = build_scaler(config)
         student = build_network(config)
@@ -101,7 +101,7 @@ class CrossTaskSED(pl.LightningModule):
     # ---- before training -------------------------------------------------------------------
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam; the learning rate of step n is scaled by the warm-up factor r(n)."""
+        """Adam; its learning rate is scaled by warm-up and ramp-down."""
         opt = self.config.opt
         optimizer = torch.optim.Adam(
             [p for p in self.networks["student"].parameters() if p.requires_grad],
@@ -109,7 +109,9 @@ class CrossTaskSED(pl.LightningModule):
             betas=(opt.betas[0], opt.betas[1]),
             fused=self._fused(self.device),
         )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: self._ramp(done + 1))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda done: self._rate_factor(done + 1)
+        )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -131,7 +133,16 @@ class CrossTaskSED(pl.LightningModule):
 
     def _ramp(self, step: int) -> float:
         """Warm-up factor r(n) of learning rate and consistency weight in step n = 1, 2, …."""
-        return warmup_factor(step, self.ramp_length, self.config.training.warmup_exponent)
+        training = self.config.training
+        ramp_length = training.n_epochs_warmup * self.steps_per_epoch
+        return warmup_factor(step, ramp_length, training.warmup_exponent)
+
+    def _rate_factor(self, step: int) -> float:
+        """Factor of the learning rate in step n = 1, 2, …."""
+        training = self.config.training
+        last_step = training.n_epochs * self.steps_per_epoch
+        ramp_length = training.n_epochs_rampdown * self.steps_per_epoch
+        return self._ramp(step) * rampdown_factor(step, last_step, ramp_length)
 
     def on_fit_start(self) -> None:
         """Compile the networks, where configured, once they are on their device."""
@@ -164,7 +175,9 @@ class CrossTaskSED(pl.LightningModule):
     def _schedule_changed(self, stored: dict[str, Any]) -> bool:
         """Whether the optimiser's settings differ from those stored in the resumed checkpoint."""
         own = self.config.model_dump()
-        ramp = ("n_epochs_warmup", "warmup_exponent")
+        ramp = ["n_epochs_warmup", "warmup_exponent", "n_epochs_rampdown"]
+        if self.config.training.n_epochs_rampdown:
+            ramp.append("n_epochs")
         return stored["opt"] != own["opt"] or any(
             stored["training"][key] != own["training"][key] for key in ramp
         )
@@ -176,7 +189,7 @@ class CrossTaskSED(pl.LightningModule):
         for group in optimizer.param_groups:
             group["betas"] = tuple(self.config.opt.betas)
             group["initial_lr"] = self._full_rate
-            group["lr"] = self._full_rate * self._ramp(self.global_step + 1)
+            group["lr"] = self._full_rate * self._rate_factor(self.global_step + 1)
 
     # ---- a training step -------------------------------------------------------------------
 

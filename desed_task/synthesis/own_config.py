@@ -24,6 +24,7 @@ extends: demo.yaml              # a small network with frames of 128 ms, for few
 training:
   n_epochs: {epochs}
   n_epochs_warmup: {warmup}
+  n_epochs_rampdown: {rampdown}
   ema_factor: {ema_factor}
 """
 RECIPE = "extends: sed.yaml\n"
@@ -77,7 +78,9 @@ def _small(sizes: Mapping[str, int]) -> str:
     steps = max(1, min(used[name] // batch for name, batch in present.items()))
     epochs = max(1, min(200, round(_STEPS / steps)))
     ema_factor = 0.99 if epochs * steps > _STEPS / 2 else 0.97
-    return SMALL_NETWORK.format(epochs=epochs, warmup=max(1, epochs // 4), ema_factor=ema_factor)
+    return SMALL_NETWORK.format(
+        epochs=epochs, warmup=max(1, epochs // 4), rampdown=epochs // 2, ema_factor=ema_factor
+    )
 
 
 def _set_keys(out: Path, clip_set: ClipSet, *, present: bool) -> dict[str, str | None]:

@@ -125,6 +125,10 @@ class Training(Section):
     n_epochs_warmup: Count = Field(
         description="epochs of the ramp of learning rate and consistency weight; 0: no ramp"
     )
+    n_epochs_rampdown: Count = Field(
+        description="last epochs, over which the learning rate falls along half a cosine to 0; "
+        "0: it stays"
+    )
     warmup_exponent: NonNegative = Field(
         description="e of the ramp r = exp(-e·(1 - progress)²), progress from 0 to 1"
     )

@@ -1,4 +1,4 @@
-"""Mean teacher and warm-up against golden values."""
+"""Mean teacher and warm-up against golden values; the ramp-down."""
 
 import json
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from desed_task.ema import MeanTeacher, ema_decay, make_teacher
-from desed_task.schedules import warmup_factor
+from desed_task.schedules import rampdown_factor, warmup_factor
 from tests.support.paths import GOLDEN
 
 
@@ -49,6 +49,16 @@ def test_golden_warmup() -> None:
 
 def test_no_warmup() -> None:
     assert warmup_factor(1, 0, 5.0) == 1.0
+
+
+def test_rampdown_is_half_a_cosine_over_the_last_steps() -> None:
+    factors = [rampdown_factor(step, 10, 3) for step in range(1, 12)]
+    assert factors[:7] == [1.0] * 7
+    assert factors[7:] == pytest.approx([(2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4, 0.0])
+
+
+def test_no_rampdown() -> None:
+    assert rampdown_factor(10, 10, 0) == 1.0
 
 
 def test_update_averages_weights_loaded_after_construction() -> None:

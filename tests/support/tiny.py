@@ -34,6 +34,7 @@ SMALL = (
     "training.batch_size_val=4",
     "training.n_epochs=2",
     "training.n_epochs_warmup=1",
+    "training.n_epochs_rampdown=0",
     "training.num_workers=0",
     "training.weak_split=0.75",
     "training.validation_interval=1",

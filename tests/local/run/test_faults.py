@@ -79,9 +79,10 @@ def test_changed_settings_take_effect_and_are_printed(
     trained: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sets = ("opt.lr=1e-5", "opt.betas=[0.8,0.9]", "training.early_stop_patience=3")
-    config = tiny_config(tiny_data, *sets)  # 2 epochs
+    config = tiny_config(tiny_data, *sets, "training.n_epochs_rampdown=1")  # 2 epochs
     _, trainer, recorder = train(config, tmp_path, resume=trained)
-    assert recorder.rates == [1e-5] * 3  # after the warm-up of one epoch
+    factors = [(2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4]  # after the warm-up of one epoch
+    assert recorder.rates == pytest.approx([1e-5 * factor for factor in factors])
     assert trainer.optimizers[0].param_groups[0]["betas"] == (0.8, 0.9)
     patience = [each.patience for each in trainer.callbacks if isinstance(each, EarlyStopping)]  # type: ignore[attr-defined]
     assert patience == [3]
