@@ -19,7 +19,7 @@ from desed_task.errors import FaultError, InputError
 from desed_task.evaluation.decode import frame_times
 from desed_task.evaluation.outputs import Boxes, Scores
 from desed_task.labels import SOD_STATE_NAMES
-from desed_task.model import ModelDescription, load_model
+from desed_task.model import Model, ModelDescription, load_model
 from desed_task.model.graphs import OnnxModel
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ class Detector:
             self.description.grid,
             overlap=self.settings.overlap,
             batch_size=self.batch_size,
+            short_windows=isinstance(self.model, Model) and self.model.is_local,
             **options,
         )
         with contextlib.closing(scored):

@@ -5,8 +5,10 @@ that wait for the network are in memory, and its probabilities.
 """
 
 import contextlib
+import math
 import queue
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,6 +26,8 @@ from desed_task.windows import Window, WindowAverage, cut_windows, window_step
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Windows `(batch, samples)` -> probabilities `(batch, rows, frames)`: classes, then SOD states."""
+SILENCE = 2.0
+"""Seconds after a short recording, from which the network's GRUs return to it."""
 
 
 class Recording(NamedTuple):
@@ -75,6 +79,7 @@ def score_recordings(
     overlap: float = 0.5,
     batch_size: int = 16,
     workers: int = 1,
+    short_windows: bool = False,
     progress: Callable[[float], object] = lambda seconds: None,
 ) -> Generator[tuple[Any, Probabilities | InputError | FaultError], None, None]:
     """Probabilities of each recording, or why it cannot be read, in the order of completion.
@@ -86,6 +91,8 @@ def score_recordings(
         overlap: fraction of a window that the next one shares.
         batch_size: windows that go through the network together.
         workers: threads that read recordings; 0: none, the caller's reads.
+        short_windows: whether a recording shorter than a window is padded to whole seconds with
+            at least `SILENCE`, not to the whole window.
         progress: is called with the seconds of audio of each window that is new.
     """
     step = window_step(grid, overlap)
@@ -93,29 +100,39 @@ def score_recordings(
     if workers:
         windows = _in_threads(recordings, grid, step, workers, 2 * batch_size)
     averages: dict[int, _Average] = {}
-    waiting: list[tuple[int, Any, Window]] = []
+    waiting: dict[int, list[tuple[int, Any, Window]]] = defaultdict(list)  # by their length
 
-    def finished() -> Iterator[tuple[Any, Probabilities]]:
-        outputs = run(np.stack([window.audio for _, _, window in waiting]))
-        for (number, key, window), output in zip(waiting, outputs, strict=True):
+    def finished(length: int) -> Iterator[tuple[Any, Probabilities]]:
+        batch = waiting.pop(length)
+        outputs = run(np.stack([window.audio[:length] for _, _, window in batch]))
+        for (number, key, window), output in zip(batch, outputs, strict=True):
             average = averages.setdefault(number, _Average(grid))
             progress(average.add(window, output))
             if window.n_samples is not None:
                 yield key, averages.pop(number).finish(window.n_samples)
-        waiting.clear()
 
     with contextlib.closing(windows):  # ends the threads
         for number, key, item in windows:
             if not isinstance(item, Window):
-                waiting = [each for each in waiting if each[0] != number]
+                whole = waiting[grid.n_samples]
+                whole[:] = [each for each in whole if each[0] != number]
                 averages.pop(number, None)
                 yield key, item
                 continue
-            waiting.append((number, key, item))
-            if len(waiting) == batch_size:
-                yield from finished()
-        if waiting:
-            yield from finished()
+            length = _length(item, grid) if short_windows else grid.n_samples
+            waiting[length].append((number, key, item))
+            if len(waiting[length]) == batch_size:
+                yield from finished(length)
+        for length in [length for length, batch in waiting.items() if batch]:
+            yield from finished(length)
+
+
+def _length(window: Window, grid: FrameGrid) -> int:
+    """Samples of a window with less padding, if it is the only one of its recording."""
+    if window.start > 0 or window.n_samples is None:
+        return grid.n_samples
+    seconds = math.ceil(window.n_samples / grid.sample_rate + SILENCE)
+    return min(seconds * grid.sample_rate, grid.n_samples)
 
 
 class _Average:
@@ -128,8 +145,9 @@ class _Average:
 
     def add(self, window: Window, output: NDArray[np.float32]) -> float:
         """Include a window; the seconds of audio that it adds."""
-        self._parts.append(self._mean.add(window.start, output))
         length, grid = window.n_samples, self._grid
+        output = np.pad(output, ((0, 0), (0, grid.n_frames - output.shape[1])))
+        self._parts.append(self._mean.add(window.start, output))
         end = (window.start * grid.samples_per_frame + grid.n_samples) if length is None else length
         added, self._end = end / grid.sample_rate - self._end, end / grid.sample_rate
         return added

@@ -40,6 +40,17 @@ class Model(nn.Module):
         self.network = network
         self.eval()
 
+    @property
+    def is_local(self) -> bool:
+        """Whether a score depends little on how much silence pads a clip: no average over frames.
+
+        The range of `minmax` and the statistics of a data set are the same with less silence.
+        Weak scores are means over frames always.
+        """
+        scaler, shape = self.description.scaler, self.description.network
+        fixed = scaler.normtype == "minmax" or (scaler.statistic == "dataset" and 2 in scaler.dims)
+        return fixed and "frequency_dynamic" not in shape.convolution
+
     def forward(self, audio: Tensor) -> ModelOutput:
         """`(batch, samples)` in [-1, 1], of the length of the network's input -> probabilities."""
         return self.probabilities(self.log_mel(audio))

@@ -1,6 +1,7 @@
 """A detector on files, arrays and streams."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from desed_task.detect.events import Detection, corrected_scores, tidy
 from desed_task.errors import InputError
 from desed_task.labels import decode_strong
 from desed_task.model import load_model
+from desed_task.model.description import ScalerSettings
 from desed_task.postprocess.median import median_filter
-from tests.support.tiny_model import write_tiny_model
+from tests.support.tiny_model import tiny_model, write_tiny_model
 
 
 def test_a_short_file_by_hand(model: Path, recordings: Path) -> None:
@@ -46,6 +48,27 @@ def test_a_short_file_by_hand(model: Path, recordings: Path) -> None:
     for one, other in zip(_by_class(found.detections), expected, strict=True):
         assert (one.event_label, one.onset) == (other.event_label, other.onset)
         assert one.offset == min(other.offset, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_local"),
+    [
+        ({}, True),
+        ({"scaler": ScalerSettings(statistic="instance", normtype="mean", dims=(1, 2))}, False),
+        ({"scaler": ScalerSettings(statistic="dataset", normtype="mean", dims=(2,))}, True),
+        ({"scaler": ScalerSettings(statistic="dataset", normtype="mean", dims=(1,))}, False),
+    ],
+)
+def test_less_silence_hardly_changes_scores(changes: dict[str, Any], is_local: bool) -> None:
+    """Of a model that averages nothing over the frames of a window."""
+    model = tiny_model(clip_seconds=6.0, **changes)
+    assert model.is_local == is_local
+    noise = np.random.default_rng(0).normal(0, 0.1, 8000)
+    audio = torch.from_numpy(np.pad(noise, (0, 5 * 8000)).astype(np.float32))[None]
+    if is_local:
+        with torch.no_grad():
+            whole, short = model(audio).strong, model(audio[:, :24000]).strong
+        torch.testing.assert_close(short[..., :16], whole[..., :16], atol=1e-4, rtol=0)
 
 
 def _by_class(events: list[Detection]) -> list[Detection]:

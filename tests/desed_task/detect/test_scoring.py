@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -101,6 +102,32 @@ def test_several_recordings_share_batches(workers: int, batch_size: int) -> None
         assert isinstance(result, Probabilities)
         np.testing.assert_allclose(result.values, _expected(audio[n_samples]), rtol=1e-6)
         assert result.n_samples == n_samples
+
+
+def test_short_recordings_go_through_in_short_windows() -> None:
+    """Of one batch are windows of one length; what follows a recording is 0."""
+    grid = FrameGrid(sample_rate=100, hop_length=4, time_pooling=2, clip_seconds=6.0)
+    shapes: list[tuple[int, ...]] = []
+
+    def run(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        shapes.append(windows.shape)
+        frames = replace(grid, clip_seconds=windows.shape[1] / grid.sample_rate).n_frames
+        padded = np.pad(windows, ((0, 0), (0, 8)))[:, : frames * 8]  # 8 samples a frame
+        return padded.reshape(len(windows), 1, frames, 8).mean(axis=3)
+
+    lengths = [30, 100, 101, 40, 450, 700, 90]
+    recordings = [
+        Recording(number, partial(_blocks, _audio(n))) for number, n in enumerate(lengths)
+    ]
+    found = dict(score_recordings(recordings, run, grid, batch_size=3, short_windows=True))
+    # 450 samples and 2 s are more than a window; 700 samples are two windows.
+    assert sorted(shapes) == [(1, 300), (1, 400), (3, 300), (3, 600)]
+    for number, n_samples in enumerate(lengths):
+        result = found[number]
+        assert isinstance(result, Probabilities)
+        whole = np.pad(_audio(n_samples), (0, 1000))[: result.values.shape[1] * 8]
+        expected = whole.reshape(-1, 8).mean(axis=1)
+        np.testing.assert_allclose(result.values[0], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
