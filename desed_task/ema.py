@@ -10,7 +10,8 @@ class MeanTeacher:
     """Updates a teacher's parameters to an exponential moving average of a student's.
 
     Buffers (batch-norm statistics) are not averaged: the teacher runs in training mode and has
-    its own.
+    its own. Parameters that the student does not train (`requires_grad` is false) stay as they are
+    in both networks.
 
     Args:
         student, teacher: networks of the same shape.
@@ -18,8 +19,10 @@ class MeanTeacher:
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, ema_factor: float) -> None:
-        self._student = [parameter.detach() for parameter in student.parameters()]
-        self._teacher = [parameter.detach() for parameter in teacher.parameters()]
+        pairs = zip(student.parameters(), teacher.parameters(), strict=True)
+        trained = [(own, mean) for own, mean in pairs if own.requires_grad]
+        self._student = [own.detach() for own, _ in trained]
+        self._teacher = [mean.detach() for _, mean in trained]
         self._ema_factor = ema_factor
 
     @torch.no_grad()

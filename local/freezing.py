@@ -9,11 +9,14 @@ SCALES = {"sed_fusion": "sed_scale", "sod_fusion": "sod_scale"}  # belong to the
 
 
 def freeze_parameters(network: nn.Module, parts: Sequence[str]) -> None:
-    """Exclude the parameters of the parts from gradients."""
-    for part in parts:
-        getattr(network, part).requires_grad_(False)
-        if part in SCALES:
-            getattr(network, SCALES[part]).requires_grad_(False)
+    """Exclude the parts from gradients, and so from the mean teacher's average."""
+    for name in frozen_parts(parts):
+        getattr(network, name).requires_grad_(False)
+
+
+def frozen_parts(parts: Sequence[str]) -> set[str]:
+    """The network's attributes that belong to the parts: a fusion has its scale."""
+    return {*parts, *(SCALES[part] for part in parts if part in SCALES)}
 
 
 def keep_statistics(networks: Iterable[nn.Module], parts: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from desed_task.errors import InputError, shortened
 from local.config.load import Config
+from local.freezing import frozen_parts
 from local.run.checkpoints import checkpoint_config, checkpoint_weights, read_checkpoint
 from local.sed_trainer import CrossTaskSED
 
@@ -54,7 +55,7 @@ def start_from(module: CrossTaskSED, checkpoint: Path) -> tuple[str, bool]:
     the heads are taken by the name of the class.
 
     Returns a line on what was taken, and whether the scaler's statistics were. Raises InputError
-    where no weights fit, and as `read_initial`.
+    where no weights fit, where a frozen part would start anew, and as `read_initial`.
     """
     weights, classes = read_initial(module.config, checkpoint)
     if not any(name.startswith("networks.teacher.") for name in weights):
@@ -81,6 +82,8 @@ def start_from(module: CrossTaskSED, checkpoint: Path) -> tuple[str, bool]:
             f"{OPTION} {checkpoint}: expected weights that fit the configuration's network "
             f"({len(others)} tensors) or its classes, got none"
         )
+    all_common = len(common) == len(module.config.data.classes)
+    _check_frozen(module, checkpoint, others - fitting | (set() if all_common else heads))
     taken = {name: weights[name] for name in fitting}
     if common:
         taken |= {name: _by_class(own[name], weights[name], module, classes) for name in heads}
@@ -90,6 +93,17 @@ def start_from(module: CrossTaskSED, checkpoint: Path) -> tuple[str, bool]:
 
 def _fits(own: Tensor, stored: Tensor | None) -> bool:
     return stored is not None and stored.shape == own.shape
+
+
+def _check_frozen(module: CrossTaskSED, checkpoint: Path, anew: set[str]) -> None:
+    """Raise InputError where a part that is not trained would keep tensors with random values."""
+    parts = frozen_parts(module.config.training.freeze)
+    wrong = sorted({name.removeprefix("networks.") for name in anew if name.split(".")[2] in parts})
+    if wrong:
+        raise InputError(
+            f"{OPTION} {checkpoint}: training.freeze: expected weights of the checkpoint in every "
+            f"part that is not trained, got new ones in {shortened(wrong)}"
+        )
 
 
 def _by_class(own: Tensor, stored: Tensor, module: CrossTaskSED, classes: Sequence[str]) -> Tensor:

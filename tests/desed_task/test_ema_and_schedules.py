@@ -41,6 +41,17 @@ def test_buffers_are_not_averaged() -> None:
     assert student.weight.tolist() == [3.0, 3.0]
 
 
+def test_parameters_that_are_not_trained_stay() -> None:
+    student = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    teacher = make_teacher(student)
+    for network, value in ((student, 0.0), (teacher, 1.0)):
+        for parameter in network.parameters():
+            nn.init.constant_(parameter, value)
+    student[0].requires_grad_(False)
+    MeanTeacher(student, teacher, 0.999).update(1)
+    assert [parameter.item() for parameter in teacher.parameters()] == [1.0, 1.0, 0.5, 0.5]
+
+
 def test_golden_warmup() -> None:
     golden = json.loads((GOLDEN / "warmup.json").read_text())
     for step, factor in golden["step_factor"]:

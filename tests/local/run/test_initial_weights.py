@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from desed_task.ema import MeanTeacher
 from desed_task.errors import InputError
 from local.config.load import load_config
 from local.run.initial_weights import start_from
 from local.sed_trainer import CrossTaskSED
+from tests.golden import weights as golden
 from tests.support.given_batches import PLAIN, given_batch
 from tests.support.paths import CONFS
 from tests.support.tiny import NETWORK
@@ -101,6 +103,48 @@ def test_other_features_and_weights_that_do_not_fit_are_refused(
         start_from(network(*overrides, "net.sod_branch=false"), path)
 
 
+def test_the_published_layout_starts_a_training(published_checkpoint: Path) -> None:
+    module = CrossTaskSED(load_config(CONFS / "sed.yaml"))
+    line, _ = start_from(module, published_checkpoint)
+    own = module.networks.state_dict()
+    tensors = len(own) - 8  # without the heads of two networks
+    assert f"{tensors} of {tensors} tensors taken, heads of 10 of 10 classes taken" in line
+    for network, prefix in (("student", ""), ("teacher", "teacher.")):
+        kernel = own[f"{network}.backbone.4.conv.weight"].transpose(2, 3)  # (time, band)
+        expected = golden.tensor("cnn_4.cnn.conv0.weight", tuple(kernel.shape), prefix)
+        assert torch.equal(kernel, torch.from_numpy(expected))
+        head = own[f"{network}.strong_head.weight"]
+        expected = golden.tensor("dense.weight", tuple(head.shape), prefix)
+        assert torch.equal(head, torch.from_numpy(expected))
+
+
+def test_a_frequency_dynamic_network_starts_from_a_plain_one(
+    trained: tuple[dict[str, torch.Tensor], Path],
+) -> None:
+    """Its blocks' kernels start anew, so that they cannot be frozen."""
+    dynamic = "net.convolution=[plain, plain, frequency_dynamic, plain]"
+    expected, path = trained
+    module = network(*DATASET, dynamic)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    line, _ = start_from(module, path)
+    assert "anew: student.backbone.2.conv.attention.conv_in.weight, " in line
+    for name, tensor in module.state_dict().items():
+        if name.startswith(("networks.", "scaler.")):
+            new = "backbone.2.conv." in name
+            assert torch.equal(tensor, before[name] if new else expected[name]), name
+    start_from(network(*DATASET, dynamic, "training.freeze=[sed_rnn]"), path)
+    with pytest.raises(InputError, match=r"training\.freeze: .* student\.backbone\.2\.conv\."):
+        start_from(network(*DATASET, dynamic, "training.freeze=[backbone]"), path)
+
+
+def test_a_head_with_new_classes_cannot_be_frozen(
+    trained: tuple[dict[str, torch.Tensor], Path],
+) -> None:
+    module = network(*DATASET, *OWN, "training.freeze=[attention_head]")
+    with pytest.raises(InputError, match=r"got new ones in student\.attention_head\.bias"):
+        start_from(module, trained[1])
+
+
 @pytest.mark.parametrize("other", ["--resume_from_checkpoint", "--test_from_checkpoint"])
 def test_one_checkpoint_option(other: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -109,33 +153,39 @@ def test_one_checkpoint_option(other: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_frozen_parts_stay_and_the_others_are_trained() -> None:
+    """In student and teacher, which differ from the start."""
     frozen = ("backbone", "sed_fusion")
     module = network(*PLAIN, f"training.freeze=[{', '.join(frozen)}]")
+    for parameter in module.networks["teacher"].parameters():
+        parameter.add_(0.1)
     module.eval().train()  # as after a validation
+    mean_teacher = MeanTeacher(module.networks["student"], module.networks["teacher"], 0.999)
     before = {name: tensor.clone() for name, tensor in module.networks.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.1)
     batch = given_batch(module.config)
-    for _ in range(2):
+    for step in (1, 2):
         features = module.features(batch.audio)
         module.networks["teacher"](features)
         output = module.networks["student"](features)
         (output.strong.mean() + output.weak.mean() + output.sod_logits.square().mean()).backward()
         optimizer.step()
+        mean_teacher.update(step)
     in_adam = sum(
         parameter.numel()
         for group in module.configure_optimizers()["optimizer"].param_groups  # type: ignore
         for parameter in group["params"]
     )
     after = module.networks.state_dict()
-    trained, changed = 0, set()
-    for name, parameter in module.networks["student"].named_parameters():
-        stays = name.split(".")[0] in (*frozen, "sed_scale")
-        trained += 0 if stays else parameter.numel()
-        if not torch.equal(after[f"student.{name}"], before[f"student.{name}"]):
-            changed.add(name.split(".")[0])
-    assert in_adam == trained
-    parts = {name.split(".")[0] for name, _ in module.networks["student"].named_parameters()}
-    assert changed == parts - {*frozen, "sed_scale"}
+    parameters = dict(module.networks["student"].named_parameters())
+    stay = {name for name in parameters if name.split(".")[0] in (*frozen, "sed_scale")}
+    assert in_adam == sum(parameters[name].numel() for name in parameters.keys() - stay)
+    for which in ("student", "teacher"):
+        changed = {
+            name.split(".")[0]
+            for name in parameters
+            if not torch.equal(after[f"{which}.{name}"], before[f"{which}.{name}"])
+        }
+        assert changed == {name.split(".")[0] for name in parameters.keys() - stay}
     for name, tensor in after.items():
         if "running_mean" in name:
             assert torch.equal(tensor, before[name]) == (name.split(".")[1] in frozen), name
