@@ -7,6 +7,7 @@ a file name, says that nothing is known about that file: its other values are em
 
 import codecs
 import csv
+import io
 import logging
 import math
 import unicodedata
@@ -18,8 +19,10 @@ from desed_task.errors import InputError, file_error, listing
 logger = logging.getLogger(__name__)
 
 FILENAME = "filename"
+TIME_COLUMNS = ("onset", "offset")
 _SEPARATOR_NAMES = {"\t": "tabs", ",": "commas"}
 _EMPTY_VALUES = {"", "nan", "na", "none"}
+_BREAKING = {"Cc", "Cs", "Zl", "Zp"}  # controls, surrogates, ends of lines and paragraphs
 _LONGEST_QUOTE = 80
 _MOST_FIELDS = 1_000_000  # of a line; more are no table, and take gigabytes
 _KEPT_PROBLEMS = 1000  # of a file; all are counted
@@ -46,6 +49,25 @@ def normalised(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def class_name(name: str) -> str:
+    """A class's name, `normalised`, that tables of events, tags and scores can hold.
+
+    Raises ValueError that says what is expected.
+    """
+    breaking = any(unicodedata.category(character) in _BREAKING for character in name)
+    if name != name.strip() or "," in name or breaking:
+        raise ValueError(
+            "expected a name without commas, control characters and outer spaces, got "
+            f"{quoted(name)}"
+        )
+    if is_empty(name) or name in (FILENAME, *TIME_COLUMNS):
+        raise ValueError(
+            "expected a name other than na, nan, none, filename, onset and offset, got "
+            f"{quoted(name)}"
+        )
+    return normalised(name)
+
+
 def is_empty(value: str) -> bool:
     """Whether a field has no value: empty, NaN, NA or None."""
     return value.lower() in _EMPTY_VALUES
@@ -54,6 +76,14 @@ def is_empty(value: str) -> bool:
 def quoted(text: str) -> str:
     """A text in quotation marks for a message, with control characters escaped; shortened."""
     return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")
+
+
+def joined_fields(values: Sequence[str], separator: str = "\t") -> str:
+    """A line of a table; fields with separators, quotation marks or line ends are quoted."""
+    line = io.StringIO()
+    # Some versions of csv quote only the line ends that end a row.
+    csv.writer(line, delimiter=separator, lineterminator="\r\n").writerow(values)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def split_fields(line: str, separator: str = "\t") -> list[str]:

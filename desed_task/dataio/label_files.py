@@ -13,7 +13,7 @@ from typing import NamedTuple
 from desed_task.dataio.audio import audio_info
 from desed_task.errors import InputError, listing, nearest, shortened
 from desed_task.files import visible_entries
-from desed_task.tables import is_empty, quoted, read_text, split_fields
+from desed_task.tables import class_name, is_empty, quoted, read_text, split_fields
 
 COLUMNS: Mapping[str, Sequence[str]] = {
     "file": (
@@ -167,12 +167,12 @@ class LabelReader:
         label: str,
         group: str | None,
     ) -> Iterator[Label]:
-        name = label.strip()
-        if "," in name or not name.isprintable():
-            self._problem(
-                path, number, f"label: expected no comma and control characters, got {quoted(name)}"
-            )
-        elif is_empty(onset) and is_empty(offset):
+        try:
+            name = class_name(label.strip())
+        except ValueError as error:
+            self._problem(path, number, f"label: {error}")
+            return
+        if is_empty(onset) and is_empty(offset):
             yield Label(recording, name, group=group)
         else:
             begin, end = (self._number(path, number, text) for text in (onset, offset))
@@ -251,7 +251,7 @@ class LabelReader:
 def class_folders(recordings: Mapping[Path, Path]) -> list[Label]:
     """Tags from a folder per class: `CLASS/*`; recordings in `background` or `noise` have none.
 
-    Raises InputError for recordings in no folder.
+    Raises InputError for recordings in no folder, and for names that classes cannot have.
     """
     loose = [path for path, relative in recordings.items() if len(relative.parts) < 2]
     if loose:
@@ -260,9 +260,16 @@ def class_folders(recordings: Mapping[Path, Path]) -> list[Label]:
             f"{shortened(loose)}"
         )
     return [
-        Label(path, None if relative.parts[0].lower() in NOISE else relative.parts[0])
+        Label(path, None if relative.parts[0].lower() in NOISE else _folder_class(path, relative))
         for path, relative in recordings.items()
     ]
+
+
+def _folder_class(path: Path, relative: Path) -> str:
+    try:
+        return class_name(relative.parts[0])
+    except ValueError as error:
+        raise InputError(f"{path}: name of the folder: {error}") from None
 
 
 def _files(folder: Path) -> Iterable[Path]:

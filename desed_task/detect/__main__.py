@@ -162,11 +162,12 @@ def parse_settings(options: argparse.Namespace) -> "Settings":
     threshold: Any = None
     if options.threshold is not None:
         parts = [part.rpartition("=") for part in options.threshold.split(",")]
-        values = {name.strip(): _number(text) for name, _, text in parts}
-        threshold = values[""] if set(values) == {""} else values
-        if isinstance(threshold, dict) and "" in threshold:
+        values = [(name.strip(), _number(text)) for name, _, text in parts]
+        threshold = values[0][1] if len(values) == 1 and not values[0][0] else dict(values)
+        if isinstance(threshold, dict) and ("" in threshold or len(threshold) < len(values)):
             raise InputError(
-                "--threshold: expected a number, or CLASS=NUMBER,…, got both: name every class"
+                "--threshold: expected a number, or CLASS=NUMBER,… with each class once, got "
+                f"{options.threshold!r}"
             )
     classes = options.classes and [name.strip() for name in options.classes.split(",")]
     return Settings(

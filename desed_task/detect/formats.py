@@ -3,15 +3,16 @@
 Every format keeps onset, offset, class and confidence. Times have six decimals, confidences four.
 """
 
-import csv
-import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from desed_task.detect.detector import Result
 from desed_task.detect.events import Detection
 from desed_task.evaluation.score_files import score_lines
+from desed_task.tables import joined_fields
 
 
 class Found(NamedTuple):
@@ -40,26 +41,33 @@ class Format(NamedTuple):
 def audacity(found: Found, _: Result) -> Iterator[str]:
     """A label track: onset, offset, class and confidence."""
     for event in found.events:
-        label = " ".join(event.event_label.split())
-        yield "{}\t{}\t{} {:.4f}\n".format(*_times(event), label, event.confidence)
+        yield "{}\t{}\t{} {:.4f}\n".format(*_times(event), event.event_label, event.confidence)
 
 
 def raven(found: Found, _: Result) -> Iterator[str]:
     """A selection table of Raven."""
     columns = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)")
-    yield _line([*columns, "Begin Path", "Annotation", "Confidence"], "\t")
+    yield joined_fields([*columns, "Begin Path", "Annotation", "Confidence"])
     for number, event in enumerate(found.events, start=1):
         row = (str(number), "Spectrogram 1", "1", *_times(event), found.path)
-        yield _line([*row, event.event_label, f"{event.confidence:.4f}"], "\t")
+        yield joined_fields([*row, event.event_label, f"{event.confidence:.4f}"])
 
 
 def rttm(found: Found, _: Result) -> Iterator[str]:
-    """Rich Transcription Time Marked: one SPEAKER line per event; `_` for spaces in names."""
-    recording = "_".join(found.name.split())
+    """Rich Transcription Time Marked: one SPEAKER line per event; names by `rttm_name`."""
+    recording = rttm_name(found.name)
     for event in found.events:
         times = f"{event.onset:.6f} {event.offset - event.onset:.6f}"
-        label = "_".join(event.event_label.split())
+        label = rttm_name(event.event_label)
         yield f"SPEAKER {recording} 1 {times} <NA> <NA> {label} {event.confidence:.4f} <NA>\n"
+
+
+def rttm_name(name: str) -> str:
+    """A name without white space, which separates the fields: `%20` for a space, `%25` for `%`.
+
+    `urllib.parse.unquote` gives the name back.
+    """
+    return re.sub(r"[\s%]", lambda match: quote(match[0]), name)
 
 
 def as_json(found: Found, result: Result) -> Iterator[str]:
@@ -93,18 +101,18 @@ def tsv(recordings: Iterable[Found], _: Mapping[str, Any]) -> Iterator[str]:
     for found in recordings:
         for event in found.events:
             row = (found.name, *_times(event), event.event_label, f"{event.confidence:.4f}")
-            yield _line(row, "\t")
+            yield joined_fields(row)
 
 
 def combined_csv(recordings: Iterable[Found], settings: Mapping[str, Any]) -> Iterator[str]:
     """One table with the paths, and the settings in lines that begin with #."""
     for key, value in settings.items():
         yield f"# {key}: {json.dumps(value, ensure_ascii=False)}\n"
-    yield _line(["path", "onset", "offset", "class", "confidence"])
+    yield joined_fields(["path", "onset", "offset", "class", "confidence"], ",")
     for found in recordings:
         for event in found.events:
             row = (found.path, *_times(event), event.event_label, f"{event.confidence:.4f}")
-            yield _line(row)
+            yield joined_fields(row, ",")
 
 
 COMBINED_FORMATS = {
@@ -126,11 +134,3 @@ def event_values(event: Detection) -> dict[str, Any]:
 
 def _times(event: Detection) -> tuple[str, str]:
     return f"{event.onset:.6f}", f"{event.offset:.6f}"
-
-
-def _line(values: Sequence[str], separator: str = ",") -> str:
-    """A line of a table; fields with separators, quotation marks or line ends are quoted."""
-    line = io.StringIO()
-    # Some versions of csv quote only the line ends that end a row.
-    csv.writer(line, delimiter=separator, lineterminator="\r\n").writerow(values)
-    return line.getvalue().removesuffix("\r\n") + "\n"

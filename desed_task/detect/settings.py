@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from desed_task.errors import InputError, nearest, shortened
 from desed_task.model import ModelDescription
 from desed_task.postprocess.methods import Method, Parameters, class_thresholds
+from desed_task.tables import normalised
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Settings:
         thresholds = dict(zip(model.classes, default, strict=True))
         given = self.threshold
         if isinstance(given, Mapping):
-            thresholds |= {name: given[name] for name in known_classes(given, "--threshold", model)}
+            named = known_classes(given, "--threshold", model)
+            thresholds |= dict(zip(named, given.values(), strict=True))
         elif given is not None:
             thresholds = dict.fromkeys(model.classes, given)
         for value in thresholds.values():
@@ -90,8 +92,11 @@ class Checked:
 
 
 def known_classes(names: Iterable[str], option: str, model: ModelDescription) -> list[str]:
-    """The names, all of them classes of the model. Raises InputError that names the option."""
-    listed = list(names)
+    """The classes of the model with these names. Raises InputError that names the option."""
+    listed = [normalised(name) for name in names]
+    repeated = sorted({name for name in listed if listed.count(name) > 1})
+    if repeated:
+        raise InputError(f"{option}: expected each class once, got several {shortened(repeated)}")
     unknown = [f"{n}{nearest(n, model.classes)}" for n in listed if n not in model.classes]
     if unknown:
         raise InputError(

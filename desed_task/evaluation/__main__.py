@@ -32,11 +32,11 @@ from desed_task.evaluation.results import (
     difference_lines,
     metric_table,
 )
-from desed_task.evaluation.score_files import SUFFIX, TIME_COLUMNS, read_scores, score_classes
+from desed_task.evaluation.score_files import SUFFIX, read_scores, score_classes
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.files import user_path, visible_entries, write_file
 from desed_task.report import ReportSystem, write_report
-from desed_task.tables import normalised, read_text
+from desed_task.tables import TIME_COLUMNS, class_name, read_text
 
 UNNAMED = "system"
 _CLASS_PROBLEM = re.compile(r": unknown class: expected|: columns: expected .*; unknown ")
@@ -219,8 +219,11 @@ def chosen_classes(text: str | None) -> tuple[str, ...] | None:
     """The classes of `--classes`. Raises InputError for a repeated or an empty name."""
     if text is None:
         return None
-    classes = [normalised(name.strip()) for name in text.split(",")]
-    if not all(classes) or len(set(classes)) != len(classes):
+    try:
+        classes = [class_name(name.strip()) for name in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--classes: {error}") from None
+    if len(set(classes)) != len(classes):
         raise InputError(f"--classes {text}: expected names separated by commas, each once")
     return tuple(classes)
 

@@ -17,10 +17,16 @@ from desed_task.evaluation.events import Floats
 from desed_task.evaluation.outputs import Scores
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.files import visible_entries, writing
-from desed_task.tables import normalised, quoted, read_text, split_fields
+from desed_task.tables import (
+    TIME_COLUMNS,
+    joined_fields,
+    normalised,
+    quoted,
+    read_text,
+    split_fields,
+)
 
 SUFFIX = ".tsv"
-TIME_COLUMNS = ("onset", "offset")
 TIME_TOLERANCE = 1e-6
 # Systems pad short clips; times that are this many times the longest clip are not in seconds.
 _LONGEST_PADDING = 100
@@ -121,7 +127,7 @@ def score_lines(
         classes: column names.
         edges: starts of the frames and the end of the last one, seconds, `(frames + 1,)`.
     """
-    yield "\t".join((*TIME_COLUMNS, *classes)) + "\n"
+    yield joined_fields((*TIME_COLUMNS, *classes))
     for first in range(0, values.shape[1], _FRAMES_AT_ONCE):
         frames = slice(first, first + _FRAMES_AT_ONCE)
         times = [f"{seconds:.10g}" for seconds in edges[first : first + _FRAMES_AT_ONCE + 1]]
@@ -181,8 +187,8 @@ def _layout(classes: tuple[str, ...], edges: tuple[float, ...]) -> str:
     times = [f"{seconds:.10g}" for seconds in edges]
     fields = "\t".join(["%.9g"] * len(classes))
     rows = [f"{begin}\t{end}\t{fields}\n" for begin, end in pairwise(times)]
-    header = "\t".join((*TIME_COLUMNS, *classes)).replace("%", "%%")
-    return f"{header}\n{''.join(rows)}"
+    header = joined_fields((*TIME_COLUMNS, *classes)).replace("%", "%%")
+    return f"{header}{''.join(rows)}"
 
 
 def _refuse_other_files(folder: Path) -> None:

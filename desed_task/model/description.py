@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator, with_config
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator, with_config
 
 from desed_task.features import NormType, Statistic
 from desed_task.frames import FrameGrid
@@ -14,11 +14,13 @@ from desed_task.postprocess.methods import (
     Parameters,
     TunedParameters,
 )
+from desed_task.tables import class_name
 
 with_config(ConfigDict(extra="forbid"))(CRNNShape)  # unknown keys are refused in it, too
 
 # A file from elsewhere must not make a program that reads it allocate without limit.
 Size = Annotated[int, Field(ge=1, le=1 << 16)]
+ClassName = Annotated[str, AfterValidator(class_name)]
 MOST_SAMPLES = 1 << 25  # of the network's input
 
 
@@ -64,7 +66,7 @@ class Correction(_Stored):
         correction_floor: score above which a second class may be raised.
     """
 
-    excluded_classes: tuple[str, ...]
+    excluded_classes: tuple[ClassName, ...]
     active_threshold: float
     correction_gain: float
     correction_floor: float
@@ -112,7 +114,7 @@ class ModelDescription(_Stored):
     """
 
     format: Literal[1] = 1
-    classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=10_000)]
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=10_000)]
     sample_rate: Annotated[int, Field(ge=1, le=1_000_000)]
     clip_seconds: Annotated[float, Field(gt=0, le=3600)]
     features: Features

@@ -33,6 +33,7 @@ from desed_task.synthesis.scenes import RenderedClip, render_clip
 from desed_task.synthesis.signals import SAMPLE_RATE
 from desed_task.synthesis.soundbank import BankOptions, Soundbank, read_soundbank
 from desed_task.synthesis.sources import SYNTHETIC_SOUNDS
+from desed_task.tables import normalised
 
 CONFIGURATION = "conf.yaml"
 RECORDINGS = "metadata/soundbank.tsv"
@@ -166,7 +167,7 @@ def _pauses(text: str) -> tuple[float, dict[str, float]]:
                 f"--pause: expected seconds or CLASS=seconds, at least 0, got {item!r}"
             )
         if label:
-            pauses[label.strip()] = seconds
+            pauses[normalised(label.strip())] = seconds
         else:
             default = seconds
     return default, pauses

@@ -34,6 +34,7 @@ from desed_task.synthesis.recorded import (
     extent_of,
 )
 from desed_task.synthesis.signals import SAMPLE_RATE
+from desed_task.tables import class_name
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +135,8 @@ def _walk(folder: Path) -> Iterator[Path]:
 def class_files(folder: Path) -> dict[str, list[Path]]:
     """The audio files of each class: a subfolder per class, sorted by name.
 
-    Raises InputError for a folder without classes, and for classes without audio files.
+    Raises InputError for a folder without classes, for names that classes cannot have, and for
+    classes without audio files.
     """
     try:
         classes = [path for path in visible_entries(folder) if path.is_dir()]
@@ -142,15 +144,15 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
         raise file_error(folder, error) from error
     if not classes:
         raise InputError(f"{folder}: expected a folder for each class, got none")
-    found = {path.name: audio_files(path) for path in classes}
+    found: dict[str, list[Path]] = {}
+    for path in classes:
+        try:
+            found.setdefault(class_name(path.name), []).extend(audio_files(path))
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from None
     empty = [name for name, paths in found.items() if not paths]
     if empty:
         raise InputError(f"{folder}: no audio files in the folder of {shortened(empty)}")
-    unusable = [name for name in found if "," in name or name != name.strip()]
-    if unusable:
-        raise InputError(
-            f"{folder}: expected class names without commas and outer spaces, got {unusable[0]!r}"
-        )
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from desed_task.errors import InputError
+from desed_task.tables import normalised
 from local.config.published import from_published, is_published
 from local.config.retired import drop_retired
 from local.config.schema import MISFIT, Config
@@ -77,7 +78,7 @@ def _converted(raw: RawConfig) -> RawConfig:
 def _overridden(raw: RawConfig, overrides: Iterable[str]) -> RawConfig:
     for override in overrides:
         path, separator, text = override.partition("=")
-        keys = [key.strip() for key in path.split(".")]
+        keys = [normalised(key.strip()) for key in path.split(".")]
         option = f"--set {override}"
         if not separator or not all(keys):
             raise InputError(f"{option}: expected section.key=value")

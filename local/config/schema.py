@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from desed_task.errors import InputError, nearest, shortened
 from desed_task.files import expand_user
 from desed_task.frames import FrameGrid
-from desed_task.tables import normalised
+from desed_task.tables import class_name
 from local.config.yaml_files import dump_yaml
 
 MISFIT = "misfit"
@@ -41,11 +41,10 @@ def _expanded(text: str) -> str:
 
 
 def _class_name(name: str) -> str:
-    """The normalised name, unless tables of events and tags cannot hold it."""
-    if name != name.strip() or not name.isprintable() or not name or "," in name:
-        text = f"expected a name without commas, control characters and outer spaces, got {name!r}"
-        raise PydanticCustomError(MISFIT, "{text}", {"text": text, "keys": ()})
-    return normalised(name)
+    try:
+        return class_name(name)
+    except ValueError as error:
+        raise PydanticCustomError(MISFIT, "{text}", {"text": str(error), "keys": ()}) from None
 
 
 PositiveInt = Annotated[int, Field(ge=1)]

@@ -10,6 +10,7 @@ import yaml
 
 from desed_task.errors import InputError, file_error
 from desed_task.files import user_path
+from desed_task.tables import normalised
 
 SHIPPED = Path(__file__).parents[2] / "confs"
 RECIPE = SHIPPED / "sed.yaml"
@@ -137,11 +138,16 @@ class Replacement(dict[Any, Any]):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys and reads 1e-3 as a number."""
+    """SafeLoader that refuses duplicate keys and reads 1e-3 as a number.
+
+    Keys, which may be names of classes, are in Unicode's form NFC.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode):
+                key_node.value = normalised(key_node.value)
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(

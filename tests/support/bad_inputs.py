@@ -113,6 +113,9 @@ SETTINGS = {
     "data.classes=[Cat, 'Dog,Speech']": "data.classes.1: expected a name without commas",
     "data.classes=[Cat, ' Dog']": "data.classes.1: expected a name without commas",
     'data.classes=["a\\tb"]': "data.classes.0: expected a name without commas",
+    'data.classes=["a\\u2028b"]': "data.classes.0: expected a name without commas",
+    "data.classes=[Onset, onset]": "data.classes.1: expected a name other than na, nan, none,",
+    "data.classes=[None, Cat]": "data.classes.0: expected a name other than na, nan, none,",
     "data.classes=[Cat, Dog]": (
         "cross_task.excluded_classes: expected names in data.classes (Cat, Dog), or `[]`, got "
         "'Dishes'"

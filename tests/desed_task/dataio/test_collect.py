@@ -10,6 +10,7 @@ import soundfile
 from desed_task.dataio.annotations import read_strong, read_weak
 from desed_task.dataio.collect import main
 from desed_task.dataio.cutting import Annotated, clip_events, cut
+from desed_task.dataio.label_files import class_folders
 from desed_task.errors import InputError
 from desed_task.labels import Event
 from local.config.load import load_config
@@ -185,6 +186,15 @@ def test_recordings_without_labels(
         assert (origins["set_name"] == "unlabelled").sum() == 6 * (rest == "unlabelled")
 
 
+def test_names_of_folders_are_classes_in_one_unicode_form() -> None:
+    labels = class_folders(
+        {Path("1"): Path("Ba\u0308r/1.wav"), Path("2"): Path("B\u00e4r/x/2.wav")}
+    )
+    assert [label.name for label in labels] == ["B\u00e4r", "B\u00e4r"]
+    with pytest.raises(InputError, match="3: name of the folder: expected a name without commas"):
+        class_folders({Path("3"): Path("a,b/3.wav")})
+
+
 def test_cuts() -> None:
     assert cut(4.0, 10.0, 0.0) == [(0.0, 4.0)]
     assert cut(20.0, 10.0, 0.0) == [(0.0, 10.0), (10.0, 20.0)]
@@ -206,7 +216,7 @@ MISTAKES = {
     "r00.wav,soon,1,Bell": "labels.csv:2: expected a number of seconds, got 'soon'",
     "r99.wav,0,1,Bell": "labels.csv:2: no such recording below --audio: 'r99.wav'",
     "r00.wav,0,1,": "no classes: expected at least 1 label, got 0",
-    'r00.wav,0,1,"Bell,Dog"': "labels.csv:2: label: expected no comma",
+    'r00.wav,0,1,"Bell,Dog"': "labels.csv:2: label: expected a name without commas, ",
 }
 
 

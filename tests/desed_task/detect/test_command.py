@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -73,8 +74,8 @@ def test_every_format_has_every_event(
     assert set(raven["Begin Path"]) <= {str(recordings / name)}
     assert list(raven["Selection"]) == list(range(1, len(rows) + 1))
     fields = [line.split() for line in (output / f"{name}.rttm").read_text("utf-8").splitlines()]
-    assert all(len(field) == 10 and field[1] == name.replace(" ", "_") for field in fields)
-    same([[f[3], float(f[3]) + float(f[4]), f[7].replace("_", " "), f[8]] for f in fields])
+    assert all(len(field) == 10 and unquote(field[1]) == name for field in fields)
+    same([[f[3], float(f[3]) + float(f[4]), unquote(f[7]), f[8]] for f in fields])
     content = json.loads((output / f"{name}.json").read_text("utf-8"))
     same([list(event.values()) for event in content["events"]])
     for table, column, key in (
@@ -170,6 +171,8 @@ def test_mistakes_on_the_command_line(model: Path, recordings: Path, tmp_path: P
         (["--format=tsv,audacty", path], r"--format: .* got 'audacty' \(did you mean audacity\?\)"),
         (["--threshold=loud", path], "--threshold: expected a number, got 'loud'"),
         (["--threshold=0.5,Dog=0.4", path], "--threshold: expected a number, or CLASS=NUMBER"),
+        (["--threshold=0.5,0.4", path], "with each class once, got '0.5,0.4'"),
+        (["--threshold=Dog=0.5,Dog=0.4", path], "with each class once, got 'Dog=0.5,Dog=0.4'"),
         (["--classes=Dog,Cow", path], "--classes: expected classes of the model"),
         ([str(tmp_path)], "no audio files: expected at least 1, got 0"),
         (["--batch_size=0", path], "--batch_size: expected at least 1, got 0"),

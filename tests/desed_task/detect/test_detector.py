@@ -14,9 +14,10 @@ from desed_task.detect.events import Detection, corrected_scores, tidy
 from desed_task.errors import InputError
 from desed_task.labels import decode_strong
 from desed_task.model import load_model
-from desed_task.model.description import ScalerSettings
+from desed_task.model.description import Postprocessing, ScalerSettings
 from desed_task.postprocess.median import median_filter
-from tests.support.tiny_model import tiny_model, write_tiny_model
+from desed_task.postprocess.methods import MedianParameters, TunedParameters
+from tests.support.tiny_model import tiny_description, tiny_model, write_tiny_model
 
 
 def test_a_short_file_by_hand(model: Path, recordings: Path) -> None:
@@ -48,6 +49,18 @@ def test_a_short_file_by_hand(model: Path, recordings: Path) -> None:
     for one, other in zip(_by_class(found.detections), expected, strict=True):
         assert (one.event_label, one.onset) == (other.event_label, other.onset)
         assert one.offset == min(other.offset, 0.7)
+
+
+def test_settings_name_classes_in_any_unicode_form() -> None:
+    names = ("Z\u00e4hler", "Hund", "\u00c5")
+    windows = MedianParameters(window=dict.fromkeys(names, 3), f1_threshold=0.5)
+    postprocessing = Postprocessing(method="median", median=windows, tuned=TunedParameters())
+    description = tiny_description(classes=names, postprocessing=postprocessing)
+    settings = Settings({"Za\u0308hler": 0.2}, classes=["Za\u0308hler", "\u212b"])
+    assert settings.checked(description).thresholds == [0.2, float("inf"), 0.5]
+    for twice in (Settings(classes=names * 2), Settings({names[0]: 0.1, "Za\u0308hler": 0.2})):
+        with pytest.raises(InputError, match=r"expected each class once, got .*Z\u00e4hler"):
+            twice.checked(description)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import io
 import os
 import warnings
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,10 @@ import pytest
 
 from desed_task.detect.detector import Result
 from desed_task.detect.events import Detection
-from desed_task.detect.formats import Found, audacity, combined_csv, raven, rttm, tsv
+from desed_task.detect.formats import Found, audacity, combined_csv, raven, rttm, scores, tsv
 from desed_task.detect.reading import find_recordings
 from desed_task.report.drawing import new_figure, to_png
-from desed_task.tables import Table
+from desed_task.tables import Table, split_fields
 
 
 def _touched(folder: Path, *names: str) -> list[Path]:
@@ -59,12 +60,44 @@ def test_any_name_in_tables(name: str, tmp_path: Path) -> None:
         assert list(table[column]) == [name, name]
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
         assert {len(row) for row in rows} == {len(table.columns)}
-    assert [len(line.split(" ")) for line in "".join(rttm(found, result)).splitlines()] == [10, 10]
+    fields = [line.split() for line in "".join(rttm(found, result)).splitlines()]
+    assert [(len(each), unquote(each[1])) for each in fields] == [(10, name)] * 2
     assert len("".join(audacity(found, result)).splitlines()) == 2
     if not set(name) & set("\r\n"):
         (tmp_path / "events.tsv").write_text("".join(tsv([found], {})), encoding="utf-8")
         read = Table(tmp_path / "events.tsv", ["filename", "event_label"])
         assert [values for _, values in read.rows(str.isalpha)] == [[name, "Dog"], [name, "Cat"]]
+
+
+def test_class_names_are_told_apart_in_every_format() -> None:
+    names = [
+        "A B",
+        "A_B",
+        "A  B",
+        "A%20B",
+        "100%",
+        "猫\u3000犬",
+        'the "loud" one',
+        '"x"',
+        "می\u200cزند",
+    ]
+    found = Found("x.wav", "x.wav", 9.0, [Detection(0, 1, name, 0.5) for name in names])
+    result = Result(9.0, [], tuple(names), np.zeros((9, 1)), np.array([0.0, 9.0]), None)
+    marked = [line.split() for line in "".join(rttm(found, result)).splitlines()]
+    assert [unquote(fields[7]) for fields in marked] == names
+    assert {len(fields) for fields in marked} == {10}
+    labels = [line.split("\t")[2] for line in "".join(audacity(found, result)).split("\n")[:-1]]
+    assert [label.removesuffix(" 0.5000") for label in labels] == names
+    for separator, column, parts in (
+        ("\t", "event_label", tsv([found], {})),
+        ("\t", "Annotation", raven(found, result)),
+        (",", "class", combined_csv([found], {})),
+    ):
+        table = pd.read_csv(io.StringIO("".join(parts)), sep=separator)
+        assert list(table[column]) == names
+    columns = pd.read_csv(io.StringIO("".join(scores(found, result))), sep="\t").columns
+    assert list(columns[2:]) == names
+    assert split_fields("".join(scores(found, result)).split("\n")[0])[2:] == names
 
 
 def test_a_name_that_the_font_lacks_warns_nobody() -> None:

@@ -12,6 +12,7 @@ from desed_task.evaluation import Scores, evaluate
 from desed_task.evaluation.score_files import read_scores, score_classes, write_scores
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
 from desed_task.report.cross_triggers import draw_cross_triggers, most_confused
+from desed_task.tables import class_name
 from local.config.load import load_config, stored_config
 from tests.support import cases
 from tests.support.paths import CONFS
@@ -70,3 +71,32 @@ def test_classes_of_a_configuration_are_normalised() -> None:
     assert stored_config(config.model_dump(), "a checkpoint") == config  # no windows of the recipe
     with pytest.raises(InputError, match=r"data\.classes: expected distinct"):
         load_config(CONFS / "demo.yaml", [f"data.classes=[{DECOMPOSED}, {COMPOSED}]", *own])
+
+
+def test_windows_of_a_class_are_given_once_and_replaced_in_any_form(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    head = (
+        f"extends: demo.yaml\ndata:\n  classes: [{COMPOSED}]\ncross_task:\n  excluded_classes: []\n"
+    )
+    windows = f"postprocess:\n  median_window: !replace\n    {COMPOSED}: 3\n"
+    path.write_text(head + windows, encoding="utf-8")
+    config = load_config(path, [f"postprocess.median_window.{DECOMPOSED}=5"])
+    assert config.postprocess.median_window == {COMPOSED: 5}
+    path.write_text(f"{head}{windows}    {DECOMPOSED}: 5\n", encoding="utf-8")
+    with pytest.raises(InputError, match=rf"own\.yaml:9: .* the key '{COMPOSED}' is given twice"):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a,b", " a", "a\n", "a\nb", "a\x85b", "a\u2029b", "\ud800", "offset", "filename", "NaN"],
+)
+def test_names_that_tables_cannot_hold_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="expected a name "):
+        class_name(name)
+
+
+def test_other_names_are_kept() -> None:
+    for name in ("A B", "a=b", '"a"', "a/b", "100%", "猫\u3000犬", "می\u200cزند", "🫩", "default"):
+        assert class_name(name) == name
+    assert class_name(DECOMPOSED) == COMPOSED

@@ -1,5 +1,6 @@
 """Scenes from isolated recordings: splits, times, bandwidth, given clips, configuration."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from desed_task.synthesis.recorded import (
     low_passed,
 )
 from desed_task.synthesis.signals import SAMPLE_RATE
+from desed_task.synthesis.soundbank import class_files
 from local.config.load import load_config
 from tests.support.audio_files import tone
 
@@ -47,7 +49,9 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bank")
     for label, pitches in PITCHES.items():
         for group, hertz in pitches.items():
-            burst_file(folder / "foreground" / label / f"{group}-A.flac", hertz)
+            # The second class's name is in the form in which some file systems have it.
+            own = folder / "foreground" / unicodedata.normalize("NFD", label)
+            burst_file(own / f"{group}-A.flac", hertz)
     burst_file(folder / "foreground/Ding/1-dog-B.wav", PITCHES["Ding"]["1-dog"])
     (folder / "foreground/Ding/notes.txt").write_text("no audio")
     rng = np.random.default_rng(0)
@@ -229,6 +233,18 @@ def test_splits_keep_groups_and_serve_every_class() -> None:
 )
 def test_a_take_letter_is_no_part_of_the_group(name: str, group: str) -> None:
     assert by_take_letter(Path(name)) == group
+
+
+def test_two_folders_can_have_the_name_of_a_class(tmp_path: Path) -> None:
+    for name in ("B\u00e4r/x.wav", "Ba\u0308r/y.wav"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    found = class_files(tmp_path)
+    assert list(found) == ["B\u00e4r"]
+    assert {path.name for path in found["B\u00e4r"]} == {"x.wav", "y.wav"}
+    (tmp_path / "a,b").mkdir()
+    with pytest.raises(InputError, match="a,b: expected a name without commas"):
+        class_files(tmp_path)
 
 
 @pytest.mark.parametrize(
