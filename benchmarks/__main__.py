@@ -3,11 +3,13 @@
 python -m benchmarks all [--only SUBJECT ...] [--tiny] [--device cuda] [--json FOLDER]
 python -m benchmarks first_hour [--device cuda] [--tiny] [--output FOLDER]
 python -m benchmarks ablation [--conf_file FILE] [--seeds N] [--jobs N] [--output FOLDER]
+python -m benchmarks gradients --checkpoint FILE
 
 `all` measures the subjects one after the other, each in a process of its own, in the default size
 of the device, and writes FOLDER/SUBJECT.json (default: bench_results). A subject that fails does
 not stop the others; the exit status is 1 then. `first_hour` is for a new GPU: docs/gpu.md.
-`ablation` measures what the ingredients of the recipe are worth: docs/ablation.md.
+`ablation` measures what the ingredients of the recipe are worth, and `gradients` what each loss
+term contributes to the gradient: docs/ablation.md.
 """
 
 import argparse
@@ -20,8 +22,7 @@ from pathlib import Path
 from desed_task.errors import InputError, run_cli
 
 SUBJECTS = ("step", "loading", "inference", "training", "curves", "evaluation")
-FIRST_HOUR = "first_hour"
-ABLATION = "ablation"
+OTHERS = ("first_hour", "ablation", "gradients")  # not in `all`
 EXTRA = {"step": ["--reference"]}  # options in `all`
 
 
@@ -33,8 +34,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if subject == "all":
         return measure_all(argv[1:])
-    if subject not in (*SUBJECTS, FIRST_HOUR, ABLATION):
-        known = ", ".join((*SUBJECTS, "all", FIRST_HOUR, ABLATION))
+    if subject not in (*SUBJECTS, *OTHERS):
+        known = ", ".join((*SUBJECTS, "all", *OTHERS))
         raise InputError(f"subject: expected one of {known}; got {subject!r}")
     return measure(subject, argv[1:])
 

@@ -195,18 +195,11 @@ class CrossTaskSED(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Total loss of one step on B original clips and their distorted copies."""
-        distorted = distort(batch, self._augment_context())  # audio (R, samples)
-        features = self.features(distorted.audio, distorted.mel_gain)  # (R, F, T')
-        # strong (R, C, T), weak (R, C), sod_logits (R, T, 3)
-        student: SEDOutput = self.networks["student"](features)
-        teacher: SEDOutput | None = None
-        if "teacher" in self.networks:
-            with torch.no_grad():
-                teacher = self.networks["teacher"](features)
+        student, teacher, distorted = self.predict_distorted(batch)
         sums = self._score_sums(student, teacher)
         student, teacher = _without_nan(student), teacher and _without_nan(teacher)
         consistency_weight = self.config.training.const_max * self._ramp(self.global_step + 1)
-        with torch.autocast(features.device.type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False):
             terms = self.objective.terms(student, teacher, distorted)  # scalars by name
             loss = self.objective.total(terms, consistency_weight)
         # Not on Lightning's progress bar, which would make a GPU wait for the value in each step.
@@ -218,6 +211,20 @@ class CrossTaskSED(pl.LightningModule):
         if self._logs_this_step:
             self._log_step(terms, consistency_weight, student, teacher, distorted)
         return loss
+
+    def predict_distorted(self, batch: Batch) -> tuple[SEDOutput, SEDOutput | None, DistortedBatch]:
+        """Outputs of student and teacher for R clips, original and distorted, and these clips.
+
+        strong `(R, C, T)`, weak `(R, C)`, SOD logits `(R, T, 3)`.
+        """
+        distorted = distort(batch, self._augment_context())  # audio (R, samples)
+        features = self.features(distorted.audio, distorted.mel_gain)  # (R, F, T')
+        student: SEDOutput = self.networks["student"](features)
+        teacher: SEDOutput | None = None
+        if "teacher" in self.networks:
+            with torch.no_grad():
+                teacher = self.networks["teacher"](features)
+        return student, teacher, distorted
 
     def _score_sums(self, student: SEDOutput, teacher: SEDOutput | None) -> dict[str, Tensor]:
         """Sum of each network's scores, NaN where one is; on a CPU NaN ends the training."""
