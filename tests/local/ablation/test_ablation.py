@@ -183,6 +183,9 @@ def test_the_shipped_variants_are_different_experiments(tmp_path: Path) -> None:
     assert len({run.config.digest for run in runs}) == len(runs)
     assert [run.variant for run in runs if run.trained_by] == ["no_score_correction"]
     assert set(ablation.chosen(["no_sod"]).variants) == {"whole", "no_sod"}
+    few = read_variants(CONFS / "ablation_soundbank.yaml")
+    assert set(few.variants) == {"whole", "mean_teacher_alone", "synthetic_alone"}
+    assert len({run.config.digest for run in plan(few, _experiment(tmp_path), [1])}) == 3
 
 
 Values = Mapping[str, float | None]
