@@ -1,12 +1,16 @@
 """Detection of files, whole, beside the published network's plain forward pass.
 
 From files to events in memory: reading, resampling, features, the network, score correction, median
-filter, events. The plain pass is that of the reference network on features in memory.
+filter, events. The plain pass is that of the reference network on features in memory, in a process
+of its own without our memory settings.
 """
 
+import multiprocessing
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +29,7 @@ from desed_task.detect.scoring import Recording
 from desed_task.model import save_model
 from desed_task.model.graphs import export_graphs
 from local.build import build_crnn_shape
+from local.config.load import Config
 from local.results.model import describe_model
 from local.sed_trainer import CrossTaskSED
 from tests.support.reference_network import ReferenceCRNN, reference_weights
@@ -35,17 +40,20 @@ BATCH = 16  # windows
 PLAIN = "published network, plain forward"
 
 
-def compare_detection(module: CrossTaskSED, args: Namespace) -> tuple[list[str], dict[str, Any]]:
+def compare_detection(
+    module: CrossTaskSED, args: Namespace, plain: Callable[[], int]
+) -> tuple[list[str], dict[str, Any]]:
     """Lines and results: clips, one long file and short files of the same seconds in all.
 
     Args:
         module: its student and scaler are the model.
         args: `clips` (of the network's length), `rounds`, `precision`, `device` and `tiny`.
+        plain: runs the published network's plain forward pass (`plain_process`).
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         functions = detections(module, args, folder)
-        functions[PLAIN] = plain_forward(module, args)
+        functions[PLAIN] = plain
         for function in functions.values():  # a round before the first is not counted
             function()
         durations, events, _ = interleaved(functions, args.rounds, "Detection")
@@ -104,21 +112,47 @@ def detection(detector: Detector, paths: list[Path]) -> Callable[[], int]:
     return run
 
 
-def plain_forward(module: CrossTaskSED, args: Namespace) -> Callable[[], int]:
-    """The reference network on the features of `args.clips` clips, float32, in evaluation mode."""
-    student = module.networks["student"]
-    network = ReferenceCRNN(build_crnn_shape(module.config)).to(args.device).eval()
-    network.load_state_dict(reference_weights(student.state_dict()))
-    generator = torch.Generator().manual_seed(0)
-    audio = 0.1 * torch.randn(BATCH, module.config.grid.n_samples, generator=generator)
+@contextmanager
+def plain_process(args: Namespace, config: Config) -> Iterator[Callable[[], int]]:
+    """A process in which the returned function runs the published network's plain forward pass.
+
+    As PyTorch runs by itself: our commands' memory settings are not inherited by a process that
+    begins before them.
+    """
+    method = "fork" if args.device.type == "cpu" else "spawn"  # CUDA does not survive a fork
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        pool.submit(_make_plain, config, args.clips, args.device).result()
+        yield lambda: pool.submit(_run_plain).result()
+
+
+_plain: Callable[[], int]
+"""In the process of the plain forward pass."""
+
+
+def _make_plain(config: Config, clips: int, device: torch.device) -> None:
+    global _plain
+    _plain = plain_forward(config, clips, device)
+
+
+def _run_plain() -> int:
+    return _plain()
+
+
+def plain_forward(config: Config, clips: int, device: torch.device) -> Callable[[], int]:
+    """The reference network on the features of `clips` clips, float32, in evaluation mode."""
+    torch.manual_seed(0)
+    module = CrossTaskSED(config).to(device).eval()
+    network = ReferenceCRNN(build_crnn_shape(config)).to(device).eval()
+    network.load_state_dict(reference_weights(module.networks["student"].state_dict()))
+    audio = 0.1 * torch.randn(BATCH, config.grid.n_samples)
     with torch.inference_mode():
-        features: Tensor = module.features(audio.to(args.device))
+        features: Tensor = module.features(audio.to(device))
 
     @torch.inference_mode()
     def run() -> int:
-        for first in range(0, args.clips, BATCH):
-            network(features[: min(BATCH, args.clips - first)])
-        synchronize(args.device)
+        for first in range(0, clips, BATCH):
+            network(features[: min(BATCH, clips - first)])
+        synchronize(device)
         return 0
 
     return run

@@ -12,20 +12,21 @@ time.
 
 import statistics
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.detection import compare_detection
+from benchmarks.detection import compare_detection, plain_process
 from benchmarks.measure import finish, seconds, shown
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.memory import keep_freed_memory
 from desed_task.postprocess.median import median_filter
-from local.config.load import load_config
+from local.config.load import Config, load_config
 from local.results.predictions import SetPredictions
 from local.sed_trainer import CrossTaskSED
 from tests.support.classes import CLASSES
@@ -40,9 +41,21 @@ NUMBERS = {
 def main(argv: Sequence[str]) -> int:
     """Measure and print; returns the exit status."""
     args = parse(subject_parser(__doc__, NUMBERS, precision=True), NUMBERS, argv)
-    if args.device.type == "cpu":  # as the commands do; the published network gains by it, too
+    config = load_config(RECIPE, NARROW if args.tiny else ())
+    # Before anything is computed here: a process with threads must not be forked.
+    with plain_process(args, config) as plain:
+        lines, results = measure(args, config, plain)
+    finish(args, lines, results)
+    return 0
+
+
+def measure(
+    args: Namespace, config: Config, plain: Callable[[], int]
+) -> tuple[list[str], dict[str, Any]]:
+    """Lines and results: batches of clips in memory, then detection beside the plain forward."""
+    if args.device.type == "cpu":
         keep_freed_memory()
-    infer = Inference(args)
+    infer = Inference(args, config)
     batches = [infer.noise(clips) for clips in (1, args.clips)]
     durations: list[list[float]] = [[] for _ in batches]
     for number in tqdm(range(args.rounds + 1), desc="Rounds", leave=False):
@@ -59,23 +72,23 @@ def main(argv: Sequence[str]) -> int:
             f"{clips:>3} clips {shown(batch_durations)}, real-time factor {factor:.6f}, "
             f"{1 / factor:.0f} times real time"
         )
-    compared, detection = compare_detection(infer.module, args)
-    finish(args, [*lines, *compared], {"batches": results, "detection": detection})
-    return 0
+    compared, detection = compare_detection(infer.module, args, plain)
+    return [*lines, *compared], {"batches": results, "detection": detection}
 
 
 class Inference:
     """A student with random weights and the post-processing of the recipe.
 
     Args:
-        args: `device`, `precision` and `tiny` of the command line.
+        args: `device` and `precision` of the command line.
+        config: the experiment.
 
     Attributes:
         module: its networks and features.
     """
 
-    def __init__(self, args: Namespace) -> None:
-        self._config = load_config(RECIPE, NARROW if args.tiny else ())
+    def __init__(self, args: Namespace, config: Config) -> None:
+        self._config = config
         self._device, self._dtype = args.device, DTYPES[args.precision]
         torch.backends.cudnn.benchmark = True  # as the run's trainer on a GPU
         torch.manual_seed(0)
