@@ -9,6 +9,7 @@ A second call with the same folders goes on where the first one ended: docs/repr
 
 import argparse
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from desed_task.errors import FAULT, InputError, run_cli
+from desed_task.errors import FAULT, INTERRUPTED, TERMINATED, InputError, Terminated, run_cli
 from desed_task.files import user_path, write_file, writing
 from local.config.load import load_config
 from local.reproduce.find import FoundSet, find_sets
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None, start: Start | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = _arguments(arguments)
     sets = find_sets(args.data)
-    print(data_report(sets), flush=True)
+    print(data_report(sets, args.data), flush=True)
     with writing(args.output):
         args.output.mkdir(parents=True, exist_ok=True)
     lines = [f"{s.layout.name}\t{name}\n" for s in sets for name in s.missing]
@@ -49,13 +50,15 @@ def main(argv: Sequence[str] | None = None, start: Start | None = None) -> int:
         raise InputError(f"--data {args.data}: no usable {', '.join(lacking)} set: see the table")
     configuration = args.output / CONFIGURATION
     write_file(configuration, configuration_text(sets))
-    load_config(configuration)
+    load_config(configuration, args.overrides)
     if args.check_only:
         return 0
     finished, failed = _run_all(args, configuration, start or start_training)
     runs = {name: read_metrics(path) for name, path in finished.items()}
     command = f"python -m local.reproduce {shlex.join(arguments)}"
-    write_file(args.output / REPORT, reproduction(sets, runs, failed, command))
+    changes = shlex.join(args.overrides)
+    text = reproduction(data_report(sets, args.data), runs, failed, command, changes)
+    write_file(args.output / REPORT, text)
     print(f"\n{args.output / REPORT}")
     return FAULT if failed else 0
 
@@ -80,8 +83,18 @@ def configuration_text(sets: Sequence[FoundSet]) -> str:
 
 
 def start_training(arguments: list[str]) -> int:
-    """Run train_sed.py to its end; its output is this program's."""
-    return subprocess.run([sys.executable, str(ROOT / "train_sed.py"), *arguments]).returncode
+    """Run train_sed.py to its end; its output is this program's.
+
+    After Ctrl-C, which reaches it as well, and SIGTERM, which is passed on, it saves what it has.
+    """
+    process = subprocess.Popen([sys.executable, str(ROOT / "train_sed.py"), *arguments])
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run_all(
@@ -91,22 +104,22 @@ def _run_all(
     finished: dict[str, Path] = {}
     failed = []
     gpus = [] if args.gpus is None else ["--gpus", str(args.gpus)]
-    if args.checkpoint:
-        names = {"checkpoint": ["--test_from_checkpoint", str(args.checkpoint)]}
-    else:
-        seed = load_config(configuration).training.seed
-        names = {
-            f"seed {seed + number}": ["--set", f"training.seed={seed + number}"]
-            for number in range(args.seeds)
-        }
-    for number, (name, options) in enumerate(names.items(), start=1):
+    seed = load_config(configuration, args.overrides).training.seed
+    seeds = [] if args.checkpoint else range(seed, seed + args.seeds)
+    names = {f"seed {seed}": [*args.overrides, f"training.seed={seed}"] for seed in seeds}
+    names = names or {"checkpoint": args.overrides}
+    for number, (name, overrides) in enumerate(names.items(), start=1):
         folder = args.output / name.replace(" ", "_")
-        metrics = None if args.checkpoint else _finished(folder, configuration, options[1])
+        metrics = None if args.checkpoint else _finished(folder, configuration, overrides)
         if metrics is None:
             print(f"\n== {name} ({number} of {len(names)})", flush=True)
-            resume = [] if args.checkpoint else _resume(folder)
+            tested = ["--test_from_checkpoint", str(args.checkpoint)]
+            options = tested if args.checkpoint else _resume(folder)
+            options += [text for override in overrides for text in ("--set", override)]
             command = ["--conf_file", str(configuration), "--log_dir", str(folder)]
-            status = start([*command, *options, *resume, *gpus])
+            status = start([*command, *options, *gpus])
+            if status in (INTERRUPTED, TERMINATED):
+                raise Terminated("stopped: the same command goes on", status)
             metrics = _newest_metrics(folder) if status == 0 else None
         if metrics is None:
             failed.append(name)
@@ -115,12 +128,12 @@ def _run_all(
     return finished, failed
 
 
-def _finished(folder: Path, configuration: Path, override: str) -> Path | None:
+def _finished(folder: Path, configuration: Path, overrides: Sequence[str]) -> Path | None:
     """Metrics of an earlier run with the same configuration; None where there are none."""
     metrics = _newest_metrics(folder)
     if metrics is None:
         return None
-    digest = load_config(configuration, [override]).digest
+    digest = load_config(configuration, overrides).digest
     return metrics if read_metrics(metrics).get("config_digest") == digest else None
 
 
@@ -153,6 +166,10 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings (default: 3)")
     parser.add_argument("--gpus", type=int, metavar="N", help="as for train_sed.py")
     parser.add_argument("--checkpoint", type=user_path, metavar="P", help="only test this one")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="K=V", dest="overrides",
+        help="override a key of the recipe, as for train_sed.py; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--check-only", action="store_true", help="stop after the data")
     args = parser.parse_args(argv)
     if args.seeds < 1:

@@ -1,7 +1,7 @@
 """What was found, and the authors' metrics beside ours, as Markdown that can be posted."""
 
 import json
-import platform
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,18 +30,24 @@ AUTHORS: dict[tuple[str, str], tuple[float | None, ...]] = {
 DEVIATIONS = "## Defects of the published code, and decisions"
 
 
-def data_report(sets: Sequence[FoundSet]) -> str:
-    """Counts of every set, and what its missing clips do to a comparison."""
+def data_report(sets: Sequence[FoundSet], data: Path) -> str:
+    """Counts of every set, and what its missing clips do to a comparison.
+
+    Args:
+        sets: what was found.
+        data: the folder that was searched; the sets' folders are relative to it.
+    """
     rows = [
         "| set | published | listed | found | missing | folder |",
         "|---|---|---|---|---|---|",
     ]
     remarks = []
     for found in sets:
-        layout, place = found.layout, found.original or found.folder
+        layout, folder = found.layout, found.original or found.folder
+        place = folder.relative_to(data) if folder else "not found"
         rows.append(
             f"| {layout.name} | {layout.clips} | {found.listed if found.table else 'no table'} | "
-            f"{found.listed - found.n_missing} | {found.n_missing} | {place or 'not found'} |"
+            f"{found.listed - found.n_missing} | {found.n_missing} | {place} |"
         )
         remarks += _remarks(found)
     return "\n".join([*rows, "", *(remarks or ["- The data is whole."])])
@@ -71,7 +77,7 @@ def _remarks(found: FoundSet) -> list[str]:
             f"downloaded: {layout.effect}."
         )
         if layout.prefix in SETS:
-            shift = (found.lost_share / (1 - found.lost_share)) ** 0.5
+            shift = found.lost_share**0.5
             line += (
                 " If they are missing at random, this alone moves a metric by about "
                 f"{shift:.2f} bootstrap standard deviations of the remaining set "
@@ -99,8 +105,8 @@ def comparison(runs: Mapping[str, Mapping[str, Any]]) -> str:
         runs: content of metrics.json by name of the run.
     """
     rows = [
-        "| set | network | metric | authors | ours, mean | runs, from to | 95 % of clips | "
-        "authors' value |",
+        "| set | network | metric | authors | ours, mean | lowest to highest run | 95 % interval | "
+        "authors' value in it |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for (set_name, network), expected in AUTHORS.items():
@@ -125,7 +131,7 @@ def _our_cells(
     if not lows or not highs:
         return [*cells, "not computed", "unknown"]
     low, high = statistics.fmean(lows), statistics.fmean(highs)
-    place = "unknown" if theirs is None else "inside" if low <= theirs <= high else "outside"
+    place = "unknown" if theirs is None else "yes" if low <= theirs <= high else "no"
     return [*cells, f"{low:.3f} to {high:.3f}", place]
 
 
@@ -139,34 +145,56 @@ def _shown(value: float | None) -> str:
 
 
 def reproduction(
-    sets: Sequence[FoundSet],
+    data: str,
     runs: Mapping[str, Mapping[str, Any]],
     failed: Sequence[str],
     command: str,
+    changes: str,
 ) -> str:
-    """The text of reproduction.md."""
-    versions = next(iter(runs.values()), {})
-    torch_version = versions.get("versions/torch", "unknown")
+    """The text of reproduction.md.
+
+    Args:
+        data: text of `data_report`.
+        runs: content of metrics.json by name of the run.
+        failed: names of the runs that failed.
+        command: the command line.
+        changes: keys of the recipe that it overrides; empty: none.
+    """
     parts = [
         "# Reproduction on DESED",
-        f"`{command}`; {len(runs)} runs ({', '.join(runs)}), Python {platform.python_version()}, "
-        f"torch {torch_version}.",
+        f"`{command}`",
+        f"Runs: {', '.join(runs) or 'none'}. {_versions(runs)}",
         *([f"**Failed: {', '.join(failed)}.**"] if failed else []),
+        *([f"**Not the recipe alone, but with `{changes}`.**"] if changes else []),
         "## Data",
-        data_report(sets),
+        data,
         "## Metrics",
         comparison(runs) if runs else "No run has ended.",
-        "The authors' values are of their released model. An interval is the mean over the runs of "
-        "the bounds that a bootstrap over clips gives for each; it holds no variation between "
-        "trainings, which the range over runs shows.",
+        "The authors' values are of their released model. The interval is that of a bootstrap over "
+        "clips (the mean of the runs' bounds): it says how much the metric depends on the clips of "
+        "the set. How much it depends on the training's random numbers, the runs show.",
         "## Deviations from the published code",
         deviations(),
     ]
     return "\n\n".join(parts) + "\n"
 
 
+def _versions(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Versions of Python and the libraries, those of all runs."""
+    found: dict[str, set[str]] = {}
+    for run in runs.values():
+        for name, value in run.items():
+            if name.startswith("versions/") and value is not None:
+                found.setdefault(name.removeprefix("versions/"), set()).add(value)
+    shown = [f"{name} {' and '.join(sorted(values))}" for name, values in found.items()]
+    return f"Versions: {', '.join(shown)}." if shown else ""
+
+
 def deviations() -> str:
-    """The table of README.md that says where the published code is not followed."""
+    """The table of README.md that says where the published code is not followed.
+
+    Links to files are dropped: the text is read elsewhere.
+    """
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     section = text.partition(DEVIATIONS)[2].partition("\n## ")[0]
-    return section.strip() or "See README.md."
+    return re.sub(r"\[([^]]+)\]\((?!http)[^)]+\)", r"\1", section).strip() or "See README.md."

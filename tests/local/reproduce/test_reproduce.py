@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
-from desed_task.errors import FAULT, InputError
+import train_sed
+from desed_task.errors import FAULT, InputError, Terminated
+from desed_task.report import drawing
 from local.config.load import load_config
 from local.reproduce.__main__ import main
 from local.reproduce.find import find_sets
 from tests.support.audio_files import write_tone
 from tests.support.shared_data import shared_path
+from tests.support.tiny import SMALL
 
 CLIPS = 20
 SETS = {  # layout's name -> audio, table
@@ -35,7 +39,7 @@ SETS = {  # layout's name -> audio, table
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty clips of each set, every tenth missing, two folders below the data folder."""
     data = tmp_path_factory.mktemp("data")
-    wav = write_tone(data / "one.wav", 0.1)
+    wav = write_tone(data / "one.wav", 10.0)  # events of real tables end within it
     for name, (audio, table) in SETS.items():
         metadata = shared_path("desed_metadata") / Path(table).name
         if metadata.is_file():
@@ -99,7 +103,7 @@ def test_check_only(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not training.calls
     printed = capsys.readouterr().out
     assert "weak: 2 of 20 clips (10.0%) are missing" in printed
-    assert "about 0.33 bootstrap standard deviations" in printed  # sqrt(0.1 / 0.9)
+    assert "about 0.32 bootstrap standard deviations" in printed  # sqrt(0.1)
     assert len((tmp_path / "missing.tsv").read_text().splitlines()) == 1 + 2 * len(SETS)
     data = yaml.safe_load((tmp_path / "reproduction.yaml").read_text())["data"]
     assert data["eval_folder_44k"] == str(tree / "some/dataset/audio/eval/public")
@@ -116,7 +120,7 @@ def test_seeds_are_trained_once_and_compared(tree: Path, tmp_path: Path) -> None
     assert [call[call.index("--set") + 1] for call in second.calls] == ["training.seed=2022"]
     text = (tmp_path / "reproduction.md").read_text()
     row = "| real validation | student | PSDS1 (exact) | 0.458 | 0.410 | 0.400 to 0.420 | "
-    assert row + "0.310 to 0.510 | inside |" in text
+    assert row + "0.310 to 0.510 | yes |" in text
     assert "the teacher is averaged before the step's update" in text
 
 
@@ -128,6 +132,45 @@ def test_a_checkpoint_is_only_tested(tree: Path, tmp_path: Path) -> None:
     (call,) = training.calls
     assert call[call.index("--test_from_checkpoint") + 1] == str(checkpoint)
     assert "checkpoint" in (tmp_path / "out" / "reproduction.md").read_text()
+
+
+def test_a_real_training_and_a_test_of_its_checkpoint(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "to_image", lambda figure: Image.new("RGB", (1, 1)))
+    one_step = (
+        "training.n_epochs=1",
+        "training.batch_size=[8, 8, 8]",
+        "training.batch_size_val=20",
+    )
+    small = [f"--set={text}" for text in (*SMALL, *one_step)]
+    given = ["--data", str(tree), "--gpus", "0", *small]
+    assert main([*given, "--output", str(tmp_path / "a"), "--seeds", "1"], train_sed.main) == 0
+    best = tmp_path / "a" / "seed_2021" / "version_0" / "checkpoints" / "best.ckpt"
+    tested = [*given, "--output", str(tmp_path / "b"), "--checkpoint", str(best)]
+    assert main(tested, train_sed.main) == 0
+    texts = [(tmp_path / name / "reproduction.md").read_text("utf-8") for name in ("a", "b")]
+    rows = [[line for line in text.split("\n") if " (exact) | " in line] for text in texts]
+    assert len(rows[0]) == 8  # two sets, two networks, two metrics
+    assert rows[0] == rows[1]
+    assert "not computed" not in texts[0]
+    assert str(tree) not in texts[0].partition("## Data")[2]
+    assert "Runs: seed 2021. Versions: desed_task " in texts[0]
+    assert "with `feats.n_mels=16 " in texts[0]
+    assert "](docs/" not in texts[0]
+
+
+def test_an_interrupted_run_stops_the_others(tree: Path, tmp_path: Path) -> None:
+    calls: list[list[str]] = []
+
+    def interrupted(arguments: list[str]) -> int:
+        calls.append(arguments)
+        return 143
+
+    with pytest.raises(Terminated, match="the same command goes on") as caught:
+        main(["--data", str(tree), "--output", str(tmp_path)], interrupted)
+    assert caught.value.status == 143
+    assert len(calls) == 1
 
 
 def test_a_needed_set_is_missing(tree: Path, tmp_path: Path) -> None:
