@@ -44,6 +44,10 @@ class Progress(Callback):
         self._validated = False
         self._start = 0.0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin the time of a line: a run resumed within an epoch does not start that one."""
+        self._start = time.monotonic()
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a bar, or the time of a line."""
         self._losses = []
@@ -262,7 +266,7 @@ class Preemption(Callback):
 
     def _end_if_signalled(self, trainer: pl.Trainer) -> None:
         if self._is_any_signalled():
-            trainer.save_checkpoint(self._path)
+            trainer.save_checkpoint(self._path, weights_only=False)
             raise self._end()
 
     def _end(self) -> Terminated:

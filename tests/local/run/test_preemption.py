@@ -1,6 +1,8 @@
 """A run that SIGTERM ended is resumed as if it had not been interrupted."""
 
+import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -36,9 +38,18 @@ def whole(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_interrupted_run_repeats_no_clip_and_skips_none(
-    moment: str, whole: Trained, tiny_data: Path, tmp_path: Path
+    moment: str,
+    whole: Trained,
+    tiny_data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    begin = time.monotonic()
     _interrupt_and_compare(whole, tiny_config(tiny_data), MOMENTS[moment], tmp_path)
+    elapsed = time.monotonic() - begin
+    shown = re.findall(r"^Epoch .*, ([\d.]+) s$", capsys.readouterr().out, re.MULTILINE)
+    assert shown
+    assert all(float(seconds) <= elapsed + 0.1 for seconds in shown)
 
 
 def test_other_schedules_are_resumed_too(tiny_data: Path, tmp_path: Path) -> None:
@@ -87,6 +98,7 @@ def test_the_command_line_ends_and_resumes(tiny_data: Path, tmp_path: Path) -> N
     ended = running.wait()
     assert ended.returncode == TERMINATED
     assert "Traceback" not in ended.stderr
+    assert "weights_only" not in ended.stderr
     assert f"terminated: saved {last}; resume with" in ended.stderr
     end = torch.load(last, weights_only=True)["epoch"] + 2
     resume = ["--resume_from_checkpoint", "last", f"--set=training.n_epochs={end}"]
