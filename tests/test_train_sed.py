@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,11 +17,13 @@ import yaml
 from PIL import Image
 
 from desed_task.dataio.annotations import read_strong
+from desed_task.detect import Detector
 from desed_task.errors import run_cli
 from desed_task.report import drawing
 from local.config.load import load_config
 from local.results import pictures
 from tests.support.classes import CLASSES
+from tests.support.own_classes import OWN, class_overrides, own_classes
 from tests.support.paths import CONFS, ROOT
 from tests.support.tiny import SIZES, overrides
 from train_sed import main
@@ -259,22 +262,56 @@ def test_resuming_with_another_network_is_refused_before_anything_is_written(
 
 
 def test_fast_dev_run_goes_through_everything(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """With own classes, from training to detection."""
     monkeypatch.setattr(drawing, "to_image", DRAW)
-    sets = ("scaler.statistic=dataset", "scaler.normtype=standard", "training.batch_size_val=1")
+    sets = ["scaler.statistic=dataset", "scaler.normtype=standard", "training.batch_size_val=1"]
+    sets += own_classes(tiny_data, tmp_path / "tables")
+    runs = tmp_path / "runs"
     more = ["--fast_dev_run", "--gpus", "0", *(f"--set={text}" for text in sets)]
-    assert main(arguments(tiny_data, tmp_path, *more, "--set=postprocess.report=true")) == 0
-    run = tmp_path / "version_0"
+    assert main(arguments(tiny_data, runs, *more, "--set=postprocess.report=true")) == 0
+    run = runs / "version_0"
     for name in ("test", "eval"):
-        assert "student" in (run / f"metrics_{name}" / "report.html").read_text()
+        report = (run / f"metrics_{name}" / "report.html").read_text(encoding="utf-8")
+        assert all(text in report for text in ("student", *OWN))
     metrics = json.loads((run / "metrics_test" / "metrics.json").read_text())
     assert metrics["test/student/clips_scored"] == metrics["eval/student/clips_scored"] == 2
-    weights = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["classes"] == list(OWN)
+    weights = last["state_dict"]
+    assert weights["networks.teacher.strong_head.bias"].shape == (3,)
     assert weights["scaler.mean"] != 0
     assert weights["scaler.deviation"] > 1  # dB
     rows = list(csv.DictReader((run / "csv" / "version_0" / "metrics.csv").open()))
     assert [row["train/loss"] for row in rows if row["train/loss"]]
+    _compare_detection(run, load_config(run / "config.yaml").data.test_folder)
+    others = class_overrides(("A", "B", "C"))
+    capsys.readouterr()
+    test = ["--test_from_checkpoint", str(run / "checkpoints" / "last.ckpt")]
+    with pytest.raises(SystemExit) as caught:
+        run_cli(lambda: main([*test, *(f"--set={text}" for text in others)]))
+    assert caught.value.code == 2
+    message = f"was trained with other classes: output 1 (expected A, got {OWN[0]})"
+    assert message in capsys.readouterr().err
+
+
+def _compare_detection(run: Path, audio: str) -> None:
+    """The run's model finds in a file the scores and events of the run's test."""
+    folder = run / "metrics_test" / "student"
+    found = pd.read_csv(folder / "events_0.5.tsv", sep="\t")
+    detector = Detector.load(run / "model")
+    for path in (folder / "scores" / "postprocessed").iterdir():
+        written = pd.read_csv(path, sep="\t")
+        assert list(written) == ["onset", "offset", *OWN]
+        result = detector(Path(audio) / f"{path.stem}.wav")
+        assert result.seconds == 10.0  # a shorter one would be filled up otherwise
+        np.testing.assert_allclose(result.values, written[list(OWN)].to_numpy().T, atol=1e-4)
+        own = found[found.filename == f"{path.stem}.wav"].sort_values(["onset", "event_label"])
+        assert list(result.events.event_label) == list(own.event_label)
 
 
 def test_published_checkpoint_is_tested(
