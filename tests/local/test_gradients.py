@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.gradients import gradient, main, measure, table
 from desed_task.errors import InputError
+from local.gradients import gradient, main, measure, table
 from local.sed_trainer import CrossTaskSED
 from tests.support.given_batches import PLAIN, given_batch
 from tests.support.tiny import tiny_config
