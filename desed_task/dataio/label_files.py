@@ -13,7 +13,7 @@ from typing import NamedTuple
 from desed_task.dataio.audio import audio_info
 from desed_task.errors import InputError, listing, nearest, shortened
 from desed_task.files import visible_entries
-from desed_task.tables import class_name, is_empty, quoted, read_text, split_fields
+from desed_task.tables import class_name, is_empty, normalised, quoted, read_text, split_fields
 
 COLUMNS: Mapping[str, Sequence[str]] = {
     "file": (
@@ -74,7 +74,7 @@ class LabelReader:
         for path, relative in self.recordings.items():
             keys = {relative.as_posix(), relative.with_suffix("").as_posix(), path.name, path.stem}
             for key in keys:
-                self._by_name.setdefault(key, []).append(path)
+                self._by_name.setdefault(normalised(key), []).append(path)
 
     def folder(self, folder: Path) -> list[Label]:
         """Labels of all Audacity, Raven, CSV and TSV files below a folder."""
@@ -212,7 +212,7 @@ class LabelReader:
         """The recording that a table names, by its path, its file name, or without its ending."""
         given = name.replace("\\", "/")
         for key in (given, given.rsplit("/", maxsplit=1)[-1], Path(given).stem):
-            found = self._by_name.get(key, [])
+            found = self._by_name.get(normalised(key), [])
             if len(found) == 1:
                 return found[0]
             if found:
@@ -230,7 +230,7 @@ class LabelReader:
         stem = relative.with_suffix("").as_posix()
         stems = [stem, re.sub(r"(\.Table\.\d+)?(\.selections)?$", "", stem), stem.split(".")[0]]
         for key in (*stems, *(Path(each).name for each in stems)):
-            found = self._by_name.get(key, [])
+            found = self._by_name.get(normalised(key), [])
             if len(found) == 1:
                 return found[0]
         if path.suffix.lower() not in _TABLES:

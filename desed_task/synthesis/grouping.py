@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from desed_task.errors import InputError, listing, shortened
-from desed_task.tables import Table
+from desed_task.tables import Table, normalised
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 SHARES = {VALIDATION: 0.15, TEST: 0.2}
@@ -56,7 +56,7 @@ def by_table(table_path: Path) -> GroupOf:
     table = Table(table_path, ("filename", "group"), separators="\t,")
     groups: dict[str, str] = {}
     for line, (filename, group) in table.rows(lambda name: False):
-        name = Path(filename).name
+        name = normalised(Path(filename).name)
         if not name or not group:
             table.problem(line, "expected a file name and a group, got an empty field")
         elif groups.setdefault(name, group) != group:
@@ -64,9 +64,10 @@ def by_table(table_path: Path) -> GroupOf:
     table.finish()
 
     def group_of(path: Path) -> str:
-        if path.name not in groups:
+        name = normalised(path.name)
+        if name not in groups:
             raise InputError(f"{path}: expected a row in {table_path}, got none")
-        return groups[path.name]
+        return groups[name]
 
     return group_of
 

@@ -10,9 +10,10 @@ import soundfile
 from desed_task.dataio.annotations import read_strong, read_weak
 from desed_task.dataio.collect import main
 from desed_task.dataio.cutting import Annotated, clip_events, cut
-from desed_task.dataio.label_files import class_folders
+from desed_task.dataio.label_files import LabelReader, class_folders
 from desed_task.errors import InputError
 from desed_task.labels import Event
+from desed_task.synthesis.grouping import by_table
 from local.config.load import load_config
 
 RATE = 1000
@@ -193,6 +194,18 @@ def test_names_of_folders_are_classes_in_one_unicode_form() -> None:
     assert [label.name for label in labels] == ["B\u00e4r", "B\u00e4r"]
     with pytest.raises(InputError, match="3: name of the folder: expected a name without commas"):
         class_folders({Path("3"): Path("a,b/3.wav")})
+
+
+def test_recordings_are_named_in_any_unicode_form(tmp_path: Path) -> None:
+    """As a file system that separates letters and accents has them, and as a table has them."""
+    table, recording = tmp_path / "labels.csv", Path("Ba\u0308r 1.wav")
+    table.write_text("file,tag,filename,group\nB\u00e4r 1.wav,Dog,B\u00e4r 1.wav,g\n", "utf-8")
+    labels = LabelReader({recording: recording}).file(table)
+    assert [(label.recording, label.name) for label in labels] == [
+        (recording, None),
+        (recording, "Dog"),
+    ]
+    assert by_table(table)(recording) == "g"
 
 
 def test_cuts() -> None:
