@@ -1,7 +1,7 @@
 """Pictures of a recording: log-mel, events and scores; a minute in a row, five rows a picture."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,14 +10,24 @@ from numpy.typing import NDArray
 from desed_task.detect.detector import Result
 from desed_task.detect.events import Detection
 from desed_task.features import LogMel
-from desed_task.report.drawing import class_text, new_figure, nth_colour, plain, to_png
+from desed_task.report.drawing import class_text, new_figure, nth_colour, nth_dash, plain, to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROW_SECONDS = 60.0
 ROWS = 5
+MOST_LANES = 12  # of a row: classes with a lane of their own
+OTHER_COLOUR = "#999999"
 Blocks = Callable[[], Iterable[NDArray[np.float32]]]
+
+
+class Lanes(NamedTuple):
+    """Events of a row, the classes with a lane of their own, and the number of other classes."""
+
+    events: list[Detection]
+    names: list[str]
+    n_others: int
 
 
 def draw_recording(
@@ -57,17 +67,30 @@ def _spectrogram(audio: NDArray[np.float32], log_mel: LogMel) -> NDArray[np.floa
         return log_mel(torch.from_numpy(audio)[None])[0].numpy()
 
 
+def find_lanes(
+    detections: Iterable[Detection], start: float, end: float, most: int = MOST_LANES
+) -> Lanes:
+    """The lanes between two times (seconds): the classes detected for most time, by first onset."""
+    events = [each for each in detections if each.onset < end and each.offset > start]
+    lengths: dict[str, float] = {}
+    for each in events:
+        length = min(each.offset, end) - max(each.onset, start)
+        lengths[each.event_label] = lengths.get(each.event_label, 0.0) + length
+    longest = sorted(lengths, key=lambda name: -lengths[name])[:most]
+    return Lanes(events, [name for name in lengths if name in longest], len(lengths) - len(longest))
+
+
 def _draw(
     title: str, rows: Sequence[tuple[float, NDArray[np.float32]]], seconds: float, result: Result
 ) -> bytes:
-    begin, end = rows[0][0], rows[-1][0] + seconds
-    shown = [e for e in result.detections if e.onset < end and e.offset > begin]
-    names = list(dict.fromkeys(e.event_label for e in shown)) or ["no event"]
-    lanes = max(1, len(names))
-    heights = [1.3, 0.25 + 0.22 * lanes, 0.9] * len(rows)
+    numbers = {name: k for k, name in enumerate({e.event_label: 0 for e in result.detections})}
+    lanes = [find_lanes(result.detections, start, start + seconds) for start, _ in rows]
+    heights: list[float] = []
+    for each in lanes:
+        n_lanes = max(1, len(each.names) + (each.n_others > 0))
+        heights += [1.3, 0.25 + 0.22 * n_lanes, 0.9]
     figure = new_figure(0.6 + sum(heights), width=14)
     axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    colours = {name: nth_colour(result.classes.index(name)) for name in names if shown}
     low = min(float(values.min()) for _, values in rows)
     high = max(float(values.max()) for _, values in rows)
     for number, (start, values) in enumerate(rows):
@@ -82,8 +105,8 @@ def _draw(
             extent=(start, start + seconds, 0, len(values)),
         )
         spectrogram.set_ylabel("mel band", fontsize=8)
-        _draw_events(events, shown, names, colours, start)
-        _draw_scores(scores, result, list(colours), colours, start, seconds)
+        _draw_events(events, lanes[number], numbers)
+        _draw_scores(scores, result, {k: numbers[k] for k in lanes[number].names}, start, seconds)
         for axis in (spectrogram, events, scores):
             axis.set_xlim(start, start + seconds)
             axis.tick_params(labelsize=8)
@@ -94,35 +117,33 @@ def _draw(
     return to_png(figure)
 
 
-def _draw_events(
-    axis: "Axes",
-    events: Sequence[Detection],
-    names: Sequence[str],
-    colours: dict[str, str],
-    start: float,
-) -> None:
-    for event in events:
-        lane = names.index(event.event_label)
-        length = event.offset - event.onset
-        axis.barh(lane, length, 0.8, event.onset, color=colours[event.event_label])
-    axis.set_yticks(range(len(names)), [class_text(name) for name in names])
-    axis.set_ylim(len(names) - 0.4, -0.6)
+def _draw_events(axis: "Axes", lanes: Lanes, numbers: Mapping[str, int]) -> None:
+    """Draw a lane for each class in its colour, and a grey one for the other classes."""
+    position = {name: lane for lane, name in enumerate(lanes.names)}
+    for event in lanes.events:
+        name = event.event_label
+        colour = nth_colour(numbers[name]) if name in position else OTHER_COLOUR
+        lane = position.get(name, len(position))
+        axis.barh(lane, event.offset - event.onset, 0.8, event.onset, color=colour)
+    texts = [class_text(name) for name in lanes.names]
+    if lanes.n_others:
+        texts.append(f"other classes: {lanes.n_others}")
+    texts = texts or ["no event"]
+    axis.set_yticks(range(len(texts)), texts)
+    axis.set_ylim(len(texts) - 0.4, -0.6)
     axis.grid(axis="x", alpha=0.3)
 
 
 def _draw_scores(
-    axis: "Axes",
-    result: Result,
-    names: Sequence[str],
-    colours: dict[str, str],
-    start: float,
-    seconds: float,
+    axis: "Axes", result: Result, numbers: Mapping[str, int], start: float, seconds: float
 ) -> None:
+    """Draw the scores of some classes, numbered for their colours."""
     frames = np.flatnonzero((result.edges[1:] > start) & (result.edges[:-1] < start + seconds))
     times = result.edges[frames]
-    for name in names:
+    for name, number in numbers.items():
         values = result.values[result.classes.index(name), frames]
-        axis.plot(times, values, color=colours[name], linewidth=1, drawstyle="steps-post")
+        style: dict[str, Any] = {"color": nth_colour(number), "linestyle": nth_dash(number)}
+        axis.plot(times, values, linewidth=1, drawstyle="steps-post", **style)
     axis.set_ylim(0, 1.02)
     axis.set_ylabel("score", fontsize=8)
     axis.grid(alpha=0.3)

@@ -1,7 +1,9 @@
 """Section on classes: F1, counts and PSDS of each class."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from desed_task.evaluation.results import HEADLINE_METRICS, ClassMetrics, MetricValue
 from desed_task.report.blocks import (
@@ -103,7 +105,7 @@ def draw_class_bars(report: ReportInput) -> bytes:
     }
     inches = max(0.155 * len(names) + 0.08, 0.27)
     figure = new_figure(1.3 + inches * len(classes), width=11.5)
-    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)
+    grid = figure.subplots(1, len(panels), squeeze=False)
     for axes, (title, make_bar) in zip(grid.flat, panels.items(), strict=True):
         for number, system in enumerate(report.systems):
             bars = [make_bar(metrics) for metrics in system.metrics.per_class.values()]
@@ -131,15 +133,17 @@ def _draw_bars(axes: "Axes", bars: Sequence[Bar], number: int, n_systems: int) -
     """One system's bar and counts in the row of each class."""
     thickness = 0.82 / n_systems
     offset = (number - (n_systems - 1) / 2) * thickness
-    for line, bar in enumerate(bars):
-        y = line + offset
-        axes.barh(y, bar.f1 or 0.0, height=0.92 * thickness, color=nth_colour(number))
-        axes.text((bar.f1 or 0.0) + 0.015, y, format_value(bar.f1, 2), va="center", fontsize=7)
+    y = np.arange(len(bars)) + offset
+    lengths = [bar.f1 or 0.0 for bar in bars]
+    axes.barh(y, lengths, height=0.92 * thickness, color=nth_colour(number))
+    style: dict[str, Any] = {"va": "center", "fontsize": 7, "in_layout": False}
+    for line, bar in zip(y, bars, strict=True):
+        axes.text((bar.f1 or 0.0) + 0.015, line, format_value(bar.f1, 2), **style)
         counts = " / ".join(
             NOT_DEFINED if count is None else f"{count:.0f}"
             for count in (bar.correct, bar.detected, bar.true)
         )
-        axes.text(PANEL_WIDTH, y, counts, ha="right", va="center", fontsize=7)
+        axes.text(PANEL_WIDTH, line, counts, ha="right", **style)
 
 
 def _event_bar(metrics: ClassMetrics) -> Bar:

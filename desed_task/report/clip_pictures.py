@@ -36,6 +36,7 @@ ROW_INCHES = 0.3
 EVENTS_HEIGHT = 0.14  # of a row
 SCORES_HEIGHT = 0.78  # of a row, for a score of 1
 MAX_CONFIDENCES = 6  # written in one row
+MOST_ROWS = 12
 
 
 class Spectrogram(NamedTuple):
@@ -77,6 +78,8 @@ def log_mel(path: Path, seconds: float) -> Spectrogram:
 def draw_clip(report: ReportInput, clip: str, spectrogram: Spectrogram | None) -> bytes:
     """PNG of one clip over time, with a row for each class that is true or detected.
 
+    At most `MOST_ROWS` classes are drawn (see `choose_rows`); a title counts the others.
+
     Args:
         report: the systems; at least one has a true or detected event in the clip.
         clip: its name.
@@ -87,7 +90,7 @@ def draw_clip(report: ReportInput, clip: str, spectrogram: Spectrogram | None) -
     clip_seconds = float(scoring.durations[index])
     true = scoring.true.select(scoring.true.clip == index)
     detected = [_detected_events(system, index) for system in report.systems]
-    labels = sorted({int(label) for events in (true, *detected) for label in events.label})
+    labels, n_hidden = choose_rows(true, detected)
     last = max(float(events.offset.max()) for events in (true, *detected) if len(events))
     seconds = max(clip_seconds, last)
 
@@ -100,7 +103,8 @@ def draw_clip(report: ReportInput, clip: str, spectrogram: Spectrogram | None) -
         _draw_spectrogram(grid[0], spectrogram)
     true_axes, *system_axes = grid[-1 - len(report.systems) :]
     _draw_events(true_axes, true, labels, bottom=0.15, height=0.7, colour="#333333")
-    _label_rows(true_axes, labels, report.classes, "true events")
+    hidden = f" (not drawn: {n_hidden} of {n_hidden + len(labels)} classes)" if n_hidden else ""
+    _label_rows(true_axes, labels, report.classes, f"true events{hidden}")
     for number, (axes, system, events) in enumerate(
         zip(system_axes, report.systems, detected, strict=True)
     ):
@@ -113,6 +117,26 @@ def draw_clip(report: ReportInput, clip: str, spectrogram: Spectrogram | None) -
         if seconds > clip_seconds + 1e-6:
             axes.axvline(clip_seconds, color="#000000", linestyle="--", linewidth=1)
     return to_png(figure)
+
+
+def choose_rows(
+    true: EventTable, detected: Sequence[EventTable], most: int = MOST_ROWS
+) -> tuple[list[int], int]:
+    """Classes to draw in ascending order, and how many more are true or detected.
+
+    The true classes come first, then those that the systems detect for the most time.
+
+    Args:
+        true: events of one clip.
+        detected: its events by system.
+        most: number of classes.
+    """
+    seconds: dict[int, list[float]] = {}
+    for column, table in enumerate((true, *detected)):
+        for label, length in zip(table.label.tolist(), table.offset - table.onset, strict=True):
+            seconds.setdefault(label, [0.0, 0.0])[min(column, 1)] += float(length)
+    ranked = sorted(seconds, key=lambda label: seconds[label], reverse=True)
+    return sorted(ranked[:most]), max(0, len(ranked) - most)
 
 
 def _detected_events(system: ReportSystem, clip: int) -> EventTable:

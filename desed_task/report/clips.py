@@ -21,7 +21,7 @@ from desed_task.report.blocks import (
     format_value,
     row,
 )
-from desed_task.report.clip_pictures import Spectrogram, draw_clip, log_mel
+from desed_task.report.clip_pictures import MOST_ROWS, Spectrogram, draw_clip, log_mel
 from desed_task.report.systems import ReportInput, ReportSystem
 
 N_CLIPS = 3  # best and worst ones each
@@ -71,7 +71,8 @@ def _clip_blocks(report: ReportInput, rank: str, clip: str) -> list[Block]:
         f"clip_{rank.replace(' ', '_')}.png",
         draw_clip(report, clip, spectrogram),
         f"Clip {clip} over time: true events, and each system's scores and events.",
-        f"Classes that are true or detected here. Grey: true events; {_legend(report)}. "
+        f"Classes that are true or detected here (of more than {MOST_ROWS} the true ones, and "
+        f"those detected for most time). Grey: true events; {_legend(report)}. "
         "Dashed: the end of the clip, if events extend beyond it.",
     )
     blocks: list[Block] = [Heading(f"{rank.capitalize()}: {clip}"), picture]

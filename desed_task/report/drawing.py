@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from desed_task.report.blocks import class_name
+from desed_task.report.fonts import add_fallback_fonts, drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ Dash = Literal["-", "--", ":"]
 # Okabe and Ito's colours, which colour-blind readers can distinguish; each dash reuses them.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 DASHES: tuple[Dash, ...] = ("-", "--", ":")
+N_STYLES = len(COLOURS) * len(DASHES)
 CELL_COLOURS = "YlGnBu"  # from light to dark, also for colour-blind readers
 EMPTY_CELL = "#ffffff"
 DPI = 120
@@ -49,9 +51,9 @@ def to_image(figure: "Figure") -> "Image":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL.Image import fromarray
 
+    add_fallback_fonts(figure)
     canvas = FigureCanvasAgg(figure)
     with warnings.catch_warnings():
-        # Of a name in a script that the font lacks, boxes are drawn.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
         canvas.draw()
     return fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
@@ -68,10 +70,14 @@ def to_png(figure: "Figure") -> bytes:
 
 
 def plain(text: str, max_length: int = MAX_NAME) -> str:
-    """A user's text for a picture: on one line, shortened, not interpreted as a formula."""
-    line = " ".join(text.split())
+    """A user's text for a picture: on one line, shortened in the middle, with drawable characters.
+
+    It is not interpreted as a formula.
+    """
+    line = drawable(" ".join(text.split()))
     if len(line) > max_length:
-        line = f"{line[: max_length - 1]}…"
+        n_first = max_length // 2
+        line = f"{line[:n_first]}…{line[n_first + 1 - max_length :]}"
     return line.replace("$", r"\$")
 
 
@@ -127,8 +133,9 @@ def tidy(axes: "Axes", *, grid: str = "both") -> None:
 
 def separate_rows(axes: "Axes", n_rows: int, *, alpha: float, offset: float = 0.0) -> None:
     """Draw thin lines between rows; row k begins at k + `offset`."""
-    for line in range(1, n_rows):
-        axes.axhline(line + offset, color="#000000", alpha=alpha, linewidth=0.8)
+    lines = np.arange(1, n_rows) + offset
+    across = axes.get_yaxis_transform()  # x: 0 to 1 from the left edge to the right one
+    axes.hlines(lines, 0, 1, color="#000000", alpha=alpha, linewidth=0.8, transform=across)
 
 
 def cell_colour_map() -> "Colormap":
@@ -154,4 +161,13 @@ def write_cell(
     if shade is not None:
         luminance = np.dot([0.299, 0.587, 0.114], cell_colour_map()(float(shade))[:3])
         colour = "#000000" if luminance > 0.4 else "#ffffff"
-    axes.text(column, line, text, ha="center", va="center", fontsize=size, color=colour)
+    axes.text(
+        column,
+        line,
+        text,
+        ha="center",
+        va="center",
+        fontsize=size,
+        color=colour,
+        in_layout=False,
+    )

@@ -9,6 +9,7 @@ from desed_task.evaluation.results import SystemMetrics
 from desed_task.files import write_file
 from desed_task.report.blocks import Block, Heading, Paragraph, Picture, Section, join_names
 from desed_task.report.drawing import (
+    N_STYLES,
     WIDTH,
     Dash,
     class_text,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 FALSE_POSITIVES = "effective false positives per hour"
 TRUE_POSITIVES = "true positive ratio"
 PANELS_PER_ROW = 4
+MOST_LARGE_PANELS = 24  # if there are more classes, six smaller panels are in a row
 SCENARIOS = {
     "psds1": "exact onsets and offsets matter (detections must be covered by 70 % and cover 70 %)",
     "psds2": "classes must not be confused, times may be rough (10 %; cross triggers cost)",
@@ -124,20 +126,29 @@ def draw_class_curves(rocs: Mapping[int, SystemRoc], classes: Sequence[str]) -> 
         classes: class names by index; a class without a curve gets no panel.
     """
     occurring = sorted({label for each in rocs.values() for label in each.roc.per_class})
-    n_columns = min(PANELS_PER_ROW, len(occurring))
+    small = len(occurring) > MOST_LARGE_PANELS
+    n_columns = min(6 if small else PANELS_PER_ROW, len(occurring))
     n_rows = -(-len(occurring) // n_columns)
-    figure = new_figure(0.7 + 2.1 * n_rows, width=max(WIDTH * n_columns / PANELS_PER_ROW, 5.0))
-    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    width = WIDTH if small else max(WIDTH * n_columns / PANELS_PER_ROW, 5.0)
+    figure = new_figure(0.7 + (1.6 if small else 2.1) * n_rows, width=width)
+    # Axes with fixed ticks that share nothing: shared ones take time by the square of their number.
+    grid = figure.subplots(n_rows, n_columns, squeeze=False)
     for axes in grid.flat[len(occurring) :]:
-        axes.set_visible(False)
+        axes.remove()
     for panel, (axes, label) in enumerate(zip(grid.flat, occurring, strict=False)):
         for number, each in rocs.items():
             if label in each.roc.per_class:
                 curve = each.roc.per_class[label]
                 _draw_curve(axes, curve, each.roc, **_style(number, each), linewidth=1.5)
         _finish(axes, rocs)
-        axes.set_title(class_text(classes[label], 34), fontsize=8)
-        axes.tick_params(labelsize=8, labelbottom=panel + n_columns >= len(occurring))
+        limit = axes.get_xlim()[1]
+        axes.set(xticks=(0, limit / 2, limit), yticks=(0, 0.5, 1))
+        axes.set_title(class_text(classes[label], 28 if small else 34), fontsize=7 if small else 8)
+        axes.tick_params(
+            labelsize=8,
+            labelbottom=panel + n_columns >= len(occurring),
+            labelleft=panel % n_columns == 0,
+        )
     figure.supxlabel(FALSE_POSITIVES, fontsize=9)
     figure.supylabel(TRUE_POSITIVES, fontsize=9)
     _legend(figure, rocs)
@@ -162,14 +173,24 @@ def write_psd_rocs(folder: str | Path, metrics: SystemMetrics, *, title: str) ->
 
 
 def draw_all_curves(roc: PsdRoc, classes: Sequence[str], title: str) -> bytes:
-    """PNG with the effective curve and the curve of each class of one system."""
-    figure = new_figure(max(5.5, 0.7 + 0.18 * len(roc.per_class)), width=9)
+    """PNG with the effective curve and the curve of each class of one system.
+
+    If there are more classes than line styles, those of the largest and of the smallest areas are
+    named, and the others are thin grey lines.
+    """
+    figure = new_figure(5.5, width=9)
     axes = figure.add_subplot()
     areas = roc.class_psds()
-    for number, (label, curve) in enumerate(roc.per_class.items()):
+    named = named_classes(areas)
+    grey = {"color": "#bbbbbb", "linewidth": 0.7}
+    others = [curve for label, curve in roc.per_class.items() if label not in named]
+    for number, curve in enumerate(others):
+        text = None if number else f"other classes: {len(others)}"
+        _draw_curve(axes, curve, roc, label=text, **grey)
+    for number, label in enumerate(named):
         _draw_curve(
             axes,
-            curve,
+            roc.per_class[label],
             roc,
             label=f"{class_text(classes[label])} ({areas[label]:.3f})",
             color=nth_colour(number),
@@ -188,6 +209,14 @@ def draw_all_curves(roc: PsdRoc, classes: Sequence[str], title: str) -> bytes:
     tidy(axes)
     figure.legend(loc="outside right upper", title="class (share of the area)", fontsize="small")
     return to_png(figure)
+
+
+def named_classes(areas: Mapping[int, float], most: int = N_STYLES) -> list[int]:
+    """Class indices in ascending order: all, or of more than `most` half of them each with the
+    largest and the smallest areas.
+    """
+    ranked = sorted(areas, key=lambda label: areas[label])
+    return sorted(ranked if len(ranked) <= most else ranked[: most // 2] + ranked[-(most // 2) :])
 
 
 def _draw_curve(axes: "Axes", curve: RocCurve, roc: PsdRoc, **style: Any) -> None:

@@ -19,6 +19,8 @@ from local.config.load import Config
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_CLASSES = 16  # in a panel
+
 
 class Panel(NamedTuple):
     """Probabilities over time `(rows, frames)`, the names of the rows, and a height in inches."""
@@ -27,6 +29,20 @@ class Panel(NamedTuple):
     probabilities: NDArray[np.float32]
     row_names: Sequence[str]
     height: float
+
+
+def choose_classes(
+    true_events: NDArray[np.floating], scores: NDArray[np.floating], most: int = MOST_CLASSES
+) -> list[int]:
+    """Indices of at most `most` classes: true ones first, then those with the highest scores.
+
+    Args:
+        true_events: `(classes, frames)`.
+        scores: `(classes, frames)`.
+        most: number of classes.
+    """
+    ranked = np.lexsort((-scores.max(axis=1), -true_events.max(axis=1)))
+    return sorted(ranked[:most].tolist())
 
 
 class ClipPicture:
@@ -59,12 +75,16 @@ class ClipPicture:
         if batch.first_frames:
             self._begin = batch.first_frames[row] * self._grid.frame_seconds
         self._log_mel = features[row].float().cpu().numpy()
-        height = max(0.75, 0.165 * len(self._classes))
         true_events = batch.targets[row].cpu().numpy()
-        self._panels.append(Panel("true events", true_events, self._classes, height))
+        scores = {name: each.strong[row].float().cpu().numpy() for name, each in outputs.items()}
+        shown = choose_classes(true_events, np.maximum.reduce(list(scores.values())))
+        n_hidden = len(self._classes) - len(shown)
+        hidden = f" (not drawn: {n_hidden} classes with lower scores)" if n_hidden else ""
+        height = max(0.75, 0.165 * len(shown))
+        names = [self._classes[index] for index in shown]
+        self._panels.append(Panel(f"true events{hidden}", true_events[shown], names, height))
         for name, output in outputs.items():
-            scores = output.strong[row].float().cpu().numpy()
-            self._panels.append(Panel(f"{name}: scores", scores, self._classes, height))
+            self._panels.append(Panel(f"{name}: scores", scores[name][shown], names, height))
             if output.sod_logits is not None:
                 states = output.sod_logits[row].float().softmax(dim=-1).T.cpu().numpy()
                 title = f"{name}: number of sounds"

@@ -1,0 +1,57 @@
+"""Characters that the pictures' font lacks: another installed font, or the code in brackets."""
+
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+VISIBLE = "LMNPS"  # of Unicode's categories: letters, marks, numbers, punctuation, symbols
+STYLE_SELECTORS = str.maketrans("", "", "\ufe0e\ufe0f")  # of the character before: text or emoji
+
+
+def drawable(text: str) -> str:
+    """The text; a visible character that no installed font has is replaced by its code, `[72AC]`.
+
+    So two names in a script without a font differ in a picture. (matplotlib draws equal boxes.)
+    """
+    return "".join(
+        f"[{ord(character):X}]"
+        if unicodedata.category(character)[0] in VISIBLE and _family_with(character) is None
+        else character
+        for character in text.translate(STYLE_SELECTORS)
+    )
+
+
+def add_fallback_fonts(figure: "Figure") -> None:
+    """Give the figure's texts the fonts they need beyond the default."""
+    from matplotlib import rcParams
+    from matplotlib.text import Text
+
+    texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
+    families = fallback_families("".join(text.get_text() for text in texts))
+    if families:
+        for text in texts:
+            text.set_fontfamily([*rcParams["font.family"], *families])
+
+
+def fallback_families(characters: Iterable[str]) -> list[str]:
+    """Names of the installed fonts that have the characters which the default font lacks."""
+    families = {_family_with(character): None for character in set(characters)}
+    return sorted(family for family in families if family)
+
+
+@cache
+def _family_with(character: str) -> str | None:
+    """The font that has this character: "" for the default, None if no installed font has it."""
+    from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+
+    if ord(character) < 128 or get_font(findfont(FontProperties())).get_char_index(ord(character)):
+        return ""
+    entries = sorted(
+        (entry for entry in fontManager.ttflist if "last resort" not in entry.name.lower()),
+        key=lambda entry: (entry.style != "normal", entry.weight != 400, entry.name),
+    )
+    return next((e.name for e in entries if get_font(e.fname).get_char_index(ord(character))), None)
