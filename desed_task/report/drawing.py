@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Literal
 
@@ -138,6 +139,7 @@ def separate_rows(axes: "Axes", n_rows: int, *, alpha: float, offset: float = 0.
     axes.hlines(lines, 0, 1, color="#000000", alpha=alpha, linewidth=0.8, transform=across)
 
 
+@cache
 def cell_colour_map() -> "Colormap":
     """The colours of a matrix's cells."""
     from matplotlib import colormaps
