@@ -59,7 +59,8 @@ def _remarks(found: FoundSet) -> list[str]:
         lacks = [] if found.folder else [" or ".join(layout.folders)]
         if found.table is None and layout.annotated:
             lacks.append(layout.table)
-        fate = "excluded" if layout.optional else "needed"
+        needed = "needed" if layout.prefix in SETS else "needed for training"
+        fate = "excluded" if layout.optional else needed
         return [f"- {layout.name}: not found: {', '.join(lacks) or 'none of its clips'} ({fate})."]
     if found.table is not None and found.listed != layout.clips:
         remarks.append(
