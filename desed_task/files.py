@@ -42,7 +42,7 @@ def atomic_write(path: Path, *, needed: int | None = None, durable: bool = True)
     """A hidden path beside `path`, with the same ending, which replaces `path` after the block.
 
     The file is flushed to the disk before it is renamed. Where the block fails, the hidden file is
-    removed and an existing file at `path` stays as it is. A process that is killed leaves the
+    removed and an existing file at `path` does not change. A process that is killed leaves the
     hidden file; see `remove_partial_files`.
 
     Args:

@@ -95,12 +95,14 @@ def test_step(benchmarks: Benchmarks) -> None:
     seconds = result["seconds"]
     for step in ("ours", "reference"):
         assert set(seconds[step]) == {*STEP_PARTS, "network", "whole step"}
-        for of_round in _columns(seconds[step]):
-            whole = of_round["whole step"]
-            assert sum(of_round[part] for part in STEP_PARTS) == pytest.approx(whole)
+        for round_seconds in _columns(seconds[step]):
+            whole = round_seconds["whole step"]
+            assert sum(round_seconds[part] for part in STEP_PARTS) == pytest.approx(whole)
             passes = ("student forward", "teacher forward", "backward")
-            assert sum(of_round[part] for part in passes) == pytest.approx(of_round["network"])
-            assert min(of_round.values()) > 0
+            assert sum(round_seconds[part] for part in passes) == pytest.approx(
+                round_seconds["network"]
+            )
+            assert min(round_seconds.values()) > 0
     for part, value in result["ratio"].items():
         assert value == pytest.approx(seconds["reference"][part][0] / seconds["ours"][part][0])
     assert f"{result['ratio']['whole step']:.2f} x" in benchmarks.output

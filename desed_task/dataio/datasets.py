@@ -180,7 +180,7 @@ class WindowDataset(Dataset[Clip]):
     def __init__(self, clips: ClipDataset):
         self.clips = clips
         starts = [window_starts(n_samples, clips.grid) for n_samples in clips.n_samples.tolist()]
-        self._clip = np.repeat(np.arange(len(clips)), [len(of_clip) for of_clip in starts])
+        self._clip = np.repeat(np.arange(len(clips)), [len(clip_starts) for clip_starts in starts])
         self._first_frame = np.concatenate([np.zeros(0, dtype=np.int64), *starts])
 
     def __len__(self) -> int:

@@ -301,7 +301,7 @@ def _checked(path: Path, sample_rate: int) -> Record:
 
 
 def _is_from(source: Path, state: FileState, target: Path, record: Record | None) -> bool:
-    """Whether a target was made from its source as it is now, in the given state."""
+    """Whether a target was made from its source in the given, current state."""
     if record is None or record.source is None:  # made elsewhere, or without a manifest
         return _state(target).mtime_ns >= state.mtime_ns
     if record.source == state:

@@ -56,12 +56,12 @@ class MixtureBatchSampler(Sampler[list[ClipRequest]]):
             raise ValueError(f"batch_sizes: expected counts for {list(sizes)}, got {batch_sizes}")
         if not 0 <= rank < ranks:
             raise ValueError(f"rank: expected 0 to {ranks - 1}, got {rank}")
-        of_ranks = f" of {ranks} processes" if ranks > 1 else ""
+        shared_by = f" of {ranks} processes" if ranks > 1 else ""
         for name, size in sizes.items():
             wanted = ranks * batch_sizes[name]
             if size < wanted:
                 raise InputError(
-                    f"{name} set: expected at least the {wanted} clips of one batch{of_ranks}, "
+                    f"{name} set: expected at least the {wanted} clips of one batch{shared_by}, "
                     f"got {size}"
                 )
         self.rank, self.ranks = rank, ranks

@@ -97,7 +97,7 @@ class Outputs:
         return content if isinstance(content, dict) and keys <= content.keys() else None
 
     def _holds(self, content: Mapping[str, Any], path: Path) -> bool:
-        """Whether a record is of these settings and of the file as it is now."""
+        """Whether a record is of these settings and of the current file."""
         return bool(content["digest"] == self._digest and content["source"] == _state(path))
 
     def _found(self, path: Path, relative: Path) -> Found | None:

@@ -22,6 +22,14 @@ OTHER_COLOUR = "#999999"
 Blocks = Callable[[], Iterable[NDArray[np.float32]]]
 
 
+class Row(NamedTuple):
+    """A row of a picture: start and end of its audio in seconds, log-mel `(bands, frames)`."""
+
+    start: float
+    end: float
+    log_mel: NDArray[np.float32]
+
+
 class Lanes(NamedTuple):
     """Events of a row, the classes with a lane of their own, and the number of other classes."""
 
@@ -44,20 +52,20 @@ def draw_recording(
     """
     seconds = min(ROW_SECONDS, max(result.seconds, 0.5))
     size = round(seconds * sample_rate)
-    rows: list[tuple[float, NDArray[np.float32]]] = []
+    rows: list[Row] = []
     held = np.zeros(0, np.float32)
     start = 0.0
     for block in blocks():
         held = np.concatenate([held, block])
         while len(held) >= size:
-            rows.append((start, _spectrogram(held[:size], log_mel)))
+            rows.append(Row(start, start + seconds, _spectrogram(held[:size], log_mel)))
             held, start = held[size:], start + seconds
             if len(rows) == ROWS:
                 yield _draw(title, rows, seconds, result)
                 rows = []
     if len(held) > log_mel.transform.n_fft:
-        rest = np.pad(held, (0, size - len(held)))
-        rows.append((start, _spectrogram(rest, log_mel)))
+        end = start + len(held) / sample_rate
+        rows.append(Row(start, end, _spectrogram(held, log_mel)))
     if rows:
         yield _draw(title, rows, seconds, result)
 
@@ -80,20 +88,18 @@ def find_lanes(
     return Lanes(events, [name for name in lengths if name in longest], len(lengths) - len(longest))
 
 
-def _draw(
-    title: str, rows: Sequence[tuple[float, NDArray[np.float32]]], seconds: float, result: Result
-) -> bytes:
+def _draw(title: str, rows: Sequence[Row], seconds: float, result: Result) -> bytes:
     numbers = {name: k for k, name in enumerate({e.event_label: 0 for e in result.detections})}
-    lanes = [find_lanes(result.detections, start, start + seconds) for start, _ in rows]
+    lanes = [find_lanes(result.detections, row.start, row.start + seconds) for row in rows]
     heights: list[float] = []
     for each in lanes:
         n_lanes = max(1, len(each.names) + (each.n_others > 0))
         heights += [1.3, 0.25 + 0.22 * n_lanes, 0.9]
     figure = new_figure(0.6 + sum(heights), width=14)
     axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    low = min(float(values.min()) for _, values in rows)
-    high = max(float(values.max()) for _, values in rows)
-    for number, (start, values) in enumerate(rows):
+    low = min(float(row.log_mel.min()) for row in rows)
+    high = max(float(row.log_mel.max()) for row in rows)
+    for number, (start, end, values) in enumerate(rows):
         spectrogram, events, scores = axes[3 * number : 3 * number + 3]
         spectrogram.imshow(
             values,
@@ -102,7 +108,7 @@ def _draw(
             cmap="magma",
             vmin=low,
             vmax=high,
-            extent=(start, start + seconds, 0, len(values)),
+            extent=(start, end, 0, len(values)),
         )
         spectrogram.set_ylabel("mel band", fontsize=8)
         _draw_events(events, lanes[number], numbers)

@@ -162,14 +162,14 @@ def _class_metrics(
         if by_clip is None:
             continue
         total = by_clip.total()
-        for k, of_class in enumerate(values):
-            of_class[f"{family}_f1"] = float(total.f1[0, k]) if total.true[k] else None
-            of_class[f"{family}_true_positives"] = int(total.correct[0, k])
-            of_class[f"{family}_false_positives"] = int(total.false[0, k])
+        for k, class_values in enumerate(values):
+            class_values[f"{family}_f1"] = float(total.f1[0, k]) if total.true[k] else None
+            class_values[f"{family}_true_positives"] = int(total.correct[0, k])
+            class_values[f"{family}_false_positives"] = int(total.false[0, k])
             if family == "segment":
-                of_class["segments_true"] = int(total.true[k])
+                class_values["segments_true"] = int(total.true[k])
             elif family == "event":
-                of_class["detected"] = int(total.correct[0, k] + total.false[0, k])
+                class_values["detected"] = int(total.correct[0, k] + total.false[0, k])
     for library, rocs in (
         ("psds_eval", measured.operating_rocs),
         ("sed_scores_eval", measured.rocs),

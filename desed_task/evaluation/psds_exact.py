@@ -148,8 +148,8 @@ class _ClassEvents:
         label = self.truth.label[true]
         covered = []
         for other in np.unique(label):
-            of_class = label == other
-            shared = sums(event[of_class], seconds[of_class], len(least))
+            is_other = label == other
+            shared = sums(event[is_other], seconds[is_other], len(least))
             covered.append(np.flatnonzero((shared > 0) & (_rounded(shared) >= least)))
         others = np.repeat(np.unique(label), [len(events) for events in covered])
         return np.concatenate([event[:0], *covered]), others

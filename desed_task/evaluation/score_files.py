@@ -60,7 +60,7 @@ def write_scores(
 
     Raises:
         InputError: a clip's name has a folder, two clips would share a file, or `folder` holds
-            other files than score files (it stays as it is then).
+            other files than score files (it is not changed then).
         ValueError: shapes that do not match.
     """
     if scores.ndim != 3 or scores.shape[:2] != (len(names), len(classes)):

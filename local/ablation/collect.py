@@ -67,7 +67,9 @@ class Collected:
     @property
     def networks(self) -> list[str]:
         """The networks that any run has."""
-        every = [result for of_seed in self.results.values() for result in of_seed.values()]
+        every = [
+            result for seed_results in self.results.values() for result in seed_results.values()
+        ]
         return [name for name in NETWORKS if any(name in result.values for result in every)]
 
 

@@ -39,7 +39,7 @@ def test_strong_rows_become_events_in_file_order(table: Writer) -> None:
     path = table(
         STRONG
         + "b.wav\t0.5\t2.25\tSpeech\n"
-        + "a.wav\t1\t11.0\tDog\n"  # past the end of a 10 s clip: right as it is
+        + "a.wav\t1\t11.0\tDog\n"  # past the end of a 10 s clip: allowed
         + "b.wav\t0.0\t3\tCat\n"
     )
     events = read_strong(path, CLASSES)

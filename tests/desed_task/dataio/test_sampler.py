@@ -122,11 +122,11 @@ def test_processes_share_the_epoch_of_one_with_larger_batches(ranks: int) -> Non
     ]
     assert [len(part) for part in parts] == [len(whole)] * ranks
     assert len(whole) == 14 // (2 * ranks)
-    for step, *of_ranks in zip(whole, *parts, strict=True):
-        together = [request for batch in of_ranks for request in batch]
+    for step, *rank_batches in zip(whole, *parts, strict=True):
+        together = [request for batch in rank_batches for request in batch]
         assert set(together) == set(step)  # with the seeds of their draws
         assert len(set(together)) == len(together) == 9 * ranks
-        for batch in of_ranks:
+        for batch in rank_batches:
             kinds = [next(n for n, span in SPANS.items() if r.index in span) for r in batch]
             assert kinds == ["synthetic"] * 3 + ["weak"] * 2 + ["unlabelled"] * 4
 

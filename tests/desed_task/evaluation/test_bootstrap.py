@@ -58,7 +58,7 @@ def copied_output(output: Output, copies: dict[str, list[str]]) -> Output:
         return Scores(output.values[old], names, output.edges[old])
     rows = [np.flatnonzero(output.events.clip == k) for k in old]
     chosen = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
-    clip = np.repeat(np.arange(len(old)), [len(of_clip) for of_clip in rows])
+    clip = np.repeat(np.arange(len(old)), [len(clip_rows) for clip_rows in rows])
     events = replace(output.events.select(chosen), clip=clip)
     if isinstance(output, Boxes):
         return replace(output, events=events, confidence=output.confidence[chosen], names=names)
@@ -75,8 +75,8 @@ def evaluate_copies(
     system: System, truth: GroundTruth, options: dict[str, Any], weights: np.ndarray
 ) -> SystemMetrics:
     many, copies = copied(truth, weights)
-    of_copies = {key: copied_output(output, copies) for key, output in system.items()}
-    return evaluate_system(of_copies, many, options)
+    copies_metrics = {key: copied_output(output, copies) for key, output in system.items()}
+    return evaluate_system(copies_metrics, many, options)
 
 
 def headlines(metrics: SystemMetrics) -> dict[str, float | None]:
@@ -171,8 +171,8 @@ def test_a_resampled_set_gives_what_evaluate_gives_for_copied_clips(
     found = list(resampled_values(metrics, weights))
     expected = [evaluate_copies(system, truth, options, row) for row in weights]
     assert 0 < expected[-3].classes_averaged < expected[0].classes_averaged == 4
-    for values, of_copies in zip(found, expected, strict=True):
-        assert_same(values, headlines(of_copies))
+    for values, copies_metrics in zip(found, expected, strict=True):
+        assert_same(values, headlines(copies_metrics))
     assert_same(found[0], headlines(metrics))
     assert list(found[-1].values()) == [None] * len(HEADLINE_METRICS)
     given = HEADLINE_METRICS if "scores" in system else set(HEADLINE_METRICS) - set(OF_SCORES)
@@ -270,9 +270,9 @@ def test_flat_bounds_are_json_with_names(
     flat = json.loads(json.dumps(intervals.as_flat_dict(), allow_nan=False))
     assert len(flat) == 2 * 2 * len(HEADLINE_METRICS) + 3 * len(HEADLINE_METRICS)
     assert flat["good/psds1_psds_eval/low"] == intervals.metrics["good"]["psds1_psds_eval"].low
-    of_pair = intervals.differences["good", "late"]["event_f1_macro"]
-    assert flat["difference/good/late/event_f1_macro"] == of_pair.value
-    assert flat["difference/good/late/event_f1_macro/high"] == of_pair.high
+    f1_difference = intervals.differences["good", "late"]["event_f1_macro"]
+    assert flat["difference/good/late/event_f1_macro"] == f1_difference.value
+    assert flat["difference/good/late/event_f1_macro/high"] == f1_difference.high
 
 
 def test_metrics_that_a_system_lacks_stay_none() -> None:

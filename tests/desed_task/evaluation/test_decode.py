@@ -42,8 +42,8 @@ def test_equals_decoding_clip_by_clip_with_ties_at_the_thresholds() -> None:
     expected = [
         (level, clip, event.event_label, event.onset, event.offset)
         for level, threshold in enumerate(thresholds)
-        for clip, of_clip in enumerate(scores)
-        for event in decode_strong(of_clip > threshold, cases.CLASSES, cases.GRID)
+        for clip, clip_scores in enumerate(scores)
+        for event in decode_strong(clip_scores > threshold, cases.CLASSES, cases.GRID)
     ]
     assert rows(detect_many(scores, thresholds, cases.GRID), cases.CLASSES) == expected
 
