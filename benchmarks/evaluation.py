@@ -1,12 +1,14 @@
 """Evaluation: ours beside the plain route through data frames and libraries.
 
 python -m benchmarks evaluation [--systems DIR] [--clips N] [--validation_clips N] [--rounds N]
-                                [--json FILE]
+                                [--sets N] [--json FILE]
 
 The exit status is 1 where a metric differs from the libraries' by more than 1e-9. Without
 `--systems` the scores are generated.
 """
 
+import collections
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,7 @@ from desed_task.evaluation import (
     selection_metrics,
     to_frame,
 )
+from desed_task.evaluation.bootstrap import draw, resampled_values
 from desed_task.files import user_path
 from desed_task.postprocess.median import median_filter
 from local.config.load import load_config
@@ -40,6 +43,7 @@ NUMBERS = {
     "validation_clips": Number(6, 300, 2500, "of the selection metrics: the clips, repeated"),
     "networks": Number(1, 2, 2, "1: student; 2: student and teacher"),
     "rounds": Number(1, 1, 3, "rounds"),
+    "sets": Number(2, 64, 256, "resampled sets of clips"),
 }
 
 
@@ -93,6 +97,10 @@ def main(argv: Sequence[str]) -> int:
         lines.append(f"{name:<33}{shown(ours):<36}{shown(theirs):<36}{speedup:5.1f} x")
         results[name] = comparison._asdict() | {"ratio": speedup}
     lines.append(f"largest difference of a metric: {largest:.1e}")
+    set_seconds = resampling(systems, args.sets)
+    lines.append(
+        f"all metrics of a resampled set of clips, one network: {1e3 * set_seconds:.1f} ms"
+    )
     peaks = {
         route: {"resident": max(comparison.peaks[route] for comparison in comparisons.values())}
         for route in ("ours", "plain")
@@ -104,6 +112,7 @@ def main(argv: Sequence[str]) -> int:
             "source": systems.source,
             "comparisons": results,
             "largest_difference": largest,
+            "resampled_set_seconds": set_seconds,
             "peak_memory_gb": peaks,
         },
     )
@@ -214,6 +223,18 @@ def checkpoint_selection(
         return values
 
     return _common(_compare(ours, theirs, rounds, "Selection metrics", _largest_difference))
+
+
+def resampling(systems: Systems, n_sets: int) -> float:
+    """Seconds for the metrics of one resampled set of clips, with its share of the one matching."""
+    weights = draw(len(systems.truth.events), n_sets, seed=0)
+    seconds = 0.0
+    for scores in systems.scores.values():
+        metrics = evaluate(scores, systems.truth)
+        begin = time.perf_counter()
+        collections.deque(resampled_values(metrics, weights), maxlen=0)
+        seconds += time.perf_counter() - begin
+    return seconds / (n_sets * len(systems.scores))
 
 
 def _common(comparison: Comparison) -> Comparison:

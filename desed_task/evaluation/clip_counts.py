@@ -45,23 +45,6 @@ class ClipArray:
             total = np.rint(total).astype(np.int64)
         return total.reshape(self.shape)
 
-    def merged(self) -> "ClipArray":
-        """The same array with one entry for each cell and clip, ordered by cell, and no zeros."""
-        n_clips = int(self.clip.max(initial=0)) + 1
-        key = self.cell * n_clips + self.clip
-        order = np.argsort(key, kind="stable")
-        first = np.flatnonzero(np.diff(key[order], prepend=-1))
-        amount = np.ones_like(key) if self.amount is None else self.amount[order]
-        amount = np.add.reduceat(amount, first) if len(first) else amount
-        cell, clip = np.divmod(key[order][first][amount != 0], n_clips)
-        return ClipArray(clip, cell, self.shape, amount[amount != 0])
-
-    def first_rows(self, number: int) -> "ClipArray":
-        """The first rows of an array that is `merged`."""
-        end = np.searchsorted(self.cell, number * math.prod(self.shape[1:]))
-        amount = None if self.amount is None else self.amount[:end]
-        return ClipArray(self.clip[:end], self.cell[:end], (number, *self.shape[1:]), amount)
-
     def per_clip(self, n_clips: int) -> Ints:
         """The sum over cells, `(clips,)`."""
         return np.rint(np.bincount(self.clip, self.amount, minlength=n_clips)).astype(np.int64)

@@ -87,7 +87,7 @@ def evaluate(
         trim=trim_to_clip,
     )
     counts = match(scoring)
-    measured = measure(counts, scoring, scoring.each_once)
+    (measured,) = measure(counts, scoring, scoring.each_once)
     metrics = _system_metrics(scoring, counts, measured, f1_threshold)
     if check:
         from desed_task.evaluation.libraries import library_metrics
@@ -118,11 +118,7 @@ def exact_psds(
     scores: ScoredOutput, truth: GroundTruth, scenarios: Sequence[Scenario] = (PSDS1, PSDS2)
 ) -> list[MetricValue]:
     """The PSDS over all thresholds, equal to those of `evaluate`, without the rest."""
-    scoring = ScoringInput.prepare(scores, truth)
-    rocs = [
-        psds_exact.measure(counts, scoring, scenario, scoring.each_once)
-        for counts, scenario in zip(psds_exact.match(scoring, scenarios), scenarios, strict=True)
-    ]
+    rocs = psds_exact.rocs(ScoringInput.prepare(scores, truth), scenarios)
     return [None if roc is None else roc.psds for roc in rocs]
 
 

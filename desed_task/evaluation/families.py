@@ -1,14 +1,17 @@
 """All metric families of one system: matched once per clip, measured with any clip weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from desed_task.evaluation import (
+    class_counts,
     event_based,
     intersection,
     psds_exact,
     psds_points,
     segment_based,
 )
+from desed_task.evaluation.class_counts import ClassCounts
 from desed_task.evaluation.clip_counts import ClipCounts
 from desed_task.evaluation.events import Floats, find_overlaps
 from desed_task.evaluation.intersection import F1_CRITERIA
@@ -23,15 +26,15 @@ class SystemCounts:
 
     Args:
         event, segment, intersection: at the F1 threshold; None where its events are unknown.
-        operating: at the operating points, by scenario; empty without operating points.
+        operating: at the operating points, by scenario and class index; empty without them.
         exact: at all thresholds, by scenario and class index; empty without scores.
     """
 
     event: ClipCounts | None = None
     segment: ClipCounts | None = None
     intersection: ClipCounts | None = None
-    operating: dict[str, ClipCounts] = field(default_factory=dict)
-    exact: dict[str, dict[int, ClipCounts]] = field(default_factory=dict)
+    operating: dict[str, dict[int, ClassCounts]] = field(default_factory=dict)
+    exact: dict[str, dict[int, ClassCounts]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,32 +83,53 @@ def match_intersections(scoring: ScoringInput) -> ClipCounts:
     )
 
 
-def measure(counts: SystemCounts, scoring: ScoringInput, weights: Floats) -> Measured:
-    """All values of a set in which each clip occurs as often as its weight says.
+def measure(counts: SystemCounts, scoring: ScoringInput, weights: Floats) -> list[Measured]:
+    """All values of sets in which each clip occurs as often as its weight says.
 
     Args:
         counts: result of `match`.
         scoring: what was matched.
-        weights: whole numbers, `(clips,)`; ones for the set itself.
+        weights: whole numbers, `(sets, clips)`; `scoring.each_once` for the set itself.
     """
+    exact = _rocs(counts.exact, scoring, weights, scoring.counted_seconds(weights))
+    operating = _rocs(counts.operating, scoring, weights, scoring.total_seconds(weights))
+    return [_measured(counts, *each) for each in zip(weights, exact, operating, strict=True)]
+
+
+def _rocs(
+    counts: Mapping[str, Mapping[int, ClassCounts]],
+    scoring: ScoringInput,
+    weights: Floats,
+    total_seconds: Floats,
+) -> list[dict[str, PsdRoc | None]]:
+    """The curves of each set, by scenario."""
+    found = {
+        name: class_counts.measure(
+            by_class, scoring, scoring.scenarios[name], weights, total_seconds
+        )
+        for name, by_class in counts.items()
+    }
+    return [{name: rocs[number] for name, rocs in found.items()} for number in range(len(weights))]
+
+
+def _measured(
+    counts: SystemCounts,
+    weights: Floats,
+    exact: Mapping[str, PsdRoc | None],
+    operating: Mapping[str, PsdRoc | None],
+) -> Measured:
     values: dict[str, MetricValue] = {}
-    rocs: dict[str, PsdRoc] = {}
-    operating_rocs: dict[str, PsdRoc] = {}
     if counts.event is not None:
         values |= event_based.measure(counts.event, weights)
     if counts.segment is not None:
         values |= segment_based.measure(counts.segment, weights)
     if counts.intersection is not None:
         values |= intersection.measure(counts.intersection, weights)
-    for name, scenario in scoring.scenarios.items():
-        if name in counts.operating:
-            roc = psds_points.measure(counts.operating[name], scoring, scenario, weights)
-            values[f"{name}_psds_eval"] = None if roc is None else roc.psds
-            if roc is not None:
-                operating_rocs[name] = roc
-        if name in counts.exact:
-            roc = psds_exact.measure(counts.exact[name], scoring, scenario, weights)
-            values[f"{name}_sed_scores_eval"] = None if roc is None else roc.psds
-            if roc is not None:
-                rocs[name] = roc
-    return Measured(values, rocs, operating_rocs)
+    for library, rocs in (("psds_eval", operating), ("sed_scores_eval", exact)):
+        for name, roc in rocs.items():
+            values[f"{name}_{library}"] = None if roc is None else roc.psds
+    return Measured(
+        values,
+        {name: roc for name, roc in exact.items() if roc is not None},
+        {name: roc for name, roc in operating.items() if roc is not None},
+    )

@@ -1,11 +1,10 @@
-"""Polyphonic sound detection score (Bilen et al., 2020): scenarios, and curves from counts."""
+"""Polyphonic sound detection score (Bilen et al., 2020): scenarios, curves and their areas."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from desed_task.evaluation.clip_counts import Counts
-from desed_task.evaluation.events import Floats, Ints
+from desed_task.evaluation.events import Floats
 from desed_task.evaluation.intersection import Criteria
 
 SECONDS_PER_HOUR = 3600
@@ -71,67 +70,15 @@ class PsdRoc:
         return {k: curve.area(self.scenario.max_efpr) for k, curve in self.per_class.items()}
 
 
-def class_curve(
-    counts: Counts,
-    column: int,
-    class_seconds: Floats,
-    total_seconds: float,
-    scenario: Scenario,
-) -> RocCurve:
-    """True positive ratio of one class against its effective false positives, up to `max_efpr`.
-
-    Args:
-        counts: by threshold and class, matched with the scenario's criteria.
-        column: the class's place in the counts, which must hold a true event of it.
-        class_seconds: length of all true events of each class, `(classes,)`.
-        total_seconds: length of all clips.
-        scenario: weights and limit.
-    """
-    efpr = effective_rate(
-        counts.false[:, column],
-        None if counts.cross is None else counts.cross[:, column],
-        class_seconds,
-        total_seconds,
-        scenario.alpha_ct,
-    )
-    inside = efpr <= scenario.max_efpr
-    return staircase(efpr[inside], counts.correct[inside, column] / counts.true[column])
-
-
-def effective_rate(
-    false: Ints,
-    cross: Ints | None,
-    class_seconds: Floats,
-    total_seconds: float,
-    alpha_ct: float,
-) -> Floats:
-    """Effective false positives of one class per hour, `(levels,)`.
-
-    False positives per hour of audio, plus `alpha_ct` times the mean, over the other classes that
-    occur, of the cross triggers per hour of that class's true events.
-
-    Args:
-        false: false positives, `(levels,)`.
-        cross: cross triggers, `(levels, classes)`, 0 for the class itself; None with `alpha_ct` 0.
-        class_seconds: length of all true events of each class, `(classes,)`.
-        total_seconds: length of all clips.
-        alpha_ct: weight of the cross triggers.
-    """
-    efpr = false * SECONDS_PER_HOUR / total_seconds
-    occurring = class_seconds > 0
-    n_others = occurring.sum() - 1
-    if alpha_ct > 0 and n_others and cross is not None:
-        rates = cross[:, occurring] * SECONDS_PER_HOUR / class_seconds[occurring]
-        efpr = efpr + alpha_ct * rates.sum(axis=1) / n_others
-    return efpr
-
-
 def staircase(efpr: Floats, rate: Floats) -> RocCurve:
-    """The rising staircase through some points in any order: the best rate up to each efpr."""
-    order = np.lexsort((rate, efpr))
+    """The rising staircase through some points in any order: where the best rate up to there rises.
+
+    Its first point stays, also with rate 0.
+    """
+    order = np.lexsort((-rate, efpr))
     efpr, best = efpr[order], np.maximum.accumulate(rate[order])
-    last = np.append(np.diff(efpr) > 0, True)[: len(efpr)]
-    return RocCurve(efpr[last], best[last])
+    rises = np.diff(best, prepend=-1.0) > 0
+    return RocCurve(efpr[rises], best[rises])
 
 
 def combine(curves: dict[int, RocCurve], scenario: Scenario) -> PsdRoc | None:

@@ -9,22 +9,14 @@ the threshold, and likewise the cross triggers and the true events found. The RO
 costs one pass over the changes instead of one evaluation per threshold.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.evaluation.clip_counts import ClipArray, ClipCounts, Counts
+from desed_task.evaluation.class_counts import Changes, ClassCounts, measure
 from desed_task.evaluation.events import EventTable, Floats, Ints, find_overlaps, sums
-from desed_task.evaluation.psds import (
-    SECONDS_PER_HOUR,
-    PsdRoc,
-    RocCurve,
-    Scenario,
-    class_curve,
-    combine,
-)
+from desed_task.evaluation.psds import PsdRoc, Scenario
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.evaluation.threshold_events import ThresholdEvents
 
@@ -32,15 +24,14 @@ from desed_task.evaluation.threshold_events import ThresholdEvents
 TIME_DECIMALS = 6
 
 
-def match(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[dict[int, ClipCounts]]:
-    """For each scenario, the changes of the counts of every class that occurs, by class index.
+def match(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[dict[int, ClassCounts]]:
+    """For each scenario, the counts of every class that occurs, by class index.
 
-    The counts of a class have one column, and a level for each score at which one of its events
-    is born, from the highest to the lowest; level 0 is above all scores, where nothing is
-    detected. The amounts are changes against the level before. Every detection counts, also
-    beyond its clip's end.
+    A level is a score at which an event of the class is born, from the highest to the lowest;
+    level 0 is above all scores, where nothing is detected. Every detection counts, also beyond
+    its clip's end.
     """
-    counts: list[dict[int, ClipCounts]] = [{} for _ in scenarios]
+    counts: list[dict[int, ClassCounts]] = [{} for _ in scenarios]
     for label in np.unique(scoring.true.label).tolist():
         events = _ClassEvents(scoring.threshold_events(label), label, scoring)
         for scenario, by_class in zip(scenarios, counts, strict=True):
@@ -48,45 +39,14 @@ def match(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[dict[int
     return counts
 
 
-def measure(
-    counts: dict[int, ClipCounts], scoring: ScoringInput, scenario: Scenario, weights: Floats
-) -> PsdRoc | None:
-    """The PSD-ROC over all thresholds; None where no class occurs.
-
-    Classes that do not occur in the ground truth are excluded. For the weights see
-    `ClipArray.total`.
-    """
-    class_seconds = scoring.class_seconds(weights)
-    total_seconds = scoring.counted_seconds(weights)
-    curves = {
-        label: _curve(changes, class_seconds, total_seconds, scenario, weights)
-        for label, changes in counts.items()
-        if changes.true.total(weights)[0]
-    }
-    return combine(curves, scenario)
-
-
-def _curve(
-    changes: ClipCounts,
-    class_seconds: Floats,
-    total_seconds: float,
-    scenario: Scenario,
-    weights: Floats,
-) -> RocCurve:
-    """A class's curve: the cumulative sums of the changes, as rates."""
-    false = np.cumsum(changes.false.total(weights), axis=0)
-    # Cross triggers only add to the effective rate. Levels below the last one whose false
-    # positives alone are within the limit (rounding allowed for) cannot add a point of the curve,
-    # so nothing else is summed there. At level 0 nothing is false.
-    most = scenario.max_efpr * total_seconds / SECONDS_PER_HOUR * (1 + 1e-9)
-    n_levels = int(np.flatnonzero(false[:, 0] <= most)[-1]) + 1
-    correct, cross = (
-        None if array is None else np.cumsum(array.first_rows(n_levels).total(weights), axis=0)
-        for array in (changes.correct, changes.cross)
-    )
-    assert correct is not None
-    counts = Counts(changes.true.total(weights), correct, false[:n_levels], cross)
-    return class_curve(counts, 0, class_seconds, total_seconds, scenario)
+def rocs(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[PsdRoc | None]:
+    """The PSD-ROC of the set itself, one for each scenario; None where no class occurs."""
+    weights = scoring.each_once
+    seconds = scoring.counted_seconds(weights)
+    return [
+        measure(counts, scoring, scenario, weights, seconds)[0]
+        for counts, scenario in zip(match(scoring, scenarios), scenarios, strict=True)
+    ]
 
 
 class _ClassEvents:
@@ -96,6 +56,7 @@ class _ClassEvents:
         self.label = label
         self.truth = scoring.true
         self.n_classes = scoring.n_classes
+        self.n_clips = len(scoring.durations)
         self.clip = events.clip
         self.length = events.offset - events.onset
         level = np.zeros(len(events.clip), dtype=np.int64)
@@ -108,37 +69,27 @@ class _ClassEvents:
         self.birth = len(births) - np.searchsorted(births, events.birth)
         self.death = self.n_levels - np.searchsorted(births, events.death, side="right")
 
-    def match(self, scenario: Scenario) -> ClipCounts:
-        """The changes that the scenario's criteria give."""
+    def match(self, scenario: Scenario) -> ClassCounts:
+        """The counts that the scenario's criteria give."""
         seconds = self.overlaps.seconds * self.overlaps.same_class
         shared = sums(self.overlaps.detection, seconds, len(self.length))
         tolerated = _rounded(shared) >= _rounded(scenario.criteria.dtc * self.length)
-        true = self.truth.clip[self.truth.label == self.label]
-        shape = (self.n_levels, 1)
         cross = None
         if scenario.alpha_ct > 0:
             event, other = self._cross_triggers(tolerated, scenario.criteria.cttc)
-            cross = self._alive(event, (*shape, self.n_classes), other)
-        return ClipCounts(
-            true=ClipArray(true, np.zeros(len(true), dtype=np.int64), (1,)),
-            correct=self._found(tolerated, scenario.criteria.gtc, shape),
-            false=self._alive(np.flatnonzero(~tolerated), shape),
-            cross=cross,
+            cross = self._alive(event, self.clip[event] * self.n_classes + other)
+        false = np.flatnonzero(~tolerated)
+        return ClassCounts.of(
+            (self.n_levels, self.n_clips, self.n_classes),
+            self.truth.clip[self.truth.label == self.label],
+            self._found(tolerated, scenario.criteria.gtc),
+            self._alive(false, self.clip[false]),
+            cross,
         )
 
-    def _alive(self, event: Ints, shape: tuple[int, ...], column: Ints | int = 0) -> ClipArray:
-        """+1 at the birth of these events, -1 at their death."""
-        width = math.prod(shape[1:])
-        dies = self.death[event] < self.n_levels
-        begin = self.birth[event] * width + column
-        end = (self.death[event] * width + column)[dies]
-        clip = self.clip[event]
-        return ClipArray(
-            clip=np.concatenate([clip, clip[dies]]),
-            cell=np.concatenate([begin, end]),
-            shape=shape,
-            amount=np.repeat(np.array([1, -1]), [len(begin), len(end)]),
-        ).merged()
+    def _alive(self, event: Ints, column: Ints) -> Changes:
+        """These events, from birth to death."""
+        return Changes.between(self.birth[event], self.death[event], column, self.n_levels)
 
     def _cross_triggers(self, tolerated: NDArray[np.bool_], cttc: float) -> tuple[Ints, Ints]:
         """Rejected events, and the other class whose true events cover the share `cttc` of them."""
@@ -154,7 +105,7 @@ class _ClassEvents:
         others = np.repeat(np.unique(label), [len(events) for events in covered])
         return np.concatenate([event[:0], *covered]), others
 
-    def _found(self, tolerated: NDArray[np.bool_], gtc: float, shape: tuple[int, ...]) -> ClipArray:
+    def _found(self, tolerated: NDArray[np.bool_], gtc: float) -> Changes:
         """+1 where tolerated events begin to cover the share `gtc` of a true event, -1 after it."""
         counted = self.overlaps.same_class & tolerated[self.overlaps.detection]
         event, true, seconds = self.overlaps.select(counted)
@@ -179,8 +130,7 @@ class _ClassEvents:
         higher = np.where(np.diff(true, prepend=-1) == 0, np.append(0, found[:-1]), 0)
         gain = found - higher
         changes = (level < self.n_levels) & (gain != 0)
-        clip = self.truth.clip[true[changes]]
-        return ClipArray(clip, level[changes], shape, gain[changes]).merged()
+        return Changes(level[changes], self.truth.clip[true[changes]], gain[changes])
 
 
 def _rounded(seconds: Floats) -> Floats:

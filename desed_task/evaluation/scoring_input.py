@@ -185,21 +185,24 @@ class ScoringInput:
 
     @property
     def each_once(self) -> Floats:
-        """Weights of the set itself: every clip occurs once, `(clips,)`."""
-        return np.ones(len(self.durations))
+        """Weights of the set itself: every clip occurs once, `(1, clips)`."""
+        return np.ones((1, len(self.durations)))
 
     def class_seconds(self, weights: Floats) -> Floats:
-        """Length of all true events of each class, `(classes,)`, of weighted clips."""
-        length = (self.true.offset - self.true.onset) * weights[self.true.clip]
-        return sums(self.true.label, length, self.n_classes)
+        """Length of all true events of each class, `(sets, classes)`, of weighted clips."""
+        cell = self.true.clip * self.n_classes + self.true.label
+        length = sums(
+            cell, self.true.offset - self.true.onset, self.durations.size * self.n_classes
+        )
+        return weights @ length.reshape(-1, self.n_classes)
 
-    def total_seconds(self, weights: Floats) -> float:
-        """Length of all clips, weighted."""
-        return float((self.durations * weights).sum())
+    def total_seconds(self, weights: Floats) -> Floats:
+        """Length of all clips, weighted, `(sets,)`."""
+        return weights @ self.durations
 
-    def counted_seconds(self, weights: Floats) -> float:
-        """Length of the clips whose detections are scored, weighted: the exact PSDS's duration."""
-        return float((self.durations * weights)[self.counted].sum())
+    def counted_seconds(self, weights: Floats) -> Floats:
+        """As `total_seconds`, of the clips whose detections count: the exact PSDS's duration."""
+        return weights @ (self.durations * self.counted)
 
     @property
     def n_dropped(self) -> int:

@@ -143,9 +143,7 @@ def class_metrics(
     if tuning_metric == "event_f1":
         return event_f1_by_threshold(output, truth, thresholds).max(axis=0)
     task = ScoringInput.prepare(output, truth)
-    scenario = _SCENARIOS[tuning_metric]
-    (counts,) = psds_exact.match(task, [scenario])
-    roc = psds_exact.measure(counts, task, scenario, task.each_once)
+    (roc,) = psds_exact.rocs(task, [_SCENARIOS[tuning_metric]])
     metrics = np.full(task.n_classes, np.nan)
     for label, area in ({} if roc is None else roc.class_psds()).items():
         metrics[label] = area

@@ -35,10 +35,7 @@ def rocs_of(
 ) -> list[PsdRoc | None]:
     output = Scores(scores, list(truth.events), axis)
     scoring = ScoringInput.prepare(output, truth, trim=trim)
-    return [
-        psds_exact.measure(counts, scoring, scenario, scoring.each_once)
-        for counts, scenario in zip(psds_exact.match(scoring, scenarios), scenarios, strict=True)
-    ]
+    return psds_exact.rocs(scoring, scenarios)
 
 
 def nodes_by_thresholding(rows: np.ndarray) -> set[tuple[int, int, int, float, float]]:

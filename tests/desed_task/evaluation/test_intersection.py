@@ -15,6 +15,7 @@ from desed_task.evaluation import (
     GroundTruth,
     Scenario,
     Scores,
+    class_counts,
     detect_many,
     intersection,
     libraries,
@@ -151,7 +152,10 @@ def test_psds_from_operating_points_equals_psds_eval(base: Scenario, seed: int) 
     output = Scores(scores, list(truth.events), cases.GRID)
     scoring = ScoringInput.prepare(output, truth, thresholds=POINTS)
     (counts,) = psds_points.match(scoring, [scenario])
-    roc = psds_points.measure(counts, scoring, scenario, scoring.each_once)
+    weights = scoring.each_once
+    (roc,) = class_counts.measure(
+        counts, scoring, scenario, weights, scoring.total_seconds(weights)
+    )
     assert roc is not None
     frames = [
         to_frame(detections.at_level(level), list(truth.events), truth.classes)
@@ -164,8 +168,8 @@ def test_psds_from_operating_points_equals_psds_eval(base: Scenario, seed: int) 
 
 def test_staircase_keeps_the_best_rate_up_to_each_point() -> None:
     curve = staircase(np.array([5.0, 0, 2, 2, 3]), np.array([0.9, 0, 0.4, 0.2, 0.3]))
-    assert curve.efpr.tolist() == [0, 2, 3, 5]
-    assert curve.rate.tolist() == [0, 0.4, 0.4, 0.9]
+    assert curve.efpr.tolist() == [0, 2, 5]
+    assert curve.rate.tolist() == [0, 0.4, 0.9]
     assert curve.at(np.array([-1.0, 1.9, 2, 4, 9])).tolist() == [0, 0, 0.4, 0.4, 0.9]
     assert curve.area(4) == pytest.approx(0.4 * 2 / 4)
     assert RocCurve(np.array([0.0]), np.array([0.25])).area(100) == pytest.approx(0.25)
