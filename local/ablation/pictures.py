@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from desed_task.report.blocks import Picture
 from desed_task.report.drawing import new_figure, nth_colour, plain, tidy, to_png
 from local.ablation.collect import Collected
 from local.ablation.results import METRIC_TITLES
+from local.run.folders import run_folders
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 DRAWN = ("psds1_sed_scores_eval", "psds2_sed_scores_eval")
 CURVES = {"val/student/psds1": "-", "val/teacher/psds1": ":"}
 COLUMNS = 3
-METRICS_CSV = Path("csv", "version_0", "metrics.csv")
+METRICS_CSV = "metrics.csv"
 
 
 def seed_picture(collected: Collected, network: str) -> Picture:
@@ -108,12 +110,14 @@ def curve_picture(collected: Collected) -> Picture:
 
 
 def learning_curves(run: Path) -> dict[str, Mapping[int, float]]:
-    """Columns `CURVES` of a run's `metrics.csv`, by epoch; empty without the file."""
-    try:
-        with (run / METRICS_CSV).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except OSError:
-        return {}
+    """Columns `CURVES` of a run's `metrics.csv`, by epoch; empty without the file.
+
+    A resumed training has several; an epoch that was begun anew counts as in the last one.
+    """
+    rows: list[dict[str, str]] = []
+    for folder in run_folders(run / "csv").values():
+        with suppress(OSError), (folder / METRICS_CSV).open(newline="", encoding="utf-8") as file:
+            rows += csv.DictReader(file)
     return {
         column: {int(row["epoch"]): float(row[column]) for row in rows if row.get(column)}
         for column in CURVES

@@ -19,6 +19,7 @@ from desed_task.evaluation.score_files import write_scores
 from local.ablation.collect import Collected, collect
 from local.ablation.command import main
 from local.ablation.page import write_pages
+from local.ablation.pictures import CURVES, learning_curves
 from local.ablation.results import CLIP_METRICS, METRIC_TITLES
 from local.ablation.runner import LOG, execute, raise_terminated, threads
 from local.ablation.runs import METRICS, Experiment, Run, plan
@@ -328,3 +329,13 @@ def test_commands_of_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str
         main([*options, "--collect"])
     with pytest.raises(InputError, match="--jobs: expected at least 1, got 0"):
         main([*options, "--jobs", "0"])
+
+
+def test_the_curve_of_a_resumed_training_is_whole(tmp_path: Path) -> None:
+    column = "val/student/psds1"
+    for version, rows in enumerate(("0,0.1\n1,0.2\n1,\n", "1,0.3\n2,0.4\n")):
+        folder = tmp_path / "csv" / f"version_{version}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text(f"epoch,{column}\n{rows}")
+    assert learning_curves(tmp_path)[column] == {0: 0.1, 1: 0.3, 2: 0.4}
+    assert learning_curves(tmp_path / "csv") == {name: {} for name in CURVES}
