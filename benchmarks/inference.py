@@ -5,7 +5,7 @@ python -m benchmarks inference [--clips 36] [--rounds N] [--precision 32|bf16|16
 
 From audio in memory to smoothed scores in memory, as in the test: features, the student in
 evaluation mode, score correction, median filter; for one clip, and for a batch of `--clips`. Then
-the whole way from files to events, as `sed-detect` goes it, and through onnxruntime, beside the
+the whole way from files to events, as in `sed-detect`, and through onnxruntime, beside the
 published network's plain forward pass (float32). The weights are random, which does not change the
 time.
 """

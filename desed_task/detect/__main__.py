@@ -266,11 +266,11 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
 
 @contextlib.contextmanager
 def _interrupted(done: Callable[[], str]) -> Iterator[None]:
-    """Say after Ctrl-C what is done, and that the same command goes on."""
+    """Say after Ctrl-C what is done, and that the same command continues."""
     try:
         yield
     except KeyboardInterrupt:
-        message = f"interrupted: {done()}; the same command goes on"
+        message = f"interrupted: {done()}; the same command continues"
         raise Terminated(message, INTERRUPTED) from None
 
 

@@ -76,7 +76,7 @@ class ClassCounts:
     pair_other: Ints
 
     @classmethod
-    def of(
+    def from_changes(
         cls,
         shape: tuple[int, int, int],
         true: Ints,
@@ -84,7 +84,7 @@ class ClassCounts:
         false: Changes,
         cross: Changes | None,
     ) -> "ClassCounts":
-        """From the changes; `shape` is levels, clips, classes."""
+        """`shape` is levels, clips, classes."""
         n_levels, n_clips, n_classes = shape
         matrices = [each.matrix(n_levels, n_clips) for each in (correct, false)]
         pairs = np.zeros(0, dtype=np.int64)

@@ -79,7 +79,7 @@ class _ClassEvents:
             event, other = self._cross_triggers(tolerated, scenario.criteria.cttc)
             cross = self._alive(event, self.clip[event] * self.n_classes + other)
         false = np.flatnonzero(~tolerated)
-        return ClassCounts.of(
+        return ClassCounts.from_changes(
             (self.n_levels, self.n_clips, self.n_classes),
             self.truth.clip[self.truth.label == self.label],
             self._found(tolerated, scenario.criteria.gtc),

@@ -50,7 +50,7 @@ def _of_class(counts: ClipCounts, label: int, scoring: ScoringInput) -> ClassCou
         return Changes.between(level[own], level[own] + 1, column, n_levels)
 
     assert counts.cross is not None
-    return ClassCounts.of(
+    return ClassCounts.from_changes(
         (n_levels, len(scoring.durations), n_classes),
         scoring.true.clip[scoring.true.label == label],
         changes(counts.correct),

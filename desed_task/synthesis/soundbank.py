@@ -237,7 +237,7 @@ def _common_bandwidth(paths: list[Path], given_hz: float | None) -> float:
 def _events(
     kinds: Mapping[str, list[Path]], cutoff_hz: float, options: BankOptions
 ) -> dict[str, list[list[Section]]]:
-    """The events of each recording of each class; names the silent ones, which are left out."""
+    """The events of each recording of each class; names the silent ones, which are excluded."""
     events = {
         label: [
             events_of(path, cutoff_hz, options.pauses_s.get(label, options.pause_s))

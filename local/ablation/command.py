@@ -5,7 +5,7 @@ python -m benchmarks ablation [--conf_file confs/demo.yaml] [--seeds 5] [--jobs 
                               [--run VARIANT:SEED ... | --print-commands | --collect]
 
 Every variant is trained with every seed by train_sed.py, in a process of its own. Finished runs are
-kept: the same command goes on after an interruption, and with a larger --seeds. The result is
+kept: the same command continues after an interruption, and with a larger --seeds. The result is
 DIR/ablation.html and DIR/ablation.md: docs/ablation.md. The exit status is 1 if a run failed.
 """
 

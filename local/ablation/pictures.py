@@ -112,7 +112,7 @@ def curve_picture(collected: Collected) -> Picture:
 def learning_curves(run: Path) -> dict[str, Mapping[int, float]]:
     """Columns `CURVES` of a run's `metrics.csv`, by epoch; empty without the file.
 
-    A resumed training has several; an epoch that was begun anew counts as in the last one.
+    A resumed training has several; of a repeated epoch the last values count.
     """
     rows: list[dict[str, str]] = []
     for folder in run_folders(run / "csv").values():

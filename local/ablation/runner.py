@@ -159,4 +159,4 @@ def _end(running: Sequence[_Process]) -> None:
 
 def raise_terminated(*args: object) -> None:
     """Handle SIGTERM: end the runs as Ctrl-C does."""
-    raise Terminated("terminated: the same command goes on")
+    raise Terminated("terminated: the same command continues")

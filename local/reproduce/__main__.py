@@ -4,7 +4,7 @@ python -m local.reproduce --data DIR --check-only      is the data whole?
 python -m local.reproduce --data DIR [--seeds 3]       train and test, then write reproduction.md
 python -m local.reproduce --data DIR --checkpoint P    test a checkpoint, ours or published
 
-A second call with the same folders goes on where the first one ended: docs/reproduce.md.
+A second call with the same folders continues where the first one ended: docs/reproduce.md.
 """
 
 import argparse
@@ -119,7 +119,7 @@ def _run_all(
             command = ["--conf_file", str(configuration), "--log_dir", str(folder)]
             status = start([*command, *options, *gpus])
             if status in (INTERRUPTED, TERMINATED):
-                raise Terminated("stopped: the same command goes on", status)
+                raise Terminated("stopped: the same command continues", status)
             metrics = _newest_metrics(folder) if status == 0 else None
         if metrics is None:
             failed.append(name)

@@ -171,7 +171,7 @@ class Preemption(Callback):
 
     The signal is noticed after every optimiser step and every batch of validation. A completed step
     is kept; a validation that was begun starts anew when the run is resumed. After the last batch
-    of an epoch the run goes on to the validation that follows, or where none does to the first step
+    of an epoch the run continues to the validation that follows, or without one to the first step
     of the next epoch: Lightning resumes from there without loss.
 
     A signal to any process ends all, after the same step: they ask each other whenever they check,

@@ -59,7 +59,7 @@ RULES = {
     **{f"data.{prefix}_folder": _SET for prefix in SET_KEYS if prefix != "eval"},
     "training": _NOW,
     "data": Rule(EFFECTIVE, "the files are expected to have the same content"),
-    "opt": Rule(EFFECTIVE, "the averages of Adam are kept; the warm-up goes on at its step"),
+    "opt": Rule(EFFECTIVE, "the averages of Adam are kept; the warm-up continues at its step"),
     "augs": _NOW,
     "losses": _NOW,
     "cross_task": _NOW,

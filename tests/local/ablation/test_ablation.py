@@ -140,7 +140,7 @@ def test_an_interrupted_ablation_ends_its_trainings_and_resumes_them(tmp_path: P
     thread = threading.Thread(target=interrupt)
     thread.start()
     try:
-        with pytest.raises(Terminated, match="the same command goes on"):
+        with pytest.raises(Terminated, match="the same command continues"):
             execute(runs, experiment, jobs=1)
     finally:
         thread.join()

@@ -167,7 +167,7 @@ def test_an_interrupted_run_stops_the_others(tree: Path, tmp_path: Path) -> None
         calls.append(arguments)
         return 143
 
-    with pytest.raises(Terminated, match="the same command goes on") as caught:
+    with pytest.raises(Terminated, match="the same command continues") as caught:
         main(["--data", str(tree), "--output", str(tmp_path)], interrupted)
     assert caught.value.status == 143
     assert len(calls) == 1
