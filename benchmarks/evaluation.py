@@ -7,7 +7,6 @@ The exit status is 1 where a metric differs from the libraries' by more than 1e-
 `--systems` the scores are generated.
 """
 
-import collections
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -232,7 +231,7 @@ def resampling(systems: Systems, n_sets: int) -> float:
     for scores in systems.scores.values():
         metrics = evaluate(scores, systems.truth)
         begin = time.perf_counter()
-        collections.deque(resampled_values(metrics, weights), maxlen=0)
+        list(resampled_values(metrics, weights))
         seconds += time.perf_counter() - begin
     return seconds / (n_sets * len(systems.scores))
 

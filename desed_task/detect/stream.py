@@ -1,4 +1,4 @@
-"""Events of a stream as soon as they are certain, in constant memory.
+"""Events of a stream, each when it is final, in constant memory.
 
 A frame's probabilities are final once `latency` seconds of audio follow it: the network's windows
 follow each other at half the latency, and the mean over those so far is taken. With a latency of a

@@ -166,9 +166,11 @@ def measure(
     """
     class_seconds = scoring.class_seconds(weights)
     curves: list[dict[int, RocCurve]] = [{} for _ in weights]
-    for label, of_class in counts.items():
-        sets = np.flatnonzero(weights[:, of_class.true].any(axis=1))
-        found = of_class.curves(scenario, weights[sets], class_seconds[sets], total_seconds[sets])
+    for label, label_counts in counts.items():
+        sets = np.flatnonzero(weights[:, label_counts.true].any(axis=1))
+        found = label_counts.curves(
+            scenario, weights[sets], class_seconds[sets], total_seconds[sets]
+        )
         for number, curve in zip(sets.tolist(), found, strict=True):
             curves[number][label] = curve
     return [combine(each, scenario) for each in curves]

@@ -34,11 +34,11 @@ def match(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[dict[int
             n_classes=scoring.n_classes,
         )
         labels = np.unique(scoring.true.label).tolist()
-        matched.append({label: _of_class(counts, label, scoring) for label in labels})
+        matched.append({label: _class_counts(counts, label, scoring) for label in labels})
     return matched
 
 
-def _of_class(counts: ClipCounts, label: int, scoring: ScoringInput) -> ClassCounts:
+def _class_counts(counts: ClipCounts, label: int, scoring: ScoringInput) -> ClassCounts:
     """What is counted at an operating point counts there only."""
     n_levels, n_classes = len(scoring.thresholds), scoring.n_classes
 

@@ -32,7 +32,7 @@ from desed_task.report.systems import ReportInput, ReportSystem
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANEL_WIDTH = 1.72  # in units of F1; the counts are right of the bars
+PANEL_WIDTH = 1.72  # in units of F1; the numbers of events are printed to the right of the bars
 INTRO = (
     "The same metrics for each class alone; its PSDS is the share of the area below its own "
     "curve, without the penalty for the spread between classes."

@@ -76,8 +76,8 @@ def evaluate_copies(
     system: System, truth: GroundTruth, options: dict[str, Any], weights: np.ndarray
 ) -> SystemMetrics:
     many, copies = copied(truth, weights)
-    copies_metrics = {key: copied_output(output, copies) for key, output in system.items()}
-    return evaluate_system(copies_metrics, many, options)
+    outputs = {key: copied_output(output, copies) for key, output in system.items()}
+    return evaluate_system(outputs, many, options)
 
 
 def headlines(metrics: SystemMetrics) -> dict[str, float | None]:
@@ -195,16 +195,16 @@ def test_a_truth_with_a_single_class_and_one_without_any() -> None:
 
 
 def test_curves_end_at_the_limit_and_lose_no_area() -> None:
-    """Levels beyond the limit are not summed; the area equals that of the whole curve."""
+    """A curve is the whole curve up to the limit, and no point more."""
     rng = np.random.default_rng(3)
-    truth = cases.random_truth(rng, 20)
+    truth = cases.random_truth(rng, 60)
     output = scores_in(rng, truth, levels=None)["scores"]
     assert isinstance(output, Scores)
     scoring = ScoringInput.prepare(output, truth)
-    limit = 300.0
+    limit = 20.0
     near, whole = (replace(PSDS2, max_efpr=most) for most in (limit, 1e9))
     (counts,) = psds_exact.match(scoring, [near])
-    weights = draw(20, 20, seed=0)
+    weights = draw(60, 20, seed=0)
     seconds = scoring.counted_seconds(weights)
     areas = []
     for short, long in zip(
@@ -214,8 +214,12 @@ def test_curves_end_at_the_limit_and_lose_no_area() -> None:
         assert short is not None
         assert long is not None
         for label, curve in short.per_class.items():
-            assert curve.efpr.max(initial=0.0) <= limit
-            assert curve.area(limit) == long.per_class[label].area(limit)
+            other = long.per_class[label]
+            assert curve.efpr[-1] <= limit
+            assert len(curve.efpr) < len(other.efpr) / 2
+            np.testing.assert_array_equal(curve.efpr, other.efpr[other.efpr <= limit])
+            np.testing.assert_array_equal(curve.rate, other.rate[other.efpr <= limit])
+            assert curve.area(limit) == other.area(limit)
         areas.append((short.psds, long.total.area(limit)))
         assert len(short.total.efpr) < len(long.total.efpr)
     ends, whole_areas = np.transpose(areas)
