@@ -6,8 +6,8 @@ import numpy as np
 
 from desed_task.evaluation import intersection
 from desed_task.evaluation.class_counts import Changes, ClassCounts
-from desed_task.evaluation.clip_counts import ClipArray, ClipCounts
-from desed_task.evaluation.events import find_overlaps
+from desed_task.evaluation.clip_counts import ClipArray
+from desed_task.evaluation.events import Ints, find_overlaps
 from desed_task.evaluation.psds import Scenario
 from desed_task.evaluation.scoring_input import ScoringInput
 
@@ -22,6 +22,8 @@ def match(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[dict[int
     if scoring.points is None:
         raise ValueError("expected operating points or scores, got neither")
     overlaps = find_overlaps(scoring.points, scoring.true)
+    labels, clip = np.unique(scoring.true.label), scoring.true.clip
+    shape = (len(scoring.thresholds), len(scoring.durations), scoring.n_classes)
     matched = []
     for scenario in scenarios:
         counts = intersection.match(
@@ -33,27 +35,29 @@ def match(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[dict[int
             n_levels=len(scoring.thresholds),
             n_classes=scoring.n_classes,
         )
-        labels = np.unique(scoring.true.label).tolist()
-        matched.append({label: _class_counts(counts, label, scoring) for label in labels})
+        correct, false = (_changes(array, labels) for array in (counts.correct, counts.false))
+        cross: list[Changes | None] = [None] * len(labels)
+        if scenario.alpha_ct > 0 and counts.cross is not None:
+            cross = [*_changes(counts.cross, labels)]
+        changes = zip(labels.tolist(), correct, false, cross, strict=True)
+        matched.append(
+            {
+                label: ClassCounts.from_changes(
+                    shape, clip[scoring.true.label == label], found, rejected, crossing
+                )
+                for label, found, rejected, crossing in changes
+            }
+        )
     return matched
 
 
-def _class_counts(counts: ClipCounts, label: int, scoring: ScoringInput) -> ClassCounts:
-    """What is counted at an operating point counts there only."""
-    n_levels, n_classes = len(scoring.thresholds), scoring.n_classes
-
-    def changes(array: ClipArray) -> Changes:
-        level, column, *other = np.unravel_index(array.cell, array.shape)
-        own = column == label
-        clip = array.clip[own]
-        column = clip * n_classes + other[0][own] if other else clip
-        return Changes.between(level[own], level[own] + 1, column, n_levels)
-
-    assert counts.cross is not None
-    return ClassCounts.from_changes(
-        (n_levels, len(scoring.durations), n_classes),
-        scoring.true.clip[scoring.true.label == label],
-        changes(counts.correct),
-        changes(counts.false),
-        changes(counts.cross),
-    )
+def _changes(array: ClipArray, labels: Ints) -> list[Changes]:
+    """The changes of each class; what is counted at an operating point ends at the next one."""
+    level, label, *other = np.unravel_index(array.cell, array.shape)
+    column = array.clip * array.shape[-1] + other[0] if other else array.clip
+    order = np.argsort(label, kind="stable")
+    first, end = (np.searchsorted(label[order], labels, side) for side in ("left", "right"))
+    return [
+        Changes.between(level[rows], level[rows] + 1, column[rows], array.shape[0])
+        for rows in (order[i:j] for i, j in zip(first, end, strict=True))
+    ]
