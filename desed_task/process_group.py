@@ -53,7 +53,7 @@ def leave() -> None:
 
 
 def own_ranks() -> Ranks:
-    """Position of this process."""
+    """Position of this process among all."""
     return _own
 
 
@@ -126,7 +126,7 @@ def gather_all(value: T) -> list[T]:
 
 
 def largest(number: int) -> int:
-    """Largest of the processes' numbers."""
+    """The largest of the numbers that the processes pass."""
     if ranks() == 1:
         return number
     tensor = torch.tensor(number)

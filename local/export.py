@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     module, tuned = load_tested(config, options.checkpoint)
     name = options.network
     if name not in module.networks:
-        raise InputError(f"--network {name}: expected {', '.join(module.networks)}")
+        raise InputError(f"--network: expected {' or '.join(module.networks)}, got {name}")
     network, source = module.networks[name], f"{name} of {options.checkpoint.name}"
     description = describe_model(module.config, tuned.get(name), source)
     with atomic_folder(output) as partial:

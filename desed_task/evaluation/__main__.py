@@ -125,7 +125,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, evaluate, write; returns the exit status."""
     args = parse_args(argv)
-    systems = systems_of(args)
+    systems = system_sources(args)
     if args.audio is not None and not args.audio.is_dir():
         raise InputError(f"--audio {args.audio}: no such folder")
     classes = chosen_classes(args.classes) or known_classes(args.ground_truth, systems)
@@ -163,7 +163,7 @@ def write_evaluation(
     return print_differences(metrics) if args.check else 0
 
 
-def systems_of(args: argparse.Namespace) -> dict[str, Sources]:
+def system_sources(args: argparse.Namespace) -> dict[str, Sources]:
     """Paths by system name. Raises InputError for a `--system` of another form."""
     systems: dict[str, Sources] = {}
     if args.scores or args.operating_points or args.predictions:

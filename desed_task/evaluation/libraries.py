@@ -52,7 +52,7 @@ def psds_from_operating_points(
 def intersection_macro_f1(
     events: "pd.DataFrame", truth: GroundTruth, criteria: Criteria
 ) -> MetricValue:
-    """psds_eval's macro F1, 0 where it is undefined; None for a truth without event."""
+    """psds_eval's macro F1, 0 where it is undefined; None for a ground truth without events."""
     if not any(truth.events.values()):
         return None
     if not len(events):

@@ -110,7 +110,7 @@ def format_share(share: MetricValue) -> str:
 
 
 def format_signed(value: float, digits: int) -> str:
-    """A number with its sign; NaN is undefined."""
+    """A number with its sign; `NOT_DEFINED` for NaN."""
     return NOT_DEFINED if value != value else f"{value:+.{digits}f}".replace("-", "−")
 
 

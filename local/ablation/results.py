@@ -119,7 +119,7 @@ def read_truth(run: Run) -> GroundTruth:
     stems = {path.stem for path in scores.glob("*.tsv")}
     tested = [name for name in truth.events if Path(name).stem in stems or name in stems]
     if not tested:
-        raise InputError(f"{scores}: expected score files of the clips of {data.test_tsv}")
+        raise InputError(f"{scores}: expected score files of clips of {data.test_tsv}, got none")
     return truth.restricted(tested)
 
 

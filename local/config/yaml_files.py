@@ -113,7 +113,7 @@ def _parent(path: Path, layer: RawConfig) -> Path | None:
     for folder in (path.parent, SHIPPED):
         if (folder / user_path(name)).is_file():
             return folder / user_path(name)
-    raise InputError(f"{place}: extends: {name} is neither in {path.parent} nor in {SHIPPED}")
+    raise InputError(f"{place}: extends: expected a file in {path.parent} or {SHIPPED}, got {name}")
 
 
 def _read_yaml(path: Path) -> RawConfig:

@@ -144,10 +144,10 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Lightning's reading of checkpoints, and writing that loses none.
+    """Reads checkpoints as Lightning does, and writes them so that an earlier one is never lost.
 
-    Lightning writes into the temporary folder and moves the file, over file systems if need be: a
-    full disk then leaves an incomplete checkpoint in place of the earlier one.
+    Lightning writes into the temporary folder and moves the file, also to another file system. If
+    that disk is full, an incomplete checkpoint replaces the earlier one.
     """
 
     def save_checkpoint(

@@ -78,6 +78,6 @@ def test_what_cannot_be_exported(checkpoint: Path, tiny_data: Path, tmp_path: Pa
     alone = tiny_config(tiny_data, "training.n_epochs=1", "training.mean_teacher=false")
     train(alone, tmp_path / "run")
     last = tmp_path / "run" / CHECKPOINTS / LAST_CHECKPOINT
-    with pytest.raises(InputError, match="--network teacher: expected student"):
+    with pytest.raises(InputError, match="--network: expected student, got teacher"):
         main([f"--checkpoint={last}", f"--output={tmp_path / 'a'}", "--network=teacher"])
     assert not (tmp_path / "a").exists()

@@ -150,7 +150,7 @@ CONFIGURATIONS = {
         "mine.yaml:3: not valid YAML: the key 'opt' is given twice"
     ),
     "extends: sed.yaml\nopt: [": "mine.yaml:2: not valid YAML",
-    "extends: nowhere.yaml": "mine.yaml:1: extends: nowhere.yaml is neither in",
+    "extends: nowhere.yaml": "mine.yaml:1: extends: expected a file in",
     "extends: mine.yaml": "mine.yaml:1: extends: the file extends itself",
     "extends: 3": "mine.yaml:1: extends: expected a file name, got 3",
     "extends: sed.yaml\nopt: {lr: 2024-13-45}": "mine.yaml: not valid YAML",
