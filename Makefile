@@ -29,7 +29,7 @@ demo:
 else
 demo: $(ENVIRONMENT) demo_data
 	$(PYTHON) train_sed.py --conf_file confs/demo.yaml --log_dir exp/demo
-	$(PYTHON) -m desed_task.synthesis.join --audio demo_data/audio/validation/validation_16k \
+	$(PYTHON) -m desed_task.making.join --audio demo_data/audio/validation/validation_16k \
 		--events demo_data/metadata/validation/validation.tsv --seconds 60 --output exp/demo/recording
 	$(PYTHON) -m desed_task.detect --model "$$(ls -d exp/demo/version_*/model | tail -n 1)" --plot \
 		--format tsv,audacity --output exp/demo/detections exp/demo/recording/recording.wav
@@ -38,7 +38,7 @@ demo: $(ENVIRONMENT) demo_data
 endif
 
 demo_data: | $(ENVIRONMENT)
-	$(PYTHON) -m desed_task.synthesis.generate --out demo_data --seed 1 --size demo
+	$(PYTHON) -m desed_task.making.generate --out demo_data --seed 1 --size demo
 
 test coverage: export OMP_NUM_THREADS ?= 1
 TESTS := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder

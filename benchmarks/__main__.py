@@ -2,14 +2,10 @@
 
 python -m benchmarks all [--only SUBJECT ...] [--tiny] [--device cuda] [--json FOLDER]
 python -m benchmarks first_hour [--device cuda] [--tiny] [--output FOLDER]
-python -m benchmarks ablation [--conf_file FILE] [--seeds N] [--jobs N] [--output FOLDER]
-python -m benchmarks gradients --checkpoint FILE
 
 `all` measures the subjects one after the other, each in a process of its own, in the default size
 of the device, and writes FOLDER/SUBJECT.json (default: bench_results). A subject that fails does
 not stop the others; the exit status is 1 then. `first_hour` is for a new GPU: docs/gpu.md.
-`ablation` measures what the ingredients of the recipe are worth, and `gradients` what each loss
-term contributes to the gradient: docs/ablation.md.
 """
 
 import argparse
@@ -22,7 +18,7 @@ from pathlib import Path
 from desed_task.errors import InputError, run_cli
 
 SUBJECTS = ("step", "loading", "inference", "training", "curves", "evaluation")
-OTHERS = ("first_hour", "ablation", "gradients")  # not in `all`
+OTHERS = ("first_hour",)  # not in `all`
 EXTRA = {"step": ["--reference"]}  # options in `all`
 
 

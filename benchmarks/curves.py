@@ -40,8 +40,8 @@ from benchmarks.options import (
 from benchmarks.training import train
 from desed_task.errors import InputError
 from desed_task.files import user_path
-from desed_task.synthesis.generate import generate_dataset
-from desed_task.synthesis.layout import SIZES
+from desed_task.making.generate import generate_dataset
+from desed_task.making.layout import SIZES
 from local.config.load import Config, load_config, override_config
 from tests.support.tiny import SIZES as TINY_SIZES
 from tests.support.tiny import data_overrides

@@ -7,7 +7,7 @@ import numpy as np
 
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.frames import FrameGrid
-from desed_task.synthesis.layout import CLIP_SETS, ClipSet
+from desed_task.making.layout import CLIP_SETS, ClipSet
 from tests.support.classes import CLASSES
 from tests.support.generated_system import generated_truth
 from tests.support.step_data import write_noise
@@ -18,7 +18,7 @@ def write_noise_sets(folder: Path, sizes: Mapping[str, int], grid: FrameGrid) ->
     """Write sets of noise with random events, at the grid's rate; returns `data.key=value`.
 
     Args:
-        folder: an empty folder, filled in the layout of `desed_task.synthesis.layout`.
+        folder: an empty folder, filled in the layout of `desed_task.making.layout`.
         sizes: number of clips of each of `CLIP_SETS` by its name; 1 for the others.
         grid: the clips' time axis.
     """

@@ -19,9 +19,9 @@ from torchaudio.transforms import Resample
 
 from desed_task.dataio.batch import Batch, ClipKind, to_device
 
-LARGEST_DENOMINATOR = 160  # of a pitch ratio: a small resampling filter, an error below 0.4 cent
+MAX_DENOMINATOR = 160  # of a pitch ratio: a small resampling filter, an error below 0.4 cent
 VOCODER_WINDOW = 512  # samples
-SMALLEST_ENVELOPE = 1e-11  # of the sum of squared windows, as in torch.istft
+MIN_ENVELOPE = 1e-11  # of the sum of squared windows, as in torch.istft
 
 
 class Copy(IntEnum):
@@ -208,7 +208,7 @@ def shift_pitch(audio: Tensor, cents: float, sample_rate: int) -> Tensor:
     """Audio `(clips, samples)` with its pitch shifted by `cents` and the same duration.
 
     A phase vocoder stretches time by the pitch ratio, then resampling shortens it by that ratio.
-    The ratio is the nearest fraction with a denominator of at most `LARGEST_DENOMINATOR`.
+    The ratio is the nearest fraction with a denominator of at most `MAX_DENOMINATOR`.
     """
     ratio = _pitch_ratio(cents)
     if ratio == 1:
@@ -260,7 +260,7 @@ def _overlap_add(spectrum: Tensor, window: Tensor, hop: int, length: int) -> Ten
         total[:, offset : offset + n_frames] += hops[:, :, offset]
     signal, envelope = total.flatten(1).split([clips - 1, 1])
     start = len(window) // 2
-    audio = (signal / envelope.clamp(min=SMALLEST_ENVELOPE))[:, start : start + length]
+    audio = (signal / envelope.clamp(min=MIN_ENVELOPE))[:, start : start + length]
     return torch.nn.functional.pad(audio, (0, length - audio.shape[1]))
 
 
@@ -276,7 +276,7 @@ def prepare_pitch_shift(settings: AugmentSettings, device: torch.device) -> None
 
 
 def _pitch_ratio(cents: float) -> Fraction:
-    return Fraction(2 ** (cents / 1200)).limit_denominator(LARGEST_DENOMINATOR)
+    return Fraction(2 ** (cents / 1200)).limit_denominator(MAX_DENOMINATOR)
 
 
 @cache

@@ -14,8 +14,8 @@ USAGE_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 TERMINATED = 143  # 128 + SIGTERM
 
-LONGEST_LINE = 400  # characters of a message; files may hold names of any length
-MOST_LINES = 30
+MAX_LINE_LENGTH = 400  # characters of a message; files may hold names of any length
+MAX_LINES = 30
 
 # Errors of the system that a wrong path causes; all others are faults of the system.
 _WRONG_PATH = {
@@ -49,9 +49,9 @@ class InputError(Exception):
 
     def __init__(self, message: str) -> None:
         lines = _without_traceback(str(message)).splitlines()
-        kept = [line if len(line) <= LONGEST_LINE else _cut(line) for line in lines[:MOST_LINES]]
-        if len(lines) > MOST_LINES:
-            kept.append(f"  and {len(lines) - MOST_LINES} more")
+        kept = [line if len(line) <= MAX_LINE_LENGTH else _cut(line) for line in lines[:MAX_LINES]]
+        if len(lines) > MAX_LINES:
+            kept.append(f"  and {len(lines) - MAX_LINES} more")
         super().__init__("\n".join(kept))
 
 
@@ -220,7 +220,7 @@ def listing(
 
 
 def _cut(line: str) -> str:
-    half = LONGEST_LINE // 2
+    half = MAX_LINE_LENGTH // 2
     return f"{line[:half]} … {line[-half:]}"
 
 

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from desed_task.errors import shortened
 from desed_task.frames import FrameGrid
 
-SOD_STATE_NAMES = ("0", "1", "2+")  # number of classes that are active at once
-
 
 class Event(NamedTuple):
     """One sound event: onset and offset in seconds from the clip's start, and its class."""

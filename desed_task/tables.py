@@ -23,8 +23,8 @@ TIME_COLUMNS = ("onset", "offset")
 _SEPARATOR_NAMES = {"\t": "tabs", ",": "commas"}
 _EMPTY_VALUES = {"", "nan", "na", "none"}
 _BREAKING = {"Cc", "Cs", "Zl", "Zp"}  # controls, surrogates, ends of lines and paragraphs
-_LONGEST_QUOTE = 80
-_MOST_FIELDS = 1_000_000  # of a line; more are no table, and take gigabytes
+_MAX_QUOTE_LENGTH = 80
+_MAX_FIELDS = 1_000_000  # of a line; more are no table, and take gigabytes
 _KEPT_PROBLEMS = 1000  # of a file; all are counted
 
 
@@ -75,7 +75,7 @@ def is_empty(value: str) -> bool:
 
 def quoted(text: str) -> str:
     """A text in quotation marks for a message, with control characters escaped; shortened."""
-    return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")
+    return repr(text if len(text) <= _MAX_QUOTE_LENGTH else f"{text[:_MAX_QUOTE_LENGTH]}…")
 
 
 def joined_fields(values: Sequence[str], separator: str = "\t") -> str:
@@ -91,9 +91,9 @@ def split_fields(line: str, separator: str = "\t") -> list[str]:
 
     Raises ValueError for quotation marks that do not match, and for a million fields.
     """
-    if line.count(separator) > _MOST_FIELDS:
+    if line.count(separator) > _MAX_FIELDS:
         count = line.count(separator) + 1
-        raise ValueError(f"number of fields: expected at most {_MOST_FIELDS}, got {count}")
+        raise ValueError(f"number of fields: expected at most {_MAX_FIELDS}, got {count}")
     if '"' not in line:
         return [field.strip() for field in line.split(separator)]
     try:

@@ -12,13 +12,13 @@ from pathlib import Path
 from desed_task.dataio.prepare import prepare_durations, resample_folder, wav_names
 from desed_task.errors import InputError, listing
 from desed_task.files import visible_entries
+from local.config.data import KIND_PREFIXES, Data
 from local.config.load import Config
-from local.config.schema import KIND_PREFIXES, Data
 
 logger = logging.getLogger(__name__)
 
 VALIDATION = "synthetic validation"
-_MOST_LISTED = 20
+_MAX_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def check_sets(sets: Iterable[AudioSet], sample_rate: int) -> None:
         hint = _similar(Path(folder), Path.is_dir)
         problems.append(f"{key}: expected a folder of .wav files, got {folder}{hint}{other}")
     if problems:
-        raise InputError(listing("data", problems, most=_MOST_LISTED))
+        raise InputError(listing("data", problems, most=_MAX_LISTED))
 
 
 def prepare_sets(sets: Iterable[AudioSet], sample_rate: int, workers: int) -> None:

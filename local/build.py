@@ -8,7 +8,8 @@ from typing import Any
 from desed_task.augment import AugmentSettings
 from desed_task.features import LogMel, Scaler
 from desed_task.nnet.crnn import CRNN, CRNNShape
-from local.config.schema import Config, Section
+from desed_task.settings import Settings
+from local.config.schema import Config
 
 
 def build_log_mel(config: Config) -> LogMel:
@@ -38,7 +39,7 @@ def build_augment_settings(config: Config) -> AugmentSettings:
     return AugmentSettings(**settings)
 
 
-def _keys(section: Section) -> dict[str, Any]:
+def _keys(section: Settings) -> dict[str, Any]:
     """The section's keys and values, lists as tuples."""
     return {key: _as_tuple(value) for key, value in section.model_dump().items()}
 

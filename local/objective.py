@@ -14,9 +14,8 @@ from torch.nn import functional as F
 from desed_task.augment import Copy, DistortedBatch, Record
 from desed_task.dataio.batch import ClipKind
 from desed_task.nnet.crnn import SEDOutput
-from desed_task.postprocess.score_correction import active_count
+from desed_task.sod import agreement, expected_count, sod_labels, state_score
 from local.config.schema import Config
-from local.cross_task import agreement, expected_count, state_score
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -26,7 +25,6 @@ DISTANCES: Mapping[str, Distance] = {
     "mse": F.mse_loss,
     "mae": F.l1_loss,
 }
-LABEL_THRESHOLD = 0.5  # targets are 0 or 1
 
 
 def sed_strong_loss(strong: Tensor, targets: Tensor) -> Tensor:
@@ -45,11 +43,6 @@ def sod_loss(sod_logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
     `targets` `(clips, classes, frames)` are frame labels.
     """
     return F.cross_entropy(sod_logits.flatten(0, 1), sod_labels(targets, counted).flatten())
-
-
-def sod_labels(targets: Tensor, counted: Tensor) -> Tensor:
-    """`(clips, frames)` int64: min(2, number of active counted classes) of frame labels."""
-    return active_count(targets, counted, LABEL_THRESHOLD)
 
 
 def sed_consistency_loss(

@@ -21,14 +21,14 @@ from desed_task.augment import AugmentContext, DistortedBatch, distort, prepare_
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher, make_teacher
 from desed_task.nnet.crnn import CRNN, SEDOutput
-from desed_task.postprocess.score_correction import counted_classes
 from desed_task.schedules import rampdown_factor, warmup_factor
+from desed_task.sod import counted_classes, sod_labels
 from local.build import build_augment_settings, build_log_mel, build_network, build_scaler
 from local.config.load import Config
 from local.finite import FiniteWatch, not_finite
 from local.freezing import freeze_parameters, keep_statistics
 from local.lightning_internals import has_loss_scale, loss_scale
-from local.objective import Objective, sod_labels
+from local.objective import Objective
 from local.rank_state import (
     STATE_KEYS,
     add_rank_states,

@@ -24,7 +24,7 @@ def published_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-LONGEST = (
+SLOWEST_FILES = (
     "test_benchmarks.py",
     "test_faults.py",
     "test_preemption.py",
@@ -36,4 +36,4 @@ LONGEST = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take minutes come first, so that none is left to one worker at the end."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=lambda item: item.path.name not in SLOWEST_FILES)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from desed_task.errors import LONGEST_LINE, USAGE_ERROR
+from desed_task.errors import MAX_LINE_LENGTH, USAGE_ERROR
 from tests.support.bad_inputs import DOCUMENT, Outcome, document, outcomes
 
 
@@ -17,7 +17,7 @@ def test_bad_inputs_end_with_a_message_and_status_2(found: list[Outcome]) -> Non
         assert each.status == USAGE_ERROR, each
         assert each.message, each
         assert "Traceback" not in each.message, each
-        assert all(len(line) <= LONGEST_LINE + 10 for line in each.message.splitlines()), each
+        assert all(len(line) <= MAX_LINE_LENGTH + 10 for line in each.message.splitlines()), each
 
 
 def test_the_document_has_their_messages(found: list[Outcome]) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from desed_task.errors import LONGEST_LINE, MOST_LINES
+from desed_task.errors import MAX_LINE_LENGTH, MAX_LINES
 from tests.support import hostile
 from tests.support.program import run_program
 
@@ -49,5 +49,5 @@ def test_every_file_gives_a_message(outcomes: dict[str, str | None]) -> None:
 def test_messages_are_short(outcomes: dict[str, str | None]) -> None:
     for name, message in outcomes.items():
         lines = (message or "").splitlines()
-        assert len(lines) <= MOST_LINES + 1, name
-        assert all(len(line) <= LONGEST_LINE + 3 for line in lines), name
+        assert len(lines) <= MAX_LINES + 1, name
+        assert all(len(line) <= MAX_LINE_LENGTH + 3 for line in lines), name

@@ -18,8 +18,8 @@ from PIL import Image
 
 from desed_task.dataio.annotations import read_strong
 from desed_task.detect import Detector
+from desed_task.drawing import style as drawing
 from desed_task.errors import run_cli
-from desed_task.report import drawing
 from local.config.load import load_config
 from local.results import pictures
 from tests.support.classes import CLASSES

@@ -13,8 +13,8 @@ from desed_task.errors import InputError, nearest, shortened
 from desed_task.labels import Event
 from desed_task.tables import Table, is_empty, quoted
 
-_MOST_TAGS = 10_000  # of a clip, repeated ones included
-_LONGEST_NAME = 200  # characters that are compared with the known classes
+_MAX_TAGS = 10_000  # of a clip, repeated ones included
+_MAX_NAME_LENGTH = 200  # characters that are compared with the known classes
 _HINTED = 10  # problems of a file with a search for the nearest class
 
 
@@ -90,9 +90,9 @@ def read_weak(path: str | Path, classes: Sequence[str]) -> dict[str, tuple[str, 
     table = Table(path, ("filename", "event_labels"))
     tags: dict[str, tuple[str, ...]] = {}
     for line, (name, text) in _wav_rows(table):
-        if text.count(",") > _MOST_TAGS:
+        if text.count(",") > _MAX_TAGS:
             count = text.count(",") + 1
-            table.problem(line, f"event_labels: expected at most {_MOST_TAGS} tags, got {count}")
+            table.problem(line, f"event_labels: expected at most {_MAX_TAGS} tags, got {count}")
             continue
         labels = [] if is_empty(text) else [label.strip() for label in text.split(",")]
         for label in labels:
@@ -170,7 +170,7 @@ def is_known_class(table: Table, line: int, label: str, classes: Sequence[str]) 
     """Whether `classes` has the class; if not, the problem is noted in the table."""
     if label in classes:
         return True
-    hint = nearest(label[:_LONGEST_NAME], classes) if table.n_problems < _HINTED else ""
+    hint = nearest(label[:_MAX_NAME_LENGTH], classes) if table.n_problems < _HINTED else ""
     got = quoted(label) + hint
     table.problem(line, f"unknown class: expected one of {shortened(classes)}, got {got}")
     return False

@@ -24,7 +24,7 @@ _UNKNOWN_LENGTH = 0x7FFF_F000
 
 Samples = NDArray[np.int16] | NDArray[np.float32]
 """`(samples,)`: int16 as 16-bit files store them, or float32 in [-1, 1]; see `as_float`."""
-LARGEST_PEAK = 1.5
+MAX_PEAK = 1.5
 """Float samples up to this magnitude are clipped to [-1, 1]; beyond, a file is refused."""
 _Array = TypeVar("_Array", bound=NDArray[Any])
 
@@ -82,7 +82,7 @@ def read_audio(
         n_samples: number of samples, fewer where the file ends; None: all up to the end.
 
     Raises InputError naming a file that is missing, unreadable, empty, cut off, at another rate,
-    or has samples that are NaN, infinite or beyond `LARGEST_PEAK`.
+    or has samples that are NaN, infinite or beyond `MAX_PEAK`.
     """
     with open_audio(path, sample_rate) as file:
         return as_float(_read_samples(file, start, -1 if n_samples is None else n_samples))
@@ -121,14 +121,14 @@ class MonoAudio(NamedTuple):
 def mono_float(audio: NDArray[np.float32]) -> MonoAudio:
     """Channels of `(samples, channels)` clipped to [-1, 1] and averaged.
 
-    Raises ValueError for samples that are NaN, infinite or beyond `LARGEST_PEAK`.
+    Raises ValueError for samples that are NaN, infinite or beyond `MAX_PEAK`.
     """
     peak = float(np.abs(audio).max(initial=0.0))
     if not np.isfinite(peak):
         raise _SampleError("samples: expected finite numbers, got NaN or infinity")
-    if peak > LARGEST_PEAK:
+    if peak > MAX_PEAK:
         raise _SampleError(
-            f"samples: expected magnitudes of at most 1 ({LARGEST_PEAK:g} with clipping), "
+            f"samples: expected magnitudes of at most 1 ({MAX_PEAK:g} with clipping), "
             f"got a peak of {peak:g} (integers stored as floats?)"
         )
     if peak > 1:
@@ -195,7 +195,7 @@ def _check(file: soundfile.SoundFile, path: str | Path, sample_rate: int | None)
 def _read_samples(file: soundfile.SoundFile, start: int, n_samples: int) -> Samples:
     """`n_samples` from `start` on (-1: all that follow), fewer where the file ends.
 
-    Raises a ValueError for samples that are NaN, infinite or beyond `LARGEST_PEAK`.
+    Raises a ValueError for samples that are NaN, infinite or beyond `MAX_PEAK`.
     """
     file.seek(min(start, file.frames))
     if file.subtype == "PCM_16" and file.channels == 1:

@@ -18,9 +18,9 @@ from desed_task.detect.stream import EventStream
 from desed_task.errors import FaultError, InputError
 from desed_task.evaluation.decode import frame_times
 from desed_task.evaluation.outputs import Boxes, Scores
-from desed_task.labels import SOD_STATE_NAMES
 from desed_task.model import Model, ModelDescription, load_model
 from desed_task.model.graphs import OnnxModel
+from desed_task.sod import SOD_STATE_NAMES
 
 if TYPE_CHECKING:
     import pandas as pd

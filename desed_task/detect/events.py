@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from desed_task.detect.settings import Checked
 from desed_task.evaluation.outputs import Boxes
 from desed_task.model import ModelDescription
-from desed_task.postprocess.score_correction import correct_scores, counted_classes
+from desed_task.sod import correct_scores, counted_classes
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from desed_task.detect.detector import Result
 from desed_task.detect.events import Detection
+from desed_task.drawing.style import class_text, new_figure, nth_colour, nth_dash, plain, to_png
 from desed_task.features import LogMel
-from desed_task.report.drawing import class_text, new_figure, nth_colour, nth_dash, plain, to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROW_SECONDS = 60.0
 ROWS = 5
-MOST_LANES = 12  # of a row: classes with a lane of their own
+MAX_LANES = 12  # of a row: classes with a lane of their own
 OTHER_COLOUR = "#999999"
 Blocks = Callable[[], Iterable[NDArray[np.float32]]]
 
@@ -76,7 +76,7 @@ def _spectrogram(audio: NDArray[np.float32], log_mel: LogMel) -> NDArray[np.floa
 
 
 def find_lanes(
-    detections: Iterable[Detection], start: float, end: float, most: int = MOST_LANES
+    detections: Iterable[Detection], start: float, end: float, most: int = MAX_LANES
 ) -> Lanes:
     """The lanes between two times (seconds): the classes detected for most time, by first onset."""
     events = [each for each in detections if each.onset < end and each.offset > start]

@@ -29,7 +29,7 @@ from desed_task.tables import (
 SUFFIX = ".tsv"
 TIME_TOLERANCE = 1e-6
 # Systems pad short clips; times that are this many times the longest clip are not in seconds.
-_LONGEST_PADDING = 100
+_MAX_PADDING = 100
 _COLUMNS_LISTED = 12
 _FRAMES_AT_ONCE = 10_000
 
@@ -174,7 +174,7 @@ def _check_unit(edges_by_path: Mapping[Path, Floats], truth: GroundTruth) -> Non
     """Raise InputError for times far past the longest clip, which are not in seconds."""
     longest = max(truth.durations.values())
     for path, edges in edges_by_path.items():
-        if edges[-1] > _LONGEST_PADDING * longest:
+        if edges[-1] > _MAX_PADDING * longest:
             raise InputError(
                 f"{path}:{len(edges)}: offset: expected about the longest clip's {longest:g} s at "
                 f"most, got {edges[-1]:g} (milliseconds?)"

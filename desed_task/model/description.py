@@ -21,7 +21,7 @@ with_config(ConfigDict(extra="forbid"))(CRNNShape)  # unknown keys are refused i
 # A file from elsewhere must not make a program that reads it allocate without limit.
 Size = Annotated[int, Field(ge=1, le=1 << 16)]
 ClassName = Annotated[str, AfterValidator(class_name)]
-MOST_SAMPLES = 1 << 25  # of the network's input
+MAX_SAMPLES = 1 << 25  # of the network's input
 
 
 class _Stored(BaseModel):
@@ -149,8 +149,8 @@ class ModelDescription(_Stored):
             (self.features.f_min < self.features.f_max, "f_min: less than f_max"),
             (2 * self.features.f_max <= self.sample_rate, "f_max: at most half of sample_rate"),
             (
-                self.clip_seconds * self.sample_rate <= MOST_SAMPLES,
-                f"{MOST_SAMPLES} samples at most",
+                self.clip_seconds * self.sample_rate <= MAX_SAMPLES,
+                f"{MAX_SAMPLES} samples at most",
             ),
             (self.grid.n_frames > 0, "clip_seconds: at least one frame"),
             (self._bands_left() == 1, "network.pooling, sed_pooling: of n_mels bands to exactly 1"),

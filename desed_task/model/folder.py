@@ -17,7 +17,7 @@ from desed_task.nnet.crnn import CRNN
 
 DESCRIPTION_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
-_LONGEST_DESCRIPTION, _LONGEST_WEIGHTS = 10_000_000, 4_000_000_000  # bytes
+_MAX_DESCRIPTION_BYTES, _MAX_WEIGHTS_BYTES = 10_000_000, 4_000_000_000  # bytes
 
 
 def save_model(folder: Path, description: ModelDescription, network: CRNN, scaler: Scaler) -> None:
@@ -51,7 +51,7 @@ def load_model(folder: str | Path) -> Model:
     """
     folder = Path(folder)
     description = read_description(folder)
-    content = _read(folder / WEIGHTS_FILE, _LONGEST_WEIGHTS)
+    content = _read(folder / WEIGHTS_FILE, _MAX_WEIGHTS_BYTES)
     if hashlib.sha256(content).hexdigest() != description.weights_sha256:
         raise InputError(
             f"{folder / WEIGHTS_FILE}: digest: expected {description.weights_sha256[:12]}… as in "
@@ -85,7 +85,7 @@ def read_description(folder: Path) -> ModelDescription:
         )
     if not folder.is_dir():
         raise InputError(f"{folder}: no such model: expected a folder with {DESCRIPTION_FILE}")
-    content = _read(path, _LONGEST_DESCRIPTION)
+    content = _read(path, _MAX_DESCRIPTION_BYTES)
     try:
         return ModelDescription.model_validate_json(content)
     except ValidationError as error:

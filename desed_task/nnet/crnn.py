@@ -10,11 +10,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from desed_task.labels import SOD_STATE_NAMES
 from desed_task.nnet.blocks import ConvBlock, FusionLayer
 from desed_task.nnet.cpu import Dropout
+from desed_task.sod import SOD_STATES
 
-SOD_STATES = len(SOD_STATE_NAMES)
 PLAIN = "plain"
 
 

@@ -6,6 +6,6 @@ function that makes the section. Only commands import this package.
 
 from desed_task.report.page import write_page, write_report
 from desed_task.report.psd_roc import write_psd_rocs
-from desed_task.report.systems import ReportSystem, SodResult
+from desed_task.report.systems import ReportSystem
 
-__all__ = ["ReportSystem", "SodResult", "write_page", "write_psd_rocs", "write_report"]
+__all__ = ["ReportSystem", "write_page", "write_psd_rocs", "write_report"]

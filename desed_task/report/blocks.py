@@ -114,11 +114,6 @@ def format_signed(value: float, digits: int) -> str:
     return NOT_DEFINED if value != value else f"{value:+.{digits}f}".replace("-", "−")
 
 
-def class_name(label: str) -> str:
-    """A class's name with spaces in place of underscores."""
-    return label.replace("_", " ").strip() or label
-
-
 def join_names(names: Sequence[str]) -> str:
     """Names as `a, b and c`."""
     if len(names) < 2:

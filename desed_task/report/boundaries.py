@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from desed_task.drawing.style import legend_above, new_figure, nth_colour, nth_dash, tidy, to_png
 from desed_task.evaluation.event_based import OFFSET_COLLAR, ONSET_COLLAR
 from desed_task.evaluation.events import EventTable, Floats, Ints, find_overlaps
 from desed_task.evaluation.scoring_input import ScoringInput
@@ -18,7 +19,6 @@ from desed_task.report.blocks import (
     format_value,
     row,
 )
-from desed_task.report.drawing import legend_above, new_figure, nth_colour, nth_dash, tidy, to_png
 from desed_task.report.systems import ReportInput
 
 HISTOGRAM_LIMIT = 1.0  # seconds; larger errors are counted there

@@ -5,6 +5,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from desed_task.drawing.style import (
+    class_text,
+    legend_above,
+    new_figure,
+    nth_colour,
+    readable_class,
+    separate_rows,
+    tidy,
+    to_png,
+)
 from desed_task.evaluation.results import HEADLINE_METRICS, ClassMetrics, MetricValue
 from desed_task.report.blocks import (
     NOT_DEFINED,
@@ -13,19 +23,9 @@ from desed_task.report.blocks import (
     Picture,
     Section,
     Table,
-    class_name,
     format_count,
     format_value,
     row,
-)
-from desed_task.report.drawing import (
-    class_text,
-    legend_above,
-    new_figure,
-    nth_colour,
-    separate_rows,
-    tidy,
-    to_png,
 )
 from desed_task.report.systems import ReportInput, ReportSystem
 
@@ -85,7 +85,7 @@ def class_table(system: ReportSystem) -> Table:
         if is_psds and any(getattr(metrics, name) is not None for metrics in per_class.values()):
             columns[title] = _psds_formatter(name)
     rows = [
-        row(class_name(label), *(format_cell(metrics) for format_cell in columns.values()))
+        row(readable_class(label), *(format_cell(metrics) for format_cell in columns.values()))
         for label, metrics in per_class.items()
     ]
     return Table(f"{system.name}, by class.", ("class", *columns), tuple(rows))

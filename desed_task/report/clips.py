@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from desed_task.drawing.clip_pictures import MAX_ROWS, Spectrogram, draw_clip, log_mel
 from desed_task.errors import InputError
 from desed_task.evaluation import event_based
 from desed_task.evaluation.events import Floats, Ints, find_overlaps, sums
@@ -21,7 +22,6 @@ from desed_task.report.blocks import (
     format_value,
     row,
 )
-from desed_task.report.clip_pictures import MOST_ROWS, Spectrogram, draw_clip, log_mel
 from desed_task.report.systems import ReportInput, ReportSystem
 
 N_CLIPS = 3  # best and worst ones each
@@ -71,7 +71,7 @@ def _clip_blocks(report: ReportInput, rank: str, clip: str) -> list[Block]:
         f"clip_{rank.replace(' ', '_')}.png",
         draw_clip(report, clip, spectrogram),
         f"Clip {clip} over time: true events, and each system's scores and events.",
-        f"Classes that are true or detected here (of more than {MOST_ROWS} the true ones, and "
+        f"Classes that are true or detected here (of more than {MAX_ROWS} the true ones, and "
         f"those detected for most time). Grey: true events; {_legend(report)}. "
         "Dashed: the end of the clip, if events extend beyond it.",
     )

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from desed_task.drawing.style import cell_colour_map, class_text, new_figure, to_png, write_cell
 from desed_task.evaluation.events import Ints
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.report.blocks import Block, Paragraph, Picture, Section
-from desed_task.report.drawing import cell_colour_map, class_text, new_figure, to_png, write_cell
 from desed_task.report.systems import ReportInput
 
-MOST_CLASSES = 25  # of a picture
+MAX_CLASSES = 25  # of a picture
 INTRO = (
     "A cross trigger is a rejected detection (true events of its class cover less than half of "
     "it) of which true events of another class cover at least 30 %. One detection can be a "
@@ -48,7 +48,7 @@ def _system_block(report: ReportInput, number: int) -> Block:
     )
 
 
-def most_confused(matrix: Ints, most: int = MOST_CLASSES) -> list[int]:
+def most_confused(matrix: Ints, most: int = MAX_CLASSES) -> list[int]:
     """Indices of the `most` classes with the most cross triggers, detected or true, in order.
 
     Args:

@@ -3,6 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from desed_task.drawing.style import (
+    legend_above,
+    new_figure,
+    nth_colour,
+    separate_rows,
+    tidy,
+    to_png,
+)
 from desed_task.evaluation.results import HEADLINE_METRICS, MetricValue, SystemMetrics
 from desed_task.report.blocks import (
     NOT_DEFINED,
@@ -17,14 +25,6 @@ from desed_task.report.blocks import (
     format_value,
     join_names,
     row,
-)
-from desed_task.report.drawing import (
-    legend_above,
-    new_figure,
-    nth_colour,
-    separate_rows,
-    tidy,
-    to_png,
 )
 from desed_task.report.systems import ReportInput, ReportSystem
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from desed_task.drawing.style import DPI
 from desed_task.files import atomic_write
 from desed_task.report.blocks import Picture, Section
 from desed_task.report.boundaries import boundary_section
 from desed_task.report.class_scores import class_section
 from desed_task.report.clips import clip_section
 from desed_task.report.cross_triggers import cross_trigger_section
-from desed_task.report.drawing import DPI
 from desed_task.report.headlines import headline_section
 from desed_task.report.polyphony import polyphony_section
 from desed_task.report.psd_roc import psd_roc_section

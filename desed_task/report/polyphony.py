@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from desed_task.drawing.style import cell_colour_map, new_figure, plain, to_png, write_cell
 from desed_task.evaluation.events import EventTable, Floats, Ints, sums
 from desed_task.evaluation.results import MetricValue
 from desed_task.evaluation.scoring_input import ScoringInput
-from desed_task.labels import SOD_STATE_NAMES
 from desed_task.report.blocks import (
     Block,
     Heading,
@@ -19,11 +19,10 @@ from desed_task.report.blocks import (
     format_share,
     row,
 )
-from desed_task.report.drawing import cell_colour_map, new_figure, plain, to_png, write_cell
 from desed_task.report.systems import ReportInput
+from desed_task.sod import MAX_SOUNDS, SOD_STATE_NAMES, SOD_STATES
 
 STEP = 0.02  # seconds
-N_STATES = len(SOD_STATE_NAMES)
 PANELS_PER_ROW = 3
 INTRO = (
     "Whether no class, one class, or two and more classes are active, whichever they are, in "
@@ -101,7 +100,7 @@ def polyphony_confusion(scoring: ScoringInput, step: float = STEP) -> Floats | N
     """
     if scoring.detections is None:
         return None
-    confusion = np.zeros(N_STATES**2)
+    confusion = np.zeros(SOD_STATES**2)
     true_rows = _rows_by_clip(scoring.true, len(scoring.durations))
     detected_rows = _rows_by_clip(scoring.detections, len(scoring.durations))
     for clip in np.flatnonzero(scoring.counted):
@@ -111,9 +110,9 @@ def polyphony_confusion(scoring: ScoringInput, step: float = STEP) -> Floats | N
         weights = np.minimum(step, seconds - starts)
         true = _active_classes(scoring.true, true_rows[clip], starts + step / 2)
         detected = _active_classes(scoring.detections, detected_rows[clip], starts + step / 2)
-        cells = N_STATES * np.minimum(true, N_STATES - 1) + np.minimum(detected, N_STATES - 1)
-        confusion += sums(cells, weights, N_STATES**2)
-    return confusion.reshape(N_STATES, N_STATES)
+        cells = SOD_STATES * np.minimum(true, MAX_SOUNDS) + np.minimum(detected, MAX_SOUNDS)
+        confusion += sums(cells, weights, SOD_STATES**2)
+    return confusion.reshape(SOD_STATES, SOD_STATES)
 
 
 def _rows_by_clip(table: EventTable, n_clips: int) -> list[slice]:
@@ -187,8 +186,8 @@ def draw_confusions(
                 text = f"{100 * share:.1f} %\n{format_amount(float(matrix[line, column]))}"
                 write_cell(axes, line, column, text, shade=share, size=8.5)
         axes.set_title(plain(name, 30), fontsize=10)
-        axes.set_xticks(range(N_STATES), SOD_STATE_NAMES)
-        axes.set_yticks(range(N_STATES), SOD_STATE_NAMES)
+        axes.set_xticks(range(SOD_STATES), SOD_STATE_NAMES)
+        axes.set_yticks(range(SOD_STATES), SOD_STATE_NAMES)
         axes.tick_params(length=0, labelbottom=panel + n_columns >= len(matrices))
     figure.supxlabel(predicted_label, fontsize=10)
     figure.supylabel(true_label, fontsize=10)

@@ -4,11 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from desed_task.evaluation.psds import PsdRoc, RocCurve
-from desed_task.evaluation.results import SystemMetrics
-from desed_task.files import write_file
-from desed_task.report.blocks import Block, Heading, Paragraph, Picture, Section, join_names
-from desed_task.report.drawing import (
+from desed_task.drawing.style import (
     N_STYLES,
     WIDTH,
     Dash,
@@ -21,6 +17,10 @@ from desed_task.report.drawing import (
     tidy,
     to_png,
 )
+from desed_task.evaluation.psds import PsdRoc, RocCurve
+from desed_task.evaluation.results import SystemMetrics
+from desed_task.files import write_file
+from desed_task.report.blocks import Block, Heading, Paragraph, Picture, Section, join_names
 from desed_task.report.systems import ReportInput
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FALSE_POSITIVES = "effective false positives per hour"
 TRUE_POSITIVES = "true positive ratio"
 PANELS_PER_ROW = 4
-MOST_LARGE_PANELS = 24  # if there are more classes, six smaller panels are in a row
+MAX_LARGE_PANELS = 24  # if there are more classes, six smaller panels are in a row
 SCENARIOS = {
     "psds1": "exact onsets and offsets matter (detections must be covered by 70 % and cover 70 %)",
     "psds2": "classes must not be confused, times may be rough (10 %; cross triggers cost)",
@@ -126,7 +126,7 @@ def draw_class_curves(rocs: Mapping[int, SystemRoc], classes: Sequence[str]) -> 
         classes: class names by index; a class without a curve gets no panel.
     """
     occurring = sorted({label for each in rocs.values() for label in each.roc.per_class})
-    small = len(occurring) > MOST_LARGE_PANELS
+    small = len(occurring) > MAX_LARGE_PANELS
     n_columns = min(6 if small else PANELS_PER_ROW, len(occurring))
     n_rows = -(-len(occurring) // n_columns)
     width = WIDTH if small else max(WIDTH * n_columns / PANELS_PER_ROW, 5.0)

@@ -5,27 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from desed_task.evaluation.results import SystemMetrics
+from desed_task.sod import SodResult
 
 if TYPE_CHECKING:
     from desed_task.evaluation.bootstrap import Interval, Intervals
-
-
-@dataclass(frozen=True, eq=False)
-class SodResult:
-    """Result of a network's SOD branch, which predicts the state of each frame: 0, 1 or 2+ sounds.
-
-    Args:
-        confusion: frames `(states, states)`; rows: true state, columns: predicted state.
-        agreement: share of the frames in which the number of classes that SED detects is the
-            state that SOD predicts; None if unknown.
-    """
-
-    confusion: NDArray[np.int64]
-    agreement: float | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from desed_task.drawing.style import legend_above, new_figure, nth_colour, nth_dash, tidy, to_png
 from desed_task.evaluation import event_based, intersection
 from desed_task.evaluation.clip_counts import Counts
 from desed_task.evaluation.events import Floats, find_overlaps
@@ -21,7 +22,6 @@ from desed_task.report.blocks import (
     join_names,
     row,
 )
-from desed_task.report.drawing import legend_above, new_figure, nth_colour, nth_dash, tidy, to_png
 from desed_task.report.systems import ReportInput
 
 CRITERIA = ("event", "intersection")

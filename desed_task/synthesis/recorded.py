@@ -32,11 +32,11 @@ from desed_task.synthesis.signals import (
 )
 
 ABOVE_NOISE_DB = 9.0
-LEAST_SPAN_DB = 24.0
+MIN_SPAN_DB = 24.0
 """A recording whose quietest tenth is less far below its peak is one continuous sound."""
-LEAST_ENERGY = 0.05
+MIN_ENERGY = 0.05
 """A burst with less energy, relative to the recording's strongest burst, is not an event."""
-SHORTEST_CUT_S = 1.0
+MIN_CUT_S = 1.0
 """A continuous sound is used in lengths from this one to its own."""
 EDGE_S = 0.005
 CROSSFADE_S = 0.1
@@ -44,7 +44,7 @@ CLIFF_DB = 35.0
 """Fall of the spectrum within `CLIFF_HZ` that only a low-pass filter causes."""
 CLIFF_HZ = 1000.0
 RESOLUTION_HZ = 250.0
-LOWEST_CLIFF_HZ = 3000.0
+MIN_CLIFF_HZ = 3000.0
 """Below it natural sounds fall as steeply; telephones reach higher."""
 
 
@@ -111,7 +111,7 @@ def bandwidth(path: Path) -> float:
         [np.median(decibels[i - step : i]) for i in range(step, len(decibels) - step)]
     )
     edges = frequencies[step : len(decibels) - step]
-    cliff = edges[(before - after[2 * step :] > CLIFF_DB) & (edges > LOWEST_CLIFF_HZ)]
+    cliff = edges[(before - after[2 * step :] > CLIFF_DB) & (edges > MIN_CLIFF_HZ)]
     return float(cliff[0]) if len(cliff) else rate / 2
 
 
@@ -128,7 +128,7 @@ def bursts(signal: Signal, pause_s: float) -> list[tuple[int, int]]:
     ends = audible[np.concatenate([breaks, [len(audible) - 1]])] + 1
     energy = np.concatenate([[0.0], np.cumsum(np.square(levels))])
     energies = energy[ends] - energy[firsts]
-    kept = energies >= LEAST_ENERGY * energies.max()
+    kept = energies >= MIN_ENERGY * energies.max()
     return [
         (int(first) * ENVELOPE_BLOCK, min(int(end) * ENVELOPE_BLOCK, len(signal)))
         for first, end in zip(firsts[kept], ends[kept], strict=True)
@@ -139,7 +139,7 @@ def _threshold(levels: np.ndarray, peak: float) -> float:
     below_peak = peak * 10 ** (-AUDIBLE_DB / 20)
     sounding = levels[levels > peak * 1e-4]  # without digital silence
     noise = float(np.quantile(sounding, 0.1))
-    if noise > peak * 10 ** (-LEAST_SPAN_DB / 20):
+    if noise > peak * 10 ** (-MIN_SPAN_DB / 20):
         return below_peak
     return max(below_peak, noise * 10 ** (ABOVE_NOISE_DB / 20))
 
@@ -212,8 +212,8 @@ class RecordedSounds:
         sections = recordings[int(rng.integers(len(recordings)))]
         section = sections[int(rng.integers(len(sections)))]
         seconds = section.seconds
-        if section.continuous and seconds > SHORTEST_CUT_S:
-            seconds = float(np.exp(rng.uniform(np.log(SHORTEST_CUT_S), np.log(seconds))))
+        if section.continuous and seconds > MIN_CUT_S:
+            seconds = float(np.exp(rng.uniform(np.log(MIN_CUT_S), np.log(seconds))))
         return min(seconds, longest)
 
     def event(self, draw: Draw, label: str, samples: int) -> Signal:

@@ -21,17 +21,17 @@ from desed_task.synthesis.signals import (
 )
 from desed_task.synthesis.sources import (
     CLIP_SECONDS,
-    SHORTEST_EVENT_S,
+    MIN_EVENT_S,
     SYNTHETIC_SOUNDS,
     SoundSource,
 )
 
-SHORTEST_CLIP_S = 2.0
-SMALLEST_GAP_S = 0.25
+MIN_CLIP_S = 2.0
+MIN_GAP_S = 0.25
 """Shortest pause between two events of the same class."""
-MOST_EVENTS = 8
+MAX_EVENTS = 8
 """Largest number of events of one class in a clip."""
-LARGEST_OVERRUN_S = 0.115
+MAX_OVERRUN_S = 0.115
 """Largest distance of an annotated offset past the clip's end."""
 CLASSES_PER_CLIP = (0.4, 0.45, 0.13, 0.02)
 """Probabilities of 1, 2, 3 and 4 classes; DESED: 0.52, 0.42, 0.06, 0.00."""
@@ -75,17 +75,17 @@ def place_class(
     sounds: SoundSource = SYNTHETIC_SOUNDS,
 ) -> list[Event]:
     """Return the events of one class in a clip, in time order and without overlap."""
-    count = min(MOST_EVENTS, int(rng.geometric(1.0 / sounds.events_per_clip(label))))
+    count = min(MAX_EVENTS, int(rng.geometric(1.0 / sounds.events_per_clip(label))))
     lengths: list[float] = []
     for _ in range(count):
-        remaining = duration - sum(lengths) - SMALLEST_GAP_S * len(lengths)
-        if lengths and remaining < 2 * SHORTEST_EVENT_S:
+        remaining = duration - sum(lengths) - MIN_GAP_S * len(lengths)
+        if lengths and remaining < 2 * MIN_EVENT_S:
             break
         lengths.append(sounds.draw_length(rng, label, remaining))
-    spare = duration - sum(lengths) - SMALLEST_GAP_S * (len(lengths) - 1)
+    spare = duration - sum(lengths) - MIN_GAP_S * (len(lengths) - 1)
     gaps = np.sort(rng.uniform(0.0, max(0.0, spare), len(lengths)))
     starts = gaps + np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
-    starts += SMALLEST_GAP_S * np.arange(len(lengths))
+    starts += MIN_GAP_S * np.arange(len(lengths))
     return [
         Event(float(start), float(start + length), label)
         for start, length in zip(starts, lengths, strict=True)
@@ -97,7 +97,7 @@ def plan_scene(
 ) -> Scene:
     """Return a random duration and events."""
     short = rng.random() < domain.short_share
-    duration = round(rng.uniform(SHORTEST_CLIP_S, CLIP_SECONDS), 2) if short else CLIP_SECONDS
+    duration = round(rng.uniform(MIN_CLIP_S, CLIP_SECONDS), 2) if short else CLIP_SECONDS
     if rng.random() < domain.empty_share:
         return Scene(duration, ())
     classes = draw_classes(rng, sounds)
@@ -151,7 +151,7 @@ def _with_overrun(draw: Draw, event: Event, duration: float) -> Event:
     reaches_end = duration - event.offset < 0.01
     if not (reaches_end and draw.chance(draw.domain.overrun_share)):
         return event
-    return event._replace(offset=event.offset + draw.within(0.001, LARGEST_OVERRUN_S))
+    return event._replace(offset=event.offset + draw.within(0.001, MAX_OVERRUN_S))
 
 
 def render_clip(

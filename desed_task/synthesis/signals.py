@@ -17,7 +17,7 @@ ENVELOPE_BLOCK = 220
 """Samples (5 ms) per value of the envelope."""
 TABLE_SIZE = 4096
 """Samples of one period in the oscillator's wave table."""
-LOWEST_LEVEL_HZ = 250.0
+MIN_LEVEL_HZ = 250.0
 """Corner frequency of the high-pass filter before levels are measured."""
 
 Signal = NDArray[np.float32]
@@ -131,11 +131,11 @@ def unit_power(signal: Signal) -> Signal:
 
 
 def above_rumble(signal: Signal) -> NDArray[np.float64]:
-    """Return the signal above `LOWEST_LEVEL_HZ`.
+    """Return the signal above `MIN_LEVEL_HZ`.
 
     Rumble below, which neither ears nor mel bands resolve, must not decide how loud a sound is.
     """
-    pole = np.exp(-2 * np.pi * LOWEST_LEVEL_HZ / SAMPLE_RATE)
+    pole = np.exp(-2 * np.pi * MIN_LEVEL_HZ / SAMPLE_RATE)
     return np.asarray(scipy.signal.lfilter([1.0, -1.0], [1.0, -pole], signal))
 
 

@@ -16,7 +16,7 @@ from desed_task.synthesis.signals import Signal, trimmed
 from desed_task.synthesis.timbres import CLASSES, TIMBRES
 
 CLIP_SECONDS = 10.0
-SHORTEST_EVENT_S = 0.2
+MIN_EVENT_S = 0.2
 RARE_CLASS_EXPONENT = 0.4
 """Classes are drawn with their clip counts to this power: 1 as in DESED, 0 uniformly."""
 
@@ -92,7 +92,7 @@ class SyntheticSounds:
         The logarithm of the length is interpolated linearly between the quantiles of its class.
         """
         low, middle, high = CLASS_STATISTICS[label].durations_s
-        knots = (max(SHORTEST_EVENT_S, 0.8 * low), low, middle, high, min(CLIP_SECONDS, 1.4 * high))
+        knots = (max(MIN_EVENT_S, 0.8 * low), low, middle, high, min(CLIP_SECONDS, 1.4 * high))
         length = np.exp(np.interp(rng.random(), (0.0, 0.1, 0.5, 0.9, 1.0), np.log(knots)))
         return float(min(length, longest))
 

@@ -13,10 +13,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from desed_task.errors import InputError
+from desed_task.settings import MISFIT
 from desed_task.tables import normalised
 from local.config.published import from_published, is_published
 from local.config.retired import drop_retired
-from local.config.schema import MISFIT, Config
+from local.config.schema import Config
 from local.config.yaml_files import (
     RECIPE,
     KeyPath,

@@ -6,58 +6,33 @@ from the descriptions (`python -m local.config.document`).
 
 import hashlib
 import json
-from operator import attrgetter
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
-from desed_task.errors import InputError, nearest, shortened
-from desed_task.files import expand_user
+from desed_task.errors import nearest, shortened
 from desed_task.frames import FrameGrid
-from desed_task.tables import class_name
+from desed_task.settings import (
+    ClassName,
+    Count,
+    Dropout,
+    Fraction,
+    FractionBelow1,
+    InnerFraction,
+    NonNegative,
+    Positive,
+    PositiveInt,
+    Settings,
+    Shown,
+)
+from local.config.data import KIND_PREFIXES, Data
 from local.config.yaml_files import dump_yaml
 
-MISFIT = "misfit"
-# Keys of each set of `data` that may be absent: all `null`, the optional `_folder_44k` too.
-SET_KEYS = {
-    "synth": ("folder", "tsv"),
-    "weak": ("folder", "tsv"),
-    "unlabeled": ("folder",),
-    "synth_val": ("folder", "tsv", "dur"),
-    "eval": ("folder", "tsv", "dur"),
-}
-KIND_PREFIXES = {"synthetic": "synth", "weak": "weak", "unlabelled": "unlabeled"}
 DEFAULT_WINDOW = "default"
 # Parts of the network with parameters that every labelled set trains.
 SED_PARTS = ("backbone", "sed_fusion", "sed_rnn", "strong_head")
 
-
-def _expanded(text: str) -> str:
-    try:
-        return expand_user(text)
-    except InputError as error:
-        raise PydanticCustomError(MISFIT, "{text}", {"text": str(error), "keys": ()}) from None
-
-
-def _class_name(name: str) -> str:
-    try:
-        return class_name(name)
-    except ValueError as error:
-        raise PydanticCustomError(MISFIT, "{text}", {"text": str(error), "keys": ()}) from None
-
-
-PositiveInt = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-FractionBelow1 = Annotated[float, Field(ge=0, lt=1)]
-InnerFraction = Annotated[float, Field(gt=0, lt=1)]
-Dropout = Annotated[float, Field(ge=0, le=0.99)]
 TimeBandPool = Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
-DataPath = Annotated[str, AfterValidator(_expanded)]
-ClassName = Annotated[str, AfterValidator(_class_name)]
 ClipKindName = Literal["synthetic", "weak", "unlabelled"]
 MethodName = Literal["median", "tuned_median", "sebbs"]
 PartName = Literal[
@@ -74,37 +49,7 @@ PartName = Literal[
 AugmentationName = Literal["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
 
 
-class Shown(str):
-    """A value that a message shows without quotes."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-class Section(BaseModel):
-    """Keys of one section: strict about unknown keys, types and values; immutable."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    def _require(
-        self, fits: bool, key: str, expected: str, *others: str, got: object = None
-    ) -> None:
-        """Raise the error for a value of `key` that does not fit the values of the `others`.
-
-        Keys are relative to this section. `got` is what is compared, by default the value.
-        """
-        if not fits:
-            value = attrgetter(key)(self) if got is None else got
-            shown = f"{value:g}" if isinstance(value, float) else repr(value)
-            text = f"expected {expected}, got {shown}"
-            raise PydanticCustomError(MISFIT, "{text}", {"text": text, "keys": (key, *others)})
-
-    def _require_distinct(self, key: str) -> None:
-        values = getattr(self, key)
-        self._require(len(set(values)) == len(values), key, "distinct values")
-
-
-class Training(Section):
+class Training(Settings):
     """Batches, schedules, selection of the best checkpoint, devices."""
 
     train_sets: list[ClipKindName] = Field(
@@ -219,7 +164,7 @@ class Training(Section):
         return self
 
 
-class Scaler(Section):
+class Scaler(Settings):
     """Normalisation of the features."""
 
     statistic: Literal["instance", "dataset"] = Field(
@@ -248,92 +193,7 @@ class Scaler(Section):
         return self
 
 
-class Data(Section):
-    """Classes; folders and annotation files of the sets; rate and length of the clips.
-
-    All keys of a set may be `null`, but for the test set's: the set is absent. Training needs a
-    labelled set, and its validation the weak or the synthetic validation set.
-    """
-
-    classes: list[ClassName] = Field(
-        min_length=1,
-        description="names of the classes as the annotation files have them, in the order of the "
-        "network's outputs",
-    )
-    synth_folder: DataPath | None = Field(
-        description="synthetic training set at `fs`; missing clips are made from "
-        "`synth_folder_44k`; all three keys `null`: no such set, and no strong and SOD loss"
-    )
-    synth_folder_44k: DataPath | None = Field(
-        description="the same audio as published, of any rate; `null`: only the 16 kHz folder"
-    )
-    synth_tsv: DataPath | None = Field(description="events of the synthetic training set")
-    weak_folder: DataPath | None = Field(
-        description="weakly labelled set at `fs`; all three keys `null`: no such set, no weak "
-        "loss, and the synthetic validation set alone selects the best checkpoint"
-    )
-    weak_folder_44k: DataPath | None = Field(description="the same audio as published, or `null`")
-    weak_tsv: DataPath | None = Field(description="tags of the weakly labelled set")
-    unlabeled_folder: DataPath | None = Field(
-        description="unlabelled in-domain set at `fs`; both keys `null`: no such set"
-    )
-    unlabeled_folder_44k: DataPath | None = Field(
-        description="the same audio as published, or `null`"
-    )
-    synth_val_folder: DataPath | None = Field(
-        description="synthetic validation set at `fs`; all four keys `null`: no such set, the weak "
-        "F1 alone selects the best checkpoint, and nothing can be tuned"
-    )
-    synth_val_folder_44k: DataPath | None = Field(
-        description="the same audio as published, or `null`"
-    )
-    synth_val_tsv: DataPath | None = Field(description="events of the synthetic validation set")
-    synth_val_dur: DataPath | None = Field(
-        description="durations of the synthetic validation clips; a missing file is generated"
-    )
-    test_folder: DataPath = Field(description="main test set (real validation) at `fs`")
-    test_folder_44k: DataPath | None = Field(description="the same audio as published, or `null`")
-    test_tsv: DataPath = Field(description="events of the main test set")
-    test_dur: DataPath = Field(
-        description="durations of the test clips; a missing file is generated"
-    )
-    eval_folder: DataPath | None = Field(
-        description="second test set (public evaluation) at `fs`, scored in the same run; all four "
-        "`eval_` keys `null`: no second test set"
-    )
-    eval_folder_44k: DataPath | None = Field(description="the same audio as published, or `null`")
-    eval_tsv: DataPath | None = Field(description="events of the second test set, or `null`")
-    eval_dur: DataPath | None = Field(
-        description="durations of its clips (a missing file is generated), or `null`"
-    )
-    audio_max_len: Positive = Field(
-        description="seconds, length of the network's input; shorter clips are padded. Training "
-        "crops longer ones at random; validation and test read them whole, as half overlapping "
-        "windows of this length. A test of a checkpoint may use another length than its training"
-    )
-    fs: PositiveInt = Field(description="Hz, sample rate of the network's input")
-
-    @model_validator(mode="after")
-    def _check(self) -> "Data":
-        for prefix, parts in SET_KEYS.items():
-            keys = [f"{prefix}_{part}" for part in (*parts, "folder_44k")]
-            given = [getattr(self, key) is not None for key in keys]
-            shown = " and ".join(", ".join(keys[:-1]).rsplit(", ", 1))
-            self._require(
-                all(given[:-1]) or not any(given),
-                keys[given.index(False)] if False in given else keys[0],
-                f"a value in {shown}, or null in all of {', '.join(keys)}",
-                *keys,
-            )
-        self._require_distinct("classes")
-        return self
-
-    def has(self, prefix: str) -> bool:
-        """Whether the set with the keys `PREFIX_folder` and so on is there."""
-        return getattr(self, f"{prefix}_folder") is not None
-
-
-class Opt(Section):
+class Opt(Settings):
     """The optimiser, Adam."""
 
     lr: Positive = Field(description="learning rate after the ramp")
@@ -346,7 +206,7 @@ class Opt(Section):
     )
 
 
-class Feats(Section):
+class Feats(Settings):
     """The log-mel spectrogram."""
 
     n_mels: PositiveInt = Field(
@@ -368,7 +228,7 @@ class Feats(Section):
         return self
 
 
-class Net(Section):
+class Net(Settings):
     """The two-branch CRNN."""
 
     nb_filters: list[PositiveInt] = Field(
@@ -458,7 +318,7 @@ class Net(Section):
         return self
 
 
-class Augs(Section):
+class Augs(Settings):
     """Mixup and augmentation; each augmentation draws a level from 1 to `aug_scale`."""
 
     mixup: Literal["hard", "none"] = Field(
@@ -507,7 +367,7 @@ class Augs(Section):
         return self
 
 
-class KindShares(Section):
+class KindShares(Settings):
     """Weight of each kind of clip in self-consistency."""
 
     synthetic: NonNegative
@@ -515,7 +375,7 @@ class KindShares(Section):
     unlabelled: NonNegative
 
 
-class Losses(Section):
+class Losses(Settings):
     """Weights and distances of the loss terms; a term of weight 0 is not computed."""
 
     sed_strong: NonNegative = Field(description="weight of the BCE on frame labels")
@@ -555,7 +415,7 @@ class Losses(Section):
         return self
 
 
-class CrossTask(Section):
+class CrossTask(Settings):
     """Comparison of the two tasks, SED and SOD."""
 
     excluded_classes: list[ClassName] = Field(
@@ -574,7 +434,7 @@ class CrossTask(Section):
     )
 
 
-class Postprocess(Section):
+class Postprocess(Settings):
     """From the network's scores to events, and the metrics of the test."""
 
     methods: list[MethodName] = Field(
@@ -638,7 +498,7 @@ class Postprocess(Section):
         return self
 
 
-class Config(Section):
+class Config(Settings):
     """The whole experiment; sections as in `confs/sed.yaml`."""
 
     training: Training

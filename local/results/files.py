@@ -28,13 +28,13 @@ from desed_task.evaluation.results import (
 from desed_task.files import write_file
 from desed_task.postprocess.methods import DESCRIPTIONS, TunedParameters
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
+from desed_task.sod import sod_metrics
 from local.audio_sets import test_sets
 from local.config.load import Config
 from local.data import LabelledSet
 from local.results.postprocessing import dump_tuned
 from local.results.predictions import SetPredictions
 from local.results.scoring import ScoredSystem, bootstrap_intervals, score_networks
-from local.results.sod import sod_metrics
 
 REPORT_FILE = "report.html"
 TUNING_FILE = "postprocessing.yaml"

@@ -10,16 +10,16 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from desed_task.dataio.batch import Batch, ClipKind
+from desed_task.drawing.style import class_text, new_figure, plain, to_image
 from desed_task.files import atomic_write
-from desed_task.labels import SOD_STATE_NAMES
 from desed_task.nnet.crnn import SEDOutput
-from desed_task.report.drawing import class_text, new_figure, plain, to_image
+from desed_task.sod import SOD_STATE_NAMES
 from local.config.load import Config
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_CLASSES = 16  # in a panel
+MAX_CLASSES = 16  # in a panel
 
 
 class Panel(NamedTuple):
@@ -32,7 +32,7 @@ class Panel(NamedTuple):
 
 
 def choose_classes(
-    true_events: NDArray[np.floating], scores: NDArray[np.floating], most: int = MOST_CLASSES
+    true_events: NDArray[np.floating], scores: NDArray[np.floating], most: int = MAX_CLASSES
 ) -> list[int]:
     """Indices of at most `most` classes: true ones first, then those with the highest scores.
 

@@ -10,10 +10,8 @@ from torch import Tensor
 from desed_task.dataio.batch import Batch
 from desed_task.evaluation import Scores
 from desed_task.nnet.crnn import SEDOutput
-from desed_task.postprocess.score_correction import correct_scores
-from desed_task.report import SodResult
+from desed_task.sod import SodResult, correct_scores, count_states
 from local.config.load import Config
-from local.results.sod import count_states
 from local.results.windows import ClipWindows, WindowTable, join_frames, join_states
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from desed_task.errors import InputError
 from local.audio_sets import VALIDATION, training_sets
+from local.config.data import SET_KEYS
 from local.config.load import load_config
-from local.config.schema import SET_KEYS
 from local.data import DesedDataModule
 from local.run.description import describe
 from tests.support.paths import CONFS

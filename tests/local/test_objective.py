@@ -11,10 +11,9 @@ from torch import Tensor
 from desed_task.augment import DistortedBatch, Record
 from desed_task.dataio.batch import ClipKind
 from desed_task.nnet.crnn import SEDOutput
-from desed_task.postprocess.score_correction import active_count, correct_scores, counted_classes
+from desed_task.sod import active_count, agreement, correct_scores, counted_classes, sod_labels
 from local.config.load import Config, load_config, override_config
-from local.cross_task import agreement
-from local.objective import DISTANCES, Objective, self_consistency_loss, sod_labels
+from local.objective import DISTANCES, Objective, self_consistency_loss
 from tests.support.classes import CLASSES
 from tests.support.paths import CONFS, GOLDEN
 

@@ -14,7 +14,7 @@ from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher
 from desed_task.errors import InputError
 from desed_task.nnet.crnn import SEDOutput
-from desed_task.postprocess.score_correction import counted_classes
+from desed_task.sod import counted_classes
 from local.build import (
     build_augment_settings,
     build_crnn_shape,

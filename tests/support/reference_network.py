@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from desed_task.nnet.crnn import SOD_STATES, CRNNShape, SEDOutput
+from desed_task.nnet.crnn import CRNNShape, SEDOutput
+from desed_task.sod import SOD_STATES
 
 
 class SubSpectralNorm(nn.Module):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from desed_task.synthesis.generate import generate_dataset
+from desed_task.making.generate import generate_dataset
 from local.config.load import Config, load_config
 from tests.support.paths import CONFS
 

@@ -15,7 +15,7 @@ from desed_task.detect.detector import Result
 from desed_task.detect.events import Detection
 from desed_task.detect.formats import Found, audacity, combined_csv, raven, rttm, scores, tsv
 from desed_task.detect.reading import find_recordings
-from desed_task.report.drawing import new_figure, to_png
+from desed_task.drawing.style import new_figure, to_png
 from desed_task.tables import Table, split_fields
 
 

@@ -3,7 +3,7 @@ import sys
 
 from tests.support.paths import ROOT
 
-COMMANDS = {"desed_task/evaluation/__main__.py", "desed_task/detect/plots.py"}
+COMMANDS = {"desed_task/report/__main__.py", "desed_task/detect/plots.py"}
 
 
 def test_importing_the_report_needs_no_drawing_and_no_network_library() -> None:

@@ -6,10 +6,11 @@ from matplotlib.font_manager import findfont, get_font
 
 from desed_task.detect.events import Detection
 from desed_task.detect.plots import find_lanes
+from desed_task.drawing import fonts
+from desed_task.drawing.clip_pictures import choose_rows, draw_clip
+from desed_task.drawing.style import class_text, new_figure, plain, to_image
 from desed_task.evaluation import Scores, evaluate
-from desed_task.report import ReportSystem, fonts
-from desed_task.report.clip_pictures import choose_rows, draw_clip
-from desed_task.report.drawing import class_text, new_figure, plain, to_image
+from desed_task.report import ReportSystem
 from desed_task.report.psd_roc import SystemRoc, draw_class_curves, named_classes
 from desed_task.report.systems import ReportInput
 from local.results.pictures import choose_classes

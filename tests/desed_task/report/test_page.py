@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from desed_task.evaluation import GroundTruth, SystemMetrics
-from desed_task.report import ReportSystem, SodResult, write_report
+from desed_task.report import ReportSystem, write_report
+from desed_task.sod import SodResult
 from tests.support.audio_files import write_tone
 from tests.support.report_cases import (
     CLASSES,

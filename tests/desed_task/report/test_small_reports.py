@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from desed_task.drawing.clip_pictures import log_mel
 from desed_task.evaluation import EventTable, OperatingPoints, Scores, evaluate
 from desed_task.report import ReportSystem, page, write_psd_rocs, write_report
-from desed_task.report.clip_pictures import log_mel
 from tests.support import cases
 from tests.support.audio_files import cut_off, write_tone
 from tests.support.report_cases import SLUGS, Page, single_system

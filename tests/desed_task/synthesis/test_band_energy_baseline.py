@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from desed_task.synthesis.generate import generate_dataset
+from desed_task.making.generate import generate_dataset
 from desed_task.synthesis.timbres import CLASSES
 from tests.support.band_energy_baseline import (
     BANDS,

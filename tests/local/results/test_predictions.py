@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 
 from desed_task.dataio.batch import Batch
 from desed_task.nnet.crnn import SEDOutput
-from desed_task.postprocess.score_correction import counted_classes
+from desed_task.sod import counted_classes, sod_metrics
 from local.config.load import Config, load_config, override_config
 from local.results.predictions import SetPredictions
-from local.results.sod import sod_metrics
 from tests.support.classes import CLASSES
 from tests.support.paths import CONFS
 

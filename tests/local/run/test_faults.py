@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from desed_task.errors import INTERRUPTED, FaultError, InputError, Terminated
-from desed_task.evaluation.__main__ import parse_args as evaluation_args
+from desed_task.report.__main__ import parse_args as evaluation_args
 from local.config.load import Config, load_config, override_config
 from local.finite import FiniteWatch
 from local.run import checkpoints

@@ -1,0 +1,1 @@
+"""Style, fonts and the picture of a clip, for reports, detections, trainings and studies."""

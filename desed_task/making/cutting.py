@@ -1,0 +1,71 @@
+"""Recordings of any length -> clips and their events."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import soundfile
+
+from desed_task.dataio.audio import mono_float, open_audio
+from desed_task.dataio.prepare import to_16_bit
+from desed_task.labels import Event
+
+MIN_SECONDS = 0.5  # seconds: shorter ends of recordings are no clips
+MIN_REST = 0.02  # seconds: shorter pieces of events that a cut divides are dropped
+
+
+class Annotated(NamedTuple):
+    """A recording and what is known of it.
+
+    Attributes:
+        path: the file.
+        relative: its path below the audio folder.
+        events: with times.
+        tags: of the whole recording.
+        strong: whether its events are known, not only its tags.
+        group: recordings of one group are in one set.
+    """
+
+    path: Path
+    relative: Path
+    events: tuple[Event, ...]
+    tags: tuple[str, ...]
+    strong: bool
+    group: str
+
+
+def cut(seconds: float, clip_seconds: float, overlap: float) -> list[tuple[float, float]]:
+    """Begin and end of the clips of a recording in seconds."""
+    step = clip_seconds - overlap
+    number = max(1, math.ceil((seconds - overlap) / step - 1e-9))
+    clips = [(n * step, min(seconds, n * step + clip_seconds)) for n in range(number)]
+    return [clip for n, clip in enumerate(clips) if n == 0 or clip[1] - clip[0] >= MIN_SECONDS]
+
+
+def clip_events(recording: Annotated, begin: float, end: float) -> tuple[Event, ...]:
+    """Events of a clip: those of the recording, split at its edges; tags last the whole clip."""
+    if recording.tags:
+        return tuple(Event(0.0, end - begin, name) for name in recording.tags)
+    events = []
+    for onset, offset, name in recording.events:
+        inside = Event(max(begin, onset), min(end, offset), name)
+        is_cut = inside != Event(onset, offset, name)
+        if inside.offset - inside.onset >= (MIN_REST if is_cut else 0) and onset < end:
+            events.append(Event(inside.onset - begin, inside.offset - begin, name))
+    return tuple(event for event in events if event.offset > event.onset)
+
+
+def write_clips(
+    path: Path, clips: Sequence[tuple[float, float]], names: Sequence[Path]
+) -> list[float]:
+    """Write sections of a recording as mono 16-bit WAV at its rate; their lengths in seconds."""
+    lengths = []
+    with open_audio(path) as file:
+        for (begin, end), name in zip(clips, names, strict=True):
+            file.seek(round(begin * file.samplerate))
+            samples = round(end * file.samplerate) - round(begin * file.samplerate)
+            audio = mono_float(file.read(samples, dtype="float32", always_2d=True)).audio
+            soundfile.write(name, to_16_bit(audio), file.samplerate, subtype="PCM_16", format="WAV")
+            lengths.append(len(audio) / file.samplerate)
+    return lengths

@@ -1,0 +1,98 @@
+"""The configuration beside a data set of own classes: `train_sed.py --conf_file OUT/conf.yaml`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from desed_task.making.layout import CLIP_SETS, ClipSet
+from desed_task.synthesis.sources import CLIP_SECONDS
+
+_KEYS = {
+    "synthetic_train": "synth",
+    "weak": "weak",
+    "unlabelled": "unlabeled",
+    "synthetic_validation": "synth_val",
+    "validation": "test",
+    "public": "eval",
+}
+"""First part of the keys of section `data` for each set."""
+SMALL_NETWORK = """\
+extends: demo.yaml              # a small network with frames of 128 ms, for few clips and a CPU
+
+training:
+  n_epochs: {epochs}
+  n_epochs_warmup: {warmup}
+  n_epochs_rampdown: {rampdown}
+  ema_factor: {ema_factor}
+"""
+RECIPE = "extends: sed.yaml\n"
+_STEPS = 2400
+_BATCHES = {"synthetic_train": 4, "weak": 4, "unlabelled": 8}  # as demo.yaml's batch_size
+_WEAK_SPLIT = 0.9
+MIN_CLIPS_OF_RECIPE = 5000
+"""From this number of clips with strong labels on, the configuration is that of the recipe."""
+
+
+def configuration(
+    out: Path,
+    classes: Sequence[str],
+    sizes: Mapping[str, int],
+    *,
+    program: str = "desed_task.making.generate --soundbank",
+    clip_seconds: float = CLIP_SECONDS,
+) -> str:
+    """The text of the configuration of a data set.
+
+    Args:
+        out: its folder, absolute.
+        classes: names.
+        sizes: clips by name of the set; sets without clips are absent.
+        program: that writes it.
+        clip_seconds: length of its clips.
+    """
+    large = sizes.get("synthetic_train", 0) >= MIN_CLIPS_OF_RECIPE
+    data: dict[str, object] = {}
+    if clip_seconds != CLIP_SECONDS:
+        data["audio_max_len"] = clip_seconds
+    for clip_set in CLIP_SETS:
+        data |= _set_keys(out, clip_set, present=sizes.get(clip_set.name, 0) > 0)
+    section = yaml.safe_dump({"data": data}, allow_unicode=True, sort_keys=False, width=4096)
+    names = json.dumps(list(classes), ensure_ascii=False)  # quoted: a class may be called 1e5
+    section = section.replace("data:\n", f"data:\n  classes: {names}\n", 1)
+    window = 7 if large else 3
+    return (
+        f"# Written by python -m {program}\n"
+        f"{RECIPE if large else _small(sizes)}\n{section}\n"
+        "cross_task:\n  excluded_classes: []\n\n"
+        "postprocess:\n"
+        f"  median_window: !replace {{default: {window}}}   # frames; exceptions by class name\n"
+    )
+
+
+def _small(sizes: Mapping[str, int]) -> str:
+    """The small network, for about `_STEPS` steps; an epoch is as long as its shortest set."""
+    used = dict(sizes) | {"weak": int(_WEAK_SPLIT * sizes.get("weak", 0))}
+    present = {name: batch for name, batch in _BATCHES.items() if used.get(name)}
+    steps = max(1, min(used[name] // batch for name, batch in present.items()))
+    epochs = max(1, min(200, round(_STEPS / steps)))
+    ema_factor = 0.99 if epochs * steps > _STEPS / 2 else 0.97
+    return SMALL_NETWORK.format(
+        epochs=epochs, warmup=max(1, epochs // 4), rampdown=epochs // 2, ema_factor=ema_factor
+    )
+
+
+def _set_keys(out: Path, clip_set: ClipSet, *, present: bool) -> dict[str, str | None]:
+    key = _KEYS[clip_set.name]
+    values: dict[str, str | None] = {
+        f"{key}_folder": f"{out / clip_set.audio}_16k",
+        f"{key}_folder_44k": str(out / clip_set.audio),
+    }
+    for name, table in (
+        ("tsv", clip_set.strong or clip_set.weak),
+        ("dur", clip_set.durations),
+    ):
+        if table is not None:
+            values[f"{key}_{name}"] = str(out / table)
+    return values if present else dict.fromkeys(values)

@@ -1,0 +1,271 @@
+"""A folder of isolated recordings in the layout of DESED's soundbank, as sources of scenes.
+
+    DIR/foreground/CLASS/*      events
+    DIR/background/**           noises without events; may be missing: synthetic noises instead
+
+Any format that libsndfile reads; hidden files and files of other kinds are ignored.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import soundfile
+from tqdm import tqdm
+
+from desed_task.errors import InputError, file_error, listing, shortened
+from desed_task.files import visible_entries
+from desed_task.making.grouping import (
+    SPLITS,
+    GroupOf,
+    by_pattern,
+    by_table,
+    by_take_letter,
+    grouped,
+    split_groups,
+)
+from desed_task.synthesis.recorded import (
+    RecordedSounds,
+    Section,
+    bandwidth,
+    events_of,
+    extent_of,
+)
+from desed_task.synthesis.signals import SAMPLE_RATE
+from desed_task.tables import class_name
+
+logger = logging.getLogger(__name__)
+
+BACKGROUND = "background"
+FOREGROUND = "foreground"
+NARROW_HZ = 8000.0
+"""A common bandwidth below it takes frequencies away that the recipe's network would see."""
+MIN_BANDWIDTH_HZ = 1000.0
+_ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {
+    ".aif",
+    ".oga",
+    ".opus",
+}
+
+
+@dataclass(frozen=True)
+class BankOptions:
+    """How a soundbank is read.
+
+    Attributes:
+        group: regular expression of the group in a file's name; None: the name without take letter.
+        groups: table of groups; excludes `group`.
+        test_groups: regular expression of the groups that are the test; None: they are drawn.
+        bandwidth_hz: cutoff for all recordings; None: the lowest bandwidth among them.
+        pause_s: pause that separates two events of a recording.
+        pauses_s: exceptions by class.
+    """
+
+    group: str | None = None
+    groups: Path | None = None
+    test_groups: str | None = None
+    bandwidth_hz: float | None = None
+    pause_s: float = 0.25
+    pauses_s: Mapping[str, float] = field(default_factory=dict)
+
+    def group_of(self) -> GroupOf:
+        """The function that tells a file's group."""
+        if self.group is not None and self.groups is not None:
+            raise InputError("--group, --groups: expected one of them, got both")
+        if self.groups is not None:
+            return by_table(self.groups)
+        return by_take_letter if self.group is None else by_pattern(self.group)
+
+
+@dataclass(frozen=True)
+class BankFile:
+    """A used recording: its file, its class (or `background`), group and split."""
+
+    path: Path
+    kind: str
+    group: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Soundbank:
+    """The sounds of each split, the files they are from, and the common bandwidth in Hz."""
+
+    sounds: Mapping[str, RecordedSounds]
+    files: tuple[BankFile, ...]
+    cutoff_hz: float
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, sorted."""
+        return tuple(self.sounds[SPLITS[0]].events)
+
+    def split_of(self) -> dict[str, str]:
+        """The split of each group."""
+        return {each.group: each.split for each in self.files}
+
+    def table(self) -> pd.DataFrame:
+        """One row per file: filename, kind, group, split."""
+        rows = [(each.path.name, each.kind, each.group, each.split) for each in self.files]
+        return pd.DataFrame(rows, columns=["filename", "kind", "group", "split"])
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """Audio files in a folder and its subfolders, sorted, without hidden ones.
+
+    Raises InputError for a folder that cannot be read.
+    """
+    return sorted(_walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    try:
+        entries = visible_entries(folder)
+    except OSError as error:
+        raise file_error(folder, error) from error
+    for path in entries:
+        if path.is_dir():
+            yield from _walk(path)
+        elif path.suffix.lower() in _ENDINGS:
+            yield path
+
+
+def class_files(folder: Path) -> dict[str, list[Path]]:
+    """The audio files of each class: a subfolder per class, sorted by name.
+
+    Raises InputError for a folder without classes, for names that classes cannot have, and for
+    classes without audio files.
+    """
+    try:
+        classes = [path for path in visible_entries(folder) if path.is_dir()]
+    except OSError as error:
+        raise file_error(folder, error) from error
+    if not classes:
+        raise InputError(f"{folder}: expected a folder for each class, got none")
+    found: dict[str, list[Path]] = {}
+    for path in classes:
+        try:
+            found.setdefault(class_name(path.name), []).extend(audio_files(path))
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from None
+    empty = [name for name, paths in found.items() if not paths]
+    if empty:
+        raise InputError(f"{folder}: no audio files in the folder of {shortened(empty)}")
+    return found
+
+
+def read_soundbank(folder: Path, seed: int, options: BankOptions) -> Soundbank:
+    """Read and split a soundbank; every recording is read once.
+
+    Raises InputError for a wrong layout, unreadable files, and classes with too few recordings.
+    """
+    kinds = class_files(folder / FOREGROUND)
+    unknown = [label for label in options.pauses_s if label not in kinds]
+    if unknown:
+        raise InputError(f"--pause: expected classes of {folder / FOREGROUND}, got {unknown[0]!r}")
+    background = folder / BACKGROUND
+    ambiences = audio_files(background) if background.is_dir() else []
+    if not ambiences:
+        logger.warning("%s: no recordings: synthetic noises instead", background)
+    group_of = options.group_of()
+    groups = grouped([path for paths in [*kinds.values(), ambiences] for path in paths], group_of)
+    by_kind = {label: [groups[path] for path in paths] for label, paths in kinds.items()}
+    if ambiences:
+        by_kind[_background_kind(kinds)] = [groups[path] for path in ambiences]
+    splits = split_groups(by_kind, seed, options.test_groups)
+    cutoff_hz = _common_bandwidth(list(groups), options.bandwidth_hz)
+    events = _events(kinds, cutoff_hz, options)
+    extents = [section for path in ambiences if (section := extent_of(path, cutoff_hz))]
+    used = {each[0].path for recordings in events.values() for each in recordings}
+    used |= {section.path for section in extents}
+    sounds = {
+        split: RecordedSounds(
+            {
+                label: [each for each in recordings if splits[groups[each[0].path]] == split]
+                for label, recordings in events.items()
+            },
+            [section for section in extents if splits[groups[section.path]] == split],
+            cutoff_hz,
+        )
+        for split in SPLITS
+    }
+    _check_sounds(sounds, folder, bool(ambiences))
+    files = tuple(
+        BankFile(path, kind, groups[path], splits[groups[path]])
+        for kind, paths in [*kinds.items(), (BACKGROUND, ambiences)]
+        for path in paths
+        if path in used
+    )
+    return Soundbank(sounds, files, cutoff_hz)
+
+
+def _background_kind(kinds: Mapping[str, object]) -> str:
+    return BACKGROUND if BACKGROUND not in kinds else f"{BACKGROUND}/"
+
+
+def _common_bandwidth(paths: list[Path], given_hz: float | None) -> float:
+    """The given cutoff, or the lowest bandwidth; says which recordings have less than usual."""
+    if given_hz is not None and not MIN_BANDWIDTH_HZ <= given_hz <= SAMPLE_RATE / 2:
+        raise InputError(
+            f"--bandwidth: expected {MIN_BANDWIDTH_HZ:g} to {SAMPLE_RATE / 2:g} Hz, "
+            f"got {given_hz:g}"
+        )
+    problems, widths = [], {}
+    for path in tqdm(paths, unit="file", desc="reading"):
+        try:
+            widths[path] = bandwidth(path)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError(listing("--soundbank", problems))
+    cutoff_hz = given_hz or max(MIN_BANDWIDTH_HZ, min(SAMPLE_RATE / 2, *widths.values()))
+    narrow = sorted((path for path in widths if widths[path] < NARROW_HZ), key=widths.__getitem__)
+    if narrow and (given_hz is None or widths[narrow[0]] < given_hz):
+        logger.warning(
+            "bandwidth: %d recordings have less than %g Hz: %s; all are limited to %.0f Hz "
+            "(--bandwidth sets another limit)",
+            len(narrow),
+            NARROW_HZ,
+            shortened(f"{path.name} ({widths[path]:.0f} Hz)" for path in narrow),
+            cutoff_hz,
+        )
+    return cutoff_hz
+
+
+def _events(
+    kinds: Mapping[str, list[Path]], cutoff_hz: float, options: BankOptions
+) -> dict[str, list[list[Section]]]:
+    """The events of each recording of each class; names the silent ones, which are excluded."""
+    events = {
+        label: [
+            events_of(path, cutoff_hz, options.pauses_s.get(label, options.pause_s))
+            for path in paths
+        ]
+        for label, paths in kinds.items()
+    }
+    silent = [
+        path.name
+        for label, paths in kinds.items()
+        for path, found in zip(paths, events[label], strict=True)
+        if not found
+    ]
+    if silent:
+        logger.warning("%d silent recordings are not used: %s", len(silent), shortened(silent))
+    return {label: [each for each in found if each] for label, found in events.items()}
+
+
+def _check_sounds(
+    sounds: Mapping[str, RecordedSounds], folder: Path, with_backgrounds: bool
+) -> None:
+    """Raise InputError where silent recordings left a split without sounds."""
+    for split, each in sounds.items():
+        missing = [label for label, recordings in each.events.items() if not recordings]
+        if with_backgrounds and not each.ambiences:
+            missing.append(BACKGROUND)
+        if missing:
+            raise InputError(
+                f"{folder}: expected recordings with sound for {split} of every class, "
+                f"got none of {shortened(missing)}"
+            )

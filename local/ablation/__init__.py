@@ -1,1 +1,0 @@
-"""Ablation: variants of an experiment, each trained with several seeds, compared in pairs."""

@@ -1,1 +1,0 @@
-"""One command for owners of DESED: check the data, train, compare with the authors' metrics."""

@@ -1,0 +1,215 @@
+"""Finds DESED's sets below a folder, in the layouts in which they are distributed.
+
+Source: docs/recipe.md, "Data"; docs/reproduce.md.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from desed_task.errors import InputError, file_error
+from desed_task.tables import Table
+
+MAX_LEVELS = 4  # below the given folder, to the folder that holds `audio/` and `metadata/`
+HEADER_BYTES = 44  # a WAV file of this size has no samples: a download that failed
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a published set lies, relative to the folder that holds `audio/` and `metadata/`.
+
+    Attributes:
+        name: in messages.
+        prefix: of its keys, `data.PREFIX_folder`.
+        clips: their published number.
+        folders: possible folders of its audio.
+        table: its annotations, or its list of files.
+        effect: what missing clips do to a comparison.
+        annotated: whether `table` is a key of the configuration.
+        optional: whether a reproduction can do without the set.
+    """
+
+    name: str
+    prefix: str
+    clips: int
+    folders: tuple[str, ...]
+    table: str
+    effect: str
+    annotated: bool = True
+    optional: bool = False
+
+
+_TRAINS = "the network learns from fewer clips than the authors'"
+_SCORES = "metrics are of another set of clips than the authors'"
+LAYOUTS = (
+    Layout(
+        "synthetic",
+        "synth",
+        10_000,
+        ("audio/train/synthetic21_train/soundscapes",),
+        "metadata/train/synthetic21_train/soundscapes.tsv",
+        _TRAINS,
+    ),
+    Layout("weak", "weak", 1578, ("audio/train/weak",), "metadata/train/weak.tsv", _TRAINS),
+    Layout(
+        "unlabelled",
+        "unlabeled",
+        14_412,
+        ("audio/train/unlabel_in_domain",),
+        "metadata/train/unlabel_in_domain.tsv",
+        _TRAINS,
+        annotated=False,
+    ),
+    Layout(
+        "synthetic validation",
+        "synth_val",
+        2500,
+        ("audio/validation/synthetic21_validation/soundscapes",),
+        "metadata/validation/synthetic21_validation/soundscapes.tsv",
+        "the best epoch is chosen on fewer clips",
+    ),
+    Layout(
+        "real validation",
+        "test",
+        1168,
+        ("audio/validation/validation", "audio/validation"),
+        "metadata/validation/validation.tsv",
+        _SCORES,
+    ),
+    Layout(
+        "public evaluation",
+        "eval",
+        692,
+        ("audio/eval21", "audio/eval/public", "audio/eval/eval21"),
+        "metadata/eval/public.tsv",
+        _SCORES,
+        optional=True,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class FoundSet:
+    """A set on the disk.
+
+    Attributes:
+        layout: what it should be.
+        original: folder of its published audio; None where only 16 kHz copies were found.
+        folder: folder for its audio at 16 kHz; None where the set was not found.
+        table: its annotations; None where they were not found.
+        listed: clips of `table`; without a table the published number.
+        missing: names of listed clips without audio; empty without a table.
+        n_missing: their number; without a table, as many as the published number lacks.
+        empty: number of files without samples, which are missing, too.
+    """
+
+    layout: Layout
+    original: Path | None = None
+    folder: Path | None = None
+    table: Path | None = None
+    listed: int = 0
+    missing: tuple[str, ...] = ()
+    n_missing: int = 0
+    empty: int = 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether it has audio and, where it needs them, annotations."""
+        has_table = self.table is not None or not self.layout.annotated
+        return self.folder is not None and has_table and self.n_missing < self.listed
+
+    @property
+    def lost_share(self) -> float:
+        """Share of its clips that are missing."""
+        return self.n_missing / self.listed if self.listed else 1.0
+
+
+def find_sets(data: Path) -> list[FoundSet]:
+    """The published sets below a folder, in the order of `LAYOUTS`. Raises InputError for none."""
+    roots = list(_roots(data))
+    sets = [_find_set(layout, roots) for layout in LAYOUTS]
+    if not any(found.folder or found.table for found in sets):
+        raise InputError(
+            f"--data {data}: expected DESED, as {LAYOUTS[1].folders[0]} and {LAYOUTS[1].table}, "
+            f"at most {MAX_LEVELS} folders below, got none of its folders and files"
+        )
+    return sets
+
+
+def _roots(data: Path) -> Iterator[Path]:
+    """Folders that hold `audio` or `metadata`, the highest ones first."""
+    if not data.is_dir():
+        raise InputError(f"--data {data}: expected a folder, got none of this name")
+    level = [data]
+    for _ in range(MAX_LEVELS + 1):
+        below = []
+        for folder in level:
+            try:
+                with os.scandir(folder) as entries:
+                    names = sorted(entry.name for entry in entries if entry.is_dir())
+            except OSError as error:
+                raise file_error(folder, error) from None
+            if "audio" in names or "metadata" in names:
+                yield folder
+            skipped = ("audio", "metadata")
+            below += [folder / n for n in names if n not in skipped and not n.startswith(".")]
+        level = below
+
+
+def _find_set(layout: Layout, roots: list[Path]) -> FoundSet:
+    """The set, in the folder with most of its clips."""
+    tables = [root / layout.table for root in roots]
+    table = next((path for path in tables if path.is_file()), None)
+    names = _names(table) if table else ()
+    wanted = set(names)
+    best: Path | None = None
+    most, empty = 0, 0
+    for root in roots:
+        for relative in layout.folders:
+            for folder in (root / relative, root / f"{relative}_16k"):
+                sizes = _wav_sizes(folder)
+                full = {name for name, size in sizes.items() if size > HEADER_BYTES}
+                useful = len(full & wanted) if table else len(full)
+                if useful > most:
+                    best, most, empty = folder, useful, len(sizes) - len(full)
+    listed = len(names) or layout.clips
+    found: set[str] = set()
+    if best is not None and table:
+        found = {name for name, size in _wav_sizes(best).items() if size > HEADER_BYTES}
+    prepared = best is not None and best.name.endswith("_16k")
+    converted = best if best is None or prepared else best.with_name(f"{best.name}_16k")
+    return FoundSet(
+        layout,
+        original=None if prepared else best,
+        folder=converted,
+        table=table,
+        listed=listed,
+        missing=tuple(name for name in names if name not in found),
+        n_missing=max(0, listed - most),
+        empty=empty,
+    )
+
+
+def _names(table: Path) -> tuple[str, ...]:
+    """Different file names of a table, in its order. Raises InputError for an unreadable one."""
+    content = Table(table, ("filename",))
+    rows = content.rows(lambda name: name.endswith(".wav"))
+    names = tuple(dict.fromkeys(row[0] for _, row in rows))
+    content.finish()
+    return names
+
+
+def _wav_sizes(folder: Path) -> dict[str, int]:
+    """Size of each WAV file in a folder, in bytes; empty for a folder that does not exist."""
+    try:
+        with os.scandir(folder) as entries:
+            return {
+                entry.name: entry.stat().st_size
+                for entry in entries
+                if entry.name.endswith(".wav") and not entry.name.startswith(".")
+            }
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise file_error(folder, error) from None

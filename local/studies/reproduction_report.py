@@ -1,0 +1,201 @@
+"""What was found, and the authors' metrics beside ours, as Markdown that can be posted."""
+
+import json
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from desed_task.errors import InputError
+from local.studies.find import FoundSet
+
+ROOT = Path(__file__).parents[2]
+METRICS = {
+    "event_f1_macro": "event F1",
+    "psds1_psds_eval": "PSDS1 (50 thresholds)",
+    "psds1_sed_scores_eval": "PSDS1 (exact)",
+    "psds2_psds_eval": "PSDS2 (50 thresholds)",
+    "psds2_sed_scores_eval": "PSDS2 (exact)",
+}
+SETS = {"test": "real validation", "eval": "public evaluation"}
+# The authors' values of their released model, in the order of METRICS. The teacher's exact PSDS2 is
+# unknown: their code scored the student twice.
+AUTHORS: dict[tuple[str, str], tuple[float | None, ...]] = {
+    ("test", "student"): (0.519, 0.440, 0.458, 0.654, 0.681),
+    ("test", "teacher"): (0.522, 0.439, 0.460, 0.652, None),
+    ("eval", "student"): (0.533, 0.499, 0.513, 0.720, 0.741),
+    ("eval", "teacher"): (0.539, 0.489, 0.505, 0.710, None),
+}
+DEVIATIONS = "## Defects of the published code, and decisions"
+
+
+def data_report(sets: Sequence[FoundSet], data: Path) -> str:
+    """Counts of every set, and what its missing clips do to a comparison.
+
+    Args:
+        sets: what was found.
+        data: the folder that was searched; the sets' folders are relative to it.
+    """
+    rows = [
+        "| set | published | listed | found | missing | folder |",
+        "|---|---|---|---|---|---|",
+    ]
+    remarks = []
+    for found in sets:
+        layout, folder = found.layout, found.original or found.folder
+        place = folder.relative_to(data) if folder else "not found"
+        rows.append(
+            f"| {layout.name} | {layout.clips} | {found.listed if found.table else 'no table'} | "
+            f"{found.listed - found.n_missing} | {found.n_missing} | {place} |"
+        )
+        remarks += _remarks(found)
+    return "\n".join([*rows, "", *(remarks or ["- The data is whole."])])
+
+
+def _remarks(found: FoundSet) -> list[str]:
+    layout, remarks = found.layout, []
+    if not found.usable:
+        lacks = [] if found.folder else [" or ".join(layout.folders)]
+        if found.table is None and layout.annotated:
+            lacks.append(layout.table)
+        needed = "needed" if layout.prefix in SETS else "needed for training"
+        fate = "excluded" if layout.optional else needed
+        return [f"- {layout.name}: not found: {', '.join(lacks) or 'none of its clips'} ({fate})."]
+    if found.table is not None and found.listed != layout.clips:
+        remarks.append(
+            f"- {layout.name}: {found.table.name} lists {found.listed} clips, the published one "
+            f"{layout.clips}: another version."
+        )
+    if found.empty:
+        remarks.append(
+            f"- {layout.name}: {found.empty} files without samples: download them again."
+        )
+    if found.n_missing:
+        line = (
+            f"- {layout.name}: {found.n_missing} of {found.listed} clips "
+            f"({found.lost_share:.1%}) are missing, as when a recording can no longer be "
+            f"downloaded: {layout.effect}."
+        )
+        if layout.prefix in SETS:
+            shift = found.lost_share**0.5
+            line += (
+                " If they are missing at random, this alone moves a metric by about "
+                f"{shift:.2f} bootstrap standard deviations of the remaining set "
+                f"({shift / 2:.2f} half widths of its 95 % interval)."
+            )
+        remarks.append(line)
+    return remarks
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Content of a run's metrics.json. Raises InputError for another file."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: expected a run's metrics: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a run's metrics, got {type(values).__name__}")
+    return values
+
+
+def comparison(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Table of the authors' metrics and ours.
+
+    Args:
+        runs: content of metrics.json by name of the run.
+    """
+    rows = [
+        "| set | network | metric | authors | ours, mean | lowest to highest run | 95 % interval | "
+        "authors' value in it |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (set_name, network), expected in AUTHORS.items():
+        for (key, title), theirs in zip(METRICS.items(), expected, strict=True):
+            name = f"{set_name}/{network}/{key}"
+            ours = _values(runs, name)
+            if ours:
+                rows.append(
+                    f"| {SETS[set_name]} | {network} | {title} | {_shown(theirs)} | "
+                    + " | ".join(_our_cells(ours, runs, name, theirs))
+                    + " |"
+                )
+    return "\n".join(rows)
+
+
+def _our_cells(
+    ours: list[float], runs: Mapping[str, Mapping[str, Any]], name: str, theirs: float | None
+) -> list[str]:
+    """Mean, range over runs, interval over clips, and where the authors' value lies."""
+    cells = [f"{statistics.fmean(ours):.3f}", f"{min(ours):.3f} to {max(ours):.3f}"]
+    lows, highs = _values(runs, f"{name}/low"), _values(runs, f"{name}/high")
+    if not lows or not highs:
+        return [*cells, "not computed", "unknown"]
+    low, high = statistics.fmean(lows), statistics.fmean(highs)
+    place = "unknown" if theirs is None else "yes" if low <= theirs <= high else "no"
+    return [*cells, f"{low:.3f} to {high:.3f}", place]
+
+
+def _values(runs: Mapping[str, Mapping[str, Any]], name: str) -> list[float]:
+    values = (run.get(name) for run in runs.values())
+    return [value for value in values if isinstance(value, int | float)]
+
+
+def _shown(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.3f}"
+
+
+def reproduction(
+    data: str,
+    runs: Mapping[str, Mapping[str, Any]],
+    failed: Sequence[str],
+    command: str,
+    changes: str,
+) -> str:
+    """The text of reproduction.md.
+
+    Args:
+        data: text of `data_report`.
+        runs: content of metrics.json by name of the run.
+        failed: names of the runs that failed.
+        command: the command line.
+        changes: keys of the recipe that it overrides; empty: none.
+    """
+    parts = [
+        "# Reproduction on DESED",
+        f"`{command}`",
+        f"Runs: {', '.join(runs) or 'none'}. {_versions(runs)}",
+        *([f"**Failed: {', '.join(failed)}.**"] if failed else []),
+        *([f"**Not the recipe alone, but with `{changes}`.**"] if changes else []),
+        "## Data",
+        data,
+        "## Metrics",
+        comparison(runs) if runs else "No run has ended.",
+        "The authors' values are of their released model. The interval is that of a bootstrap over "
+        "clips (the mean of the runs' bounds): it says how much the metric depends on the clips of "
+        "the set. How much it depends on the training's random numbers, the runs show.",
+        "## Deviations from the published code",
+        deviations(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _versions(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Versions of Python and the libraries, those of all runs."""
+    found: dict[str, set[str]] = {}
+    for run in runs.values():
+        for name, value in run.items():
+            if name.startswith("versions/") and value is not None:
+                found.setdefault(name.removeprefix("versions/"), set()).add(value)
+    shown = [f"{name} {' and '.join(sorted(values))}" for name, values in found.items()]
+    return f"Versions: {', '.join(shown)}." if shown else ""
+
+
+def deviations() -> str:
+    """The table of README.md that says where the published code is not followed.
+
+    Links to files are dropped: the text is read elsewhere.
+    """
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition(DEVIATIONS)[2].partition("\n## ")[0]
+    return re.sub(r"\[([^]]+)\]\((?!http)[^)]+\)", r"\1", section).strip() or "See README.md."

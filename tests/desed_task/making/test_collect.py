@@ -1,0 +1,296 @@
+"""Recordings and labels of one's own become a data set: every format, cuts, splits, mistakes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from desed_task.dataio.annotations import read_strong, read_weak
+from desed_task.errors import InputError
+from desed_task.labels import Event
+from desed_task.making.collect import main
+from desed_task.making.cutting import Annotated, clip_events, cut
+from desed_task.making.grouping import by_table
+from desed_task.making.label_files import LabelReader, class_folders
+from local.config.load import load_config
+
+RATE = 1000
+N = 12
+CLASSES = ("Bell", "Dog bark")
+
+
+@pytest.fixture
+def audio(tmp_path: Path) -> Path:
+    """Twelve recordings of 25 s, three in each of four folders; the samples tell the second."""
+    folder = tmp_path / "audio"
+    seconds = np.repeat(np.arange(25) / 100, RATE)
+    for number in range(N):
+        path = folder / f"day {number // 3}" / f"r{number:02d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, seconds, RATE, subtype="PCM_16")
+    return folder
+
+
+def _events(number: int) -> list[tuple[float, float, str]]:
+    return [(8.5, 11.0, "Bell"), (number + 0.25, number + 0.75, "Dog bark")]
+
+
+def _write(folder: Path, kind: str) -> Path:
+    """The events of all recordings in a format; returns what --labels names."""
+    folder.mkdir()
+    rows = [(f"r{n:02d}.wav", n, *event) for n in range(N) for event in _events(n)]
+    if kind == "audacity":
+        for number in range(N):
+            lines = [f"{a}\t{b}\t{c}\n\\\t100\t200\n" for a, b, c in _events(number)]
+            (folder / f"r{number:02d}.txt").write_text("".join(lines) + "3.0\t3.0\tpoint\n")
+        return folder
+    if kind == "raven":
+        for number in range(N):
+            table = pd.DataFrame(
+                _events(number), columns=["Begin Time (s)", "End Time (s)", "Species"]
+            )
+            table.insert(0, "Selection", range(1, len(table) + 1))
+            name = f"r{number:02d}.Table.1.selections.txt"
+            table.to_csv(folder / name, sep="\t", index=False)
+        return folder
+    names = {
+        "csv": ["File", "Start", "End", "Class"],
+        "duration.csv": ["path", "begin", "duration", "tag"],
+        "desed.tsv": ["filename", "onset", "offset", "event_label"],
+    }[kind]
+    table = pd.DataFrame([(name, a, b, c) for name, _, a, b, c in rows], columns=names)
+    if "duration" in table:
+        table["duration"] -= table["begin"]
+        table["path"] = [f"C:\\sounds\\{name}" for name in table["path"]]
+    table.to_csv(folder / f"labels.{kind}", sep="\t" if "tsv" in kind else ",", index=False)
+    return folder / f"labels.{kind}"
+
+
+@pytest.mark.parametrize("kind", ["audacity", "raven", "csv", "duration.csv", "desed.tsv"])
+def test_every_format_gives_the_same_set(
+    kind: str, audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = _write(tmp_path / "labels", kind)
+    out = tmp_path / "out"
+    main([f"--audio={audio}", f"--labels={labels}", f"--output={out}"])
+    assert ("labels of no length" in capsys.readouterr().out) == (kind == "audacity")
+    config = load_config(out / "conf.yaml")
+    assert config.data.classes == list(CLASSES)
+    data = config.data
+    assert data.weak_tsv is None
+    assert data.unlabeled_folder is None
+    origins = pd.read_csv(out / "metadata" / "clips.tsv", sep="\t").set_index("filename")
+    clips: dict[str, list[Event]] = {}
+    for tsv, folder in (
+        (data.synth_tsv, data.synth_folder_44k),
+        (data.synth_val_tsv, data.synth_val_folder_44k),
+        (data.test_tsv, data.test_folder_44k),
+    ):
+        assert tsv is not None
+        assert folder is not None
+        own = read_strong(tsv, CLASSES)
+        assert {path.name for path in Path(folder).iterdir()} == set(own)
+        for name in own:  # the samples are those of the clip's seconds
+            samples, rate = soundfile.read(Path(folder) / name)
+            begin, end = origins.loc[name, ["start", "end"]]
+            assert len(samples) == rate * (end - begin)
+            np.testing.assert_allclose(samples[::rate], np.arange(begin, end) / 100, atol=1e-4)
+        clips |= own
+    assert len(clips) == 3 * N
+    for number in range(N):
+        expected: dict[float, list[Event]] = {0.0: [], 10.0: [], 20.0: []}
+        expected[0.0].append(Event(8.5, 10.0, "Bell"))
+        expected[10.0].append(Event(0.0, 1.0, "Bell"))
+        bark = number + 0.25
+        expected[bark // 10 * 10].append(Event(bark % 10, bark % 10 + 0.5, "Dog bark"))
+        for begin, events in expected.items():
+            chosen = origins["recording"].str.endswith(f"r{number:02d}.wav")
+            (name,) = origins.index[chosen & (origins["start"] == begin)]
+            assert sorted(clips[name]) == sorted(events)
+
+
+def _groups_by_set(out: Path) -> dict[str, set[str]]:
+    origins = pd.read_csv(out / "metadata" / "clips.tsv", sep="\t", dtype=str)
+    return {name: set(rows["group"]) for name, rows in origins.groupby("set_name")}
+
+
+@pytest.mark.parametrize("rule", ["folder", r"r0?(\d)", "column:Class", "table"])
+def test_groups_stay_together(rule: str, audio: Path, tmp_path: Path) -> None:
+    labels = _write(tmp_path / "labels", "csv")
+    given = [f"--group={rule}"]
+    if rule == "table":
+        rows = "".join(f"r{n:02d}.wav,g{n // 2}\n" for n in range(N))
+        (tmp_path / "groups.csv").write_text("filename,group\n" + rows)
+        given = [f"--groups={tmp_path / 'groups.csv'}"]
+    if rule == "column:Class":
+        table = pd.read_csv(labels)
+        table["Site"] = [f"s{name[1:3]}"[:-1] + str(int(name[2]) % 4) for name in table["File"]]
+        table.to_csv(labels, index=False)
+        given = ["--group=column:site"]
+    out = tmp_path / "out"
+    main([f"--audio={audio}", f"--labels={labels}", f"--output={out}", *given])
+    sets = _groups_by_set(out)
+    assert set(sets) == {"synthetic_train", "synthetic_validation", "validation"}
+    every = [group for groups in sets.values() for group in groups]
+    assert len(every) == len(set(every)) > 3
+
+
+def test_a_folder_per_class(audio: Path, tmp_path: Path) -> None:
+    """Tags of whole files; noise has none; validation and test score them from start to end."""
+    for number, name in enumerate(("Bell", "Dog bark", "noise", "Bell")):
+        target = audio / name
+        target.mkdir(exist_ok=True)
+        for path in (audio / f"day {number}").iterdir():
+            path.rename(target / path.name)
+        (audio / f"day {number}").rmdir()
+    out, more = tmp_path / "out", tmp_path / "more"
+    more.mkdir()
+    soundfile.write(more / "x.flac", np.zeros(12 * RATE), RATE)
+    main([f"--audio={audio}", f"--output={out}", f"--unlabelled={more}", "--clip_seconds=5"])
+    config = load_config(out / "conf.yaml")
+    assert config.data.audio_max_len == 5
+    assert config.data.synth_tsv is None
+    assert config.data.weak_tsv is not None
+    tags = read_weak(config.data.weak_tsv, config.data.classes)
+    assert set(tags.values()) == {("Bell",), ("Dog bark",), ()}
+    assert len(tags) % 5 == 0
+    events = read_strong(config.data.test_tsv, config.data.classes)
+    assert {event for own in events.values() for event in own} <= {
+        Event(0.0, 5.0, name) for name in CLASSES
+    }
+    assert config.data.unlabeled_folder_44k is not None
+    lengths = [soundfile.info(p).duration for p in Path(config.data.unlabeled_folder_44k).iterdir()]
+    assert sorted(lengths) == [2.0, 5.0, 5.0]
+
+
+def test_recordings_without_labels(
+    audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = _write(tmp_path / "labels", "csv")
+    table = pd.read_csv(labels)
+    table[~table["File"].isin(["r00.wav", "r07.wav"])].to_csv(labels, index=False)
+    given = [f"--audio={audio}", f"--labels={labels}"]
+    main([*given, f"--output={tmp_path / 'skip'}"])
+    assert "2 recordings have no label and are not used" in capsys.readouterr().out
+    (audio / "day 0" / "r01.wav").rename(audio / "day 0" / "other.wav")
+    table = table[table["File"] != "r01.wav"]
+    with pytest.raises(InputError, match=r"no such recording below --audio: .r01"):
+        main([*given, f"--output={tmp_path / 'no'}"])
+    (audio / "day 0" / "other.wav").rename(audio / "day 0" / "r01.wav")
+    for rest, expected in (("skip", 30), ("background", 36), ("unlabelled", 36)):
+        out = tmp_path / f"{rest} 2"
+        main([*given, f"--output={out}", f"--rest={rest}"])
+        origins = pd.read_csv(out / "metadata" / "clips.tsv", sep="\t")
+        assert len(origins) == expected
+        assert (origins["set_name"] == "unlabelled").sum() == 6 * (rest == "unlabelled")
+
+
+def test_names_of_folders_are_classes_in_one_unicode_form() -> None:
+    labels = class_folders(
+        {Path("1"): Path("Ba\u0308r/1.wav"), Path("2"): Path("B\u00e4r/x/2.wav")}
+    )
+    assert [label.name for label in labels] == ["B\u00e4r", "B\u00e4r"]
+    with pytest.raises(InputError, match="3: name of the folder: expected a name without commas"):
+        class_folders({Path("3"): Path("a,b/3.wav")})
+
+
+def test_recordings_are_named_in_any_unicode_form(tmp_path: Path) -> None:
+    """As a file system that separates letters and accents has them, and as a table has them."""
+    table, recording = tmp_path / "labels.csv", Path("Ba\u0308r 1.wav")
+    table.write_text("file,tag,filename,group\nB\u00e4r 1.wav,Dog,B\u00e4r 1.wav,g\n", "utf-8")
+    labels = LabelReader({recording: recording}).file(table)
+    assert [(label.recording, label.name) for label in labels] == [
+        (recording, None),
+        (recording, "Dog"),
+    ]
+    assert by_table(table)(recording) == "g"
+
+
+def test_cuts() -> None:
+    assert cut(4.0, 10.0, 0.0) == [(0.0, 4.0)]
+    assert cut(20.0, 10.0, 0.0) == [(0.0, 10.0), (10.0, 20.0)]
+    assert cut(20.3, 10.0, 0.0) == [(0.0, 10.0), (10.0, 20.0)]  # the rest is too short
+    assert cut(21.0, 10.0, 0.0)[-1] == (20.0, 21.0)
+    assert cut(20.0, 10.0, 5.0) == [(0.0, 10.0), (5.0, 15.0), (10.0, 20.0)]
+    events = (Event(9.99, 10.5, "A"), Event(9.0, 11.0, "B"), Event(3.0, 3.01, "C"))
+    recording = Annotated(Path(), Path(), events, tags=(), strong=True, group="")
+    assert clip_events(recording, 0.0, 10.0) == (
+        Event(9.0, 10.0, "B"),
+        Event(3.0, 3.01, "C"),  # short, but whole
+    )
+    assert clip_events(recording, 10.0, 20.0) == (Event(0.0, 0.5, "A"), Event(0.0, 1.0, "B"))
+
+
+MISTAKES = {
+    "r00.wav,500,900,Bell": "labels.csv:2: onset: expected less than the recording's 25 s, got 500",
+    "r00.wav,2,1,Bell": "labels.csv:2: expected 0 <= onset < offset, got 2, 1",
+    "r00.wav,soon,1,Bell": "labels.csv:2: expected a number of seconds, got 'soon'",
+    "r99.wav,0,1,Bell": "labels.csv:2: no such recording below --audio: 'r99.wav'",
+    "r00.wav,0,1,": "no classes: expected at least 1 label, got 0",
+    'r00.wav,0,1,"Bell,Dog"': "labels.csv:2: label: expected a name without commas, ",
+}
+
+
+@pytest.mark.parametrize("row", MISTAKES)
+def test_mistakes_in_a_table(row: str, audio: Path, tmp_path: Path) -> None:
+    table, out = tmp_path / "labels.csv", tmp_path / "out"
+    table.write_text(f"file,onset,offset,label\n{row}\n")
+    with pytest.raises(InputError) as caught:
+        main([f"--audio={audio}", f"--labels={table}", f"--output={out}"])
+    assert MISTAKES[row] in str(caught.value).replace('"', "'")
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_mistakes_on_the_command_line(audio: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("file,begin,label\nr00.wav,0,Bell\n")
+    given = [f"--audio={audio}", f"--output={tmp_path / 'out'}"]
+    for more, message in (
+        ([], "without --labels expected a folder for each class"),
+        ([f"--labels={table}", "--split=0.5,0.5"], "--split: expected three shares"),
+        ([f"--labels={table}", "--overlap=10"], "--overlap: expected at least 0"),
+        ([f"--labels={table}", "--clip_seconds=nan"], "--clip_seconds: expected at least"),
+        ([f"--labels={tmp_path / 'audio'}"], "expected .txt, .csv or .tsv files, got none"),
+        ([f"--labels={table}", "--group=column:place"], "expected a column place"),
+    ):
+        own = given if more else [f"--audio={audio / 'day 0'}", given[1]]
+        with pytest.raises(InputError) as caught:
+            main([*own, *more])
+        assert message in str(caught.value)
+    (tmp_path / "bad.csv").write_text("when,what\n1,Bell\n")
+    with pytest.raises(InputError, match="missing columns: expected one of label: event_label"):
+        main([*given, f"--labels={tmp_path / 'bad.csv'}"])
+
+
+def test_what_points_mark_is_not_known(
+    audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recording of points alone is neither without events nor unlabelled."""
+    labels = _write(tmp_path / "labels", "audacity")
+    (labels / "r05.txt").write_text("2.0\t2.0\tBell\n")
+    out = tmp_path / "out"
+    main([f"--audio={audio}", f"--labels={labels}", f"--output={out}", "--rest=unlabelled"])
+    assert "1 recordings have only labels of no length" in capsys.readouterr().out
+    origins = pd.read_csv(out / "metadata" / "clips.tsv", sep="\t")
+    assert not origins["recording"].str.endswith("r05.wav").any()
+
+
+def test_unlabelled_recordings_of_test_groups_are_not_trained_on(
+    audio: Path, tmp_path: Path
+) -> None:
+    labels = _write(tmp_path / "labels", "csv")
+    table = pd.read_csv(labels)
+    table[~table["File"].isin([f"r{n:02d}.wav" for n in range(0, N, 3)])].to_csv(
+        labels, index=False
+    )
+    out = tmp_path / "out"
+    given = [f"--audio={audio}", f"--labels={labels}", "--group=folder", "--rest=unlabelled"]
+    main([*given, f"--output={out}"])
+    origins = pd.read_csv(out / "metadata" / "clips.tsv", sep="\t")
+    days = {
+        name: {Path(path).parent.name for path in rows["recording"]}
+        for name, rows in origins.groupby("set_name")
+    }
+    assert days["unlabelled"] == days["synthetic_train"]
