@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from local.run.callbacks import end_at_once
         from local.run.machine import Machine, choose_gpus
 
-        machine = Machine(choose_gpus(args.gpus), args.fast_dev_run)
+        machine = Machine(choose_gpus(args.gpus))
         launch.check_ranks(machine.gpus)
 
     if machine.gpus > 1 and launch.launched_ranks() is None:
@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         config, checkpoint = process_group.from_first_rank(lambda: read_experiment(args, machine))
         with run_folder(args, config, checkpoint) as run:
             if checkpoint is not None and args.test_from_checkpoint:
-                results = experiment.test(config, machine, run, checkpoint, check=args.check)
+                results = experiment.test(
+                    config, machine, run, checkpoint, check=args.check, fast=args.fast_dev_run
+                )
             else:
                 results = experiment.fit(
                     config,
@@ -67,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     checkpoint,
                     initial=args.init_from_checkpoint,
                     check=args.check,
+                    fast=args.fast_dev_run,
                 )
 
     if results is None:  # process 0 has it

@@ -159,7 +159,7 @@ def train(
         keep_freed_memory()
     run.mkdir()
     with redirect_stdout(sys.stderr):
-        machine = Machine(gpus=int(device.type == "cuda"), fast=False)
+        machine = Machine(gpus=int(device.type == "cuda"))
         trainer, module, data = prepare_fit(config, machine, run, None)
         for name, value in trainer_settings.items():
             setattr(trainer, name, value)
