@@ -1,7 +1,7 @@
 """A program in place of train_sed.py, for tests of studies: it writes the files of a run.
 
 Its metrics depend on the seed alone. With `opt.lr=0.5` it fails; with `opt.lr=0.25` it waits after
-its first checkpoint until it is ended, unless it resumes.
+its first checkpoint until it is ended, unless it resumes or tests.
 """
 
 import sys
@@ -20,7 +20,7 @@ run = pathlib.Path(resumed).parents[1] if resumed else log_dir / "version_0"
 (run / "checkpoints").mkdir(parents=True, exist_ok=True)
 (run / "checkpoints" / "last.ckpt").touch()
 (run / "checkpoints" / "best.ckpt").touch()
-if "opt.lr=0.25" in arguments:
+if "opt.lr=0.25" in arguments and "--test_from_checkpoint" not in arguments:
     (log_dir / "waits").touch()
     time.sleep(60)
 seeds = [int(each.split("=")[1]) for each in arguments if each.startswith("training.seed=")]
