@@ -28,7 +28,7 @@ ORDER = (
     *("dataio", "augment", "synthesis", "making"),
     *("evaluation", "postprocess", "drawing", "report", "model", "detect"),
 )
-MOVING = ("desed_task.drawing.clip_pictures", "desed_task.making.collect")
+MOVING = ("desed_task.drawing.clip_pictures",)
 REPORT_USERS = ("desed_task.report", "local.results", "local.studies", "tests.", "benchmarks.")
 
 
