@@ -14,6 +14,7 @@ from typing import IO
 from tqdm import tqdm
 
 from desed_task.errors import INTERRUPTED, Terminated, file_error
+from desed_task.processor import thread_share
 from local.studies.runs import Run
 
 LOG = "output.txt"
@@ -89,15 +90,10 @@ def _signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def threads(jobs: int) -> int:
-    """Threads of each of `jobs` processes: its share of the cores."""
-    return max(1, len(os.sched_getaffinity(0)) // jobs)
-
-
 def _start(run: Run, jobs: int) -> _Process:
     environment = dict(os.environ)
     if jobs > 1:
-        environment.setdefault("OMP_NUM_THREADS", str(threads(jobs)))
+        environment.setdefault("OMP_NUM_THREADS", str(thread_share(jobs)))
     log = run.folder / LOG
     tqdm.write(f"{run.name}: started, output in {log}")
     try:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from desed_task.errors import INTERRUPTED, TERMINATED, Terminated
-from local.studies.driver import LOG, execute, threads
+from desed_task.processor import thread_share
+from local.studies.driver import LOG, execute
 from local.studies.runs import Experiment, Run
 from tests.support.paths import CONFS
 from tests.support.stub_training import STUB
@@ -40,7 +41,7 @@ def test_every_run_is_executed_once_with_its_share_of_threads(
     whole, tested, other = runs = _runs(tmp_path)
     assert not execute(runs, jobs=2)
     (line,) = _log(other)
-    assert line.startswith(f"threads {threads(2)} ")
+    assert line.startswith(f"threads {thread_share(2)} ")
     assert "--set losses.cross_task=0 --set training.seed=1" in line
     best = whole.folder / "version_0" / "checkpoints" / "best.ckpt"
     assert f"--test_from_checkpoint {best}" in _log(tested)[0]
