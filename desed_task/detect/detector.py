@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from desed_task.detect.events import Detection, EventJoiner, corrected_scores, find_events
+from desed_task.detect.events import Detection, EventJoiner, find_events
 from desed_task.detect.reading import array_blocks, file_blocks
 from desed_task.detect.scoring import Probabilities, Recording, network, score_recordings
 from desed_task.detect.settings import Checked, Settings
@@ -20,7 +20,7 @@ from desed_task.evaluation.decode import frame_times
 from desed_task.evaluation.outputs import Boxes, Scores
 from desed_task.model import Model, ModelDescription, load_model
 from desed_task.model.graphs import OnnxModel
-from desed_task.sod import SOD_STATE_NAMES
+from desed_task.sod import SOD_STATE_NAMES, corrected_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,7 +186,7 @@ class Detector:
         """The events of a recording; a short one was padded, and nothing is found after its end."""
         classes, seconds = self.description.classes, found.seconds
         strong, states = found.values[: len(classes)], found.values[len(classes) :]
-        corrected = corrected_scores(strong, states, self.description)
+        corrected = corrected_scores(strong, states, classes, self.description.correction)
         scores = Scores.from_clips([corrected], ["recording"], [found.grid])
         output = self.settings.parameters.apply(scores, classes)
         n_frames = found.grid.offset_to_frame(seconds)

@@ -4,12 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from desed_task.evaluation.outputs import Boxes, Scores
-from desed_task.model import ModelDescription
-from desed_task.sod import correct_scores, counted_classes
 
 
 @dataclass(frozen=True)
@@ -20,24 +16,6 @@ class Detection:
     offset: float
     event_label: str
     confidence: float
-
-
-def corrected_scores(
-    strong: NDArray[np.float32], states: NDArray[np.float32], model: ModelDescription
-) -> NDArray[np.float32]:
-    """Scores `(classes, frames)` after the model's score correction by SOD `(3, frames)`."""
-    settings = model.correction
-    if settings is None:
-        return strong
-    corrected = correct_scores(
-        torch.from_numpy(np.ascontiguousarray(strong))[None],
-        torch.from_numpy(np.ascontiguousarray(states.T))[None],
-        counted_classes(model.classes, settings.excluded_classes),
-        active_threshold=settings.active_threshold,
-        correction_gain=settings.correction_gain,
-        correction_floor=settings.correction_floor,
-    )
-    return corrected[0].numpy()
 
 
 def find_events(

@@ -13,7 +13,7 @@ import soxr
 from numpy.typing import NDArray
 
 from desed_task.dataio.audio import mono_float
-from desed_task.detect.events import Detection, EventJoiner, corrected_scores, find_events
+from desed_task.detect.events import Detection, EventJoiner, find_events
 from desed_task.detect.scoring import Network
 from desed_task.detect.settings import Checked
 from desed_task.errors import InputError
@@ -21,6 +21,7 @@ from desed_task.evaluation.outputs import Scores
 from desed_task.frames import FrameGrid
 from desed_task.model import ModelDescription
 from desed_task.postprocess.methods import SEBBS, MedianParameters
+from desed_task.sod import corrected_scores
 from desed_task.windows import Window, WindowAverage, WindowCutter, window_step
 
 
@@ -173,8 +174,9 @@ class EventDecoder:
         return self._decode(self._model.grid.covering(seconds).offset_to_frame(seconds), seconds)
 
     def _hold(self, rows: NDArray[np.float32]) -> None:
-        strong, states = rows[: len(self._model.classes)], rows[len(self._model.classes) :]
-        corrected = corrected_scores(strong, states, self._model)
+        classes = self._model.classes
+        strong, states = rows[: len(classes)], rows[len(classes) :]
+        corrected = corrected_scores(strong, states, classes, self._model.correction)
         self._held = np.concatenate([self._held, corrected], axis=1)
 
     def _decode(self, end: int, seconds: float = np.inf) -> list[Detection]:

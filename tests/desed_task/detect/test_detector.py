@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from desed_task.detect import Detector, Settings
-from desed_task.detect.events import Detection, EventJoiner, corrected_scores
+from desed_task.detect.events import Detection, EventJoiner
 from desed_task.errors import InputError
-from desed_task.labels import decode_strong
+from desed_task.features import ScalerSettings
 from desed_task.model import load_model
-from desed_task.model.description import Postprocessing, ScalerSettings
 from desed_task.postprocess.median import median_filter
-from desed_task.postprocess.methods import MedianParameters, TunedParameters
+from desed_task.postprocess.methods import MedianParameters, Postprocessing, TunedParameters
+from desed_task.sod import corrected_scores
+from tests.support.slow_decoding import decode_strong
 from tests.support.tiny_model import tiny_description, tiny_model, write_tiny_model
 
 
@@ -32,7 +33,9 @@ def test_a_short_file_by_hand(model: Path, recordings: Path) -> None:
     with torch.no_grad():
         strong, _, sod = network(torch.from_numpy(padded)[None])
     assert sod is not None
-    corrected = corrected_scores(strong[0].numpy(), sod[0].T.numpy(), description)
+    corrected = corrected_scores(
+        strong[0].numpy(), sod[0].T.numpy(), description.classes, description.correction
+    )
     smooth = median_filter(corrected[None], [3, 3, 3])[0]
     found = Detector.load(model)(path)
     frames = found.scores.shape[1]
