@@ -167,7 +167,7 @@ def list_commands(folder: Path, on_gpu: bool, tiny: bool) -> list[Command]:
     train, conf_file = ("train_sed.py",), ("--conf_file", str(folder / "experiment.yaml"))
     precision = "16-mixed" if on_gpu else "bf16-mixed"
     second_epoch = ("--set", "training.n_epochs=2", "--set", f"training.precision={precision}")
-    generate = ("-m", "desed_task.making.generate")
+    generate = ("-m", "local.generate")
     tests = ("tests/local/run",) if tiny else ()
 
     def benchmark(subject: str, *more: str, name: str = "") -> Sequence[str]:

@@ -1,6 +1,6 @@
 """Make a data set in DESED's layout from recordings and labels of your own.
 
-    python -m desed_task.making.collect --audio RECORDINGS --labels LABELS --output OWN
+    python -m local.collect --audio RECORDINGS --labels LABELS --output OWN
     python train_sed.py --conf_file OWN/conf.yaml
 
 Labels: docs/own_data.md. Recordings are cut into clips; the sets are split by recording.
@@ -19,20 +19,20 @@ from tqdm import tqdm
 
 from desed_task.dataio.annotations import merge_overlaps
 from desed_task.dataio.audio import audio_info
+from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION
 from desed_task.detect.reading import find_recordings
-from desed_task.errors import InputError, file_error, run_cli, shortened
+from desed_task.errors import InputError, file_error, shortened
 from desed_task.files import user_path
 from desed_task.labels import Event
 from desed_task.making.cutting import MIN_SECONDS, Annotated, clip_events, cut, write_clips
 from desed_task.making.grouping import GroupOf, by_pattern, by_table, grouped
 from desed_task.making.label_files import Label, LabelReader, class_folders
-from desed_task.making.layout import CLIP_SETS, ClipRecord, write_metadata
+from desed_task.making.layout import ClipRecord, Configure, write_metadata
 from desed_task.making.output_folder import whole_folder
-from desed_task.making.own_config import configuration
 
 SPLITS = ("train", "validation", "test")
-STRONG, WEAK, UNLABELLED = "synthetic_train", "weak", "unlabelled"
-_SETS = {"validation": "synthetic_validation", "test": "validation"}
+STRONG, WEAK, UNLABELLED = "synthetic", "weak", "unlabelled"
+_SETS = {"validation": SYNTHETIC_VALIDATION, "test": "test"}
 
 
 class ClipOrigin(NamedTuple):
@@ -149,7 +149,7 @@ class Collection:
         return f"{name}{f'_{self._used[name]}' if self._used[name] > 1 else ''}.wav"
 
 
-def collect(options: argparse.Namespace) -> str:
+def collect(options: argparse.Namespace, configure: Configure) -> str:
     """Write the data set; returns the table of clips per class and set."""
     recordings = dict(find_recordings([options.audio]))
     if not recordings:
@@ -177,19 +177,14 @@ def collect(options: argparse.Namespace) -> str:
             sets.add(Annotated(path, relative, (), (), False, ""), UNLABELLED)
         sets.write_tables()
         sizes = {name: len(records) for name, records in sets.records.items()}
-        for name in ("synthetic_validation", "validation"):
+        for name in _SETS.values():
             if not sizes[name]:
                 raise InputError(
-                    f"--split: {name.replace('_', ' ')}: expected at least 1 recording, got 0 of "
+                    f"--split: {name}: expected at least 1 recording, got 0 of "
                     f"{len(found)}: more recordings or groups are needed"
                 )
-        text = configuration(
-            options.output.resolve(),
-            classes,
-            sizes,
-            program="desed_task.making.collect",
-            clip_seconds=options.clip_seconds,
-        )
+        out, seconds = options.output.resolve(), options.clip_seconds
+        text = configure(out, classes, sizes, clip_seconds=seconds)
         (folder / "conf.yaml").write_text(text, encoding="utf-8")
     remarks = {
         "recordings have no label and are not used; see --rest": len(rest)
@@ -247,8 +242,7 @@ def summary(
     options: argparse.Namespace,
 ) -> str:
     """Clips with each class in each set, and remarks."""
-    titles = {STRONG: "strong", WEAK: "weak", "synthetic_validation": "validation"}
-    titles |= {"validation": "test"}
+    titles = {STRONG: "strong", WEAK: "weak", SYNTHETIC_VALIDATION: "validation", "test": "test"}
     counts = {
         title: Counter(name for r in records[key] for name in {e.event_label for e in r.events})
         for key, title in titles.items()
@@ -340,14 +334,10 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None, configure: Configure) -> None:
     """Read the command line, write the data set, print what it holds."""
     options = parse_args(arguments)
     try:
-        print(collect(options))
+        print(collect(options, configure))
     except OSError as error:
         raise file_error(f"--output {options.output}", error, "written") from error
-
-
-if __name__ == "__main__":
-    run_cli(main)

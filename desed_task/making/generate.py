@@ -1,7 +1,7 @@
 """Generate a data set with DESED's layout, from synthesised sounds or from isolated recordings.
 
-    python -m desed_task.making.generate --out DIR --seed 42 --size demo
-    python -m desed_task.making.generate --out DIR --soundbank SOUNDS --size medium
+    python -m local.generate --out DIR --seed 42 --size demo
+    python -m local.generate --out DIR --soundbank SOUNDS --size medium
 
 DESED's recordings may not be redistributed; with the set of synthesised sounds the whole recipe can
 run. Its synthetic and its recorded domain differ (see `domains`), so that a detector gains from
@@ -23,16 +23,17 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from desed_task.errors import InputError, file_error, run_cli
+from desed_task.desed import CLIP_SETS
+from desed_task.errors import InputError, file_error
 from desed_task.files import user_path
 from desed_task.making.given import GivenClip, unlabelled_clips, weak_clips
-from desed_task.making.layout import CLIP_SETS, SIZES, ClipRecord, write_metadata
+from desed_task.making.layout import SIZES, ClipRecord, Configure, write_metadata
 from desed_task.making.output_folder import whole_folder
-from desed_task.making.own_config import configuration
 from desed_task.making.soundbank import BankOptions, Soundbank, read_soundbank
+from desed_task.synthesis.domains import DOMAINS
 from desed_task.synthesis.scenes import RenderedClip, render_clip
 from desed_task.synthesis.signals import SAMPLE_RATE
-from desed_task.synthesis.sources import SYNTHETIC_SOUNDS
+from desed_task.synthesis.sources import CLIP_SECONDS, SYNTHETIC_SOUNDS
 from desed_task.tables import normalised
 
 CONFIGURATION = "conf.yaml"
@@ -71,9 +72,10 @@ def make_clip(
     if bank is not None and clip_set.name in material.given:
         given = material.given[clip_set.name][clip_index]
         return given.render(rng, sounds, bank.cutoff_hz)
-    clip = render_clip(rng, clip_set.domain, sounds)
-    while clip_set.weak and not clip.events:
-        clip = render_clip(rng, clip_set.domain, sounds)
+    domain = DOMAINS[clip_set.domain]
+    clip = render_clip(rng, domain, sounds)
+    while clip_set.labels == "weak" and not clip.events:
+        clip = render_clip(rng, domain, sounds)
     return clip
 
 
@@ -81,7 +83,7 @@ def _write_clip(root: Path, seed: int, material: Material, clip_id: tuple[int, i
     set_index, clip_index = clip_id
     clip_set = CLIP_SETS[set_index]
     clip = make_clip(seed, set_index, clip_index, material)
-    filename = f"{clip_set.prefix}_{clip_index:05d}.wav"
+    filename = f"{clip_set.stem}_{clip_index:05d}.wav"
     path = root / clip_set.audio / filename
     content = io.BytesIO()  # whose errors are the system's own, not soundfile's
     soundfile.write(content, clip.audio, SAMPLE_RATE, subtype="PCM_16", format="WAV")
@@ -92,12 +94,13 @@ def _write_clip(root: Path, seed: int, material: Material, clip_id: tuple[int, i
 def _write_all(
     root: Path, seed: int, sizes: Mapping[str, int], workers: int, material: Material
 ) -> None:
+    sets = {index: each for index, each in enumerate(CLIP_SETS) if each.name in sizes}
     clip_ids = [
         (set_index, clip_index)
-        for set_index, clip_set in enumerate(CLIP_SETS)
-        for clip_index in range(sizes.get(clip_set.name, 0))
+        for set_index, clip_set in sets.items()
+        for clip_index in range(sizes[clip_set.name])
     ]
-    for clip_set in CLIP_SETS:
+    for clip_set in sets.values():
         (root / clip_set.audio).mkdir(parents=True, exist_ok=True)
     write = partial(_write_clip, root, seed, material)
     progress = partial(tqdm, total=len(clip_ids), unit="clip", desc="generating")
@@ -107,7 +110,7 @@ def _write_all(
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
             records = list(progress(pool.map(write, clip_ids, chunksize=8)))
-    for set_index, clip_set in enumerate(CLIP_SETS):
+    for set_index, clip_set in sets.items():
         pairs = zip(records, clip_ids, strict=True)
         own = [record for record, clip_id in pairs if clip_id[0] == set_index]
         write_metadata(root, clip_set, own)
@@ -131,12 +134,14 @@ def generate_dataset(
     sizes: Mapping[str, int],
     workers: int = 1,
     material: Material = SYNTHESISED,
+    configure: Configure | None = None,
 ) -> None:
     """Write a data set; the same seed gives the same bytes for any number of workers.
 
-    `sizes` maps names of `CLIP_SETS` to numbers of clips; other sets stay empty, and given clips
+    `sizes` maps names of `CLIP_SETS` to numbers of clips; other sets are absent, and given clips
     are all used. Everything is written to `<out>.partial`, the metadata last, and renamed to `out`
-    when complete. Of a soundbank the folder also has its configuration and the table of its files.
+    when complete. Of a soundbank the folder also has the table of its files, and the configuration
+    that `configure` makes.
     """
     out = Path(os.path.abspath(out))
     _check(seed, sizes, workers)
@@ -145,10 +150,12 @@ def generate_dataset(
         with whole_folder(out) as folder:
             _write_all(folder, seed, sizes, workers, material)
             if material.bank is not None:
-                text = configuration(out.resolve(), material.bank.classes, sizes)
-                (folder / CONFIGURATION).write_text(text, encoding="utf-8")
                 table = folder / RECORDINGS
                 material.bank.table().to_csv(table, sep="\t", index=False)
+            if material.bank is not None and configure is not None:
+                classes = material.bank.classes
+                text = configure(out.resolve(), classes, sizes, clip_seconds=CLIP_SECONDS)
+                (folder / CONFIGURATION).write_text(text, encoding="utf-8")
     except OSError as error:
         raise file_error(f"--out {out}", error, "written") from error
 
@@ -225,14 +232,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None, configure: Configure) -> None:
     """Read the command line and generate the data set."""
     options = _parser().parse_args(arguments)
     if options.size not in SIZES:
         raise InputError(f"--size: expected one of {', '.join(SIZES)}, got {options.size!r}")
     _check(options.seed, SIZES[options.size], options.workers)
     material = read_material(options)
-    generate_dataset(options.out, options.seed, SIZES[options.size], options.workers, material)
+    sizes = SIZES[options.size]
+    generate_dataset(options.out, options.seed, sizes, options.workers, material, configure)
     if material.bank is not None:
         print(_summary(material.bank, options.out))
 
@@ -246,7 +254,3 @@ def _summary(bank: Soundbank, out: Path) -> str:
         f"bandwidth: {bank.cutoff_hz:.0f} Hz\n"
         f"next: python train_sed.py --conf_file {out / CONFIGURATION}"
     )
-
-
-if __name__ == "__main__":
-    run_cli(main)
