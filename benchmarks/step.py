@@ -32,8 +32,8 @@ from desed_task.augment import prepare_pitch_shift, shift_pitch
 from desed_task.dataio.batch import ClipKind
 from desed_task.errors import InputError
 from desed_task.files import user_path
-from desed_task.memory import keep_freed_memory
 from desed_task.nnet.arithmetic import count_multiply_adds
+from desed_task.processor import keep_freed_memory
 from local.build import build_augment_settings, build_crnn_shape
 from local.config.load import Config, load_config
 from tests.support.step_data import StepData

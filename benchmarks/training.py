@@ -30,7 +30,7 @@ from pytorch_lightning.callbacks import Callback
 from benchmarks.data import write_noise_sets
 from benchmarks.measure import finish, shown, synchronize
 from benchmarks.options import PRECISIONS, TINY, Number, add_configuration, parse, subject_parser
-from desed_task.memory import keep_freed_memory
+from desed_task.processor import keep_freed_memory
 from local.config.load import Config, load_config
 from local.lightning_internals import silence_lightning
 from local.run.experiment import prepare_fit
@@ -159,7 +159,7 @@ def train(
         keep_freed_memory()
     run.mkdir()
     with redirect_stdout(sys.stderr):
-        machine = Machine(gpus=int(device.type == "cuda"), fast=False)
+        machine = Machine(gpus=int(device.type == "cuda"))
         trainer, module, data = prepare_fit(config, machine, run, None)
         for name, value in trainer_settings.items():
             setattr(trainer, name, value)

@@ -26,7 +26,8 @@ from desed_task.dataio.coverage import (
     write_missing_clips,
 )
 from desed_task.dataio.datasets import ClipDataset, CombinedDataset, WindowDataset, weak_split
-from desed_task.dataio.prepare import clip_seconds, usable_names
+from desed_task.dataio.prepare import clip_seconds
+from desed_task.dataio.recordings import usable_names
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.desed import SYNTHETIC_VALIDATION as VALIDATION
 from desed_task.errors import InputError, shortened
@@ -183,9 +184,13 @@ class DesedDataModule(pl.LightningDataModule):
         return [self._evaluation_loader(clips, persistent=True) for clips in datasets]
 
     def test_dataloader(self) -> list[DataLoader[Clip]]:
-        """One loader for each of `test_sets`, and with `tune` one of the validation set."""
-        sets = [*self.test_sets, self.synth_validation] if self.tune else self.test_sets
-        return [self._evaluation_loader(each.clips, persistent=False) for each in sets]
+        """One loader for each of the `tested_sets`."""
+        return [self._evaluation_loader(each.clips, persistent=False) for each in self.tested_sets]
+
+    @property
+    def tested_sets(self) -> list[LabelledSet]:
+        """The sets that a test predicts: `test_sets`, and with `tune` the validation set."""
+        return [*self.test_sets, self.synth_validation] if self.tune else self.test_sets
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int

@@ -57,7 +57,7 @@ class CrossTaskSED(pl.LightningModule):
         networks: `student` and, with `training.mean_teacher`, `teacher`.
         counted: `(C,)`, whether the SOD task counts a class.
         loss: total loss of the latest step, detached, on its device.
-        test_predictions: by number of the test set and name of the network.
+        test_predictions: by name of the set and name of the network.
     """
 
     counted: Tensor
@@ -85,7 +85,7 @@ class CrossTaskSED(pl.LightningModule):
         self._told_small_scale = False
         self._validation: dict[str, ValidationPredictions] = {}
         self._picture: ClipPicture | None = None
-        self.test_predictions: dict[int, dict[str, SetPredictions]] = {}
+        self.test_predictions: dict[str, dict[str, SetPredictions]] = {}
 
     def features(self, audio: Tensor, mel_gain: Tensor | None = None) -> Tensor:
         """Audio `(clips, samples)` -> scaled log-mel `(clips, F, T')`, float32."""
@@ -380,15 +380,16 @@ class CrossTaskSED(pl.LightningModule):
     def on_test_epoch_start(self) -> None:
         """Begin with empty predictions."""
         self.test_predictions = {
-            number: {name: SetPredictions(self.config, self.counted) for name in self.networks}
-            for number in range(len(self.trainer.num_test_batches))
+            tested.name: {name: SetPredictions(self.config, self.counted) for name in self.networks}
+            for tested in self._datamodule.tested_sets
         }
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect the raw and the corrected scores of student and teacher."""
+        predictions = self.test_predictions[self._datamodule.tested_sets[dataloader_idx].name]
         features = self.features(batch.audio)  # (B, F, T')
         for name, network in self.networks.items():
-            self.test_predictions[dataloader_idx][name].add(batch, network(features))
+            predictions[name].add(batch, network(features))
 
     def on_test_epoch_end(self) -> None:
         """Gather the predictions of all processes in process 0."""

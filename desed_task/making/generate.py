@@ -24,11 +24,10 @@ import soundfile
 from tqdm import tqdm
 
 from desed_task.desed import CLIP_SETS
-from desed_task.errors import InputError, file_error
-from desed_task.files import user_path
+from desed_task.errors import InputError
+from desed_task.files import atomic_folder, check_new_folder, user_path
 from desed_task.making.given import GivenClip, unlabelled_clips, weak_clips
 from desed_task.making.layout import SIZES, ClipRecord, Configure, write_metadata
-from desed_task.making.output_folder import whole_folder
 from desed_task.making.soundbank import BankOptions, Soundbank, read_soundbank
 from desed_task.synthesis.domains import DOMAINS
 from desed_task.synthesis.scenes import RenderedClip, render_clip
@@ -139,25 +138,22 @@ def generate_dataset(
     """Write a data set; the same seed gives the same bytes for any number of workers.
 
     `sizes` maps names of `CLIP_SETS` to numbers of clips; other sets are absent, and given clips
-    are all used. Everything is written to `<out>.partial`, the metadata last, and renamed to `out`
-    when complete. Of a soundbank the folder also has the table of its files, and the configuration
-    that `configure` makes.
+    are all used. `out` appears when it is complete (see `atomic_folder`). Of a soundbank the folder
+    also has the table of its files, and the configuration that `configure` makes.
     """
     out = Path(os.path.abspath(out))
     _check(seed, sizes, workers)
     sizes = {**sizes, **{name: len(clips) for name, clips in material.given.items()}}
-    try:
-        with whole_folder(out) as folder:
-            _write_all(folder, seed, sizes, workers, material)
-            if material.bank is not None:
-                table = folder / RECORDINGS
-                material.bank.table().to_csv(table, sep="\t", index=False)
-            if material.bank is not None and configure is not None:
-                classes = material.bank.classes
-                text = configure(out.resolve(), classes, sizes, clip_seconds=CLIP_SECONDS)
-                (folder / CONFIGURATION).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise file_error(f"--out {out}", error, "written") from error
+    check_new_folder("--out", out)
+    with atomic_folder(out) as folder:
+        _write_all(folder, seed, sizes, workers, material)
+        if material.bank is not None:
+            table = folder / RECORDINGS
+            material.bank.table().to_csv(table, sep="\t", index=False)
+        if material.bank is not None and configure is not None:
+            classes = material.bank.classes
+            text = configure(out.resolve(), classes, sizes, clip_seconds=CLIP_SECONDS)
+            (folder / CONFIGURATION).write_text(text, encoding="utf-8")
 
 
 def _pauses(text: str) -> tuple[float, dict[str, float]]:

@@ -63,9 +63,9 @@ constants of `desed_task.evaluation`.
 SETS = """\
 ## The sets of DESED
 
-Folders and tables below `data.root`, as `confs/sed.yaml` expects them; a folder may also be there as
-its copy at 16 kHz, with `_16k` at its end. Optional: the published recipe does not need the set, and
-its keys are `null` in `confs/sed.yaml`.
+Folders and tables below `data.root`, as `confs/sed.yaml` expects them. The prepared copy of a
+folder at 16 kHz has `_16k` at its end. Optional: the published recipe does not need the set, and its
+keys are `null` in `confs/sed.yaml`.
 """
 
 PUBLISHED = """\

@@ -68,7 +68,7 @@ class WrittenResults(NamedTuple):
 
 
 def write_results(
-    predictions: Mapping[int, Mapping[str, SetPredictions]],
+    predictions: Mapping[str, Mapping[str, SetPredictions]],
     sets: Sequence[LabelledSet],
     config: Config,
     run: Path,
@@ -79,7 +79,7 @@ def write_results(
     """Score every test set, write all files, print a table per set.
 
     Args:
-        predictions: by number of the test set, then by network.
+        predictions: by name of the set, then by network.
         sets: the test sets.
         config: the experiment.
         run: the run's folder.
@@ -89,9 +89,9 @@ def write_results(
     metrics: dict[str, MetricValue] = {}
     differences: list[str] = []
     tables: list[str] = []
-    for number, test_set in enumerate(sets):
+    for test_set in sets:
         name, folder = test_set.name, run / f"metrics_{test_set.name}"
-        systems = score_networks(predictions[number], test_set.truth, config, tuned, check=check)
+        systems = score_networks(predictions[name], test_set.truth, config, tuned, check=check)
         intervals = bootstrap_intervals(systems, config)
         set_metrics = flat_metrics(systems, intervals, test_set)
         write_set(systems, intervals, test_set, config, folder)

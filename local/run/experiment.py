@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tqdm import tqdm
 
+from desed_task.desed import SYNTHETIC_VALIDATION
 from desed_task.errors import InputError
 from desed_task.files import write_file
 from desed_task.model import save_model
@@ -53,7 +54,12 @@ FAST_BATCHES = 2
 
 
 def make_trainer(
-    config: Config, machine: Machine, run: Path, log_interval: int = LOG_INTERVAL
+    config: Config,
+    machine: Machine,
+    run: Path,
+    *,
+    log_interval: int = LOG_INTERVAL,
+    fast: bool = False,
 ) -> pl.Trainer:
     """Lightning's trainer with the run's loggers, checkpoints and progress.
 
@@ -62,9 +68,10 @@ def make_trainer(
         machine: the devices.
         run: the run's folder.
         log_interval: optimiser steps between two rows of the loggers.
+        fast: one epoch, with two batches of everything instead of all.
     """
     training = config.training
-    limit = FAST_BATCHES if machine.fast else 1.0
+    limit = FAST_BATCHES if fast else 1.0
     run = run.absolute()
     tensorboard = RunTensorBoard(str(run.parent), name="", version=run.name)
     callbacks: list[Callback] = [
@@ -84,11 +91,11 @@ def make_trainer(
     plugins = [*(options.pop("plugins", None) or []), CheckpointFiles()]
     return pl.Trainer(
         benchmark=bool(machine.gpus),  # cuDNN's fastest convolutions for shapes that do not change
-        max_epochs=1 if machine.fast else training.n_epochs,
+        max_epochs=1 if fast else training.n_epochs,
         limit_train_batches=limit,
         limit_val_batches=limit,
         limit_test_batches=limit,
-        check_val_every_n_epoch=1 if machine.fast else training.validation_interval,
+        check_val_every_n_epoch=1 if fast else training.validation_interval,
         accumulate_grad_batches=training.accumulate_batches,
         gradient_clip_val=training.gradient_clip or None,
         num_sanity_val_steps=0,
@@ -128,6 +135,7 @@ def fit(
     *,
     initial: Path | None = None,
     check: bool = False,
+    fast: bool = False,
 ) -> WrittenResults | None:
     """Train, then test the best checkpoint; process 0 gets the results, the others None.
 
@@ -138,8 +146,9 @@ def fit(
         resume: a checkpoint of this project to resume from.
         initial: a checkpoint, ours or published, whose weights a new training starts from.
         check: compute the test's metrics with other libraries as well.
+        fast: one epoch, with two batches of everything instead of all.
     """
-    trainer, module, data = prepare_fit(config, machine, run, resume, initial)
+    trainer, module, data = prepare_fit(config, machine, run, resume, initial=initial, fast=fast)
     resumed = None if resume is None else resume.absolute()
     trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     best: str = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
@@ -152,7 +161,7 @@ def fit(
     predictions = module.test_predictions
     tuned = {}
     if data.tune:
-        validation = predictions[len(data.test_sets)]
+        validation = predictions[SYNTHETIC_VALIDATION]
         tuned = tune_networks(validation, data.validation_truth, config)
         add_to_checkpoint(Path(best), {CHECKPOINT_KEY: dump_tuned(tuned)})
     student, source = cast(CRNN, module.networks["student"]), f"student of {Path(best).name}"
@@ -162,7 +171,13 @@ def fit(
 
 
 def prepare_fit(
-    config: Config, machine: Machine, run: Path, resume: Path | None, initial: Path | None = None
+    config: Config,
+    machine: Machine,
+    run: Path,
+    resume: Path | None,
+    *,
+    initial: Path | None = None,
+    fast: bool = False,
 ) -> Training:
     """Prepare the data, make networks and trainer, describe them; arguments as of `fit`.
 
@@ -181,8 +196,8 @@ def prepare_fit(
     from_first_rank(prepare_data)
     first_rank_first(lambda: data.setup("fit"))
     loader = data.train_dataloader()
-    batches = min(len(loader), FAST_BATCHES) if machine.fast else len(loader)
-    trainer = make_trainer(config, machine, run, log_interval=min(LOG_INTERVAL, batches))
+    batches = min(len(loader), FAST_BATCHES) if fast else len(loader)
+    trainer = make_trainer(config, machine, run, log_interval=min(LOG_INTERVAL, batches), fast=fast)
     steps = -(-len(loader) // config.training.accumulate_batches)
     seed_everything(config.training.seed)
     module = CrossTaskSED(config, steps)
@@ -233,7 +248,13 @@ def check_resumable(config: Config, checkpoint: Path) -> None:
 
 
 def test(
-    config: Config, machine: Machine, run: Path, checkpoint: Path, *, check: bool
+    config: Config,
+    machine: Machine,
+    run: Path,
+    checkpoint: Path,
+    *,
+    check: bool,
+    fast: bool,
 ) -> WrittenResults | None:
     """Test a checkpoint, ours or published; process 0 gets the results, the others None.
 
@@ -244,7 +265,7 @@ def test(
     config = module.config
     if rank() == 0:
         save_config(config, run)
-    trainer = make_trainer(config, machine, run)
+    trainer = make_trainer(config, machine, run, fast=fast)
     tune = not is_tuned(tuned, module.networks, config)
     data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=tune)
     trainer.test(module, datamodule=data, verbose=False)
@@ -253,7 +274,7 @@ def test(
         return None
     predictions = module.test_predictions
     if tune:
-        validation = predictions[len(data.test_sets)]
+        validation = predictions[SYNTHETIC_VALIDATION]
         tuned = tune_networks(validation, data.validation_truth, config)
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
 

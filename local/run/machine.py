@@ -19,11 +19,9 @@ class Machine:
 
     Attributes:
         gpus: number of GPUs of each node; 0: the CPU.
-        fast: two batches of everything instead of all.
     """
 
     gpus: int
-    fast: bool
 
     def precision(self, config: Config) -> Any:
         """Lightning's name of the precision. Raises InputError where the device lacks it."""

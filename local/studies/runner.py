@@ -13,6 +13,7 @@ from typing import IO
 from tqdm import tqdm
 
 from desed_task.errors import Terminated, file_error
+from desed_task.processor import thread_share
 from local.studies.runs import METRICS, Experiment, Run, command
 
 LOG = "output.txt"
@@ -65,7 +66,7 @@ def execute(runs: Sequence[Run], experiment: Experiment, jobs: int) -> Outcome:
                         bar.refresh()
                     elif len(running) < jobs:
                         waiting.remove(run)
-                        running.append(_start(run, experiment, threads(jobs)))
+                        running.append(_start(run, experiment, thread_share(jobs)))
                 time.sleep(POLL if running else 0)
         except BaseException:
             _end(running)
@@ -84,11 +85,6 @@ def _ready(waiting: list[Run], names: Container[str], outcome: Outcome) -> list[
             outcome.failed[run.name] = f"expected a finished run {trained_by.name}, got none"
             waiting.remove(run)
     return ready
-
-
-def threads(jobs: int) -> int:
-    """Threads of each of `jobs` processes: its share of the cores."""
-    return max(1, len(os.sched_getaffinity(0)) // jobs)
 
 
 def _start(run: Run, experiment: Experiment, n_threads: int) -> _Process:

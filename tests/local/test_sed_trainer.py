@@ -263,7 +263,7 @@ def test_mel_masks_reach_the_network(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_fp16_steps(tiny_data: Path, tmp_path: Path) -> None:
     config = tiny_config(tiny_data, "training.n_epochs=2")
-    trainer = make_trainer(config, Machine(gpus=1, fast=False), tmp_path)
+    trainer = make_trainer(config, Machine(gpus=1), tmp_path)
     data = DesedDataModule(config, config.grid, tmp_path / "missing.txt")
     data.prepare_data()
     data.setup("fit")

@@ -8,7 +8,6 @@ import yaml
 from desed_task.errors import InputError
 from local.config.load import load_config, override_config, stored_config
 from local.config.schema import Config
-from tests.support.bad_inputs import CONFIGURATIONS, SETTINGS, single_settings
 from tests.support.paths import CONFS
 
 
@@ -51,20 +50,6 @@ def test_resolved_configuration_loads_again(tmp_path: Path, sed: Config) -> None
     assert sed.digest != config.digest
 
 
-@pytest.mark.parametrize("overrides", SETTINGS)
-def test_refused_value(overrides: str, sed: Config) -> None:
-    with pytest.raises(InputError) as caught:
-        override_config(sed, single_settings(overrides))
-    assert SETTINGS[overrides] in str(caught.value)
-    assert str(caught.value).startswith("--set ")
-    assert "\n" not in str(caught.value)
-
-
-def test_override_without_value(sed: Config) -> None:
-    with pytest.raises(InputError, match=r"--set training\.n_epochs: expected section\.key=value"):
-        override_config(sed, ["training.n_epochs"])
-
-
 def test_all_problems_are_reported(sed: Config) -> None:
     with pytest.raises(InputError) as caught:
         override_config(sed, ["opt.lr=-1", "net.dropout=2", "optim.lr=1"])
@@ -73,14 +58,6 @@ def test_all_problems_are_reported(sed: Config) -> None:
         "net.dropout",
         "optim",
     ]
-
-
-@pytest.mark.parametrize("text", CONFIGURATIONS)
-def test_broken_file(text: str, tmp_path: Path) -> None:
-    path = _written(tmp_path, text)
-    with pytest.raises(InputError) as caught:
-        load_config(path)
-    assert str(path.with_name(CONFIGURATIONS[text])) in str(caught.value)
 
 
 def test_median_window_of_a_class_is_missing(tmp_path: Path) -> None:

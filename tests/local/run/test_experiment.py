@@ -19,7 +19,7 @@ from tests.support.paths import CONFS, ROOT
 
 def test_description(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A GPU")
-    cpu, gpu = Machine(gpus=0, fast=False), Machine(gpus=1, fast=False)
+    cpu, gpu = Machine(gpus=0), Machine(gpus=1)
     config = load_config(CONFS / "sed.yaml", ["training.precision=32"])
     module = CrossTaskSED(config)
     text = describe(module, cpu, 236)
@@ -42,21 +42,21 @@ def test_description(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_precision() -> None:
     config = load_config(CONFS / "sed.yaml")
-    assert Machine(gpus=1, fast=False).precision(config) == "16-mixed"
-    assert Machine(gpus=0, fast=False).precision(config) == "32-true"
+    assert Machine(gpus=1).precision(config) == "16-mixed"
+    assert Machine(gpus=0).precision(config) == "32-true"
     half = override_config(config, ["training.precision=bf16-mixed"])
-    assert Machine(gpus=0, fast=False).precision(half) == "bf16-mixed"
+    assert Machine(gpus=0).precision(half) == "bf16-mixed"
     half = override_config(config, ["training.precision=16-mixed"])
     with pytest.raises(InputError, match="16-mixed needs a GPU"):
-        Machine(gpus=0, fast=False).precision(half)
+        Machine(gpus=0).precision(half)
 
 
 def test_compiling_is_for_training_on_gpus() -> None:
     config = override_config(load_config(CONFS / "sed.yaml"), ["training.compile=true"])
     with pytest.raises(InputError, match=r"training\.compile: true needs a GPU"):
-        Machine(gpus=0, fast=False).check(config)
-    Machine(gpus=0, fast=False).check(config, trains=False)
-    Machine(gpus=1, fast=False).check(config)
+        Machine(gpus=0).check(config)
+    Machine(gpus=0).check(config, trains=False)
+    Machine(gpus=1).check(config)
 
 
 class Cuda:

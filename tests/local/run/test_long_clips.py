@@ -89,7 +89,7 @@ def run(clips: Clips) -> Path:
     """Folder of a test, all clips without events."""
     folder = clips.folder / "run"
     folder.mkdir()
-    run_test(clips.config, CPU, folder, clips.checkpoint, check=False)
+    run_test(clips.config, CPU, folder, clips.checkpoint, check=False, fast=False)
     return folder
 
 
@@ -150,7 +150,7 @@ def test_events_after_the_first_window_are_scored(
     methods = "postprocess.methods=[median,sebbs]"
     truth = f"data.test_tsv={tmp_path / 'found.tsv'}"
     config = override_config(clips.config, [methods, truth, "postprocess.report=true"])
-    run_test(config, CPU, tmp_path, clips.checkpoint, check=False)
+    run_test(config, CPU, tmp_path, clips.checkpoint, check=False, fast=False)
     metrics = json.loads((tmp_path / "metrics_test" / "metrics.json").read_text())
     assert metrics["test/student/event_f1_micro"] == 1
     assert metrics["test/student/segment_f1_micro"] == pytest.approx(1)

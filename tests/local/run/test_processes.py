@@ -410,7 +410,7 @@ def test_settings_of_several_processes(tiny_data: Path) -> None:
     CPU.check(config(ddp))
     with pytest.raises(InputError, match=r"training\.sync_batchnorm: .* needs GPUs"):
         CPU.check(config(ddp, "training.sync_batchnorm=true"))
-    on_gpus = Machine(gpus=4, fast=False)
+    on_gpus = Machine(gpus=4)
     on_gpus.check(config(ddp, "training.sync_batchnorm=true"))
     options = on_gpus.trainer_options(config(ddp, "training.sync_batchnorm=true"))
     assert (options["devices"], options["num_nodes"], options["sync_batchnorm"]) == (4, 1, True)

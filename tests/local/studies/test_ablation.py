@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from desed_task.errors import InputError, Terminated
 from desed_task.evaluation import GroundTruth, Scores, evaluate
 from desed_task.evaluation.score_files import write_scores
+from desed_task.processor import thread_share
 from local.config.load import load_config
 from local.studies.ablation import main
 from local.studies.collect import Collected, collect
 from local.studies.differences import CLIP_METRICS, METRIC_TITLES
 from local.studies.page import write_pages
 from local.studies.pictures import CURVES, learning_curves
-from local.studies.runner import LOG, execute, raise_terminated, threads
+from local.studies.runner import LOG, execute, raise_terminated
 from local.studies.runs import METRICS, Experiment, Run, plan
 from local.studies.variants import Ablation, read_variants
 from tests.support.paths import CONFS
@@ -85,7 +86,7 @@ def test_every_run_is_trained_once_with_its_share_of_threads(tmp_path: Path) -> 
     assert not outcome.failed
     assert set(outcome.done) == {"whole:1", "tested:1", "other:1"}
     log = _log(runs[2])
-    assert f"threads {threads(2)}" in log
+    assert f"threads {thread_share(2)}" in log
     assert "--set losses.cross_task=0" in log
     assert "--set training.seed=1" in log
 
