@@ -64,8 +64,8 @@ SETS = """\
 ## The sets of DESED
 
 Folders and tables below `data.root`, as `confs/sed.yaml` expects them. The prepared copy of a
-folder at 16 kHz has `_16k` at its end. Optional: the published recipe does not need the set, and its
-keys are `null` in `confs/sed.yaml`.
+folder at 16 kHz has `_16k` at its end. Optional: the published recipe does not need the set, and
+its keys are `null` in `confs/sed.yaml`.
 """
 
 PUBLISHED = """\
