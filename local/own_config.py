@@ -11,6 +11,7 @@ from desed_task.synthesis.sources import CLIP_SECONDS
 from local.config.data import KEYS
 from local.config.yaml_files import RECIPE, SHIPPED, read_composed
 
+CONFIGURATION = "conf.yaml"
 SMALL = SHIPPED / "demo.yaml"
 SMALL_NETWORK = f"""\
 extends: {SMALL.name}              # a small network with frames of 128 ms, for few clips and a CPU

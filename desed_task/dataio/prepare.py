@@ -6,7 +6,6 @@ name; the next run removes hidden files that a killed run left. One process at a
 folder.
 """
 
-import io
 import logging
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -17,14 +16,18 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import soundfile
 import soxr
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from desed_task.dataio.annotations import read_durations
-from desed_task.dataio.audio import AudioInfo, audio_info, mono_float, open_audio
+from desed_task.dataio.audio import (
+    AudioInfo,
+    audio_info,
+    mono_float,
+    open_audio,
+    to_16_bit,
+    wav_bytes,
+)
 from desed_task.dataio.manifest import Manifest, Record, bytes_digest, content_digest
 from desed_task.dataio.recordings import FileState, wav_files
 from desed_task.errors import InputError, listing, shortened
@@ -181,11 +184,6 @@ def clip_seconds(folder: str | Path, names: Iterable[str], sample_rate: int) -> 
     return lengths
 
 
-def to_16_bit(audio: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Samples in [-1, 1) as 16-bit integers, rounded; values outside are clipped."""
-    return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
-
-
 @contextmanager
 def _preparing(target: Path) -> Iterator[None]:
     """Keep other processes from preparing a folder; remove what a killed one left in it."""
@@ -315,8 +313,6 @@ def _resample_file(source: Path, target: Path, sample_rate: int) -> tuple[int, f
         rate = file.samplerate
     if rate != sample_rate:
         audio = soxr.resample(audio, rate, sample_rate, quality="HQ")
-    content = io.BytesIO()
-    soundfile.write(content, to_16_bit(audio), sample_rate, subtype="PCM_16", format="WAV")
     # A file that a power failure empties is unreadable, and made again.
-    write_file(target, content.getvalue(), durable=False)
+    write_file(target, wav_bytes(to_16_bit(audio), sample_rate), durable=False)
     return len(audio), peak

@@ -1,14 +1,12 @@
 """Sizes and tables of a generated or collected data set, in DESED's layout."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import pandas as pd
 
 from desed_task.desed import CLIP_SETS, ClipSet
 from desed_task.labels import Event
+from desed_task.tables import table_text
 
 _GENERATED = [each for each in CLIP_SETS if each.name != "strong"]
 SIZES: dict[str, dict[str, int]] = {
@@ -24,16 +22,6 @@ SIZES: dict[str, dict[str, int]] = {
 """Number of clips in each set; `full` has DESED's counts, `ablation` more test clips than demo."""
 
 
-class Configure(Protocol):
-    """Makes the text of the configuration that is written beside a data set."""
-
-    def __call__(
-        self, out: Path, classes: Sequence[str], sizes: Mapping[str, int], *, clip_seconds: float
-    ) -> str:
-        """The text, of a folder (absolute), class names, clips by name of the set, clip length."""
-        ...
-
-
 @dataclass(frozen=True)
 class ClipRecord:
     """The metadata of one written clip; duration in seconds."""
@@ -43,42 +31,41 @@ class ClipRecord:
     events: tuple[Event, ...]
 
 
-def _strong_table(records: Sequence[ClipRecord]) -> pd.DataFrame:
-    """Return one row per event, and an empty row for a clip without events."""
-    rows = [
-        (record.filename, *(("", "", "") if event is None else _event_row(event)))
-        for record in records
-        for event in (record.events or (None,))
-    ]
-    return pd.DataFrame(rows, columns=["filename", "onset", "offset", "event_label"])
+def strong_table(records: Sequence[ClipRecord]) -> str:
+    """Text of a TSV file: one row per event, and a row without times for a clip without events."""
+    rows: list[tuple[str, ...]] = []
+    for record in records:
+        for onset, offset, label in record.events:
+            rows.append((record.filename, f"{onset:.3f}", f"{offset:.3f}", label))
+        if not record.events:
+            rows.append((record.filename, "", "", ""))
+    return table_text(("filename", "onset", "offset", "event_label"), rows)
 
 
-def _event_row(event: Event) -> tuple[str, str, str]:
-    return f"{event.onset:.3f}", f"{event.offset:.3f}", event.event_label
+def durations_table(records: Sequence[ClipRecord]) -> str:
+    """Text of a TSV file: the length of each clip in seconds."""
+    rows = [(record.filename, f"{record.duration:.3f}") for record in records]
+    return table_text(("filename", "duration"), rows)
 
 
-def _weak_table(records: Sequence[ClipRecord]) -> pd.DataFrame:
+def _weak_table(records: Sequence[ClipRecord]) -> str:
     tags = [",".join(sorted({event.event_label for event in record.events})) for record in records]
-    return _listing(records).assign(event_labels=tags)
+    rows = [(record.filename, text) for record, text in zip(records, tags, strict=True)]
+    return table_text(("filename", "event_labels"), rows)
 
 
-def _listing(records: Sequence[ClipRecord]) -> pd.DataFrame:
-    return pd.DataFrame({"filename": [record.filename for record in records]})
+def _listing(records: Sequence[ClipRecord]) -> str:
+    return table_text(("filename",), [(record.filename,) for record in records])
 
 
-def _durations(records: Sequence[ClipRecord]) -> pd.DataFrame:
-    lengths = [f"{record.duration:.3f}" for record in records]
-    return _listing(records).assign(duration=lengths)
-
-
-_TABLES = {"strong": _strong_table, "weak": _weak_table, "unlabelled": _listing}
+_TABLES = {"strong": strong_table, "weak": _weak_table, "unlabelled": _listing}
 
 
 def write_metadata(root: Path, clip_set: ClipSet, records: Sequence[ClipRecord]) -> None:
     """Write the tables of one set below the data set's folder."""
     tables = {clip_set.table: _TABLES[clip_set.labels]}
     if clip_set.durations is not None:
-        tables[clip_set.durations] = _durations
+        tables[clip_set.durations] = durations_table
     for path, table in tables.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        table(records).to_csv(root / path, sep="\t", index=False)
+        (root / path).write_text(table(records), encoding="utf-8", newline="\n")

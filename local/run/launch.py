@@ -18,9 +18,6 @@ from typing import NoReturn
 import torch
 import torch.distributed as dist
 from pytorch_lightning.plugins.environments import SLURMEnvironment
-from torch.distributed import run as torchrun
-from torch.distributed.elastic.multiprocessing import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from desed_task import process_group
 from desed_task.errors import USAGE_ERROR, InputError, Terminated, exit_status
@@ -75,6 +72,10 @@ def start_processes(number: int) -> int:
     They are started by `torchrun --standalone`, which ends all when one fails; the status is that
     of the first that failed. torchrun as a command would end with status 1 and a traceback.
     """
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
     logging.disable(logging.ERROR)  # torchrun's reports: the processes write their own messages
     os.environ.setdefault("OMP_NUM_THREADS", str(thread_share(number)))  # torchrun would set 1
     options = ["--standalone", "--nproc-per-node", str(number), "--log-dir", os.devnull]
