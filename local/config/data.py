@@ -177,4 +177,6 @@ class Data(Settings):
 
     def resolved(self) -> dict[str, Any]:
         """The section without `root`, its paths as they are opened."""
-        return self.model_dump(exclude={"root"}) | self.paths()
+        values = self.plain() | self.paths()
+        del values["root"]
+        return values
