@@ -1,5 +1,6 @@
 """Picture of one validation clip: log-mel, and the output of both networks."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from desed_task.nnet.crnn import SEDOutput
 from desed_task.sod import SOD_STATE_NAMES
 from local.config.load import Config
 
+Prediction = tuple[Tensor, dict[str, SEDOutput]]
+"""Scaled log-mel `(batch, bands, frames)`, and outputs by the network's name."""
+
 
 class ClipPicture:
     """Picture of the first clip, or window of a clip, that has frame labels and an event."""
@@ -34,13 +38,12 @@ class ClipPicture:
         self._clip = ""
         self._strip: Strip | None = None
 
-    def offer(self, batch: Batch, features: Tensor, outputs: dict[str, SEDOutput]) -> None:
+    def offer(self, batch: Batch, predict: Callable[[], Prediction]) -> None:
         """Take a suitable clip of the batch, unless a clip was taken before.
 
         Args:
             batch: clips and their frame targets.
-            features: scaled log-mel `(batch, bands, frames)`.
-            outputs: by the network's name.
+            predict: returns the features of the batch and the outputs of the networks.
         """
         if self._strip is not None:
             return
@@ -49,6 +52,7 @@ class ClipPicture:
         if not suitable.any():
             return
         row = int(suitable.nonzero()[0])
+        features, outputs = predict()
         self._clip = batch.names[row]
         grid, feats = self._config.grid, self._config.feats
         begin = batch.first_frames[row] * grid.frame_seconds if batch.first_frames else 0.0
