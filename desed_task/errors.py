@@ -194,9 +194,9 @@ def shortened(names: Iterable[object], most: int = 3) -> str:
     return ", ".join(listed[:most]) + more
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` (did you mean X?)` with the nearest known name; empty where none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """` (did you mean X?)` with the most similar known name; empty below a ratio of `cutoff`."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

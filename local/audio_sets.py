@@ -3,14 +3,14 @@
 Source: docs/recipe.md, "Data".
 """
 
-import difflib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from desed_task.dataio.prepare import prepare_durations, resample_folder, wav_names
-from desed_task.errors import InputError, listing
+from desed_task.dataio.prepare import prepare_durations, resample_folder
+from desed_task.dataio.recordings import wav_files
+from desed_task.errors import InputError, listing, nearest
 from desed_task.files import visible_entries
 from local.config.data import KIND_PREFIXES, Data
 from local.config.load import Config
@@ -69,7 +69,7 @@ def check_sets(sets: Iterable[AudioSet], sample_rate: int) -> None:
         if audio_set.tsv is not None and not Path(audio_set.tsv).is_file():
             hint = _similar(Path(audio_set.tsv), Path.is_file)
             problems.append(f"{keys}_tsv: expected a file, got {audio_set.tsv}{hint}")
-        if wav_names(audio_set.folder) or (original is not None and wav_names(original)):
+        if wav_files(audio_set.folder) or (original is not None and wav_files(original)):
             continue
         if original is None:
             key, folder, other = f"{keys}_folder", audio_set.folder, ""
@@ -111,5 +111,4 @@ def _similar(missing: Path, is_kind: Callable[[Path], bool]) -> str:
     if missing.exists() or not missing.parent.is_dir():
         return ""
     names = [path.name for path in visible_entries(missing.parent) if is_kind(path)]
-    close = difflib.get_close_matches(missing.name, names, n=1, cutoff=0.75)
-    return f" (did you mean {close[0]}?)" if close else ""
+    return nearest(missing.name, names, cutoff=0.75)

@@ -26,7 +26,8 @@ from desed_task.dataio.coverage import (
     write_missing_clips,
 )
 from desed_task.dataio.datasets import ClipDataset, CombinedDataset, WindowDataset, weak_split
-from desed_task.dataio.prepare import clip_seconds, usable_names
+from desed_task.dataio.prepare import clip_seconds
+from desed_task.dataio.recordings import usable_names
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.errors import InputError, shortened
 from desed_task.evaluation.truth import GroundTruth

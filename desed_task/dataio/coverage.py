@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from desed_task.dataio.prepare import usable_names
+from desed_task.dataio.recordings import usable_names
 from desed_task.errors import InputError
 from desed_task.files import write_file
 

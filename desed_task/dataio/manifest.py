@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from desed_task.dataio.recordings import FileState
 from desed_task.errors import FaultError
 from desed_task.files import write_file
 
@@ -20,13 +21,6 @@ logger = logging.getLogger(__name__)
 
 SUFFIX = ".manifest.json"
 _VERSION = 1
-
-
-class FileState(NamedTuple):
-    """Size in bytes and modification time in nanoseconds of a file."""
-
-    size: int
-    mtime_ns: int
 
 
 class Record(NamedTuple):

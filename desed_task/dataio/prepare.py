@@ -2,17 +2,16 @@
 
 A file is made again when its source changed, which the folder's manifest tells (see `manifest`).
 Files are written under hidden names and then renamed, so that no incomplete file has a WAV file's
-name; the next run removes hidden files that a killed run left. Only one process may prepare a
-folder at a time.
+name; the next run removes hidden files that a killed run left. One process at a time prepares a
+folder.
 """
 
 import io
 import logging
-import os
 import signal
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,9 +25,10 @@ from tqdm import tqdm
 
 from desed_task.dataio.annotations import read_durations
 from desed_task.dataio.audio import AudioInfo, audio_info, mono_float, open_audio
-from desed_task.dataio.manifest import FileState, Manifest, Record, bytes_digest, content_digest
+from desed_task.dataio.manifest import Manifest, Record, bytes_digest, content_digest
+from desed_task.dataio.recordings import FileState, wav_files
 from desed_task.errors import InputError, listing, shortened
-from desed_task.files import remove_partial_files, write_file
+from desed_task.files import only_writer, remove_partial_files, write_file
 
 logger = logging.getLogger(__name__)
 
@@ -91,14 +91,14 @@ def resample_folder(
         workers: number of processes.
         progress: show a progress bar.
 
-    Raises InputError if neither folder has a file, and, after all other files were made, for source
-    files that cannot be read and target files at another rate. Raises FaultError where the system
-    fails, at the first file.
+    Raises InputError if neither folder has a file, where another process prepares `target`, and,
+    after all other files were made, for source files that cannot be read and target files at
+    another rate. Raises FaultError where the system fails, at the first file.
     """
     source = Path(source) if source is not None else None
     target = Path(target)
-    sources = _states(source) if source is not None else {}
-    copies = _states(target)
+    sources = wav_files(source) if source is not None else {}
+    copies = wav_files(target)
     if not sources and not copies:
         original = f" (or of any rate in {source})" if source is not None else ""
         raise InputError(
@@ -106,8 +106,6 @@ def resample_folder(
             "got 0"
         )
     if sources:
-        target.mkdir(parents=True, exist_ok=True)
-        remove_partial_files(target)
         _warn_of_copies_without_source(sorted(copies.keys() - sources.keys()), source, target)
     manifest = Manifest.read(target, sample_rate)
     names = sorted(sources or copies)
@@ -118,16 +116,18 @@ def resample_folder(
         if record is None or not record.is_current(sources.get(name), copies.get(name))
     ]
     outcomes = []
-    try:
-        with closing(_run(partial(_prepare_file, sample_rate), jobs, workers, progress)) as run:
-            for job, outcome in zip(jobs, run, strict=True):
-                outcomes.append(outcome)
-                if outcome.record is not None:
-                    records[job.target.name] = outcome.record
-    finally:  # of an interrupted preparation, what it finished
-        if records != manifest.records:
-            manifest.records = records
-            manifest.write()
+    task = partial(_prepare_file, sample_rate)
+    with _preparing(target) if sources and jobs else nullcontext():
+        try:
+            with closing(_run(task, jobs, workers, progress)) as run:
+                for job, outcome in zip(jobs, run, strict=True):
+                    outcomes.append(outcome)
+                    if outcome.record is not None:
+                        records[job.target.name] = outcome.record
+        finally:  # an interrupted preparation records the files that it finished
+            if records != manifest.records:
+                manifest.records = records
+                manifest.write()
     _report(outcomes, target, len(names))
     made = sum(outcome.made for outcome in outcomes)
     return Prepared(made, len(names) - made, manifest.seconds)
@@ -170,7 +170,7 @@ def clip_seconds(folder: str | Path, names: Iterable[str], sample_rate: int) -> 
     """Length in seconds of files in a folder: as in its manifest, otherwise from their headers."""
     folder = Path(folder)
     records = Manifest.read(folder, sample_rate).records
-    states = _states(folder)
+    states = wav_files(folder)
     lengths = {}
     for name in names:
         record = records.get(name)
@@ -181,41 +181,18 @@ def clip_seconds(folder: str | Path, names: Iterable[str], sample_rate: int) -> 
     return lengths
 
 
-def usable_names(folder: str | Path, source: str | Path | None) -> list[str]:
-    """Names of the WAV files in a prepared folder, sorted, without those that lost their source.
-
-    If `source` (None, missing or empty) has no file at all, every file is usable.
-    """
-    names = wav_names(folder)
-    sources = set(wav_names(source)) if source is not None else set()
-    return [name for name in names if name in sources] if sources else names
-
-
-def wav_names(folder: str | Path) -> list[str]:
-    """Names of the WAV files in a folder, sorted, without hidden files and subfolders.
-
-    Empty for a folder that does not exist.
-    """
-    return sorted(_states(Path(folder)))
-
-
 def to_16_bit(audio: NDArray[np.float32]) -> NDArray[np.int16]:
     """Samples in [-1, 1) as 16-bit integers, rounded; values outside are clipped."""
     return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def _states(folder: Path) -> dict[str, FileState]:
-    """State of each WAV file in a folder by name, without hidden files and subfolders."""
-    if not folder.is_dir():
-        return {}
-    with os.scandir(folder) as entries:
-        return {
-            entry.name: FileState(entry.stat().st_size, entry.stat().st_mtime_ns)
-            for entry in entries
-            if entry.name.lower().endswith(".wav")
-            and not entry.name.startswith(".")
-            and entry.is_file()
-        }
+@contextmanager
+def _preparing(target: Path) -> Iterator[None]:
+    """Keep other processes from preparing a folder; remove what a killed one left in it."""
+    target.mkdir(parents=True, exist_ok=True)
+    with only_writer(target):
+        remove_partial_files(target)
+        yield
 
 
 def _warn_of_copies_without_source(names: Sequence[str], source: Path | None, target: Path) -> None:

@@ -211,8 +211,9 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
     """Write the results of files and folders; returns 1 if some could not be read."""
     from tqdm import tqdm
 
+    from desed_task.dataio.recordings import find_recordings
     from desed_task.detect.outputs import Outputs
-    from desed_task.detect.reading import file_blocks, find_recordings
+    from desed_task.detect.reading import file_blocks
     from desed_task.detect.scoring import Recording
 
     recordings = find_recordings([user_path(path) for path in options.paths])

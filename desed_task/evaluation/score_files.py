@@ -1,7 +1,5 @@
 """Folders of score files in the format of sed_scores_eval: CLIP.tsv with onset, offset, classes."""
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -16,7 +14,7 @@ from desed_task.evaluation.decode import TimeAxis, frame_edges
 from desed_task.evaluation.events import Floats
 from desed_task.evaluation.outputs import Scores
 from desed_task.evaluation.truth import GroundTruth
-from desed_task.files import visible_entries, writing
+from desed_task.files import atomic_folder, visible_entries
 from desed_task.tables import (
     TIME_COLUMNS,
     joined_fields,
@@ -60,7 +58,7 @@ def write_scores(
 
     Raises:
         InputError: a clip's name has a folder, two clips would share a file, or `folder` holds
-            other files than score files (it is not changed then).
+            other files than score files or is written by another process (it is not changed then).
         ValueError: shapes that do not match.
     """
     if scores.ndim != 3 or scores.shape[:2] != (len(names), len(classes)):
@@ -82,21 +80,13 @@ def write_scores(
         )
     folder = Path(folder)
     _refuse_other_files(folder)
-    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    try:
-        with writing(folder):
-            partial.mkdir(parents=True)
-            edges = frame_edges(axis, len(scores), scores.shape[2])
-            ends = [scores.shape[2]] * len(scores) if lengths is None else lengths
-            for clip, (stem, end) in enumerate(zip(stems, ends, strict=True)):
-                layout = _layout(tuple(classes), tuple(edges[clip, : end + 1].tolist()))
-                text = layout % tuple(scores[clip, :, :end].T.ravel().tolist())
-                (partial / f"{stem}{SUFFIX}").write_text(text, encoding="utf-8")
-            if folder.exists():
-                shutil.rmtree(folder)
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with atomic_folder(folder) as partial:
+        edges = frame_edges(axis, len(scores), scores.shape[2])
+        ends = [scores.shape[2]] * len(scores) if lengths is None else lengths
+        for clip, (stem, end) in enumerate(zip(stems, ends, strict=True)):
+            layout = _layout(tuple(classes), tuple(edges[clip, : end + 1].tolist()))
+            text = layout % tuple(scores[clip, :, :end].T.ravel().tolist())
+            (partial / f"{stem}{SUFFIX}").write_text(text, encoding="utf-8")
 
 
 def score_classes(folder: str | Path) -> tuple[str, ...]:

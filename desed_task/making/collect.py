@@ -19,15 +19,14 @@ from tqdm import tqdm
 
 from desed_task.dataio.annotations import merge_overlaps
 from desed_task.dataio.audio import audio_info
-from desed_task.detect.reading import find_recordings
+from desed_task.dataio.recordings import find_recordings
 from desed_task.errors import InputError, file_error, run_cli, shortened
-from desed_task.files import user_path
+from desed_task.files import atomic_folder, check_new_folder, user_path
 from desed_task.labels import Event
 from desed_task.making.cutting import MIN_SECONDS, Annotated, clip_events, cut, write_clips
 from desed_task.making.grouping import GroupOf, by_pattern, by_table, grouped
 from desed_task.making.label_files import Label, LabelReader, class_folders
 from desed_task.making.layout import CLIP_SETS, ClipRecord, write_metadata
-from desed_task.making.output_folder import whole_folder
 from desed_task.making.own_config import configuration
 
 SPLITS = ("train", "validation", "test")
@@ -167,7 +166,8 @@ def collect(options: argparse.Namespace) -> str:
     splits = split_recordings(found, options.split, options.seed)
     known = {each.path for each in found} | reader.pointed
     rest = [path for path in recordings if path not in known]
-    with whole_folder(options.output) as folder:
+    check_new_folder("--output", options.output)
+    with atomic_folder(options.output) as folder:
         sets = Collection(folder, options.clip_seconds, options.overlap)
         for recording in tqdm(found, unit="recording", desc="cutting"):
             split = splits[recording.group]

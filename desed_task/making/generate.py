@@ -23,11 +23,10 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from desed_task.errors import InputError, file_error, run_cli
-from desed_task.files import user_path
+from desed_task.errors import InputError, run_cli
+from desed_task.files import atomic_folder, check_new_folder, user_path
 from desed_task.making.given import GivenClip, unlabelled_clips, weak_clips
 from desed_task.making.layout import CLIP_SETS, SIZES, ClipRecord, write_metadata
-from desed_task.making.output_folder import whole_folder
 from desed_task.making.own_config import configuration
 from desed_task.making.soundbank import BankOptions, Soundbank, read_soundbank
 from desed_task.synthesis.scenes import RenderedClip, render_clip
@@ -135,22 +134,20 @@ def generate_dataset(
     """Write a data set; the same seed gives the same bytes for any number of workers.
 
     `sizes` maps names of `CLIP_SETS` to numbers of clips; other sets stay empty, and given clips
-    are all used. Everything is written to `<out>.partial`, the metadata last, and renamed to `out`
-    when complete. Of a soundbank the folder also has its configuration and the table of its files.
+    are all used. `out` appears when it is complete (see `atomic_folder`).
+    Of a soundbank the folder also has its configuration and the table of its files.
     """
     out = Path(os.path.abspath(out))
     _check(seed, sizes, workers)
     sizes = {**sizes, **{name: len(clips) for name, clips in material.given.items()}}
-    try:
-        with whole_folder(out) as folder:
-            _write_all(folder, seed, sizes, workers, material)
-            if material.bank is not None:
-                text = configuration(out.resolve(), material.bank.classes, sizes)
-                (folder / CONFIGURATION).write_text(text, encoding="utf-8")
-                table = folder / RECORDINGS
-                material.bank.table().to_csv(table, sep="\t", index=False)
-    except OSError as error:
-        raise file_error(f"--out {out}", error, "written") from error
+    check_new_folder("--out", out)
+    with atomic_folder(out) as folder:
+        _write_all(folder, seed, sizes, workers, material)
+        if material.bank is not None:
+            text = configuration(out.resolve(), material.bank.classes, sizes)
+            (folder / CONFIGURATION).write_text(text, encoding="utf-8")
+            table = folder / RECORDINGS
+            material.bank.table().to_csv(table, sep="\t", index=False)
 
 
 def _pauses(text: str) -> tuple[float, dict[str, float]]:

@@ -9,10 +9,11 @@ import numpy as np
 import soxr
 
 from desed_task.dataio.audio import audio_info, read_audio
+from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, shortened
 from desed_task.labels import Event
 from desed_task.making.grouping import TRAIN, GroupOf
-from desed_task.making.soundbank import Soundbank, audio_files, class_files
+from desed_task.making.soundbank import Soundbank, class_files
 from desed_task.synthesis.domains import RECORDED, Draw
 from desed_task.synthesis.recorded import read_sound
 from desed_task.synthesis.scenes import RenderedClip
@@ -107,7 +108,7 @@ def weak_clips(folder: Path, bank: Soundbank, group_of: GroupOf) -> list[GivenCl
 def unlabelled_clips(folder: Path, bank: Soundbank, group_of: GroupOf) -> list[GivenClip]:
     """Sections of at most ten seconds of all files, as `weak_clips` chooses them."""
     clips = []
-    for path in _for_training("--unlabelled", audio_files(folder), bank, group_of):
+    for path in _for_training("--unlabelled", files_below(folder), bank, group_of):
         info = audio_info(path)
         length = round(CLIP_SECONDS * info.sample_rate)
         for start in range(0, info.frames, length):

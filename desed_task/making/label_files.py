@@ -5,14 +5,14 @@ of Audacity ("Importing and Exporting Labels") and Raven (selection tables).
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from desed_task.dataio.audio import audio_info
+from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, listing, nearest, shortened
-from desed_task.files import visible_entries
 from desed_task.tables import class_name, is_empty, normalised, quoted, read_text, split_fields
 
 COLUMNS: Mapping[str, Sequence[str]] = {
@@ -79,7 +79,7 @@ class LabelReader:
     def folder(self, folder: Path) -> list[Label]:
         """Labels of all Audacity, Raven, CSV and TSV files below a folder."""
         labels: list[Label] = []
-        files = [path for path in _files(folder) if path.suffix.lower() in {".txt", *_TABLES}]
+        files = files_below(folder, {".txt", *_TABLES})
         if not files:
             raise InputError(f"--labels {folder}: expected .txt, .csv or .tsv files, got none")
         for path in files:
@@ -270,11 +270,3 @@ def _folder_class(path: Path, relative: Path) -> str:
         return class_name(relative.parts[0])
     except ValueError as error:
         raise InputError(f"{path}: name of the folder: {error}") from None
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    for path in visible_entries(folder):
-        if path.is_dir():
-            yield from _files(path)
-        else:
-            yield path

@@ -3,18 +3,18 @@
     DIR/foreground/CLASS/*      events
     DIR/background/**           noises without events; may be missing: synthetic noises instead
 
-Any format that libsndfile reads; hidden files and files of other kinds are ignored.
+Files with one of `dataio.recordings.ENDINGS`; hidden files and others are ignored.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-import soundfile
 from tqdm import tqdm
 
+from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, file_error, listing, shortened
 from desed_task.files import visible_entries
 from desed_task.making.grouping import (
@@ -43,11 +43,6 @@ FOREGROUND = "foreground"
 NARROW_HZ = 8000.0
 """A common bandwidth below it takes frequencies away that the recipe's network would see."""
 MIN_BANDWIDTH_HZ = 1000.0
-_ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {
-    ".aif",
-    ".oga",
-    ".opus",
-}
 
 
 @dataclass(frozen=True)
@@ -112,26 +107,6 @@ class Soundbank:
         return pd.DataFrame(rows, columns=["filename", "kind", "group", "split"])
 
 
-def audio_files(folder: Path) -> list[Path]:
-    """Audio files in a folder and its subfolders, sorted, without hidden ones.
-
-    Raises InputError for a folder that cannot be read.
-    """
-    return sorted(_walk(folder))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    try:
-        entries = visible_entries(folder)
-    except OSError as error:
-        raise file_error(folder, error) from error
-    for path in entries:
-        if path.is_dir():
-            yield from _walk(path)
-        elif path.suffix.lower() in _ENDINGS:
-            yield path
-
-
 def class_files(folder: Path) -> dict[str, list[Path]]:
     """The audio files of each class: a subfolder per class, sorted by name.
 
@@ -147,7 +122,7 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in classes:
         try:
-            found.setdefault(class_name(path.name), []).extend(audio_files(path))
+            found.setdefault(class_name(path.name), []).extend(files_below(path))
         except ValueError as error:
             raise InputError(f"{path}: {error}") from None
     empty = [name for name, paths in found.items() if not paths]
@@ -166,7 +141,7 @@ def read_soundbank(folder: Path, seed: int, options: BankOptions) -> Soundbank:
     if unknown:
         raise InputError(f"--pause: expected classes of {folder / FOREGROUND}, got {unknown[0]!r}")
     background = folder / BACKGROUND
-    ambiences = audio_files(background) if background.is_dir() else []
+    ambiences = files_below(background) if background.is_dir() else []
     if not ambiences:
         logger.warning("%s: no recordings: synthetic noises instead", background)
     group_of = options.group_of()

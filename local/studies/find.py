@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from desed_task.dataio.recordings import wav_files
 from desed_task.errors import InputError, file_error
 from desed_task.tables import Table
 
@@ -168,15 +169,14 @@ def _find_set(layout: Layout, roots: list[Path]) -> FoundSet:
     for root in roots:
         for relative in layout.folders:
             for folder in (root / relative, root / f"{relative}_16k"):
-                sizes = _wav_sizes(folder)
-                full = {name for name, size in sizes.items() if size > HEADER_BYTES}
+                full, n_empty = _with_samples(folder)
                 useful = len(full & wanted) if table else len(full)
                 if useful > most:
-                    best, most, empty = folder, useful, len(sizes) - len(full)
+                    best, most, empty = folder, useful, n_empty
     listed = len(names) or layout.clips
     found: set[str] = set()
     if best is not None and table:
-        found = {name for name, size in _wav_sizes(best).items() if size > HEADER_BYTES}
+        found, _ = _with_samples(best)
     prepared = best is not None and best.name.endswith("_16k")
     converted = best if best is None or prepared else best.with_name(f"{best.name}_16k")
     return FoundSet(
@@ -200,16 +200,8 @@ def _names(table: Path) -> tuple[str, ...]:
     return names
 
 
-def _wav_sizes(folder: Path) -> dict[str, int]:
-    """Size of each WAV file in a folder, in bytes; empty for a folder that does not exist."""
-    try:
-        with os.scandir(folder) as entries:
-            return {
-                entry.name: entry.stat().st_size
-                for entry in entries
-                if entry.name.endswith(".wav") and not entry.name.startswith(".")
-            }
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise file_error(folder, error) from None
+def _with_samples(folder: Path) -> tuple[set[str], int]:
+    """Names of a folder's WAV files that have samples, and the number of the other ones."""
+    files = wav_files(folder)
+    full = {name for name, state in files.items() if state.size > HEADER_BYTES}
+    return full, len(files) - len(full)

@@ -17,9 +17,8 @@ from desed_task.dataio.prepare import (
     prepare_durations,
     resample_folder,
     to_16_bit,
-    usable_names,
-    wav_names,
 )
+from desed_task.dataio.recordings import usable_names, wav_files
 from desed_task.errors import FaultError, InputError
 from tests.support.audio_files import cut_off, tone, write_tone
 
@@ -167,7 +166,7 @@ def test_broken_sources_are_named_after_all_others_were_made(
         ("e", "samples: expected finite numbers, got NaN"),
     ):
         assert f"{folders[0] / name}.wav: {reason}" in message
-    assert wav_names(folders[1]) == ["a.wav", "c.wav", "f.wav"]
+    assert list(wav_files(folders[1])) == ["a.wav", "c.wav", "f.wav"]
 
 
 def test_a_source_that_becomes_broken_does_not_replace_a_good_target(folders: Folders) -> None:
@@ -366,7 +365,7 @@ def test_copies_that_lost_their_source_are_named_and_not_used(
     message = f"{folders[1]}: 5 files are not used, because {folders[0]} has no source of them: "
     assert caplog.messages == [message + "b.wav, c.wav, d.wav and 2 more"]
     assert usable_names(folders[1], folders[0]) == ["a.wav"]
-    assert len(wav_names(folders[1])) == 6
+    assert len(wav_files(folders[1])) == 6
     (folders[0] / "a.wav").unlink()  # without any source the copies are what there is
     assert len(usable_names(folders[1], folders[0])) == 6
     assert len(usable_names(folders[1], None)) == 6

@@ -311,7 +311,7 @@ def test_a_full_disk_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("soundfile.write", full)
-    with pytest.raises(FaultError, match=r"--out .*: cannot be written: No space left on device"):
+    with pytest.raises(FaultError, match=r"data: cannot be written: No space left on device"):
         generate_dataset(tmp_path / "data", 1, {"weak": 1})
 
 

@@ -225,15 +225,16 @@ except InputError as error:
 
 
 def test_a_run_is_written_by_one_process(tmp_path: Path) -> None:
-    def resumed() -> str:
-        command = [sys.executable, "-c", RESUME, str(tmp_path)]
+    def resumed(run: Path) -> str:
+        command = [sys.executable, "-c", RESUME, str(run)]
         return subprocess.check_output(command, cwd=ROOT, text=True)
 
-    (tmp_path / "raw.partial-17").mkdir()
-    with claimed(tmp_path, new=True):
-        assert f"{tmp_path}: another process is writing this run" in resumed()
-    assert resumed() == "claimed\n"
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    run = new_run_folder(tmp_path)
+    (run / ".raw.partial-new").mkdir()
+    with claimed(run, new=True):
+        assert f"{run}: another process is writing it" in resumed(run)
+    assert resumed(run) == "claimed\n"
+    assert [path.name for path in tmp_path.rglob("*")] == [run.name]
 
 
 def test_only_an_unused_folder_is_removed(tmp_path: Path) -> None:
