@@ -22,6 +22,7 @@ from desed_task.errors import (
     run_cli,
 )
 from desed_task.files import user_path
+from desed_task.processor import keep_freed_memory, set_thread_waiting
 
 if TYPE_CHECKING:
     from local.config.load import Config
@@ -36,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parse_args(argv)
         set_thread_waiting()
         from desed_task import process_group
-        from desed_task.memory import keep_freed_memory
         from local.lightning_internals import silence_lightning
         from local.run import experiment, launch
         from local.run.callbacks import end_at_once
@@ -78,17 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if results.differences:
         print(*results.differences, sep="\n", file=sys.stderr)
     return int(bool(results.differences))
-
-
-def set_thread_waiting() -> None:
-    """Let PyTorch's threads wait actively for a moment, then sleep, unless the user chose.
-
-    Threads that wait actively without end take the cores that other work needs; threads that sleep
-    at once wake up too late in small operations. Both variables are read when torch is imported.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "passive"
-        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from benchmarks.measure import processor
 from benchmarks.options import DEMO, TINY
 from desed_task.errors import InputError, file_error
 from desed_task.files import user_path, write_file
+from desed_task.processor import cores
 from local.config.load import load_config
 from tests.support.tiny import data_overrides
 
@@ -167,7 +168,7 @@ def list_commands(folder: Path, on_gpu: bool, tiny: bool) -> list[Command]:
     train, conf_file = ("train_sed.py",), ("--conf_file", str(folder / "experiment.yaml"))
     precision = "16-mixed" if on_gpu else "bf16-mixed"
     second_epoch = ("--set", "training.n_epochs=2", "--set", f"training.precision={precision}")
-    generate = ("-m", "desed_task.making.generate")
+    generate = ("-m", "local.generate")
     tests = ("tests/local/run",) if tiny else ()
 
     def benchmark(subject: str, *more: str, name: str = "") -> Sequence[str]:
@@ -440,7 +441,7 @@ def report_text(
 def machine() -> dict[str, str]:
     """Versions and devices."""
     rows = {
-        "processor": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
+        "processor": f"{processor()}, {cores()} cores",
         "Python": platform.python_version(),
         "PyTorch": torch.__version__,
         "Lightning": pl.__version__,

@@ -24,8 +24,8 @@ from benchmarks.detection import compare_detection, plain_process
 from benchmarks.measure import finish, seconds, shown
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.dataio.batch import Batch, ClipKind
-from desed_task.memory import keep_freed_memory
 from desed_task.postprocess.median import median_filter
+from desed_task.processor import keep_freed_memory
 from local.config.load import Config, load_config
 from local.results.predictions import SetPredictions
 from local.sed_trainer import CrossTaskSED

@@ -3,7 +3,6 @@
 import gc
 import itertools
 import json
-import os
 import platform
 import statistics
 import time
@@ -17,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from desed_task.errors import InputError
+from desed_task.processor import cores
 
 Result = TypeVar("Result")
 Clock = Callable[[], float]  # seconds
@@ -139,7 +139,7 @@ def finish(args: Namespace, lines: Sequence[str], results: Mapping[str, Any]) ->
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     machine = {
         "device": name,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -30,7 +30,7 @@ from pytorch_lightning.callbacks import Callback
 from benchmarks.data import write_noise_sets
 from benchmarks.measure import finish, shown, synchronize
 from benchmarks.options import PRECISIONS, TINY, Number, add_configuration, parse, subject_parser
-from desed_task.memory import keep_freed_memory
+from desed_task.processor import keep_freed_memory
 from local.config.load import Config, load_config
 from local.lightning_internals import silence_lightning
 from local.run.experiment import prepare_fit

@@ -189,15 +189,17 @@ def _beside(path: Path, what: str) -> Path:
 
 
 def _flush(path: Path) -> None:
-    """Flush a file, or a folder's list of names where the file system can, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a file, or a folder's list of names where the system can, to the disk."""
     try:
-        os.fsync(descriptor)
+        # Windows flushes only what is open for writing, and opens no folder.
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError:
         if not path.is_dir():
             raise
-    finally:
-        os.close(descriptor)
 
 
 def _free_space(folder: Path) -> str:

@@ -134,11 +134,6 @@ def largest(number: int) -> int:
     return int(tensor)
 
 
-def any_rank(flag: bool) -> bool:
-    """Whether the flag is true in any process."""
-    return bool(largest(int(flag)))
-
-
 def summed(tensor: Tensor) -> Tensor:
     """Sum over the processes of a tensor that has one shape in all; bit-equal in all."""
     if ranks() == 1:

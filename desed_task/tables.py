@@ -11,7 +11,7 @@ import io
 import logging
 import math
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from desed_task.errors import InputError, file_error, listing
@@ -84,6 +84,25 @@ def joined_fields(values: Sequence[str], separator: str = "\t") -> str:
     # Some versions of csv quote only the line ends that end a row.
     csv.writer(line, delimiter=separator, lineterminator="\r\n").writerow(values)
     return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def table_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Text of a TSV file: a line of column names and the rows."""
+    return "".join(joined_fields([str(value) for value in row]) for row in (columns, *rows))
+
+
+def aligned_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table to print: columns side by side, those of integers aligned at their right ends."""
+    cells = [[str(value) for value in row] for row in (columns, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    numbers = [all(isinstance(value, int) for value in each) for each in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(row, widths, numbers, strict=True)
+        ).rstrip()
+        for row in cells
+    )
 
 
 def split_fields(line: str, separator: str = "\t") -> list[str]:

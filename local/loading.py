@@ -45,4 +45,5 @@ def outlive_sigterm(worker: int) -> None:
     A signal to all processes of a job must not take the data from a step that is being completed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LOADERS_GRACE))
+    if hasattr(signal, "alarm"):  # Windows has none, and sends no SIGTERM
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LOADERS_GRACE))

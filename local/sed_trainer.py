@@ -20,10 +20,10 @@ from desed_task import process_group
 from desed_task.augment import AugmentContext, DistortedBatch, distort, prepare_pitch_shift
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher, make_teacher
+from desed_task.features import LogMel, Scaler
 from desed_task.nnet.crnn import CRNN, SEDOutput
 from desed_task.schedules import rampdown_factor, warmup_factor
 from desed_task.sod import counted_classes, sod_labels
-from local.build import build_augment_settings, build_log_mel, build_network, build_scaler
 from local.config.load import Config
 from local.finite import FiniteWatch, not_finite
 from local.freezing import freeze_parameters, keep_statistics
@@ -67,9 +67,9 @@ class CrossTaskSED(pl.LightningModule):
         super().__init__()
         self.config = config
         self.steps_per_epoch = steps_per_epoch
-        self.log_mel = build_log_mel(config)
-        self.scaler = build_scaler(config)
-        student = build_network(config)
+        self.log_mel = LogMel(config.feats, config.data.fs)
+        self.scaler = Scaler(config.scaler, config.feats.n_mels, config.grid.n_hops)
+        student = CRNN(config.net, len(config.data.classes))
         self.networks = nn.ModuleDict({"student": student})
         self.mean_teacher: MeanTeacher | None = None
         if config.training.mean_teacher:
@@ -106,7 +106,7 @@ class CrossTaskSED(pl.LightningModule):
         optimizer = torch.optim.Adam(
             [p for p in self.networks["student"].parameters() if p.requires_grad],
             lr=self._full_rate,
-            betas=(opt.betas[0], opt.betas[1]),
+            betas=opt.betas,
             fused=self._fused(self.device),
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -152,9 +152,8 @@ class CrossTaskSED(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Bind the teacher to the student's weights on their device; restore random generators."""
-        augment_settings = build_augment_settings(self.config)
-        if "Pitch shift" in augment_settings.aug_methods:
-            prepare_pitch_shift(augment_settings, self.device)
+        if "Pitch shift" in self.config.augs.aug_methods:
+            prepare_pitch_shift(self.config.augs, self.device)
         if "teacher" in self.networks:
             self.mean_teacher = MeanTeacher(
                 self.networks["student"],
@@ -174,7 +173,7 @@ class CrossTaskSED(pl.LightningModule):
 
     def _schedule_changed(self, stored: dict[str, Any]) -> bool:
         """Whether the optimiser's settings differ from those stored in the resumed checkpoint."""
-        own = self.config.model_dump()
+        own = self.config.plain()
         ramp = ["n_epochs_warmup", "warmup_exponent", "n_epochs_rampdown"]
         if self.config.training.n_epochs_rampdown:
             ramp.append("n_epochs")
@@ -187,7 +186,7 @@ class CrossTaskSED(pl.LightningModule):
         (optimizer,), (scheduler,) = self.trainer.optimizers, self.trainer.lr_scheduler_configs
         scheduler.scheduler.base_lrs = [self._full_rate]
         for group in optimizer.param_groups:
-            group["betas"] = tuple(self.config.opt.betas)
+            group["betas"] = self.config.opt.betas
             group["initial_lr"] = self._full_rate
             group["lr"] = self._full_rate * self._rate_factor(self.global_step + 1)
 
@@ -242,7 +241,7 @@ class CrossTaskSED(pl.LightningModule):
 
     def _augment_context(self) -> AugmentContext:
         return AugmentContext(
-            settings=build_augment_settings(self.config),
+            settings=self.config.augs,
             sample_rate=self.config.data.fs,
             n_frames=self.config.grid.n_frames,
             n_mels=self.config.feats.n_mels,
@@ -401,7 +400,7 @@ class CrossTaskSED(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the configuration and the state of the processes, as plain values and tensors."""
-        checkpoint["hyper_parameters"] = self.config.model_dump()
+        checkpoint["hyper_parameters"] = self.config.plain()
         checkpoint["classes"] = self.config.data.classes
         add_rank_states(checkpoint, self.networks, "networks.", self.generator)
 

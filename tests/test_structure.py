@@ -23,12 +23,12 @@ MAY_IMPORT = {
 }
 # Rooms of desed_task: each imports only rooms before it in this list, commands (`__main__`) any.
 ORDER = (
-    *("errors", "tables", "settings", "files", "frames", "labels", "windows", "memory"),
-    *("process_group", "schedules", "ema", "sod", "features", "nnet"),
+    *("errors", "tables", "settings", "files", "frames", "labels", "windows", "processor"),
+    *("process_group", "schedules", "ema", "sod_settings", "sod", "features", "nnet"),
     *("dataio", "augment", "synthesis", "making"),
     *("evaluation", "postprocess", "drawing", "report", "model", "detect"),
 )
-MOVING = ("desed_task.drawing.clip_pictures", "desed_task.making.collect")
+MOVING = ("desed_task.drawing.clip_pictures",)
 REPORT_USERS = ("desed_task.report", "local.results", "local.studies", "tests.", "benchmarks.")
 
 

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -30,6 +29,7 @@ from desed_task.errors import (
     run_cli,
 )
 from desed_task.files import user_path
+from desed_task.processor import keep_freed_memory, set_thread_waiting
 
 if TYPE_CHECKING:
     from desed_task.detect.detector import Detector, Result
@@ -48,7 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     formats = parse_formats(options.format)
     settings = parse_settings(options)
     from desed_task.detect.detector import Detector
-    from desed_task.memory import keep_freed_memory
 
     if options.device != "cuda":
         keep_freed_memory()
@@ -333,10 +332,7 @@ def _known_seconds(paths: Sequence[Path]) -> float:
 
 def command() -> None:
     """The console script."""
-    # As in train_sed.py: threads that wait actively without end take the cores of others.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "passive"
-        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    set_thread_waiting()
     run_cli(main)
 
 

@@ -33,9 +33,7 @@ def corrected_scores(
         torch.from_numpy(np.ascontiguousarray(strong))[None],
         torch.from_numpy(np.ascontiguousarray(states.T))[None],
         counted_classes(model.classes, settings.excluded_classes),
-        active_threshold=settings.active_threshold,
-        correction_gain=settings.correction_gain,
-        correction_floor=settings.correction_floor,
+        settings,
     )
     return corrected[0].numpy()
 

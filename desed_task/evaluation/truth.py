@@ -98,11 +98,6 @@ class GroundTruth:
         """Only the clips that have true events."""
         return self._with_clips([name for name, events in self.events.items() if events])
 
-    @property
-    def total_seconds(self) -> float:
-        """Length of all clips, in seconds."""
-        return float(sum(self.durations.values()))
-
     def table(self, names: Sequence[str]) -> EventTable:
         """The events as columns, with clips numbered as in `names` (other clips are excluded)."""
         index = {label: number for number, label in enumerate(self.classes)}

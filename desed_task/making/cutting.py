@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import soundfile
-
-from desed_task.dataio.audio import mono_float, open_audio
-from desed_task.dataio.prepare import to_16_bit
+from desed_task.dataio.audio import mono_float, open_audio, to_16_bit, wav_bytes
 from desed_task.labels import Event
 
 MIN_SECONDS = 0.5  # seconds: shorter ends of recordings are no clips
@@ -34,6 +31,11 @@ class Annotated(NamedTuple):
     strong: bool
     group: str
 
+    @property
+    def classes(self) -> set[str]:
+        """Those that are heard in it."""
+        return {event.event_label for event in self.events} | set(self.tags)
+
 
 def cut(seconds: float, clip_seconds: float, overlap: float) -> list[tuple[float, float]]:
     """Begin and end of the clips of a recording in seconds."""
@@ -56,16 +58,20 @@ def clip_events(recording: Annotated, begin: float, end: float) -> tuple[Event, 
     return tuple(event for event in events if event.offset > event.onset)
 
 
-def write_clips(
-    path: Path, clips: Sequence[tuple[float, float]], names: Sequence[Path]
-) -> list[float]:
-    """Write sections of a recording as mono 16-bit WAV at its rate; their lengths in seconds."""
+def cut_file(path: Path, clips: Sequence[tuple[Path, float, float]]) -> list[float]:
+    """Write sections of a recording as mono 16-bit WAV at its rate; their lengths in seconds.
+
+    Args:
+        path: the recording.
+        clips: the file to write, and its begin and end in seconds.
+    """
     lengths = []
     with open_audio(path) as file:
-        for (begin, end), name in zip(clips, names, strict=True):
-            file.seek(round(begin * file.samplerate))
-            samples = round(end * file.samplerate) - round(begin * file.samplerate)
+        for target, begin, end in clips:
+            start = round(begin * file.samplerate)
+            file.seek(start)
+            samples = round(end * file.samplerate) - start
             audio = mono_float(file.read(samples, dtype="float32", always_2d=True)).audio
-            soundfile.write(name, to_16_bit(audio), file.samplerate, subtype="PCM_16", format="WAV")
+            target.write_bytes(wav_bytes(to_16_bit(audio), file.samplerate))
             lengths.append(len(audio) / file.samplerate)
     return lengths

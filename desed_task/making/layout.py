@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from desed_task.labels import Event
 from desed_task.making.grouping import TEST, TRAIN, VALIDATION
 from desed_task.synthesis.domains import RECORDED, SYNTHETIC, Domain
+from desed_task.tables import table_text
 
 
 @dataclass(frozen=True)
@@ -100,37 +99,42 @@ class ClipRecord:
     events: tuple[Event, ...]
 
 
-def _strong_table(records: Sequence[ClipRecord]) -> pd.DataFrame:
-    """Return one row per event, and an empty row for a clip without events."""
-    rows = [
-        (record.filename, *(("", "", "") if event is None else _event_row(event)))
-        for record in records
-        for event in (record.events or (None,))
-    ]
-    return pd.DataFrame(rows, columns=["filename", "onset", "offset", "event_label"])
+def strong_table(records: Sequence[ClipRecord]) -> str:
+    """Text of a TSV file: one row per event, and a row without times for a clip without events."""
+    rows: list[tuple[str, ...]] = []
+    for record in records:
+        for onset, offset, label in record.events:
+            rows.append((record.filename, f"{onset:.3f}", f"{offset:.3f}", label))
+        if not record.events:
+            rows.append((record.filename, "", "", ""))
+    return table_text(("filename", "onset", "offset", "event_label"), rows)
 
 
-def _event_row(event: Event) -> tuple[str, str, str]:
-    return f"{event.onset:.3f}", f"{event.offset:.3f}", event.event_label
+def durations_table(records: Sequence[ClipRecord]) -> str:
+    """Text of a TSV file: the length of each clip in seconds."""
+    rows = [(record.filename, f"{record.duration:.3f}") for record in records]
+    return table_text(("filename", "duration"), rows)
 
 
-def _weak_table(records: Sequence[ClipRecord]) -> pd.DataFrame:
+def _weak_table(records: Sequence[ClipRecord]) -> str:
     tags = [",".join(sorted({event.event_label for event in record.events})) for record in records]
-    names = [record.filename for record in records]
-    return pd.DataFrame({"filename": names, "event_labels": tags})
+    rows = [(record.filename, text) for record, text in zip(records, tags, strict=True)]
+    return table_text(("filename", "event_labels"), rows)
+
+
+def _listing(records: Sequence[ClipRecord]) -> str:
+    return table_text(("filename",), [(record.filename,) for record in records])
 
 
 def write_metadata(root: Path, clip_set: ClipSet, records: Sequence[ClipRecord]) -> None:
     """Write the tables of one set below the data set's folder."""
-    names = [record.filename for record in records]
-    lengths = [f"{record.duration:.3f}" for record in records]
     tables = {
-        clip_set.strong: lambda: _strong_table(records),
-        clip_set.weak: lambda: _weak_table(records),
-        clip_set.durations: lambda: pd.DataFrame({"filename": names, "duration": lengths}),
-        clip_set.listing: lambda: pd.DataFrame({"filename": names}),
+        clip_set.strong: strong_table,
+        clip_set.weak: _weak_table,
+        clip_set.durations: durations_table,
+        clip_set.listing: _listing,
     }
     for path, table in tables.items():
         if path is not None:
             (root / path).parent.mkdir(parents=True, exist_ok=True)
-            table().to_csv(root / path, sep="\t", index=False)
+            (root / path).write_text(table(records), encoding="utf-8", newline="\n")

@@ -51,17 +51,15 @@ class SetPredictions:
 
     @cached_property
     def _corrected(self) -> list[NDArray[np.float32]]:
-        settings = self._config.postprocess
-        if "sod_logits" not in self._windows or not settings.score_correction:
+        settings = self._config.correction
+        if "sod_logits" not in self._windows or settings is None:
             return self._raw
         # Frames are corrected one by one, so that all clips can be one long clip.
         corrected = correct_scores(
             torch.from_numpy(np.concatenate(self._raw, axis=1))[None],
             torch.from_numpy(np.concatenate(self._sod_logits))[None],
             self._counted,
-            active_threshold=self._config.cross_task.active_threshold,
-            correction_gain=settings.correction_gain,
-            correction_floor=settings.correction_floor,
+            settings,
         )
         ends = np.cumsum([clip.shape[1] for clip in self._raw])
         return np.split(corrected[0].numpy(), ends[:-1], axis=1)

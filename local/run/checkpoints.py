@@ -231,8 +231,8 @@ def test_config(
     own = checkpoint_config(checkpoint, source)
     config = own
     if chosen is not None:
-        shaping = own.model_dump(include={"net", "feats", "scaler"})
-        config = build_config(chosen.model_dump() | shaping, source)
+        shaping = {name: own.plain()[name] for name in ("net", "feats", "scaler")}
+        config = build_config(chosen.plain() | shaping, source)
     config = override_config(config, overrides)
     _check_classes(own.data.classes, config.data.classes, source)
     if replace(config.grid, clip_seconds=own.grid.clip_seconds) != own.grid:

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import time
-import uuid
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,13 +18,11 @@ from typing import NoReturn
 import torch
 import torch.distributed as dist
 from pytorch_lightning.plugins.environments import SLURMEnvironment
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from desed_task import process_group
 from desed_task.errors import USAGE_ERROR, InputError, Terminated, exit_status
 from desed_task.process_group import Ranks
+from desed_task.processor import thread_share
 
 # Process 0 may prepare data or score predictions for hours while the others wait for it.
 CONTROL_TIMEOUT = timedelta(days=7)
@@ -72,30 +69,26 @@ def check_ranks(gpus: int) -> None:
 def start_processes(number: int) -> int:
     """Exit status of this command line in `number` processes on this node, once all have ended.
 
-    PyTorch's launcher starts them, as `torchrun --standalone --nproc_per_node` does, and ends all
-    when one fails; the status is that of the first that failed. Not by the command `torchrun`,
-    which would end with status 1 and a traceback of its own whatever the processes' status.
+    They are started by `torchrun --standalone`, which ends all when one fails; the status is that
+    of the first that failed. torchrun as a command would end with status 1 and a traceback.
     """
-    logging.disable(logging.ERROR)  # the launcher's reports of what the processes tell themselves
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=number,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        run_id=str(uuid.uuid4()),
-        max_restarts=0,
-        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
-    )
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    logging.disable(logging.ERROR)  # torchrun's reports: the processes write their own messages
+    os.environ.setdefault("OMP_NUM_THREADS", str(thread_share(number)))  # torchrun would set 1
+    options = ["--standalone", "--nproc-per-node", str(number), "--log-dir", os.devnull]
+    command = ["--no-python", sys.executable, *sys.orig_argv[1:]]
     try:
-        elastic_launch(config, sys.executable)(*sys.orig_argv[1:])
+        torchrun.run(torchrun.parse_args([*options, *command]))
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode >= 0:
             return failure.exitcode
         print(f"error: process {rank} was ended by {failure.signal_name()}", file=sys.stderr)
         return 128 - failure.exitcode
-    except SignalException as error:  # the processes got the same signal from the launcher
+    except SignalException as error:  # the processes got the same signal from torchrun
         return 128 + error.sigval
     return 0
 

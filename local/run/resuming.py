@@ -74,7 +74,7 @@ def rule(key: str) -> Rule:
 
 def changes(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
     """Old and new value by `section.key`, of the keys whose values differ."""
-    old, new = before.model_dump(), now.model_dump()
+    old, new = before.plain(), now.plain()
     return {
         f"{section}.{key}": (old[section][key], value)
         for section, values in new.items()

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from desed_task.detect import Detector, Settings
 from desed_task.detect.events import Detection, corrected_scores, tidy
 from desed_task.errors import InputError
-from desed_task.labels import decode_strong
+from desed_task.features import ScalerSettings
 from desed_task.model import load_model
-from desed_task.model.description import Postprocessing, ScalerSettings
 from desed_task.postprocess.median import median_filter
-from desed_task.postprocess.methods import MedianParameters, TunedParameters
+from desed_task.postprocess.methods import MedianParameters, Postprocessing, TunedParameters
+from tests.support.slow_decoding import decode_strong
 from tests.support.tiny_model import tiny_description, tiny_model, write_tiny_model
 
 

@@ -10,10 +10,10 @@ import soundfile
 from desed_task.dataio.annotations import read_strong, read_weak
 from desed_task.errors import InputError
 from desed_task.labels import Event
-from desed_task.making.collect import main
 from desed_task.making.cutting import Annotated, clip_events, cut
 from desed_task.making.grouping import by_table
 from desed_task.making.label_files import LabelReader, class_folders
+from local.collect import main
 from local.config.load import load_config
 
 RATE = 1000
@@ -200,7 +200,7 @@ def test_recordings_are_named_in_any_unicode_form(tmp_path: Path) -> None:
     """As a file system that separates letters and accents has them, and as a table has them."""
     table, recording = tmp_path / "labels.csv", Path("Ba\u0308r 1.wav")
     table.write_text("file,tag,filename,group\nB\u00e4r 1.wav,Dog,B\u00e4r 1.wav,g\n", "utf-8")
-    labels = LabelReader({recording: recording}).file(table)
+    labels = LabelReader({recording: recording}).read(table)
     assert [(label.recording, label.name) for label in labels] == [
         (recording, None),
         (recording, "Dog"),

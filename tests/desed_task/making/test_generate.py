@@ -13,13 +13,14 @@ import soundfile
 
 from desed_task.errors import FaultError, InputError
 from desed_task.labels import Event
-from desed_task.making.generate import generate_dataset, main, make_clip
+from desed_task.making.generate import generate_dataset, make_clip
 from desed_task.making.layout import CLIP_SETS, SIZES
 from desed_task.synthesis.domains import RECORDED, SYNTHETIC, Domain, Draw
 from desed_task.synthesis.scenes import Scene, add_events, plan_scene, render_clip
 from desed_task.synthesis.signals import SAMPLE_RATE, envelope, noise, trimmed
 from desed_task.synthesis.sources import CLASS_STATISTICS, SYNTHETIC_SOUNDS
 from desed_task.synthesis.timbres import CLASSES, TIMBRES
+from local.generate import main
 
 DOMAINS = (SYNTHETIC, RECORDED)
 SMALL = {
@@ -45,7 +46,7 @@ def digest(folder: Path) -> dict[str, str]:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A `tiny` data set made through the command line."""
     out = tmp_path_factory.mktemp("generated") / "tiny"
-    main(["--out", str(out), "--seed", "3", "--size", "tiny", "--workers", "1"])
+    main(["--output", str(out), "--seed", "3", "--size", "tiny", "--workers", "1"])
     return out
 
 
@@ -342,22 +343,22 @@ def test_bad_arguments_are_refused(
     arguments: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError) as caught:
-        main(["--out", str(tmp_path / "data"), *arguments])
+        main(["--output", str(tmp_path / "data"), *arguments])
     assert str(caught.value) == message
     assert not list(tmp_path.iterdir())
 
 
 def test_command_line_leaves_a_folder_with_content_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
-    module = [sys.executable, "-m", "desed_task.making.generate"]
+    module = [sys.executable, "-m", "local.generate"]
     done = subprocess.run(
-        [*module, "--out", str(tmp_path), "--size", "tiny"],
+        [*module, "--output", str(tmp_path), "--size", "tiny"],
         capture_output=True,
         text=True,
         check=False,
         cwd=Path(__file__).parents[3],
     )
     assert done.returncode == 2
-    assert "--out: expected a new or empty folder" in done.stderr
+    assert "--output: expected a new or empty folder" in done.stderr
     assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -10,9 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from desed_task.errors import InputError
-from desed_task.making import generate
-from desed_task.making.generate import main
-from desed_task.making.grouping import SPLITS, TEST, by_take_letter, split_groups
+from desed_task.making.grouping import SPLITS, TEST, by_take_letter, split_soundbank
 from desed_task.making.layout import CLIP_SETS
 from desed_task.making.soundbank import class_files
 from desed_task.synthesis.domains import SYNTHETIC, Draw
@@ -25,7 +23,9 @@ from desed_task.synthesis.recorded import (
     low_passed,
 )
 from desed_task.synthesis.signals import SAMPLE_RATE
+from local import generate
 from local.config.load import load_config
+from local.generate import main
 from tests.support.audio_files import tone
 
 SIZES = dict(zip([each.name for each in CLIP_SETS], (6, 3, 2, 4, 5, 0), strict=True))
@@ -72,7 +72,7 @@ def made(bank: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setitem(generate.SIZES, "tiny", SIZES)
         arguments = ["--size", "tiny", "--workers", "1", "--test_groups", "^5-"]
         given = ["--weak", str(bank / "given"), "--unlabelled", str(bank / "given/Ding")]
-        main(["--out", str(out), "--soundbank", str(bank), *arguments, *given])
+        main(["--output", str(out), "--soundbank", str(bank), *arguments, *given])
     return out
 
 
@@ -213,13 +213,13 @@ def test_splits_keep_groups_and_serve_every_class() -> None:
     shared = ["a", "b", "c"]
     kinds = {"One": [*shared, "d", "d"], "Two": [*shared, *(f"g{n}" for n in range(37))]}
     for seed in range(20):
-        splits = split_groups(kinds, seed)
+        splits = split_soundbank(kinds, seed)
         for groups in kinds.values():
             assert {splits[group] for group in groups} == set(SPLITS)
         share = np.mean([splits[group] == TEST for group in kinds["Two"]])
         assert 0.1 < share < 0.3
-    assert split_groups(kinds, 3) == split_groups(kinds, 3)
-    assert len({tuple(split_groups(kinds, seed).items()) for seed in range(5)}) > 1
+    assert split_soundbank(kinds, 3) == split_soundbank(kinds, 3)
+    assert len({tuple(split_soundbank(kinds, seed).items()) for seed in range(5)}) > 1
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_two_folders_can_have_the_name_of_a_class(tmp_path: Path) -> None:
     assert list(found) == ["B\u00e4r"]
     assert {path.name for path in found["B\u00e4r"]} == {"x.wav", "y.wav"}
     (tmp_path / "a,b").mkdir()
-    with pytest.raises(InputError, match="a,b: expected a name without commas"):
+    with pytest.raises(InputError, match="a,b: name of the folder: expected a name without commas"):
         class_files(tmp_path)
 
 
@@ -272,7 +272,7 @@ def test_bad_arguments_are_refused(
     with pytest.raises(InputError) as caught:
         main(
             [
-                "--out",
+                "--output",
                 str(tmp_path / "out"),
                 "--size",
                 "tiny",

@@ -154,7 +154,7 @@ def test_a_log_dir_that_cannot_be_made(tmp_path: Path) -> None:
 
 FAULTS = """
 import resource, sys
-from desed_task.memory import keep_freed_memory
+from desed_task.processor import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for _ in range(10):

@@ -13,7 +13,8 @@ from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, shortened
 from desed_task.labels import Event
 from desed_task.making.grouping import TRAIN, GroupOf
-from desed_task.making.soundbank import Soundbank, class_files
+from desed_task.making.label_files import class_files
+from desed_task.making.soundbank import Soundbank
 from desed_task.synthesis.domains import RECORDED, Draw
 from desed_task.synthesis.recorded import read_sound
 from desed_task.synthesis.scenes import RenderedClip

@@ -9,6 +9,7 @@ import yaml
 from desed_task.making.layout import CLIP_SETS, ClipSet
 from desed_task.synthesis.sources import CLIP_SECONDS
 
+CONFIGURATION = "conf.yaml"
 _KEYS = {
     "synthetic_train": "synth",
     "weak": "weak",
@@ -40,7 +41,7 @@ def configuration(
     classes: Sequence[str],
     sizes: Mapping[str, int],
     *,
-    program: str = "desed_task.making.generate --soundbank",
+    program: str,
     clip_seconds: float = CLIP_SECONDS,
 ) -> str:
     """The text of the configuration of a data set.
