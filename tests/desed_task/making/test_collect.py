@@ -77,7 +77,7 @@ def test_every_format_gives_the_same_set(
     main([f"--audio={audio}", f"--labels={labels}", f"--output={out}"])
     assert ("labels of no length" in capsys.readouterr().out) == (kind == "audacity")
     config = load_config(out / "conf.yaml")
-    assert config.data.classes == list(CLASSES)
+    assert config.data.classes == tuple(CLASSES)
     data = config.data
     assert data.weak_tsv is None
     assert data.unlabeled_folder is None

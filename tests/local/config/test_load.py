@@ -89,7 +89,7 @@ def test_numbers_in_scientific_notation(tmp_path: Path) -> None:
 
 
 def test_problems_of_a_checkpoint_name_the_checkpoint(sed: Config) -> None:
-    stored = sed.model_dump()
+    stored = sed.plain()
     stored["net"]["dropout"] = 2.0
     stored["postprocess"]["volume"] = 11
     with pytest.raises(InputError) as caught:
@@ -125,7 +125,7 @@ postprocess:
 
 def test_own_classes(tmp_path: Path) -> None:
     config = load_config(_written(tmp_path, OWN_CLASSES))
-    assert config.data.classes == ["Ärger", "蝉", "default", "one two/three"]
+    assert config.data.classes == ("Ärger", "蝉", "default", "one two/three")
     assert config.median_windows == [7, 3, 7, 7]
     assert load_config(_written(tmp_path, config.to_yaml())) == config
 
