@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from desed_task.making.layout import CLIP_SETS, ClipSet
-from desed_task.synthesis.sources import CLIP_SECONDS
+from desed_task.synthesis.domains import CLIP_SECONDS
 
 CONFIGURATION = "conf.yaml"
 _KEYS = {

@@ -148,21 +148,7 @@ def plan_clips(options: CollectOptions) -> Plan:
         raise InputError("--labels: no classes: expected at least 1 label, got 0")
     group_of = _group_of(options, recordings)
     found = annotated(recordings, labels, group_of)
-    kinds: dict[str, set[str]] = defaultdict(set)
-    for recording in found:
-        for name in recording.classes or {""}:
-            kinds[name].add(recording.group)
-    splits = split_labelled(kinds, options.split, options.seed)
-    sets = [
-        (each, SCORED.get(splits[each.group], STRONG if each.strong else WEAK)) for each in found
-    ]
-    used = {name for _, name in sets}
-    for split, name in SCORED.items():
-        if name not in used:
-            raise InputError(
-                f"--split: {split}: expected at least 1 recording, got 0 of {len(found)}: more "
-                "recordings or groups are needed"
-            )
+    splits = _splits(found, options)
     unlabelled = []
     if options.rest == "unlabelled":  # not those of the groups of validation and test
         groups = grouped(rest, group_of)
@@ -170,6 +156,9 @@ def plan_clips(options: CollectOptions) -> Plan:
         unlabelled += [(path, recordings[path]) for path in trained]
     if options.unlabelled is not None:
         unlabelled += _recordings("--unlabelled", options.unlabelled)
+    sets = [
+        (each, SCORED.get(splits[each.group], STRONG if each.strong else WEAK)) for each in found
+    ]
     sets += [(Annotated(*each, (), (), False, ""), UNLABELLED) for each in unlabelled]
     planned = _planned(sets, options)
     long_tagged = sum(bool(each.recording.tags) and len(each.clips) > 1 for each in planned)
@@ -280,6 +269,22 @@ def _group_of(options: CollectOptions, recordings: Mapping[Path, Path]) -> Group
         f"{_COLUMN}{options.group_column}": own,
     }
     return group_rule(options.group, options.groups, own, rules)
+
+
+def _splits(recordings: Sequence[Annotated], options: CollectOptions) -> dict[str, str]:
+    """The split of each group. Raises InputError where one would be without a recording."""
+    kinds: dict[str, set[str]] = defaultdict(set)
+    for recording in recordings:
+        for name in recording.classes or {""}:
+            kinds[name].add(recording.group)
+    splits = split_labelled(kinds, options.split, options.seed)
+    for split in SCORED:
+        if split not in splits.values():
+            raise InputError(
+                f"--split: {split}: expected at least 1 recording, got 0 of {len(recordings)}: "
+                "more recordings or groups are needed"
+            )
+    return splits
 
 
 def _planned(
