@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soxr
 
-from desed_task.dataio.audio import audio_info, read_audio
+from desed_task.dataio.audio import audio_info
 from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, shortened
 from desed_task.labels import Event
@@ -16,7 +15,7 @@ from desed_task.making.grouping import TRAIN, GroupOf
 from desed_task.making.label_files import class_files
 from desed_task.making.soundbank import Soundbank
 from desed_task.synthesis.domains import CLIP_SECONDS, RECORDED, Draw
-from desed_task.synthesis.recorded import read_sound
+from desed_task.synthesis.recorded import read_sound, resampled
 from desed_task.synthesis.scenes import RenderedClip
 from desed_task.synthesis.signals import (
     SAMPLE_RATE,
@@ -54,10 +53,7 @@ class GivenClip:
         """The clip, at `SAMPLE_RATE`, mono."""
         if self.label:
             return _weak_clip(rng, sounds, read_sound(self.path, cutoff_hz), self.label)
-        rate = audio_info(self.path).sample_rate
-        audio = read_audio(self.path, rate, self.start, self.n_samples)
-        if rate != SAMPLE_RATE:
-            audio = soxr.resample(audio, rate, SAMPLE_RATE, quality="HQ")
+        audio = resampled(self.path, self.start, self.n_samples)
         return RenderedClip(audio[:, None], ())
 
 

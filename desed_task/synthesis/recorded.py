@@ -15,7 +15,7 @@ import numpy as np
 import scipy.signal
 import soxr
 
-from desed_task.dataio.audio import open_audio, read_audio
+from desed_task.dataio.audio import audio_info, read_audio
 from desed_task.synthesis import backgrounds
 from desed_task.synthesis.domains import Draw
 from desed_task.synthesis.signals import (
@@ -72,12 +72,16 @@ def read_sound(path: Path, cutoff_hz: float) -> Signal:
 
     Raises InputError for a file that cannot be read.
     """
-    with open_audio(path) as file:
-        rate = file.samplerate
-    audio = read_audio(path, rate)
+    return low_passed(resampled(path), cutoff_hz)
+
+
+def resampled(path: Path, start: int = 0, n_samples: int | None = None) -> Signal:
+    """Samples of a file at `SAMPLE_RATE`; `start` and `n_samples` are at the file's rate."""
+    rate = audio_info(path).sample_rate
+    audio = read_audio(path, rate, start, n_samples)
     if rate != SAMPLE_RATE:
         audio = soxr.resample(audio, rate, SAMPLE_RATE, quality="HQ")
-    return low_passed(audio, cutoff_hz)
+    return audio
 
 
 def low_passed(signal: Signal, cutoff_hz: float) -> Signal:
@@ -96,8 +100,7 @@ def bandwidth(path: Path) -> float:
     Recordings that were made at a lower rate, or compressed, have no frequencies above a cutoff;
     the spectrum falls there by `CLIFF_DB` within `CLIFF_HZ`, and does not rise again.
     """
-    with open_audio(path) as file:
-        rate = file.samplerate
+    rate = audio_info(path).sample_rate
     audio = read_audio(path, rate)
     size = min(len(audio), 2 ** int(np.ceil(np.log2(rate / RESOLUTION_HZ))))
     frequencies, power = scipy.signal.welch(audio, rate, nperseg=size)
