@@ -33,7 +33,7 @@ def describe_model(config: Config, tuned: TunedParameters | None, source: str) -
         correction_gain=config.postprocess.correction_gain,
         correction_floor=config.postprocess.correction_floor,
     )
-    data = config.data.model_dump()
+    data = config.data.resolved()
     libraries = {name: version(name) for name in ("torch", "torchaudio", "numpy", "safetensors")}
     return ModelDescription(
         classes=tuple(config.data.classes),
