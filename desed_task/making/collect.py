@@ -37,6 +37,14 @@ STRONG, WEAK, UNLABELLED = "synthetic", "weak", "unlabelled"
 SCORED = {"validation": SYNTHETIC_VALIDATION, "test": "test"}
 """The set of each split that is not for training."""
 CLIPS = "metadata/clips.tsv"
+_SET_COLUMN = {
+    STRONG: "synthetic_train",
+    WEAK: WEAK,
+    UNLABELLED: UNLABELLED,
+    SYNTHETIC_VALIDATION: "synthetic_validation",
+    "test": "validation",
+}
+"""Names of the sets in the table of clips."""
 _COLUMN = "column:"
 
 
@@ -317,9 +325,8 @@ def _planned(
 
 def _clips_table(plan: Plan) -> str:
     """Text of a TSV file: the recording, group and seconds that each clip is from."""
-    rows = [
-        (filename, set_name, recording.path, recording.group, round(start, 6), round(end, 6))
-        for recording, set_name, clips in plan.recordings
-        for filename, start, end in clips
-    ]
+    rows = []
+    for recording, set_name, clips in plan.recordings:
+        origin = (_SET_COLUMN[set_name], recording.path, recording.group)
+        rows += [(name, *origin, round(start, 6), round(end, 6)) for name, start, end in clips]
     return table_text(("filename", "set_name", "recording", "group", "start", "end"), rows)
