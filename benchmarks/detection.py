@@ -28,7 +28,6 @@ from desed_task.detect.reading import file_blocks
 from desed_task.detect.scoring import Recording
 from desed_task.model import save_model
 from desed_task.model.graphs import export_graphs
-from local.build import build_crnn_shape
 from local.config.load import Config
 from local.results.model import describe_model
 from local.sed_trainer import CrossTaskSED
@@ -142,7 +141,7 @@ def plain_forward(config: Config, clips: int, device: torch.device) -> Callable[
     """The reference network on the features of `clips` clips, float32, in evaluation mode."""
     torch.manual_seed(0)
     module = CrossTaskSED(config).to(device).eval()
-    network = ReferenceCRNN(build_crnn_shape(config)).to(device).eval()
+    network = ReferenceCRNN(config.net, len(config.data.classes)).to(device).eval()
     network.load_state_dict(reference_weights(module.networks["student"].state_dict()))
     audio = 0.1 * torch.randn(BATCH, config.grid.n_samples)
     with torch.inference_mode():

@@ -34,7 +34,6 @@ from desed_task.errors import InputError
 from desed_task.files import user_path
 from desed_task.nnet.arithmetic import count_multiply_adds
 from desed_task.processor import keep_freed_memory
-from local.build import build_augment_settings, build_crnn_shape
 from local.config.load import Config, load_config
 from tests.support.step_data import StepData
 from tests.support.training_step import (
@@ -75,7 +74,8 @@ def main(argv: Sequence[str]) -> int:
             durations = _measure(args, config, data, {})
             memory = {"ours": peak_memory(args.device)}
     features = config.feats.n_mels, config.grid.n_hops
-    multiply_adds = PASSES * args.clips * count_multiply_adds(build_crnn_shape(config), *features)
+    per_clip = count_multiply_adds(config.net, len(config.data.classes), *features)
+    multiply_adds = PASSES * args.clips * per_clip
     ours, machine = durations["ours"], durations["machine"]
     peak_speed = args.matrix**3 / statistics.median(machine["product"])
     speed = multiply_adds / statistics.median(ours["whole step"])
@@ -123,7 +123,7 @@ def _measure(
         keep_freed_memory()
     # As a run on a GPU does before training.
     torch.backends.cudnn.benchmark = True
-    prepare_pitch_shift(build_augment_settings(config), args.device)
+    prepare_pitch_shift(config.augs, args.device)
     batches = data.batches(args.workers, args.device)
     batch = random_batch(args.clips, config, args.device)
     ours = OurStep(config, batch, args.precision, batches)

@@ -65,7 +65,7 @@ def prepare_sets(sets: Iterable[AudioSet], sample_rate: int, workers: int) -> No
     check_sets(sets, sample_rate)
     for audio_set in sets:
         prepared = resample_folder(audio_set.original, audio_set.folder, sample_rate, workers)
-        counts = prepared.made, prepared.kept
+        counts = prepared.made, prepared.existed
         logger.info("%s: %d files made, %d files existed", audio_set.folder, *counts)
         if audio_set.durations is not None and prepare_durations(
             audio_set.folder, audio_set.durations, prepared.seconds, sample_rate

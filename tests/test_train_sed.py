@@ -323,10 +323,10 @@ def test_published_checkpoint_is_tested(
     log_dir = str(tmp_path / "runs")
     given = ["--conf_file", str(mine), "--log_dir", log_dir, "--gpus", "0"]
     assert main([*given, *QUICK, "--test_from_checkpoint", str(published_checkpoint)]) == 0
-    config = yaml.safe_load((tmp_path / "runs" / "version_0" / "config.yaml").read_text())
-    assert config["net"]["nb_filters"] == [32, 64, 128, 256, 256]
+    config = load_config(tmp_path / "runs" / "version_0" / "config.yaml")
+    assert config.net.nb_filters == (32, 64, 128, 256, 256)
     scores = tmp_path / "runs" / "version_0" / "metrics_test" / "student" / "scores" / "raw"
-    truth = read_strong(config["data"]["test_tsv"], CLASSES)
+    truth = read_strong(str(config.data.sets["test"].tsv), CLASSES)
     assert {path.stem for path in scores.iterdir()} == {Path(name).stem for name in truth}
 
 

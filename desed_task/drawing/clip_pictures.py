@@ -52,15 +52,14 @@ def log_mel(path: Path, seconds: float) -> Spectrogram:
     import torch
 
     from desed_task.dataio.audio import audio_info, fit_length, read_audio
-    from desed_task.features import LogMel
+    from desed_task.features import FeatureSettings, LogMel
 
     rate = audio_info(path).sample_rate
     audio = read_audio(path, rate, n_samples=int(np.ceil(seconds * rate)))
     audio_seconds = len(audio) / rate
     window = round(WINDOW_SECONDS * rate)
     max_hz = min(MAX_HZ, rate / 2)
-    features = LogMel(
-        sample_rate=rate,
+    settings = FeatureSettings(
         n_window=window,
         hop_length=max(round(HOP_SECONDS * rate), len(audio) // MAX_FRAMES),
         n_mels=N_BANDS,
@@ -69,6 +68,7 @@ def log_mel(path: Path, seconds: float) -> Spectrogram:
         log_floor=LOG_FLOOR,
         log_range=LOG_RANGE,
     )
+    features = LogMel(settings, rate)
     audio = fit_length(audio, max(len(audio), window))
     with torch.inference_mode():
         decibel = features(torch.from_numpy(audio)[None])[0].double().numpy()

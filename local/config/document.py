@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the schema and the tables of published and retired keys.
+"""Write docs/configuration.md from the schema and the table of published keys.
 
 python -m local.config.document
 """
@@ -11,7 +11,6 @@ import yaml
 from desed_task.desed import CLIP_SETS
 from local.config.data import KEYS
 from local.config.published import CONFIG_TABLE
-from local.config.retired import RETIRED
 from local.config.schema import Config
 from local.config.yaml_files import RECIPE, read_composed
 
@@ -42,7 +41,7 @@ of an older version, which has no `data.root`, they are relative to the current 
 An unknown key, a wrong type or an impossible value ends the program with exit status 2; every
 problem is reported with its file and line, the key, and what is allowed:
 
-    error: mine.yaml:3: training.n_epoch: unknown key; did you mean `n_epochs`?
+    error: mine.yaml:3: training.n_epoch: unknown key (did you mean n_epochs?)
 
 Sections and mappings are merged with those of the extended file. A mapping tagged `!replace` is
 not, for example with classes of your own:
@@ -76,12 +75,6 @@ converted by this table (`local/config/published.py`) and laid over `confs/sed.y
 an error.
 """
 
-RETIRED_KEYS = """\
-## Retired keys
-
-A file or checkpoint of an older version may have these keys; each is ignored with a warning.
-"""
-
 
 def document() -> str:
     """The text of docs/configuration.md."""
@@ -90,18 +83,16 @@ def document() -> str:
     for name, section in Config.model_fields.items():
         kind: Any = section.annotation
         rows = [
-            [f"`{name}.{key}`", _default(defaults[name][key]), str(field.description)]
-            for key, field in kind.model_fields.items()
+            [f"`{name}.{key}`", _default(default), str(kind.model_fields[key].description)]
+            for key, default in defaults[name].items()
         ]
         blocks += [f"## {name}\n\n{kind.__doc__}\n", _table(["key", "default", "meaning"], rows)]
     blocks += [SETS, _table(["set", "labels", "clips", "audio", "table", "keys"], _set_rows())]
     published = [
-        [f"`{key}`", fate, "; ".join(filter(None, [target and f"`{target}`", reason]))]
-        for key, (fate, reason, target) in CONFIG_TABLE.items()
+        [f"`{key}`", _target(key, conversion.target), conversion.note]
+        for key, conversion in CONFIG_TABLE.items()
     ]
-    retired = [[f"`{key}`", reason] for key, reason in RETIRED.items()]
-    blocks += [PUBLISHED, _table(["published key", "fate", "note"], published)]
-    blocks += [RETIRED_KEYS, _table(["key", "reason"], retired)]
+    blocks += [PUBLISHED, _table(["published key", "key here", "note"], published)]
     return "\n".join(blocks)
 
 
@@ -117,6 +108,10 @@ def _set_rows() -> list[list[str]]:
         ]
         for clip_set in CLIP_SETS
     ]
+
+
+def _target(key: str, target: str | None) -> str:
+    return "unused" if target is None else "the same" if target == key else f"`{target}`"
 
 
 def _default(value: Any) -> str:

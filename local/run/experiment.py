@@ -31,7 +31,7 @@ from local.results.postprocessing import (
     tuned_methods,
 )
 from local.results.scoring import tune_networks
-from local.run.callbacks import Checkpoints, EarlyStopping, Preemption, Progress
+from local.run.callbacks import Checkpoints, EarlyStopping, Pictures, Preemption, Progress
 from local.run.checkpoints import (
     CheckpointFiles,
     add_to_checkpoint,
@@ -85,6 +85,7 @@ def make_trainer(
             enable_version_counter=False,
         ),
         EarlyStopping(SELECTION_METRIC, mode="max", patience=training.early_stop_patience),
+        Pictures(config),
         Preemption(run / CHECKPOINTS / LAST_CHECKPOINT),
     ]
     options = machine.trainer_options(config)

@@ -17,7 +17,7 @@ OPTION = "--init_from_checkpoint"
 SCALER = "scaler."
 
 
-def read_initial(config: Config, checkpoint: Path) -> tuple[dict[str, Tensor], list[str]]:
+def read_initial(config: Config, checkpoint: Path) -> tuple[dict[str, Tensor], Sequence[str]]:
     """Weights by our names, and classes, of a checkpoint that a training starts from.
 
     Raises InputError where its features differ from the configuration's, which would make the
@@ -41,8 +41,8 @@ def read_initial(config: Config, checkpoint: Path) -> tuple[dict[str, Tensor], l
 def _feature_values(config: Config) -> dict[str, Any]:
     """What a network's input depends on, and the length of its frames, by key."""
     return {
-        **{f"feats.{key}": value for key, value in config.feats.model_dump().items()},
-        **{f"scaler.{key}": value for key, value in config.scaler.model_dump().items()},
+        **{f"feats.{key}": value for key, value in config.feats.plain().items()},
+        **{f"scaler.{key}": value for key, value in config.scaler.plain().items()},
         "data.fs": config.data.fs,
         "time pooling of net.pooling": config.grid.time_pooling,
     }

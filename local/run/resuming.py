@@ -74,8 +74,8 @@ def rule(key: str) -> Rule:
 
 
 def changes(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
-    """Old and new value by `section.key`, of the keys whose values differ; paths resolved."""
-    old, new = (c.model_dump() | {"data": c.data.resolved()} for c in (before, now))
+    """Old and new value by `section.key`, of the keys whose values differ; paths are resolved."""
+    old, new = (each.plain() | {"data": each.data.resolved()} for each in (before, now))
     return {
         f"{section}.{key}": (old[section][key], value)
         for section, values in new.items()

@@ -1,6 +1,5 @@
 """What was found, and the authors' metrics beside ours, as Markdown that can be posted."""
 
-import json
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from desed_task.desed import CLIP_SETS
-from desed_task.errors import InputError
 from local.studies.find import FoundSet
+from local.studies.markdown import markdown_table
+from local.studies.runs import ROOT
 
-ROOT = Path(__file__).parents[2]
 METRICS = {
     "event_f1_macro": "event F1",
     "psds1_psds_eval": "PSDS1 (50 thresholds)",
@@ -34,6 +33,16 @@ AUTHORS: dict[tuple[str, str], tuple[float | None, ...]] = {
     ("eval", "student"): (0.533, 0.499, 0.513, 0.720, 0.741),
     ("eval", "teacher"): (0.539, 0.489, 0.505, 0.710, None),
 }
+COLUMNS = (
+    "set",
+    "network",
+    "metric",
+    "authors",
+    "ours, mean",
+    "lowest to highest run",
+    "95 % interval",
+    "authors' value in it",
+)
 DEVIATIONS = "## Defects of the published code, and decisions"
 
 
@@ -44,33 +53,30 @@ def data_report(sets: Sequence[FoundSet], data: Path) -> str:
         sets: what was found.
         data: the folder that was searched; the sets' folders are relative to it.
     """
-    rows = [
-        "| set | published | listed | found | missing | folder |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     remarks = []
     for found in sets:
         clip_set, folder = found.clip_set, found.original or found.folder
         place = folder.relative_to(data) if folder else "not found"
-        rows.append(
-            f"| {clip_set.title} | {clip_set.clips} | "
-            f"{found.listed if found.table else 'no table'} | "
-            f"{found.listed - found.n_missing} | {found.n_missing} | {place} |"
-        )
+        listed = found.listed if found.table else "no table"
+        n_found = found.listed - found.n_missing
+        rows.append((clip_set.title, clip_set.clips, listed, n_found, found.n_missing, place))
         remarks += _remarks(found)
-    return "\n".join([*rows, "", *(remarks or ["- The data is whole."])])
+    columns = ("set", "published", "listed", "found", "missing", "folder")
+    lines = markdown_table(columns, rows)
+    return "\n".join([*lines, "", *(remarks or ["- The data is whole."])])
 
 
 def _remarks(found: FoundSet) -> list[str]:
     clip_set, remarks = found.clip_set, []
     if not found.usable:
-        lacks = [] if found.folder else [" or ".join(clip_set.audio_folders)]
+        absent = [] if found.folder else [" or ".join(clip_set.audio_folders)]
         if found.table is None and clip_set.labels != "unlabelled":
-            lacks.append(clip_set.table)
+            absent.append(clip_set.table)
         needed = "needed" if found.scored else "needed for training"
-        fate = "excluded" if clip_set.optional else needed
+        use = "excluded" if clip_set.optional else needed
         return [
-            f"- {clip_set.title}: not found: {', '.join(lacks) or 'none of its clips'} ({fate})."
+            f"- {clip_set.title}: not found: {', '.join(absent) or 'none of its clips'} ({use})."
         ]
     if found.table is not None and found.listed != clip_set.clips:
         remarks.append(
@@ -98,52 +104,32 @@ def _remarks(found: FoundSet) -> list[str]:
     return remarks
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
-    """Content of a run's metrics.json. Raises InputError for another file."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: expected a run's metrics: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a run's metrics, got {type(values).__name__}")
-    return values
-
-
 def comparison(runs: Mapping[str, Mapping[str, Any]]) -> str:
     """Table of the authors' metrics and ours.
 
     Args:
-        runs: content of metrics.json by name of the run.
+        runs: content of metrics.json by title of the run.
     """
     rows = [
-        "| set | network | metric | authors | ours, mean | lowest to highest run | 95 % interval | "
-        "authors' value in it |",
-        "|---|---|---|---|---|---|---|---|",
+        (SETS[set_name], network, title, _shown(authors), *_our_cells(ours, runs, name, authors))
+        for (set_name, network), values in AUTHORS.items()
+        for (key, title), authors in zip(METRICS.items(), values, strict=True)
+        if (ours := _values(runs, name := f"{set_name}/{network}/{key}"))
     ]
-    for (set_name, network), expected in AUTHORS.items():
-        for (key, title), theirs in zip(METRICS.items(), expected, strict=True):
-            name = f"{set_name}/{network}/{key}"
-            ours = _values(runs, name)
-            if ours:
-                rows.append(
-                    f"| {SETS[set_name]} | {network} | {title} | {_shown(theirs)} | "
-                    + " | ".join(_our_cells(ours, runs, name, theirs))
-                    + " |"
-                )
-    return "\n".join(rows)
+    return "\n".join(markdown_table(COLUMNS, rows))
 
 
 def _our_cells(
-    ours: list[float], runs: Mapping[str, Mapping[str, Any]], name: str, theirs: float | None
+    ours: list[float], runs: Mapping[str, Mapping[str, Any]], name: str, authors: float | None
 ) -> list[str]:
-    """Mean, range over runs, interval over clips, and where the authors' value lies."""
+    """Mean, range over runs, interval over clips, and whether the authors' value is in it."""
     cells = [f"{statistics.fmean(ours):.3f}", f"{min(ours):.3f} to {max(ours):.3f}"]
     lows, highs = _values(runs, f"{name}/low"), _values(runs, f"{name}/high")
     if not lows or not highs:
         return [*cells, "not computed", "unknown"]
     low, high = statistics.fmean(lows), statistics.fmean(highs)
-    place = "unknown" if theirs is None else "yes" if low <= theirs <= high else "no"
-    return [*cells, f"{low:.3f} to {high:.3f}", place]
+    inside = "unknown" if authors is None else "yes" if low <= authors <= high else "no"
+    return [*cells, f"{low:.3f} to {high:.3f}", inside]
 
 
 def _values(runs: Mapping[str, Mapping[str, Any]], name: str) -> list[float]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from desed_task.errors import InputError
 from local.config.yaml_files import SHIPPED, RawConfig, read_composed
+from local.studies.runs import Experiment, Run
 
 VARIANTS_FILE = SHIPPED / "ablation_variants.yaml"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -65,6 +66,27 @@ class Ablation(BaseModel):
         kept |= {test_of for name in kept if (test_of := self.variants[name].test_of)}
         variants = {name: each for name, each in self.variants.items() if name in kept}
         return self.model_copy(update={"variants": variants})
+
+    def plan(self, experiment: Experiment, seeds: Sequence[int]) -> list[Run]:
+        """All runs, seed after seed, so that an interrupted ablation has whole seeds.
+
+        A run that only tests follows the one that trains for it.
+        Raises InputError for overrides that the configuration refuses.
+        """
+        runs: list[Run] = []
+        for seed in seeds:
+            by_variant: dict[str, Run] = {}
+            for name in sorted(self.variants, key=self._position):
+                test_of = self.variants[name].test_of
+                trained_by = None if test_of is None else by_variant[test_of]
+                by_variant[name] = experiment.run(name, seed, self.overrides(name), trained_by)
+            runs += by_variant.values()
+        return runs
+
+    def _position(self, name: str) -> tuple[int, bool]:
+        """Position among the trained variants; one that only tests follows the trained one."""
+        test_of = self.variants[name].test_of
+        return list(self.variants).index(test_of or name), test_of is not None
 
 
 def read_variants(path: Path) -> Ablation:

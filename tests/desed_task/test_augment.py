@@ -1,6 +1,5 @@
 """Each augmentation against an independent check: pitch of a tone, time of an impulse, labels."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -46,7 +45,7 @@ SETTINGS = AugmentSettings(
 
 def _context(seed: int = 0, **changes: object) -> AugmentContext:
     return AugmentContext(
-        settings=dataclasses.replace(SETTINGS, **changes),  # type: ignore[arg-type]
+        settings=SETTINGS.model_copy(update=changes),
         sample_rate=GRID.sample_rate,
         n_frames=GRID.n_frames,
         n_mels=128,

@@ -13,15 +13,9 @@ from desed_task.augment import AugmentContext, DistortedBatch, distort
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher
 from desed_task.errors import InputError
-from desed_task.nnet.crnn import SEDOutput
+from desed_task.features import LogMel, Scaler
+from desed_task.nnet.crnn import CRNN, SEDOutput
 from desed_task.sod import counted_classes
-from local.build import (
-    build_augment_settings,
-    build_crnn_shape,
-    build_log_mel,
-    build_network,
-    build_scaler,
-)
 from local.config.load import Config, load_config, override_config
 from local.objective import Objective
 from tests.support import reference
@@ -57,7 +51,7 @@ def batch() -> Batch:
 def _context(config: Config, seed: int, *methods: str) -> AugmentContext:
     changed = override_config(config, [f"augs.aug_methods=[{', '.join(methods)}]"])
     return AugmentContext(
-        settings=build_augment_settings(changed if methods else config),
+        settings=(changed if methods else config).augs,
         sample_rate=16000,
         n_frames=156,
         n_mels=128,
@@ -78,7 +72,8 @@ def test_augmentation(method: str, config: Config, batch: Batch) -> None:
 
 
 def test_features(config: Config, batch: Batch) -> None:
-    ours = build_scaler(config)(build_log_mel(config)(batch.audio))
+    log_mel = LogMel(config.feats, config.data.fs)(batch.audio)
+    ours = Scaler(config.scaler, config.feats.n_mels, config.grid.n_hops)(log_mel)
     torch.testing.assert_close(reference.features(batch.audio), ours, rtol=0, atol=1e-5)
 
 
@@ -86,7 +81,7 @@ def _network_pair(config: Config) -> tuple[nn.Module, nn.Module]:
     """Ours and the reference with equal weights, in training mode, without dropout."""
     still = override_config(config, ["net.dropout=0", "net.dropout_output=0"])
     torch.manual_seed(0)
-    ours, plain = build_network(still), ReferenceCRNN(build_crnn_shape(still))
+    ours, plain = CRNN(still.net, 10), ReferenceCRNN(still.net, 10)
     with torch.no_grad():
         for name, parameter in ours.named_parameters():
             if "norm" in name:

@@ -14,7 +14,6 @@ from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher, make_teacher
 from desed_task.errors import InputError
 from desed_task.nnet.crnn import SEDOutput
-from local.build import build_augment_settings, build_crnn_shape
 from local.config.load import Config
 from local.sed_trainer import CrossTaskSED
 from tests.support import reference
@@ -121,7 +120,7 @@ class TrainingStep:
         """Random draws of the step, the same for steps with the same number."""
         self._generator.manual_seed(AUGMENT_SEED + self.steps)
         return AugmentContext(
-            settings=build_augment_settings(self.config),
+            settings=self.config.augs,
             sample_rate=self.config.data.fs,
             n_frames=self.config.grid.n_frames,
             n_mels=self.config.feats.n_mels,
@@ -224,7 +223,7 @@ class ReferenceStep(TrainingStep):
         ours: OurStep | None = None,
     ) -> None:
         super().__init__(config, batch, batches=batches)
-        self.student = ReferenceCRNN(build_crnn_shape(config))
+        self.student = ReferenceCRNN(config.net, len(config.data.classes))
         if ours is not None:
             self.student.load_state_dict(reference_weights(ours.student.state_dict()))
         self.student.to(self.device).train()

@@ -74,7 +74,7 @@ def test_every_format_gives_the_same_set(
     main([f"--audio={audio}", f"--labels={labels}", f"--output={out}"])
     assert ("labels of no length" in capsys.readouterr().out) == (kind == "audacity")
     config = load_config(out / "conf.yaml")
-    assert config.data.classes == list(CLASSES)
+    assert config.data.classes == tuple(CLASSES)
     sets = config.data.sets
     assert list(sets) == ["synthetic", "synthetic validation", "test"]
     origins = pd.read_csv(out / "metadata" / "clips.tsv", sep="\t").set_index("filename")

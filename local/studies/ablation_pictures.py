@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from desed_task.drawing.style import new_figure, nth_colour, plain, tidy, to_png
 from desed_task.report.blocks import Picture
 from local.run.folders import run_folders
-from local.studies.collect import Collected
-from local.studies.differences import METRIC_TITLES
+from local.studies.differences import FinishedRuns
+from local.studies.run_metrics import METRIC_TITLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,20 +22,20 @@ COLUMNS = 3
 METRICS_CSV = "metrics.csv"
 
 
-def seed_picture(collected: Collected, network: str) -> Picture:
+def seed_picture(finished: FinishedRuns, network: str) -> Picture:
     """PSDS of every run, and the differences from the reference with their intervals."""
-    variants = list(collected.ablation.variants)
+    variants = list(finished.ablation.variants)
     figure = new_figure(height=1.2 + 0.36 * len(variants))
     axes = figure.subplots(1, 2 * len(DRAWN), sharey=True)
     for number, metric in enumerate(DRAWN):
         points, intervals = axes[2 * number], axes[2 * number + 1]
-        _draw_points(points, collected, network, metric)
-        _draw_intervals(intervals, collected, network, metric)
+        _draw_points(points, finished, network, metric)
+        _draw_intervals(intervals, finished, network, metric)
         points.set_title(plain(METRIC_TITLES[metric]), fontsize=9)
         intervals.set_title(plain(f"{METRIC_TITLES[metric]}: difference"), fontsize=9)
     axes[0].set_yticks(
         range(len(variants)),
-        [plain(collected.ablation.variants[name].title) for name in variants],
+        [plain(finished.ablation.variants[name].title) for name in variants],
         fontsize=8,
     )
     axes[0].set_ylim(len(variants) - 0.5, -0.5)
@@ -48,9 +48,9 @@ def seed_picture(collected: Collected, network: str) -> Picture:
     )
 
 
-def _draw_points(axes: "Axes", collected: Collected, network: str, metric: str) -> None:
-    for line, variant in enumerate(collected.ablation.variants):
-        values = collected.values(variant, network, metric)
+def _draw_points(axes: "Axes", finished: FinishedRuns, network: str, metric: str) -> None:
+    for line, variant in enumerate(finished.ablation.variants):
+        values = finished.values(variant, network, metric)
         for seed, value in values.items():
             axes.plot(value, line, "o", color=nth_colour(seed - 1), markersize=4)
         if values:
@@ -60,10 +60,10 @@ def _draw_points(axes: "Axes", collected: Collected, network: str, metric: str) 
     tidy(axes)
 
 
-def _draw_intervals(axes: "Axes", collected: Collected, network: str, metric: str) -> None:
-    for line, variant in enumerate(collected.ablation.variants):
-        found = collected.comparison(variant, network, metric)
-        if found is None or variant == collected.ablation.reference:
+def _draw_intervals(axes: "Axes", finished: FinishedRuns, network: str, metric: str) -> None:
+    for line, variant in enumerate(finished.ablation.variants):
+        found = finished.comparison(variant, network, metric)
+        if found is None:
             continue
         axes.plot(found.difference, line, "o", color="#000000", markersize=4)
         if found.low is not None and found.high is not None:
@@ -73,12 +73,12 @@ def _draw_intervals(axes: "Axes", collected: Collected, network: str, metric: st
     tidy(axes)
 
 
-def curve_picture(collected: Collected) -> Picture:
+def curve_picture(finished: FinishedRuns) -> Picture:
     """PSDS1 on the synthetic validation set over the epochs, of every training."""
     trained = [
         name
-        for name, variant in collected.ablation.variants.items()
-        if variant.test_of is None and collected.runs[name]
+        for name, variant in finished.ablation.variants.items()
+        if variant.test_of is None and finished.results[name]
     ]
     n_rows = max(1, math.ceil(len(trained) / COLUMNS))
     figure = new_figure(height=0.6 + 1.9 * n_rows)
@@ -86,11 +86,9 @@ def curve_picture(collected: Collected) -> Picture:
     for axes in grid.flat[len(trained) :]:
         axes.set_visible(False)
     for axes, name in zip(grid.flat, trained, strict=False):
-        axes.set_title(plain(collected.ablation.variants[name].title), fontsize=9)
-        for seed, run in collected.runs[name].items():
-            folder = run.result
-            curves = {} if folder is None else learning_curves(folder)
-            for column, curve in curves.items():
+        axes.set_title(plain(finished.ablation.variants[name].title), fontsize=9)
+        for seed, result in finished.results[name].items():
+            for column, curve in learning_curves(result.folder).items():
                 axes.plot(
                     list(curve),
                     list(curve.values()),
