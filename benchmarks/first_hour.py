@@ -182,7 +182,7 @@ def list_commands(folder: Path, on_gpu: bool, tiny: bool) -> list[Command]:
         Command(
             "generate",
             "a data set for the next commands",
-            (*generate, "--out", data, "--seed", "1", "--size", "tiny" if tiny else "demo"),
+            (*generate, "--output", data, "--seed", "1", "--size", "tiny" if tiny else "demo"),
             "",
         ),
         Command(
