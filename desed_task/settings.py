@@ -214,7 +214,6 @@ def _text(error: Any, path: KeyPath, context: Mapping[str, Any], whole: type[Set
         "greater_than_equal": lambda: f"at least {shown(context['ge'])}",
         "less_than": lambda: f"less than {shown(context['lt'])}",
         "less_than_equal": lambda: f"at most {shown(context['le'])}",
-        "too_short": lambda: f"at least {_counted(context['min_length'])}",
         "too_long": lambda: f"at most {_counted(context['max_length'])}",
         "tuple_type": lambda: "a list",
         "list_type": lambda: "a list",

@@ -1,6 +1,6 @@
 """Preparation of audio folders: resampled once, checked in every run (docs/recipe.md, "Data").
 
-A file is made again when its source changed, which the folder's manifest tells (see `manifest`).
+A file is made again when its source changed, by the folder's manifest (see `manifest`).
 Files are written under hidden names and then renamed, so that no incomplete file has a WAV file's
 name; the next run removes hidden files that a killed run left. One process at a time prepares a
 folder.
@@ -28,14 +28,14 @@ from desed_task.dataio.audio import (
     to_16_bit,
     wav_bytes,
 )
-from desed_task.dataio.manifest import Manifest, Record, bytes_digest, content_digest
-from desed_task.dataio.recordings import FileState, wav_files
+from desed_task.dataio.manifest import Manifest, Record, content_digest
+from desed_task.dataio.recordings import FileState, file_state, wav_files
 from desed_task.errors import InputError, listing, shortened
 from desed_task.files import only_writer, remove_partial_files, write_file
 
 logger = logging.getLogger(__name__)
 
-# Resamplers differ by about a sample in length; a file that is cut off lacks far more.
+# Resamplers differ by about a sample in length; a file that is cut off is shorter by far more.
 _LENGTH_TOLERANCE_SECONDS = 0.01
 # Published durations are rounded, and those of files before they were resampled.
 _DURATION_TOLERANCE_SECONDS = 0.1
@@ -47,12 +47,12 @@ class Prepared:
     """A prepared folder.
 
     Attributes:
-        made, kept: number of files that were made, and of those that existed already.
+        made, existed: number of files that were made, and of those that existed.
         seconds: length of each usable file by name.
     """
 
     made: int
-    kept: int
+    existed: int
     seconds: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -82,9 +82,9 @@ def resample_folder(
 ) -> Prepared:
     """Make `target`'s WAV files, mono, 16 bit, at `sample_rate` Hz, from those in `source`.
 
-    Channels are averaged. A file is made where `target` lacks it, or has it unreadable or of
-    another length, or where its source has changed. Files of `target` without a source stay, with
-    a warning, and are not used (see `usable_names`). Without a `source` folder (None, missing or
+    Channels are averaged. A file is made where `target` has none, or an unreadable one or one
+    of another length, or where its source has changed. Files of `target` without a source are not
+    used (see `usable_names`), with a warning. Without a `source` folder (None, missing or
     empty) the files of `target` are used as they are. The rate of every used file is checked.
 
     Args:
@@ -108,29 +108,20 @@ def resample_folder(
             f"{target}: no audio: expected at least 1 .wav file at {sample_rate} Hz{original}, "
             "got 0"
         )
-    if sources:
-        _warn_of_copies_without_source(sorted(copies.keys() - sources.keys()), source, target)
+    unused = sorted(copies.keys() - sources.keys()) if sources else []
+    if unused:
+        text = "%s: %d files are not used, because %s has no source of them: %s"
+        logger.warning(text, target, len(unused), source, shortened(unused))
     manifest = Manifest.read(target, sample_rate)
     names = sorted(sources or copies)
     records = {name: manifest.records[name] for name in names if name in manifest.records}
     jobs = [
         _Job(source / name if source is not None and sources else None, target / name, record)
-        for name, record in ((name, records.get(name)) for name in names)
+        for name, record in zip(names, map(records.get, names), strict=True)
         if record is None or not record.is_current(sources.get(name), copies.get(name))
     ]
-    outcomes = []
-    task = partial(_prepare_file, sample_rate)
     with _preparing(target) if sources and jobs else nullcontext():
-        try:
-            with closing(_run(task, jobs, workers, progress)) as run:
-                for job, outcome in zip(jobs, run, strict=True):
-                    outcomes.append(outcome)
-                    if outcome.record is not None:
-                        records[job.target.name] = outcome.record
-        finally:  # an interrupted preparation records the files that it finished
-            if records != manifest.records:
-                manifest.records = records
-                manifest.write()
+        outcomes = _prepare_files(jobs, records, manifest, workers, progress)
     _report(outcomes, target, len(names))
     made = sum(outcome.made for outcome in outcomes)
     return Prepared(made, len(names) - made, manifest.seconds)
@@ -156,15 +147,14 @@ def prepare_durations(
     content = ("filename\tduration\n" + "".join(lines)).encode()
     manifest = Manifest.read(folder, sample_rate)
     if tsv.is_file():
-        found = tsv.read_bytes()
-        if found == content:
+        if tsv.read_bytes() == content:
             return False
-        if bytes_digest(found) != manifest.durations_digest:
+        if content_digest(tsv) != manifest.durations_digest:  # not written here
             _check_durations(read_durations(tsv), seconds, folder, tsv)
             return False
     tsv.parent.mkdir(parents=True, exist_ok=True)
     write_file(tsv, content)
-    manifest.durations_digest = bytes_digest(content)
+    manifest.durations_digest = content_digest(tsv)
     manifest.write()
     return True
 
@@ -184,6 +174,29 @@ def clip_seconds(folder: str | Path, names: Iterable[str], sample_rate: int) -> 
     return lengths
 
 
+def _prepare_files(
+    jobs: Sequence[_Job],
+    records: dict[str, Record],
+    manifest: Manifest,
+    workers: int,
+    progress: bool,
+) -> list[_Outcome]:
+    """Outcomes of all jobs; the manifest then has `records` and those of the finished files."""
+    outcomes = []
+    task = partial(_prepare_file, manifest.sample_rate)
+    try:
+        with closing(_run(task, jobs, workers, progress)) as run:
+            for job, outcome in zip(jobs, run, strict=True):
+                outcomes.append(outcome)
+                if outcome.record is not None:
+                    records[job.target.name] = outcome.record
+    finally:  # also of an interrupted preparation
+        if records != manifest.records:
+            manifest.records = records
+            manifest.write()
+    return outcomes
+
+
 @contextmanager
 def _preparing(target: Path) -> Iterator[None]:
     """Keep other processes from preparing a folder; remove what a killed one left in it."""
@@ -191,12 +204,6 @@ def _preparing(target: Path) -> Iterator[None]:
     with only_writer(target):
         remove_partial_files(target)
         yield
-
-
-def _warn_of_copies_without_source(names: Sequence[str], source: Path | None, target: Path) -> None:
-    if names:
-        text = "%s: %d files are not used, because %s has no source of them: %s"
-        logger.warning(text, target, len(names), source, shortened(names))
 
 
 def _report(outcomes: Sequence[_Outcome], target: Path, n_files: int) -> None:
@@ -244,24 +251,24 @@ def _run(
 
 
 def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the main process, which stops the workers; end at once on SIGTERM."""
+    """Ignore Ctrl-C in a worker, which the main process stops; end at once on SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _prepare_file(sample_rate: int, job: _Job) -> _Outcome:
-    """Check one target file, make it if needed; a failure is a text, not an exception."""
+    """Check one target file, make it if needed; an InputError becomes the outcome's problem."""
     source, target, record = job
     try:
         if source is None:
             return _Outcome(_checked(target, sample_rate))
-        info, state = audio_info(source), _state(source)
+        info, state = audio_info(source), file_state(source)
         if _is_complete(target, info, sample_rate) and _is_from(source, state, target, record):
             digest = record.digest if record is not None else None
-            return _Outcome(Record(audio_info(target).frames, _state(target), state, digest))
+            return _Outcome(Record(audio_info(target).frames, file_state(target), state, digest))
         digest = content_digest(source)
         frames, peak = _resample_file(source, target, sample_rate)
-        made = Record(frames, _state(target), state, digest)
+        made = Record(frames, file_state(target), state, digest)
         return _Outcome(made, made=True, clipped=peak > 1)
     except InputError as error:
         return _Outcome(problem=str(error))
@@ -272,21 +279,16 @@ def _checked(path: Path, sample_rate: int) -> Record:
     with open_audio(path, sample_rate) as file:
         if file.subtype in ("FLOAT", "DOUBLE"):
             mono_float(file.read(dtype="float32", always_2d=True))
-        return Record(file.frames, _state(path))
+        return Record(file.frames, file_state(path))
 
 
 def _is_from(source: Path, state: FileState, target: Path, record: Record | None) -> bool:
     """Whether a target was made from its source in the given, current state."""
     if record is None or record.source is None:  # made elsewhere, or without a manifest
-        return _state(target).mtime_ns >= state.mtime_ns
+        return file_state(target).mtime_ns >= state.mtime_ns
     if record.source == state:
         return True
     return record.digest is not None and record.digest == content_digest(source)
-
-
-def _state(path: Path) -> FileState:
-    status = path.stat()
-    return FileState(status.st_size, status.st_mtime_ns)
 
 
 def _is_complete(target: Path, source: AudioInfo, sample_rate: int) -> bool:

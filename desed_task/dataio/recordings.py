@@ -23,6 +23,12 @@ class FileState(NamedTuple):
     mtime_ns: int
 
 
+def file_state(file: Path | os.DirEntry[str]) -> FileState:
+    """The current state of a file."""
+    status = file.stat()
+    return FileState(status.st_size, status.st_mtime_ns)
+
+
 def files_below(folder: Path, endings: Collection[str] = ENDINGS) -> list[Path]:
     """Files with one of the endings (lower case) in a folder and its subfolders, sorted.
 
@@ -105,7 +111,7 @@ def wav_files(folder: str | Path) -> dict[str, FileState]:
     try:
         with os.scandir(folder) as entries:
             found = {
-                entry.name: FileState(entry.stat().st_size, entry.stat().st_mtime_ns)
+                entry.name: file_state(entry)
                 for entry in entries
                 if entry.name.lower().endswith(".wav")
                 and not entry.name.startswith(".")

@@ -17,7 +17,7 @@ OPTION = "--init_from_checkpoint"
 SCALER = "scaler."
 
 
-def read_initial(config: Config, checkpoint: Path) -> tuple[dict[str, Tensor], list[str]]:
+def read_initial(config: Config, checkpoint: Path) -> tuple[dict[str, Tensor], Sequence[str]]:
     """Weights by our names, and classes, of a checkpoint that a training starts from.
 
     Raises InputError where its features differ from the configuration's, which would make the

@@ -11,12 +11,11 @@ from local.studies.driver import LOG
 from local.studies.find import find_sets
 from local.studies.reproduce import main
 from tests.support.audio_files import write_tone
-from tests.support.shared_data import shared_path
 from tests.support.stub_training import STUB
 from tests.support.tiny import SMALL
 
 CLIPS = 20
-SETS = {  # layout's name -> audio, table
+SETS = {  # title -> audio, table
     "weak": ("audio/train/weak", "metadata/train/weak.tsv"),
     "unlabelled": ("audio/train/unlabel_in_domain", "metadata/train/unlabel_in_domain.tsv"),
     "real validation": ("audio/validation/validation", "metadata/validation/validation.tsv"),
@@ -33,14 +32,16 @@ SETS = {  # layout's name -> audio, table
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(desed_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty clips of each set, every tenth missing, two folders below the data folder."""
     data = tmp_path_factory.mktemp("data")
     wav = write_tone(data / "one.wav", 10.0)  # events of real tables end within it
     for name, (audio, table) in SETS.items():
-        metadata = shared_path("desed_metadata") / Path(table).name
+        metadata = desed_tables / Path(table).name
         if metadata.is_file():
             lines = metadata.read_text(encoding="utf-8").splitlines()
+        elif name == "unlabelled":
+            lines = ["filename", *(f"Y--{number}_30.000_40.000.wav" for number in range(CLIPS))]
         else:
             events = [f"{number}.wav\t0\t1\tSpeech" for number in range(CLIPS)]
             lines = ["filename\tonset\toffset\tevent_label", *events]
@@ -68,7 +69,7 @@ def _trained(output: Path) -> set[str]:
 
 
 def test_sets_are_found_with_their_missing_clips(tree: Path) -> None:
-    found = {each.layout.name: each for each in find_sets(tree)}
+    found = {each.clip_set.title: each for each in find_sets(tree)}
     assert found.keys() == SETS.keys()
     for name, (audio, _) in SETS.items():
         each = found[name]
@@ -85,8 +86,9 @@ def test_check_only(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "about 0.32 bootstrap standard deviations" in printed  # sqrt(0.1)
     assert len((tmp_path / "missing.tsv").read_text().splitlines()) == 1 + 2 * len(SETS)
     data = yaml.safe_load((tmp_path / "reproduction.yaml").read_text())["data"]
-    assert data["eval_folder_44k"] == str(tree / "some/dataset/audio/eval/public")
-    assert data["test_folder"] == str(tree / "some/dataset/audio/validation/validation_16k")
+    assert data["root"] == str(tree)
+    assert data["eval_folder_44k"] == "some/dataset/audio/eval/public"
+    assert data["test_folder"] == "some/dataset/audio/validation/validation_16k"
 
 
 def test_seeds_are_compared_with_the_authors(tree: Path, tmp_path: Path) -> None:
