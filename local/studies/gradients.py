@@ -26,7 +26,7 @@ from desed_task.options import check_least, command_parser
 from local.data import DesedDataModule
 from local.rank_state import seed_everything
 from local.run.checkpoints import read_checkpoint, test_config
-from local.run.experiment import load_tested
+from local.run.weights import load_tested
 from local.sed_trainer import CrossTaskSED
 
 PARTS = {"all": "", "backbone": "backbone."}
