@@ -17,7 +17,7 @@ from local.run.checkpoints import (
     read_checkpoint,
     test_config,
 )
-from local.run.experiment import load_weights
+from local.run.weights import load_weights
 from local.sed_trainer import CrossTaskSED
 from tests.golden import weights as golden
 from tests.support.paths import CONFS
