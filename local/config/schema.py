@@ -431,8 +431,8 @@ class Config(Settings):
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change with any value."""
-        text = json.dumps(self.plain(), sort_keys=True)
+        """Twelve hex digits that change with any value; paths are those that are opened."""
+        text = json.dumps(self.plain() | {"data": self.data.resolved()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_yaml(self) -> str:
