@@ -194,7 +194,7 @@ def run_folder(
     if checkpoint is not None and not args.test_from_checkpoint:
         resumed = process_group.from_first_rank(lambda: folders.run_folder_of(checkpoint))
     run = resumed or process_group.from_first_rank(lambda: folders.new_run_folder(args.log_dir))
-    named = {f"data.{key}": path for key, path in config.data if isinstance(path, str)}
+    named = {f"data.{key}": path for key, path in config.data.paths().items()}
     with contextlib.ExitStack() as stack:
         stack.enter_context(named_folders(named | {"--log_dir": run.parent}, written=run))
         if process_group.rank() == 0:

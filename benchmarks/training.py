@@ -191,10 +191,10 @@ def _config(args: argparse.Namespace, folder: Path) -> Config:
     in_batch = batch.clips_per_set
     trained = {name: max(1, number * args.steps) for name, number in in_batch.items()}
     sizes = {
-        "synthetic_train": trained["synthetic"],
+        "synthetic": trained["synthetic"],
         "weak": trained["weak"] + args.weak_clips,
         "unlabelled": trained["unlabelled"],
-        "synthetic_validation": args.clips,
+        "synthetic validation": args.clips,
     }
     settings = (
         f"training.weak_split={trained['weak'] / sizes['weak']!r}",

@@ -29,11 +29,13 @@ from desed_task.dataio.datasets import ClipDataset, CombinedDataset, WindowDatas
 from desed_task.dataio.prepare import clip_seconds
 from desed_task.dataio.recordings import usable_names
 from desed_task.dataio.sampler import MixtureBatchSampler
+from desed_task.desed import SYNTHETIC_VALIDATION as VALIDATION
 from desed_task.errors import InputError, shortened
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
-from local.audio_sets import VALIDATION, AudioSet, prepare_sets, test_sets, training_sets
+from local.audio_sets import prepare_sets, test_sets, training_sets
+from local.config.data import AudioSet
 from local.config.load import Config
 from local.lightning_internals import training_position
 from local.loading import EpochLoader, outlive_sigterm

@@ -6,31 +6,24 @@ from pathlib import Path
 
 import yaml
 
-from desed_task.making.layout import CLIP_SETS, ClipSet
+from desed_task.desed import CLIP_SETS, ClipSet
 from desed_task.synthesis.sources import CLIP_SECONDS
+from local.config.data import KEYS
+from local.config.yaml_files import RECIPE, SHIPPED, read_composed
 
 CONFIGURATION = "conf.yaml"
-_KEYS = {
-    "synthetic_train": "synth",
-    "weak": "weak",
-    "unlabelled": "unlabeled",
-    "synthetic_validation": "synth_val",
-    "validation": "test",
-    "public": "eval",
-}
-"""First part of the keys of section `data` for each set."""
-SMALL_NETWORK = """\
-extends: demo.yaml              # a small network with frames of 128 ms, for few clips and a CPU
+SMALL = SHIPPED / "demo.yaml"
+SMALL_NETWORK = f"""\
+extends: {SMALL.name}              # a small network with frames of 128 ms, for few clips and a CPU
 
 training:
-  n_epochs: {epochs}
-  n_epochs_warmup: {warmup}
-  n_epochs_rampdown: {rampdown}
-  ema_factor: {ema_factor}
+  n_epochs: {{epochs}}
+  n_epochs_warmup: {{warmup}}
+  n_epochs_rampdown: {{rampdown}}
+  ema_factor: {{ema_factor}}
 """
-RECIPE = "extends: sed.yaml\n"
 _STEPS = 2400
-_BATCHES = {"synthetic_train": 4, "weak": 4, "unlabelled": 8}  # as demo.yaml's batch_size
+_BATCHES = {"synthetic": 4, "weak": 4, "unlabelled": 8}  # as demo.yaml's batch_size
 _WEAK_SPLIT = 0.9
 MIN_CLIPS_OF_RECIPE = 5000
 """From this number of clips with strong labels on, the configuration is that of the recipe."""
@@ -53,19 +46,22 @@ def configuration(
         program: that writes it.
         clip_seconds: length of its clips.
     """
-    large = sizes.get("synthetic_train", 0) >= MIN_CLIPS_OF_RECIPE
-    data: dict[str, object] = {}
+    large = sizes.get("synthetic", 0) >= MIN_CLIPS_OF_RECIPE
+    extended = RECIPE if large else SMALL
+    data: dict[str, object] = {"root": str(out)}
     if clip_seconds != CLIP_SECONDS:
         data["audio_max_len"] = clip_seconds
     for clip_set in CLIP_SETS:
-        data |= _set_keys(out, clip_set, present=sizes.get(clip_set.name, 0) > 0)
+        data |= _set_keys(clip_set, present=sizes.get(clip_set.name, 0) > 0)
+    given = read_composed(extended).values["data"]
+    data = {key: value for key, value in data.items() if value != given[key]}
     section = yaml.safe_dump({"data": data}, allow_unicode=True, sort_keys=False, width=4096)
     names = json.dumps(list(classes), ensure_ascii=False)  # quoted: a class may be called 1e5
     section = section.replace("data:\n", f"data:\n  classes: {names}\n", 1)
-    window = 7 if large else 3
+    network, window = (f"extends: {RECIPE.name}\n", 7) if large else (_small(sizes), 3)
     return (
         f"# Written by python -m {program}\n"
-        f"{RECIPE if large else _small(sizes)}\n{section}\n"
+        f"{network}\n{section}\n"
         "cross_task:\n  excluded_classes: []\n\n"
         "postprocess:\n"
         f"  median_window: !replace {{default: {window}}}   # frames; exceptions by class name\n"
@@ -84,16 +80,9 @@ def _small(sizes: Mapping[str, int]) -> str:
     )
 
 
-def _set_keys(out: Path, clip_set: ClipSet, *, present: bool) -> dict[str, str | None]:
-    key = _KEYS[clip_set.name]
-    values: dict[str, str | None] = {
-        f"{key}_folder": f"{out / clip_set.audio}_16k",
-        f"{key}_folder_44k": str(out / clip_set.audio),
-    }
-    for name, table in (
-        ("tsv", clip_set.strong or clip_set.weak),
-        ("dur", clip_set.durations),
-    ):
-        if table is not None:
-            values[f"{key}_{name}"] = str(out / table)
-    return values if present else dict.fromkeys(values)
+def _set_keys(clip_set: ClipSet, *, present: bool) -> dict[str, str | None]:
+    """The keys of a set in DESED's layout; all `null` where it is not present."""
+    keys = KEYS[clip_set.name]
+    paths = (f"{clip_set.prepared}/", f"{clip_set.audio}/", clip_set.table, clip_set.durations)
+    pairs = zip(keys, paths, strict=True)
+    return {key: path if present else None for key, path in pairs if key is not None}

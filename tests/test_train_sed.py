@@ -88,9 +88,9 @@ def test_what_a_run_leaves(trained: Path) -> None:
             for metric in METRICS:
                 value = metrics[f"{name}/{system}/{metric}"]
                 assert value is None or 0 <= value <= 1, metric
-    assert metrics["test/clips_expected"] == SIZES["validation"]
-    assert metrics["test/student/clips_scored"] == SIZES["validation"]
-    assert metrics["eval/teacher/clips_scored"] == SIZES["public"]
+    assert metrics["test/clips_expected"] == SIZES["test"]
+    assert metrics["test/student/clips_scored"] == SIZES["test"]
+    assert metrics["eval/teacher/clips_scored"] == SIZES["eval"]
     for path in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "pictures/epoch_0000.png"):
         assert (trained / path).stat().st_size > 1000
     assert list(trained.glob("events.out.tfevents.*"))
@@ -101,7 +101,7 @@ def test_files_of_the_test(trained: Path) -> None:
         folder = trained / "metrics_test" / network
         for kind in ("raw", "postprocessed"):
             files = sorted((folder / "scores" / kind).glob("*.tsv"))
-            assert len(files) == SIZES["validation"]
+            assert len(files) == SIZES["test"]
             scores = pd.read_csv(files[0], sep="\t")
             assert list(scores) == ["onset", "offset", *CLASSES]
             assert scores[list(CLASSES)].to_numpy().min() >= 0
@@ -288,7 +288,7 @@ def test_fast_dev_run_goes_through_everything(
     assert weights["scaler.deviation"] > 1  # dB
     rows = list(csv.DictReader((run / "csv" / "version_0" / "metrics.csv").open()))
     assert [row["train/loss"] for row in rows if row["train/loss"]]
-    _compare_detection(run, load_config(run / "config.yaml").data.test_folder)
+    _compare_detection(run, load_config(run / "config.yaml").data.sets["test"].folder)
     others = class_overrides(("A", "B", "C"))
     capsys.readouterr()
     test = ["--test_from_checkpoint", str(run / "checkpoints" / "last.ckpt")]
@@ -323,10 +323,10 @@ def test_published_checkpoint_is_tested(
     log_dir = str(tmp_path / "runs")
     given = ["--conf_file", str(mine), "--log_dir", log_dir, "--gpus", "0"]
     assert main([*given, *QUICK, "--test_from_checkpoint", str(published_checkpoint)]) == 0
-    config = yaml.safe_load((tmp_path / "runs" / "version_0" / "config.yaml").read_text())
-    assert config["net"]["nb_filters"] == [32, 64, 128, 256, 256]
+    config = load_config(tmp_path / "runs" / "version_0" / "config.yaml")
+    assert config.net.nb_filters == (32, 64, 128, 256, 256)
     scores = tmp_path / "runs" / "version_0" / "metrics_test" / "student" / "scores" / "raw"
-    truth = read_strong(config["data"]["test_tsv"], CLASSES)
+    truth = read_strong(str(config.data.sets["test"].tsv), CLASSES)
     assert {path.stem for path in scores.iterdir()} == {Path(name).stem for name in truth}
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from desed_task.dataio.annotations import merge_overlaps
 from desed_task.dataio.audio import audio_info
 from desed_task.dataio.recordings import find_recordings
+from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION
 from desed_task.errors import InputError, shortened
 from desed_task.files import atomic_folder, check_new_folder
 from desed_task.labels import Event
@@ -29,11 +30,11 @@ from desed_task.making.grouping import (
     split_labelled,
 )
 from desed_task.making.label_files import Label, LabelReader, class_folders
-from desed_task.making.layout import CLIP_SETS, ClipRecord, write_metadata
+from desed_task.making.layout import ClipRecord, write_metadata
 from desed_task.tables import aligned_text, table_text
 
-STRONG, WEAK, UNLABELLED = "synthetic_train", "weak", "unlabelled"
-SCORED = {"validation": "synthetic_validation", "test": "validation"}
+STRONG, WEAK, UNLABELLED = "synthetic", "weak", "unlabelled"
+SCORED = {"validation": SYNTHETIC_VALIDATION, "test": "test"}
 """The set of each split that is not for training."""
 CLIPS = "metadata/clips.tsv"
 _COLUMN = "column:"

@@ -18,11 +18,13 @@ import numpy as np
 from tqdm import tqdm
 
 from desed_task.dataio.audio import wav_bytes
+from desed_task.desed import BY_NAME, CLIP_SETS
 from desed_task.errors import InputError
 from desed_task.files import atomic_folder, check_new_folder
 from desed_task.making.given_clips import GivenClip, unlabelled_clips, weak_clips
-from desed_task.making.layout import CLIP_SETS, ClipRecord, write_metadata
+from desed_task.making.layout import ClipRecord, write_metadata
 from desed_task.making.soundbank import BankOptions, Soundbank, read_soundbank
+from desed_task.synthesis.domains import DOMAINS
 from desed_task.synthesis.scenes import RenderedClip, render_clip
 from desed_task.synthesis.signals import SAMPLE_RATE
 from desed_task.synthesis.sources import SYNTHETIC_SOUNDS
@@ -83,9 +85,10 @@ def make_clip(
     if material is not None and clip_set.name in material.given:
         given = material.given[clip_set.name][clip_index]
         return given.render(rng, sounds, material.bank.cutoff_hz)
-    clip = render_clip(rng, clip_set.domain, sounds)
-    while clip_set.weak and not clip.events:
-        clip = render_clip(rng, clip_set.domain, sounds)
+    domain = DOMAINS[clip_set.domain]
+    clip = render_clip(rng, domain, sounds)
+    while clip_set.labels == "weak" and not clip.events:
+        clip = render_clip(rng, domain, sounds)
     return clip
 
 
@@ -102,24 +105,24 @@ def generate_dataset(
     Args:
         out: its folder, new or empty.
         seed: of all random numbers.
-        sizes: number of clips of sets of `CLIP_SETS` by name; other sets stay empty.
+        sizes: number of clips of sets of `CLIP_SETS` by name; other sets are absent.
         workers: number of processes.
         material: recordings; None: synthesised sounds. Given clips are all used.
         files: further files of the data set, text by name.
     """
-    unknown = set(sizes) - {each.name for each in CLIP_SETS}
+    unknown = sizes.keys() - BY_NAME
     if unknown:
-        known = ", ".join(each.name for each in CLIP_SETS)
+        known = ", ".join(BY_NAME)
         raise InputError(f"sizes: unknown set: expected some of {known}, got {min(unknown)!r}")
     if material is not None:
         sizes = material.sizes(sizes)
         files = {RECORDINGS: material.bank.table(), **files}
     check_new_folder("--output", out)
     with atomic_folder(out) as folder:
-        for clip_set in CLIP_SETS:
-            (folder / clip_set.audio).mkdir(parents=True, exist_ok=True)
+        for name in sizes:
+            (folder / BY_NAME[name].audio).mkdir(parents=True, exist_ok=True)
         for name, records in _write_clips(folder, seed, sizes, workers, material).items():
-            write_metadata(folder, next(each for each in CLIP_SETS if each.name == name), records)
+            write_metadata(folder, BY_NAME[name], records)
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
@@ -141,7 +144,7 @@ def _write_clips(
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
             written = list(progress(pool.map(write, clip_ids, chunksize=8)))
-    records: dict[str, list[ClipRecord]] = {each.name: [] for each in CLIP_SETS}
+    records: dict[str, list[ClipRecord]] = {name: [] for name in sizes}
     for (set_index, _), record in zip(clip_ids, written, strict=True):
         records[CLIP_SETS[set_index].name].append(record)
     return records
@@ -153,6 +156,6 @@ def _write_clip(
     set_index, clip_index = clip_id
     clip_set = CLIP_SETS[set_index]
     clip = make_clip(seed, set_index, clip_index, material)
-    filename = f"{clip_set.prefix}_{clip_index:05d}.wav"
+    filename = f"{clip_set.stem}_{clip_index:05d}.wav"
     (root / clip_set.audio / filename).write_bytes(wav_bytes(clip.audio, SAMPLE_RATE))
     return ClipRecord(filename, clip.duration, clip.events)

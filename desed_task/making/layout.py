@@ -1,90 +1,22 @@
-"""Sets, folders and tables of the generated data set, in DESED's layout."""
+"""Sizes and tables of a generated or collected data set, in DESED's layout."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from desed_task.desed import CLIP_SETS, ClipSet
 from desed_task.labels import Event
-from desed_task.making.grouping import TEST, TRAIN, VALIDATION
-from desed_task.synthesis.domains import RECORDED, SYNTHETIC, Domain
 from desed_task.tables import table_text
 
-
-@dataclass(frozen=True)
-class ClipSet:
-    """One set: its domain, its audio folder and its tables, relative to the data set's folder.
-
-    `split` tells which recordings of a soundbank its sounds are from.
-    Tables: `strong` (events), `weak` (tags), `durations`, `listing` (file names only). File names
-    are `prefix` and a number.
-    """
-
-    name: str
-    domain: Domain
-    audio: str
-    prefix: str
-    split: str
-    strong: str | None = None
-    weak: str | None = None
-    durations: str | None = None
-    listing: str | None = None
-
-
-CLIP_SETS = (
-    ClipSet(
-        "synthetic_train",
-        SYNTHETIC,
-        "audio/train/synthetic21_train/soundscapes",
-        "soundscape_train",
-        TRAIN,
-        strong="metadata/train/synthetic21_train/soundscapes.tsv",
-    ),
-    ClipSet("weak", RECORDED, "audio/train/weak", "weak", TRAIN, weak="metadata/train/weak.tsv"),
-    ClipSet(
-        "unlabelled",
-        RECORDED,
-        "audio/train/unlabel_in_domain",
-        "unlabelled",
-        TRAIN,
-        listing="metadata/train/unlabel_in_domain.tsv",
-    ),
-    ClipSet(
-        "synthetic_validation",
-        SYNTHETIC,
-        "audio/validation/synthetic21_validation/soundscapes",
-        "soundscape_validation",
-        VALIDATION,
-        strong="metadata/validation/synthetic21_validation/soundscapes.tsv",
-        durations="metadata/validation/synthetic21_validation/durations.tsv",
-    ),
-    ClipSet(
-        "validation",
-        RECORDED,
-        "audio/validation/validation",
-        "validation",
-        TEST,
-        strong="metadata/validation/validation.tsv",
-        durations="metadata/validation/validation_durations.tsv",
-    ),
-    ClipSet(
-        "public",
-        RECORDED,
-        "audio/eval/public",
-        "public",
-        TEST,
-        strong="metadata/eval/public.tsv",
-        durations="metadata/eval/public_durations.tsv",
-    ),
-)
-
+_GENERATED = [each for each in CLIP_SETS if each.name != "strong"]
 SIZES: dict[str, dict[str, int]] = {
-    name: dict(zip([each.name for each in CLIP_SETS], counts, strict=True))
+    name: dict(zip([each.name for each in _GENERATED], counts, strict=True))
     for name, counts in {
         "tiny": (12, 10, 20, 6, 8, 6),
         "demo": (240, 160, 320, 60, 120, 40),
         "ablation": (240, 160, 320, 60, 480, 40),
         "medium": (600, 160, 320, 150, 200, 60),
-        "full": (10000, 1578, 14412, 2500, 1168, 692),
+        "full": tuple(each.clips for each in _GENERATED),
     }.items()
 }
 """Number of clips in each set; `full` has DESED's counts, `ablation` more test clips than demo."""
@@ -126,15 +58,14 @@ def _listing(records: Sequence[ClipRecord]) -> str:
     return table_text(("filename",), [(record.filename,) for record in records])
 
 
+_TABLES = {"strong": strong_table, "weak": _weak_table, "unlabelled": _listing}
+
+
 def write_metadata(root: Path, clip_set: ClipSet, records: Sequence[ClipRecord]) -> None:
     """Write the tables of one set below the data set's folder."""
-    tables = {
-        clip_set.strong: strong_table,
-        clip_set.weak: _weak_table,
-        clip_set.durations: durations_table,
-        clip_set.listing: _listing,
-    }
+    tables = {clip_set.table: _TABLES[clip_set.labels]}
+    if clip_set.durations is not None:
+        tables[clip_set.durations] = durations_table
     for path, table in tables.items():
-        if path is not None:
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(table(records), encoding="utf-8", newline="\n")
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(table(records), encoding="utf-8", newline="\n")

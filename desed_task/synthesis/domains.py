@@ -81,6 +81,8 @@ RECORDED = Domain(
     overrun_share=0.02,
 )
 
+DOMAINS = {domain.name: domain for domain in (SYNTHETIC, RECORDED)}
+
 
 class Draw:
     """Random draws for one domain; first value: the synthetic end, last value: the recorded end."""

@@ -18,6 +18,7 @@ from local.config.yaml_files import (
     RECIPE,
     RawConfig,
     Replacement,
+    merge,
     nested,
     parse_value,
     read_composed,
@@ -64,8 +65,16 @@ def build_config(values: Mapping[str, Any], source: str) -> Config:
 def _converted(raw: RawConfig) -> RawConfig:
     """In this recipe's layout."""
     if is_published(raw.values):
-        return read_composed(RECIPE).with_changes(from_published(raw))
-    return raw
+        return read_composed(RECIPE).with_changes(_from_current_folder(from_published(raw)))
+    return _from_current_folder(raw)
+
+
+def _from_current_folder(raw: RawConfig) -> RawConfig:
+    """With `data.root`: paths of an older version without it are relative to the current folder."""
+    data = raw.values.get("data")
+    if not isinstance(data, Mapping) or "root" in data:
+        return raw
+    return RawConfig(merge({"data": {"root": "."}}, raw.values), raw.source, raw.places)
 
 
 def _overridden(raw: RawConfig, overrides: Iterable[str]) -> RawConfig:

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from desed_task.augment import AugmentSettings
+from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION, TRAINING_SETS
 from desed_task.errors import nearest, shortened
 from desed_task.features import FeatureSettings, ScalerSettings
 from desed_task.frames import FrameGrid
@@ -37,7 +38,7 @@ from desed_task.settings import (
     in_section,
 )
 from desed_task.sod_settings import CorrectionSettings, CorrectionStrength, CountSettings
-from local.config.data import KIND_PREFIXES, Data
+from local.config.data import Data
 from local.config.yaml_files import dump_yaml
 
 DEFAULT_WINDOW = "default"
@@ -370,16 +371,16 @@ class Config(Settings):
     @model_validator(mode="after")
     def _check_validation(self) -> "Config":
         """Something selects the best checkpoint and tunes the post-processing."""
-        data, keys = self.data, ("data.synth_val_folder", "data.weak_folder")
+        sets, keys = self.data.sets, ("data.synth_val_folder", "data.weak_folder")
         self._require(
-            data.has("synth_val") or data.has("weak"),
+            SYNTHETIC_VALIDATION in sets or "weak" in sets,
             keys[0],
             "a synthetic validation set or a weak set, to select the best checkpoint",
             *keys,
             got=Shown("neither"),
         )
         self._require(
-            data.has("synth_val") or self.postprocess.methods == (MEDIAN,),
+            SYNTHETIC_VALIDATION in sets or self.postprocess.methods == (MEDIAN,),
             "postprocess.methods",
             "[median] without the synthetic validation set, which tunes the others",
             keys[0],
@@ -407,18 +408,15 @@ class Config(Settings):
     @property
     def clips_per_set(self) -> dict[str, int]:
         """Clips per step of each kind; 0 for an absent set and one outside `train_sets`."""
-        training = self.training
-        sizes = zip(KIND_PREFIXES.items(), training.batch_size, strict=True)
-        return {
-            kind: size if kind in training.train_sets and self.data.has(prefix) else 0
-            for (kind, prefix), size in sizes
-        }
+        used = self.data.sets.keys() & set(self.training.train_sets)
+        sizes = zip(TRAINING_SETS, self.training.batch_size, strict=True)
+        return {name: size if name in used else 0 for name, size in sizes}
 
     @property
     def absent_sets(self) -> list[str]:
         """Names of the sets of training and validation that the configuration does not have."""
-        names = {**KIND_PREFIXES, "synthetic validation": "synth_val"}
-        return [name for name, prefix in names.items() if not self.data.has(prefix)]
+        needed = [each.name for each in CLIP_SETS if not each.optional]
+        return [name for name in needed if name not in self.data.sets]
 
     @property
     def grid(self) -> FrameGrid:

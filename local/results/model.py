@@ -4,12 +4,14 @@ import platform
 from importlib.metadata import version
 
 from desed_task import __version__
+from desed_task.desed import TRAINING_SETS
 from desed_task.model import ModelDescription
 from desed_task.postprocess.methods import MEDIAN, Postprocessing, TunedParameters
+from local.config.data import KEYS
 from local.config.load import Config
 from local.results.postprocessing import method_parameters
 
-TRAINING_DATA = ("synth_tsv", "weak_tsv", "unlabeled_folder")
+TRAINING_DATA = [KEYS[name].tsv or KEYS[name].folder for name in TRAINING_SETS]
 
 
 def describe_model(config: Config, tuned: TunedParameters | None, source: str) -> ModelDescription:
@@ -23,7 +25,7 @@ def describe_model(config: Config, tuned: TunedParameters | None, source: str) -
     tuned = tuned or TunedParameters()
     first = config.postprocess.methods[0]
     has_first = first == MEDIAN or getattr(tuned, first) is not None
-    data = config.data.plain()
+    paths = config.data.paths()
     libraries = {name: version(name) for name in ("torch", "torchaudio", "numpy", "safetensors")}
     return ModelDescription(
         classes=tuple(config.data.classes),
@@ -39,6 +41,6 @@ def describe_model(config: Config, tuned: TunedParameters | None, source: str) -
             tuned=tuned,
         ),
         source=source,
-        trained_on={key: data[key] for key in TRAINING_DATA if data[key] is not None},
+        trained_on={key: paths[key] for key in TRAINING_DATA if key in paths},
         versions={"python": platform.python_version(), "desed_task": __version__} | libraries,
     )

@@ -1,6 +1,6 @@
 """Picture of one validation clip: spectrogram, true events, and the output of both networks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +19,8 @@ from local.config.load import Config
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Prediction = tuple[Tensor, dict[str, SEDOutput]]
+"""Scaled log-mel `(batch, bands, frames)`, and outputs by the network's name."""
 MAX_CLASSES = 16  # in a panel
 
 
@@ -56,13 +58,12 @@ class ClipPicture:
         self._log_mel: NDArray[np.float32] | None = None
         self._panels: list[Panel] = []
 
-    def offer(self, batch: Batch, features: Tensor, outputs: dict[str, SEDOutput]) -> None:
+    def offer(self, batch: Batch, predict: Callable[[], Prediction]) -> None:
         """Take a suitable clip of the batch, unless a clip was taken before.
 
         Args:
             batch: clips and their frame targets.
-            features: scaled log-mel `(batch, bands, frames)`.
-            outputs: by the network's name.
+            predict: returns the features of the batch and the outputs of the networks.
         """
         if self._log_mel is not None:
             return
@@ -71,6 +72,7 @@ class ClipPicture:
         if not suitable.any():
             return
         row = int(suitable.nonzero()[0])
+        features, outputs = predict()
         self._clip = batch.names[row]
         if batch.first_frames:
             self._begin = batch.first_frames[row] * self._grid.frame_seconds

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from desed_task import process_group
 from desed_task.errors import INTERRUPTED, TERMINATED, Terminated
+from local.config.load import Config
 from local.lightning_internals import (
     move_checkpoint_paths,
     restart_validation,
@@ -23,6 +24,7 @@ from local.lightning_internals import (
     skip_sigterm_broadcast,
     stepped_within_epoch,
 )
+from local.results.pictures import ClipPicture
 
 
 class Progress(Callback):
@@ -124,6 +126,34 @@ class Progress(Callback):
     def _fetch(self, loss: torch.Tensor) -> float:
         """Number in a tensor; on a GPU this waits for all work that was begun."""
         return float(loss)
+
+
+class Pictures(Callback):
+    """Draws a clip of one of every `training.picture_interval` validations, in process 0."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._picture: ClipPicture | None = None
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Begin a picture, if one is due."""
+        training = self._config.training
+        validation = trainer.current_epoch // training.validation_interval
+        due = training.picture_interval > 0 and validation % training.picture_interval == 0
+        self._picture = ClipPicture(self._config) if due and trainer.is_global_zero else None
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *args: Any
+    ) -> None:
+        """Take a clip, with its number of sounds, which a validation does not predict."""
+        if self._picture is not None:
+            self._picture.offer(batch, lambda: pl_module.predict(batch))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Write the picture."""
+        if self._picture is not None:
+            self._picture.write(pl_module)
+            self._picture = None
 
 
 class Checkpoints(ModelCheckpoint):

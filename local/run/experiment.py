@@ -10,12 +10,12 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tqdm import tqdm
 
+from desed_task.desed import SYNTHETIC_VALIDATION
 from desed_task.errors import InputError
 from desed_task.files import write_file
 from desed_task.model import save_model
 from desed_task.nnet.crnn import CRNN
 from desed_task.process_group import first_rank_first, from_first_rank, leave, rank, ranks, summed
-from local.audio_sets import VALIDATION
 from local.config.load import Config
 from local.data import DesedDataModule
 from local.lightning_internals import ended_with_epoch
@@ -31,7 +31,7 @@ from local.results.postprocessing import (
     tuned_methods,
 )
 from local.results.scoring import tune_networks
-from local.run.callbacks import Checkpoints, EarlyStopping, Preemption, Progress
+from local.run.callbacks import Checkpoints, EarlyStopping, Pictures, Preemption, Progress
 from local.run.checkpoints import (
     CheckpointFiles,
     add_to_checkpoint,
@@ -85,6 +85,7 @@ def make_trainer(
             enable_version_counter=False,
         ),
         EarlyStopping(SELECTION_METRIC, mode="max", patience=training.early_stop_patience),
+        Pictures(config),
         Preemption(run / CHECKPOINTS / LAST_CHECKPOINT),
     ]
     options = machine.trainer_options(config)
@@ -161,7 +162,7 @@ def fit(
     predictions = module.test_predictions
     tuned = {}
     if data.tune:
-        validation = predictions[VALIDATION]
+        validation = predictions[SYNTHETIC_VALIDATION]
         tuned = tune_networks(validation, data.validation_truth, config)
         add_to_checkpoint(Path(best), {CHECKPOINT_KEY: dump_tuned(tuned)})
     student, source = cast(CRNN, module.networks["student"]), f"student of {Path(best).name}"
@@ -274,7 +275,7 @@ def test(
         return None
     predictions = module.test_predictions
     if tune:
-        validation = predictions[VALIDATION]
+        validation = predictions[SYNTHETIC_VALIDATION]
         tuned = tune_networks(validation, data.validation_truth, config)
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from desed_task.desed import BY_NAME
 from desed_task.errors import InputError, shortened
 from desed_task.files import write_file
-from local.config.data import SET_KEYS
+from local.config.data import KEYS
 from local.config.load import Config
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "runs.md"
@@ -56,7 +57,7 @@ RULES = {
     "training.train_sets": _BATCHES,
     "training.batch_size": _BATCHES,
     "training.accumulate_batches": _BATCHES,
-    **{f"data.{prefix}_folder": _SET for prefix in SET_KEYS if prefix != "eval"},
+    **{f"data.{k.folder}": _SET for name, k in KEYS.items() if BY_NAME[name].split != "test"},
     "training": _NOW,
     "data": Rule(EFFECTIVE, "the files are expected to have the same content"),
     "opt": Rule(EFFECTIVE, "the averages of Adam are kept; the warm-up continues at its step"),
@@ -73,8 +74,8 @@ def rule(key: str) -> Rule:
 
 
 def changes(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
-    """Old and new value by `section.key`, of the keys whose values differ."""
-    old, new = before.plain(), now.plain()
+    """Old and new value by `section.key`, of the keys whose values differ; paths are resolved."""
+    old, new = (each.plain() | {"data": each.data.resolved()} for each in (before, now))
     return {
         f"{section}.{key}": (old[section][key], value)
         for section, values in new.items()

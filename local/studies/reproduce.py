@@ -19,6 +19,7 @@ import yaml
 
 from desed_task.errors import FAULT, InputError, run_cli
 from desed_task.files import user_path, write_file, writing
+from local.config.data import KEYS
 from local.config.load import load_config
 from local.studies.driver import execute
 from local.studies.find import FoundSet, find_sets
@@ -42,15 +43,15 @@ def main(
     print(data, flush=True)
     with writing(args.output):
         args.output.mkdir(parents=True, exist_ok=True)
-    lines = [f"{s.layout.name}\t{name}\n" for s in sets for name in s.missing]
+    lines = [f"{s.clip_set.title}\t{name}\n" for s in sets for name in s.missing]
     write_file(args.output / MISSING, "set\tfilename\n" + "".join(lines))
     print(f"\n{len(lines)} names of missing clips: {args.output / MISSING}", flush=True)
-    needed = ("test",) if args.checkpoint else ("synth", "weak", "unlabeled", "synth_val", "test")
-    unusable = [s.layout.name for s in sets if s.layout.prefix in needed and not s.usable]
+    needed = [s for s in sets if not s.clip_set.optional and (s.scored or not args.checkpoint)]
+    unusable = [s.clip_set.title for s in needed if not s.usable]
     if unusable:
         raise InputError(f"--data {args.data}: no usable {', '.join(unusable)} set: see the table")
     configuration = args.output / CONFIGURATION
-    write_file(configuration, configuration_text(sets))
+    write_file(configuration, configuration_text(sets, args.data))
     experiment = Experiment(configuration, args.overrides, args.output, args.gpus, program)
     runs = plan(experiment, args.checkpoint, args.seeds)
     if args.check_only:
@@ -79,22 +80,20 @@ def plan(experiment: Experiment, checkpoint: Path | None, n_seeds: int) -> dict[
     return {f"seed {seed}": experiment.run("recipe", seed) for seed in seeds}
 
 
-def configuration_text(sets: Sequence[FoundSet]) -> str:
-    """YAML of the recipe with the paths of the sets that were found."""
-    data: dict[str, str | None] = {}
+def configuration_text(sets: Sequence[FoundSet], data: Path) -> str:
+    """YAML of the recipe with the paths of the sets that were found below the folder `data`."""
+    section: dict[str, str | None] = {"root": str(data.resolve())}
     for found in sets:
-        prefix = found.layout.prefix
-        if not found.usable or found.folder is None:
-            continue
-        data[f"{prefix}_folder"] = str(found.folder.resolve())
-        data[f"{prefix}_folder_44k"] = str(found.original.resolve()) if found.original else None
-        if found.layout.annotated and found.table is not None:
-            table = found.table.resolve()
-            data[f"{prefix}_tsv"] = str(table)
-            if prefix in ("synth_val", "test", "eval"):
-                name = "durations" if prefix == "synth_val" else f"{table.stem}_durations"
-                data[f"{prefix}_dur"] = str(table.with_name(f"{name}.tsv"))
-    content: dict[str, Any] = {"extends": str(ROOT / "confs" / "sed.yaml"), "data": data}
+        if found.usable and found.folder is not None:
+            keys, clip_set = KEYS[found.clip_set.name], found.clip_set
+            paths = {keys.folder: found.folder, keys.original: found.original}
+            if keys.tsv is not None:
+                paths[keys.tsv] = found.table
+            if keys.durations is not None and found.table is not None:
+                paths[keys.durations] = found.table.with_name(Path(str(clip_set.durations)).name)
+            for key, path in paths.items():
+                section[key] = None if path is None else str(path.relative_to(data))
+    content: dict[str, Any] = {"extends": str(ROOT / "confs" / "sed.yaml"), "data": section}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from desed_task.desed import CLIP_SETS
 from local.studies.find import FoundSet
 from local.studies.markdown import markdown_table
 from local.studies.runs import ROOT
@@ -17,7 +18,13 @@ METRICS = {
     "psds2_psds_eval": "PSDS2 (50 thresholds)",
     "psds2_sed_scores_eval": "PSDS2 (exact)",
 }
-SETS = {"test": "real validation", "eval": "public evaluation"}
+SETS = {each.name: each.title for each in CLIP_SETS if each.split == "test"}
+EFFECTS = {
+    "train": "the network learns from fewer clips than the authors'",
+    "validation": "the best epoch is chosen on fewer clips",
+    "test": "metrics are of another set of clips than the authors'",
+}
+"""What missing clips do to a comparison, by the split of their set."""
 # The authors' values of their released model, in the order of METRICS. The teacher's exact PSDS2 is
 # unknown: their code scored the student twice.
 AUTHORS: dict[tuple[str, str], tuple[float | None, ...]] = {
@@ -49,11 +56,11 @@ def data_report(sets: Sequence[FoundSet], data: Path) -> str:
     rows = []
     remarks = []
     for found in sets:
-        layout, folder = found.layout, found.original or found.folder
+        clip_set, folder = found.clip_set, found.original or found.folder
         place = folder.relative_to(data) if folder else "not found"
         listed = found.listed if found.table else "no table"
         n_found = found.listed - found.n_missing
-        rows.append((layout.name, layout.clips, listed, n_found, found.n_missing, place))
+        rows.append((clip_set.title, clip_set.clips, listed, n_found, found.n_missing, place))
         remarks += _remarks(found)
     columns = ("set", "published", "listed", "found", "missing", "folder")
     lines = markdown_table(columns, rows)
@@ -61,30 +68,32 @@ def data_report(sets: Sequence[FoundSet], data: Path) -> str:
 
 
 def _remarks(found: FoundSet) -> list[str]:
-    layout, remarks = found.layout, []
+    clip_set, remarks = found.clip_set, []
     if not found.usable:
-        absent = [] if found.folder else [" or ".join(layout.folders)]
-        if found.table is None and layout.annotated:
-            absent.append(layout.table)
-        needed = "needed" if layout.prefix in SETS else "needed for training"
-        use = "excluded" if layout.optional else needed
-        return [f"- {layout.name}: not found: {', '.join(absent) or 'none of its clips'} ({use})."]
-    if found.table is not None and found.listed != layout.clips:
+        absent = [] if found.folder else [" or ".join(clip_set.audio_folders)]
+        if found.table is None and clip_set.labels != "unlabelled":
+            absent.append(clip_set.table)
+        needed = "needed" if found.scored else "needed for training"
+        use = "excluded" if clip_set.optional else needed
+        return [
+            f"- {clip_set.title}: not found: {', '.join(absent) or 'none of its clips'} ({use})."
+        ]
+    if found.table is not None and found.listed != clip_set.clips:
         remarks.append(
-            f"- {layout.name}: {found.table.name} lists {found.listed} clips, the published one "
-            f"{layout.clips}: another version."
+            f"- {clip_set.title}: {found.table.name} lists {found.listed} clips, the published one "
+            f"{clip_set.clips}: another version."
         )
     if found.empty:
         remarks.append(
-            f"- {layout.name}: {found.empty} files without samples: download them again."
+            f"- {clip_set.title}: {found.empty} files without samples: download them again."
         )
     if found.n_missing:
         line = (
-            f"- {layout.name}: {found.n_missing} of {found.listed} clips "
+            f"- {clip_set.title}: {found.n_missing} of {found.listed} clips "
             f"({found.lost_share:.1%}) are missing, as when a recording can no longer be "
-            f"downloaded: {layout.effect}."
+            f"downloaded: {EFFECTS[clip_set.split]}."
         )
-        if layout.prefix in SETS:
+        if found.scored:
             shift = found.lost_share**0.5
             line += (
                 " If they are missing at random, this alone moves a metric by about "

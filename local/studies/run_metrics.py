@@ -103,12 +103,13 @@ def resample(run: Run, system: Path, truth: GroundTruth, replicates: int) -> Flo
 def read_truth(run: Run) -> GroundTruth:
     """The test set's ground truth, without the clips that have no audio."""
     data = run.config.data
-    truth = GroundTruth.read(data.test_tsv, data.test_dur, data.classes)
+    test = data.sets["test"]
+    truth = GroundTruth.read(str(test.tsv), str(test.durations), data.classes)
     scores = run.finished_folder / "metrics_test" / "student" / "scores" / "postprocessed"
     stems = {path.stem for path in scores.glob("*.tsv")}
     tested = [name for name in truth.events if Path(name).stem in stems or name in stems]
     if not tested:
-        raise InputError(f"{scores}: expected score files of clips of {data.test_tsv}, got none")
+        raise InputError(f"{scores}: expected score files of clips of {test.tsv}, got none")
     return truth.restricted(tested)
 
 

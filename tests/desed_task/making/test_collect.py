@@ -78,19 +78,13 @@ def test_every_format_gives_the_same_set(
     assert ("labels of no length" in capsys.readouterr().out) == (kind == "audacity")
     config = load_config(out / "conf.yaml")
     assert config.data.classes == list(CLASSES)
-    data = config.data
-    assert data.weak_tsv is None
-    assert data.unlabeled_folder is None
+    sets = config.data.sets
+    assert list(sets) == ["synthetic", "synthetic validation", "test"]
     origins = pd.read_csv(out / "metadata" / "clips.tsv", sep="\t").set_index("filename")
     clips: dict[str, list[Event]] = {}
-    for tsv, folder in (
-        (data.synth_tsv, data.synth_folder_44k),
-        (data.synth_val_tsv, data.synth_val_folder_44k),
-        (data.test_tsv, data.test_folder_44k),
-    ):
-        assert tsv is not None
-        assert folder is not None
-        own = read_strong(tsv, CLASSES)
+    for audio_set in sets.values():
+        folder = str(audio_set.original)
+        own = read_strong(str(audio_set.tsv), CLASSES)
         assert {path.name for path in Path(folder).iterdir()} == set(own)
         for name in own:  # the samples are those of the clip's seconds
             samples, rate = soundfile.read(Path(folder) / name)
@@ -132,7 +126,7 @@ def test_groups_stay_together(rule: str, audio: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     main([f"--audio={audio}", f"--labels={labels}", f"--output={out}", *given])
     sets = _groups_by_set(out)
-    assert set(sets) == {"synthetic_train", "synthetic_validation", "validation"}
+    assert set(sets) == {"synthetic", "synthetic validation", "test"}
     every = [group for groups in sets.values() for group in groups]
     assert len(every) == len(set(every)) > 3
 
@@ -151,17 +145,17 @@ def test_a_folder_per_class(audio: Path, tmp_path: Path) -> None:
     main([f"--audio={audio}", f"--output={out}", f"--unlabelled={more}", "--clip_seconds=5"])
     config = load_config(out / "conf.yaml")
     assert config.data.audio_max_len == 5
-    assert config.data.synth_tsv is None
-    assert config.data.weak_tsv is not None
-    tags = read_weak(config.data.weak_tsv, config.data.classes)
+    sets = config.data.sets
+    assert list(sets) == ["weak", "unlabelled", "synthetic validation", "test"]
+    tags = read_weak(str(sets["weak"].tsv), config.data.classes)
     assert set(tags.values()) == {("Bell",), ("Dog bark",), ()}
     assert len(tags) % 5 == 0
-    events = read_strong(config.data.test_tsv, config.data.classes)
+    events = read_strong(str(sets["test"].tsv), config.data.classes)
     assert {event for own in events.values() for event in own} <= {
         Event(0.0, 5.0, name) for name in CLASSES
     }
-    assert config.data.unlabeled_folder_44k is not None
-    lengths = [soundfile.info(p).duration for p in Path(config.data.unlabeled_folder_44k).iterdir()]
+    unlabelled = Path(str(sets["unlabelled"].original))
+    lengths = [soundfile.info(path).duration for path in unlabelled.iterdir()]
     assert sorted(lengths) == [2.0, 5.0, 5.0]
 
 
@@ -293,4 +287,4 @@ def test_unlabelled_recordings_of_test_groups_are_not_trained_on(
         name: {Path(path).parent.name for path in rows["recording"]}
         for name, rows in origins.groupby("set_name")
     }
-    assert days["unlabelled"] == days["synthetic_train"]
+    assert days["unlabelled"] == days["synthetic"]

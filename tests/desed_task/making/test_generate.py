@@ -11,25 +11,26 @@ import pandas as pd
 import pytest
 import soundfile
 
+from desed_task.desed import BY_NAME, CLIP_SETS
 from desed_task.errors import FaultError, InputError
 from desed_task.labels import Event
 from desed_task.making.generate import generate_dataset, make_clip
-from desed_task.making.layout import CLIP_SETS, SIZES
-from desed_task.synthesis.domains import RECORDED, SYNTHETIC, Domain, Draw
+from desed_task.making.layout import SIZES
+from desed_task.synthesis.domains import DOMAINS, RECORDED, SYNTHETIC, Domain, Draw
 from desed_task.synthesis.scenes import Scene, add_events, plan_scene, render_clip
 from desed_task.synthesis.signals import SAMPLE_RATE, envelope, noise, trimmed
 from desed_task.synthesis.sources import CLASS_STATISTICS, SYNTHETIC_SOUNDS
 from desed_task.synthesis.timbres import CLASSES, TIMBRES
 from local.generate import main
 
-DOMAINS = (SYNTHETIC, RECORDED)
+MADE = [BY_NAME[name] for name in SIZES["tiny"]]
 SMALL = {
-    "synthetic_train": 1,
+    "synthetic": 1,
     "weak": 2,
     "unlabelled": 1,
-    "synthetic_validation": 1,
-    "validation": 1,
-    "public": 1,
+    "synthetic validation": 1,
+    "test": 1,
+    "eval": 1,
 }
 
 
@@ -62,8 +63,8 @@ def test_same_seed_same_bytes_for_any_number_of_workers(tmp_path: Path) -> None:
 
 
 def test_a_clip_does_not_depend_on_the_size(tmp_path: Path) -> None:
-    generate_dataset(tmp_path / "one", 7, {"public": 1})
-    generate_dataset(tmp_path / "two", 7, {"weak": 1, "public": 2})
+    generate_dataset(tmp_path / "one", 7, {"eval": 1})
+    generate_dataset(tmp_path / "two", 7, {"weak": 1, "eval": 2})
     first = "audio/eval/public/public_00000.wav"
     assert digest(tmp_path / "one")[first] == digest(tmp_path / "two")[first]
 
@@ -94,24 +95,23 @@ def test_layout_and_counts(tiny: Path) -> None:
 
 def test_full_size_has_the_counts_of_desed() -> None:
     assert list(SIZES["full"].values()) == [10000, 1578, 14412, 2500, 1168, 692]
-    assert list(SIZES["full"]) == [clip_set.name for clip_set in CLIP_SETS]
 
 
 def test_tables_name_the_written_files(tiny: Path) -> None:
-    for clip_set in CLIP_SETS:
+    for clip_set in MADE:
         files = sorted(path.name for path in (tiny / clip_set.audio).glob("*.wav"))
-        for table in (clip_set.strong, clip_set.weak, clip_set.durations, clip_set.listing):
+        for table in (clip_set.table, clip_set.durations):
             if table:
                 assert sorted(set(pd.read_csv(tiny / table, sep="\t").filename)) == files
 
 
 def test_strong_tables(tiny: Path) -> None:
-    for clip_set in CLIP_SETS:
-        if not clip_set.strong:
+    for clip_set in MADE:
+        if clip_set.labels != "strong":
             continue
-        text = (tiny / clip_set.strong).read_text()
+        text = (tiny / clip_set.table).read_text()
         assert text.startswith("filename\tonset\toffset\tevent_label\n")
-        rows = pd.read_csv(tiny / clip_set.strong, sep="\t", dtype=str).dropna()
+        rows = pd.read_csv(tiny / clip_set.table, sep="\t", dtype=str).dropna()
         assert rows.onset.str.fullmatch(r"\d+\.\d{3}").all()
         assert rows.offset.str.fullmatch(r"\d+\.\d{3}").all()
         assert set(rows.event_label) <= set(CLASSES)
@@ -120,7 +120,7 @@ def test_strong_tables(tiny: Path) -> None:
 
 
 def test_durations_and_tags(tiny: Path) -> None:
-    for clip_set in CLIP_SETS:
+    for clip_set in MADE:
         if clip_set.durations:
             table = pd.read_csv(tiny / clip_set.durations, sep="\t")
             assert list(table) == ["filename", "duration"]
@@ -135,17 +135,17 @@ def test_durations_and_tags(tiny: Path) -> None:
 
 
 def test_format_of_the_sound_files(tiny: Path) -> None:
-    for clip_set in CLIP_SETS:
+    for clip_set in MADE:
         for path in (tiny / clip_set.audio).glob("*.wav"):
             info = soundfile.info(path)
             assert (info.samplerate, info.subtype) == (44100, "PCM_16")
-            if clip_set.domain is SYNTHETIC:
+            if clip_set.domain == "synthetic":
                 assert (info.channels, info.frames) == (1, 441000)
             else:
                 assert info.channels in (1, 2)
                 assert 2 * 44100 <= info.frames <= 441000
             peak = np.abs(soundfile.read(path)[0]).max()
-            low, high = (10 ** (db / 20) for db in clip_set.domain.peak_db)
+            low, high = (10 ** (db / 20) for db in DOMAINS[clip_set.domain].peak_db)
             assert low - 1e-3 <= peak <= high + 1e-3
 
 
@@ -166,13 +166,13 @@ def test_some_recorded_clips_are_empty_and_no_others() -> None:
 
 def test_a_clip_without_event_has_one_row_without_times(tmp_path: Path) -> None:
     seed = next(s for s in range(1000) if not _planned(s).events)
-    generate_dataset(tmp_path / "data", seed, {"validation": 1})
+    generate_dataset(tmp_path / "data", seed, {"test": 1})
     text = (tmp_path / "data/metadata/validation/validation.tsv").read_text()
     assert text.splitlines()[1:] == ["validation_00000.wav\t\t\t"]
 
 
 def _planned(seed: int) -> Scene:
-    index = [clip_set.name for clip_set in CLIP_SETS].index("validation")
+    index = [clip_set.name for clip_set in CLIP_SETS].index("test")
     rng = np.random.default_rng(np.random.SeedSequence([seed, index, 0]))
     return plan_scene(rng, RECORDED)
 
@@ -190,7 +190,7 @@ def state_shares(scenes: list[Scene]) -> np.ndarray:
     return totals / totals.sum()
 
 
-@pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.name)
+@pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
 def test_occurrence_and_overlap_states_all_occur(domain: Domain) -> None:
     rng = np.random.default_rng(4)
     shares = state_shares([plan_scene(rng, domain) for _ in range(800)])
@@ -216,7 +216,7 @@ def test_events_of_a_class_do_not_overlap() -> None:
             assert all(0 <= e.onset < e.offset <= scene.duration + 1e-9 for e in own)
 
 
-@pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.name)
+@pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
 @pytest.mark.parametrize("label", CLASSES)
 def test_timbres_sound_for_their_whole_length(label: str, domain: Domain) -> None:
     for number, seconds in enumerate((0.25, 0.6, 2.0, 4.0)):
@@ -257,7 +257,7 @@ def test_annotations_are_the_audible_extents(label: str) -> None:
 
 def test_annotated_frames_are_louder_than_others() -> None:
     """In clips the labelled frames are louder than the rest, in both domains."""
-    for domain in DOMAINS:
+    for domain in DOMAINS.values():
         louder = []
         for number in range(12):
             clip = render_clip(np.random.default_rng([number, 2]), domain)
@@ -324,7 +324,7 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
 
 
 def test_unknown_sets_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown set: expected some of synthetic_train, weak"):
+    with pytest.raises(InputError, match="unknown set: expected some of synthetic, weak"):
         generate_dataset(tmp_path / "data", 1, {"weakly": 1})
 
 

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from desed_task.desed import BY_NAME
 from desed_task.errors import InputError
 from desed_task.making.grouping import SPLITS, TEST, by_take_letter, split_soundbank
-from desed_task.making.layout import CLIP_SETS
 from desed_task.making.soundbank import class_files
 from desed_task.synthesis.domains import SYNTHETIC, Draw
 from desed_task.synthesis.recorded import (
@@ -28,7 +28,14 @@ from local.config.load import load_config
 from local.generate import main
 from tests.support.audio_files import tone
 
-SIZES = dict(zip([each.name for each in CLIP_SETS], (6, 3, 2, 4, 5, 0), strict=True))
+SIZES = {
+    "synthetic": 6,
+    "weak": 3,
+    "unlabelled": 2,
+    "synthetic validation": 4,
+    "test": 5,
+    "eval": 0,
+}
 PITCHES = {  # of each recording in Hz
     "Ding": {"1-dog": 500.0, "1-11": 700.0, "2-12": 900.0, "5-13": 1100.0},
     "Düdel laut": {"1-21": 1500.0, "2-22": 1900.0, "5-23": 2300.0},
@@ -78,9 +85,9 @@ def made(bank: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def heard_recordings(made: Path, set_name: str) -> set[str]:
     """The recordings whose pitch is the strongest of its class within some event of a set."""
-    clip_set = next(each for each in CLIP_SETS if each.name == set_name)
+    clip_set = BY_NAME[set_name]
     found = set()
-    for row in pd.read_csv(made / str(clip_set.strong), sep="\t").dropna().itertuples():
+    for row in pd.read_csv(made / clip_set.table, sep="\t").dropna().itertuples():
         audio, rate = soundfile.read(made / clip_set.audio / row.filename, always_2d=True)
         section = audio[int(row.onset * rate) : int(row.offset * rate), 0]
         time = np.arange(len(section)) / rate
@@ -95,8 +102,7 @@ def heard_recordings(made: Path, set_name: str) -> set[str]:
 
 def test_no_recording_is_heard_in_two_splits(made: Path) -> None:
     train, validation, test = (
-        heard_recordings(made, name)
-        for name in ("synthetic_train", "synthetic_validation", "validation")
+        heard_recordings(made, name) for name in ("synthetic", "synthetic validation", "test")
     )
     assert test == {"5-13", "5-23"}
     assert train
@@ -133,11 +139,11 @@ def test_the_configuration_names_what_was_made(made: Path) -> None:
     assert list(config.data.classes) == list(PITCHES)
     assert config.postprocess.median_window == {"default": 3}
     assert not config.cross_task.excluded_classes
-    names = ("synth_folder_44k", "synth_tsv", "weak_tsv", "unlabeled_folder_44k", "test_dur")
-    for value in (getattr(config.data, name) for name in names):
-        assert Path(value).exists(), value
-    assert config.data.eval_folder is None  # the set has no clips
-    assert config.data.eval_tsv is None
+    paths = config.data.paths()
+    made_later = {key for key, path in paths.items() if path.endswith("_16k")}
+    assert all(Path(path).exists() for key, path in paths.items() if key not in made_later)
+    # The set `eval` has no clips.
+    assert config.data.sets.keys() == SIZES.keys() - {"eval"}
 
 
 def test_bursts_have_the_times_of_a_hand_made_signal() -> None:

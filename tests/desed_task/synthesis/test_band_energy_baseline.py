@@ -58,7 +58,7 @@ def test_perfect_scores_reach_a_high_psds1() -> None:
 
 
 def test_band_energies_do_not_separate_the_classes(tmp_path: Path) -> None:
-    sizes = {"synthetic_train": 48, "validation": 36}
+    sizes = {"synthetic": 48, "test": 36}
     generate_dataset(tmp_path / "data", 5, sizes, workers=2)
     train = read_set(
         tmp_path / "data/audio/train/synthetic21_train/soundscapes",

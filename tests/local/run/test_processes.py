@@ -142,7 +142,7 @@ def test_shares_of_an_epoch_are_disjoint_and_complete(records: list[dict[str, An
         assert set(drawn.values()) == {1}
         kinds = Counter(name.rsplit("_", 1)[0] for name in drawn)
         assert kinds == {"soundscape_train": 4, "weak": 4, "unlabelled": 4}
-        assert kinds["soundscape_train"] == SIZES["synthetic_train"]
+        assert kinds["soundscape_train"] == SIZES["synthetic"]
     for share in shares:
         for batch in share:
             kinds = Counter(name.rsplit("_", 1)[0] for name in batch)
@@ -276,7 +276,7 @@ def test_torchrun_trains_and_tests_as_one(tiny_data: Path, tmp_path: Path) -> No
         json.loads((folder / "version_0" / "metrics_test" / "metrics.json").read_text())
         for folder in (tmp_path / "one", tmp_path / "two")
     )
-    assert shared["test/student/clips_scored"] == SIZES["validation"]
+    assert shared["test/student/clips_scored"] == SIZES["test"]
     assert shared == pytest.approx(single, abs=1e-6)
 
 

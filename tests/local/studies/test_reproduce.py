@@ -16,7 +16,7 @@ from tests.support.stub_training import STUB
 from tests.support.tiny import SMALL
 
 CLIPS = 20
-SETS = {  # layout's name -> audio, table
+SETS = {  # title -> audio, table
     "weak": ("audio/train/weak", "metadata/train/weak.tsv"),
     "unlabelled": ("audio/train/unlabel_in_domain", "metadata/train/unlabel_in_domain.tsv"),
     "real validation": ("audio/validation/validation", "metadata/validation/validation.tsv"),
@@ -68,7 +68,7 @@ def _trained(output: Path) -> set[str]:
 
 
 def test_sets_are_found_with_their_missing_clips(tree: Path) -> None:
-    found = {each.layout.name: each for each in find_sets(tree)}
+    found = {each.clip_set.title: each for each in find_sets(tree)}
     assert found.keys() == SETS.keys()
     for name, (audio, _) in SETS.items():
         each = found[name]
@@ -85,8 +85,9 @@ def test_check_only(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "about 0.32 bootstrap standard deviations" in printed  # sqrt(0.1)
     assert len((tmp_path / "missing.tsv").read_text().splitlines()) == 1 + 2 * len(SETS)
     data = yaml.safe_load((tmp_path / "reproduction.yaml").read_text())["data"]
-    assert data["eval_folder_44k"] == str(tree / "some/dataset/audio/eval/public")
-    assert data["test_folder"] == str(tree / "some/dataset/audio/validation/validation_16k")
+    assert data["root"] == str(tree)
+    assert data["eval_folder_44k"] == "some/dataset/audio/eval/public"
+    assert data["test_folder"] == "some/dataset/audio/validation/validation_16k"
 
 
 def test_seeds_are_compared_with_the_authors(tree: Path, tmp_path: Path) -> None:
