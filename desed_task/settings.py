@@ -227,8 +227,9 @@ def _known_keys(path: KeyPath, whole: type[Settings]) -> list[str]:
     """The keys of the section at a path."""
     section: Any = whole
     for key in path:
-        annotation = section.model_fields[key].annotation
-        # A section that may be null is a union.
-        kinds = get_args(annotation) or (annotation,)
-        section = next(kind for kind in kinds if hasattr(kind, "model_fields"))
+        if key in section.model_fields:  # else the name of a section in a mapping of sections
+            annotation = section.model_fields[key].annotation
+            # A section that may be null is a union; one in a mapping is an argument of it.
+            kinds = get_args(annotation) or (annotation,)
+            section = next((kind for kind in kinds if hasattr(kind, "model_fields")), section)
     return list(section.model_fields)

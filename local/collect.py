@@ -12,16 +12,13 @@ from collections.abc import Sequence
 from desed_task.errors import InputError, run_cli
 from desed_task.files import user_path
 from desed_task.making.collect import CollectOptions, class_table, plan_clips, write_clips
+from desed_task.options import command_parser
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
     """Options of the command line. Raises InputError for impossible values."""
-    parser = argparse.ArgumentParser(
-        prog="python -m local.collect",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,  # the defaults are those of CollectOptions
-    )
+    # The defaults are those of CollectOptions.
+    parser = command_parser("python -m local.collect", __doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
     add("--audio", type=user_path, required=True, metavar="DIR", help="recordings")
     add(

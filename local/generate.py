@@ -14,17 +14,14 @@ from collections.abc import Sequence
 from desed_task.errors import InputError, run_cli
 from desed_task.files import user_path
 from desed_task.making.layout import SIZES
+from desed_task.options import check_least, command_parser
 from desed_task.processor import cores
 from desed_task.tables import normalised
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Options of the command line. Raises InputError for impossible values."""
-    parser = argparse.ArgumentParser(
-        prog="python -m local.generate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("python -m local.generate", __doc__)
     add = parser.add_argument
     add(
         "--output",
@@ -57,9 +54,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.size not in SIZES:
         raise InputError(f"--size: expected one of {', '.join(SIZES)}, got {options.size!r}")
-    for name, least in (("seed", 0), ("workers", 1)):
-        if getattr(options, name) < least:
-            raise InputError(f"--{name}: expected at least {least}, got {getattr(options, name)}")
+    check_least(options, seed=0, workers=1)
     if options.soundbank is None:
         for name in ("weak", "unlabelled", "group", "groups", "test_groups", "bandwidth", "pause"):
             if getattr(options, name) is not None:
