@@ -334,7 +334,7 @@ class CrossTaskSED(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the configuration and the state of the processes, as plain values and tensors."""
         checkpoint["hyper_parameters"] = self.config.plain()
-        checkpoint["classes"] = self.config.data.classes
+        checkpoint["classes"] = list(self.config.data.classes)
         add_rank_states(checkpoint, self.networks, "networks.", self.generator)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

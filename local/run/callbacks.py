@@ -69,7 +69,7 @@ class Progress(Callback):
             self._bar.update(done - self._bar.n)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Say in the bar that the networks are validated."""
+        """Show in the bar that the networks are validated."""
         if self._bar is not None:
             self._bar.set_description(f"Epoch {trainer.current_epoch}, validation")
 
@@ -199,10 +199,10 @@ class EarlyStopping(callbacks.EarlyStopping):
 class Preemption(Callback):
     """After SIGTERM or Ctrl-C during a fit: a checkpoint that loses nothing, then `Terminated`.
 
-    The signal is noticed after every optimiser step and every batch of validation. A completed step
-    is kept; a validation that was begun starts anew when the run is resumed. After the last batch
-    of an epoch the run continues to the validation that follows, or without one to the first step
-    of the next epoch: Lightning resumes from there without loss.
+    The signal is noticed after every optimiser step and every batch of validation. No completed
+    step is lost; a validation that was begun starts again when the run is resumed. After the last
+    batch of an epoch the run continues to the validation that follows, or without one to the first
+    step of the next epoch: Lightning resumes from there without loss.
 
     A signal to any process ends all, after the same step: they ask each other whenever they check,
     and all check equally often, whatever number of validation batches each has. A second Ctrl-C
@@ -280,7 +280,7 @@ class Preemption(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let a validation that is interrupted start anew: its predictions are not saved."""
+        """Let an interrupted validation start again: its predictions are not saved."""
         if self._validating and self._ending:
             restart_validation(checkpoint)
 

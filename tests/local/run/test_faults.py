@@ -130,7 +130,7 @@ def test_batches_change_at_the_end_of_an_epoch_only(recipe: Config) -> None:
     changed = override_config(recipe, ["training.batch_size=[1,1,1]"])
     told = check_changes(recipe, changed, within_epoch=False, source="a.ckpt")
     assert told == "Resuming with changed settings: training.batch_size [6, 6, 12] -> [1, 1, 1]"
-    with pytest.raises(InputError, match="in the middle of an epoch cannot take this over"):
+    with pytest.raises(InputError, match="in the middle of an epoch cannot change this"):
         check_changes(recipe, changed, within_epoch=True, source="a.ckpt")
     assert check_changes(recipe, recipe, within_epoch=True, source="a.ckpt") is None
 
