@@ -176,7 +176,7 @@ def read_experiment(args: argparse.Namespace, machine: "Machine") -> "tuple[Conf
     from local.config.load import load_config, override_config
     from local.run.checkpoints import checkpoint_config, read_checkpoint, test_config
     from local.run.folders import newest_checkpoint
-    from local.run.initial_weights import read_initial
+    from local.run.weights import read_initial
 
     checkpoint: Path | None = args.test_from_checkpoint or args.resume_from_checkpoint
     if checkpoint == Path("last"):

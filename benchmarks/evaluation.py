@@ -33,8 +33,8 @@ from desed_task.postprocess.median import median_filter
 from local.config.load import load_config
 from local.results.validation import tag_f1_macro
 from tests.support.classes import CLASSES
+from tests.support.desed import NETWORKS, read_truth, rebuilt_scores
 from tests.support.generated_system import GRID, generated_scores, generated_truth
-from tests.support.real_system import NETWORKS, read_truth, rebuilt_scores
 
 TOLERANCE = 1e-9
 NUMBERS = {

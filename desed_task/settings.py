@@ -219,7 +219,6 @@ def _text(error: Any, path: KeyPath, context: Mapping[str, Any], whole: type[Set
         "greater_than_equal": lambda: f"at least {shown(context['ge'])}",
         "less_than": lambda: f"less than {shown(context['lt'])}",
         "less_than_equal": lambda: f"at most {shown(context['le'])}",
-        "too_short": lambda: f"at least {_counted(context['min_length'])}",
         "too_long": lambda: f"at most {_counted(context['max_length'])}",
         "tuple_type": lambda: "a list",
         "list_type": lambda: "a list",
@@ -233,8 +232,9 @@ def _known_keys(path: KeyPath, whole: type[Settings]) -> list[str]:
     """The keys of the section at a path."""
     section: Any = whole
     for key in path:
-        annotation = section.model_fields[key].annotation
-        # A section that may be null is a union.
-        kinds = get_args(annotation) or (annotation,)
-        section = next(kind for kind in kinds if hasattr(kind, "model_fields"))
+        if key in section.model_fields:  # else the name of a section in a mapping of sections
+            annotation = section.model_fields[key].annotation
+            # A section that may be null is a union; one in a mapping is an argument of it.
+            kinds = get_args(annotation) or (annotation,)
+            section = next((kind for kind in kinds if hasattr(kind, "model_fields")), section)
     return list(section.model_fields)

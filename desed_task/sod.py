@@ -108,6 +108,33 @@ def correct_scores(
     return (strong + settings.correction_gain).clamp(max=1.0).where(chosen, strong)
 
 
+def corrected_scores(
+    strong: NDArray[np.float32],
+    states: NDArray[np.float32],
+    classes: Sequence[str],
+    settings: CorrectionSettings | None,
+) -> NDArray[np.float32]:
+    """A recording's scores after `correct_scores`; without settings unchanged.
+
+    Args:
+        strong: `(classes, frames)`.
+        states: `(states, frames)`, probabilities.
+        classes: their names.
+        settings: of the correction.
+    """
+    if settings is None:
+        return strong
+    import torch
+
+    corrected = correct_scores(
+        torch.from_numpy(np.ascontiguousarray(strong))[None],
+        torch.from_numpy(np.ascontiguousarray(states.T))[None],
+        counted_classes(classes, settings.excluded_classes),
+        settings,
+    )
+    return corrected[0].numpy()
+
+
 @dataclass(frozen=True, eq=False)
 class SodResult:
     """Result of a network's SOD branch, which predicts the state of each frame: 0, 1 or 2+ sounds.

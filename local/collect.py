@@ -12,17 +12,13 @@ from collections.abc import Sequence
 from desed_task.errors import InputError, run_cli
 from desed_task.files import user_path
 from desed_task.making.collect import CollectOptions, class_table, plan_clips, write_clips
-from local.own_config import CONFIGURATION, configuration
+from desed_task.options import command_parser
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
     """Options of the command line. Raises InputError for impossible values."""
-    parser = argparse.ArgumentParser(
-        prog="python -m local.collect",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,  # the defaults are those of CollectOptions
-    )
+    # The defaults are those of CollectOptions.
+    parser = command_parser("python -m local.collect", __doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
     add("--audio", type=user_path, required=True, metavar="DIR", help="recordings")
     add(
@@ -68,6 +64,8 @@ def _shares(text: str) -> tuple[float, ...]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, write the data set, print what it holds."""
     options = parse_args(arguments)
+    from local.own_config import CONFIGURATION, configuration  # scipy: 1 s
+
     plan = plan_clips(options)
     text = configuration(
         options.output.resolve(),

@@ -19,7 +19,7 @@ from desed_task.model.graphs import ONNX_FILE, TORCH_FILE, export_graphs
 from desed_task.nnet.crnn import CRNN
 from local.results.model import describe_model
 from local.run.checkpoints import checkpoint_config, read_checkpoint
-from local.run.experiment import load_tested
+from local.run.weights import load_tested
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,24 +9,19 @@ configuration: python train_sed.py --conf_file DIR/conf.yaml
 
 import argparse
 import math
-import os
 from collections.abc import Sequence
 
 from desed_task.errors import InputError, run_cli
 from desed_task.files import user_path
 from desed_task.making.layout import SIZES
+from desed_task.options import check_least, command_parser
+from desed_task.processor import cores
 from desed_task.tables import normalised
-
-PAUSE_S = 0.25
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Options of the command line. Raises InputError for impossible values."""
-    parser = argparse.ArgumentParser(
-        prog="python -m local.generate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("python -m local.generate", __doc__)
     add = parser.add_argument
     add(
         "--output",
@@ -38,7 +33,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--seed", type=int, default=42, help="at least 0 (default: %(default)s)")
     add("--size", default="demo", help=f"{', '.join(SIZES)} (default: %(default)s)")
-    add("--workers", type=int, default=os.cpu_count() or 1, help="number of processes")
+    add("--workers", type=int, default=cores(), help="number of processes (default: all cores)")
     group = parser.add_argument_group("from isolated recordings (docs/own_data.md)")
     add = group.add_argument
     add("--soundbank", type=user_path, help="folder with foreground/CLASS/* and background/*")
@@ -54,14 +49,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--pause",
         help="seconds of silence between two events of a recording, CLASS=seconds for exceptions: "
-        f"{PAUSE_S},Clock=1.5 (default: {PAUSE_S})",
+        "0.25,Clock=1.5 (default: 0.25)",
     )
     options = parser.parse_args(arguments)
     if options.size not in SIZES:
         raise InputError(f"--size: expected one of {', '.join(SIZES)}, got {options.size!r}")
-    for name, least in (("seed", 0), ("workers", 1)):
-        if getattr(options, name) < least:
-            raise InputError(f"--{name}: expected at least {least}, got {getattr(options, name)}")
+    check_least(options, seed=0, workers=1)
     if options.soundbank is None:
         for name in ("weak", "unlabelled", "group", "groups", "test_groups", "bandwidth", "pause"):
             if getattr(options, name) is not None:
@@ -85,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.groups,
         options.test_groups,
         options.bandwidth,
-        *parse_pauses(options.pause or str(PAUSE_S)),
+        *parse_pauses(options.pause, BankOptions.pause_s),
     )
     material = read_material(
         options.soundbank, seed, bank_options, options.weak, options.unlabelled
@@ -99,10 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"next: python train_sed.py --conf_file {options.output / CONFIGURATION}")
 
 
-def parse_pauses(text: str) -> tuple[float, dict[str, float]]:
+def parse_pauses(text: str | None, default: float) -> tuple[float, dict[str, float]]:
     """`0.25,Clock_tick=1.5`: the pause for all classes, and exceptions."""
-    default, pauses = PAUSE_S, {}
-    for item in text.split(","):
+    pauses = {}
+    for item in text.split(",") if text is not None else ():
         label, _, number = item.rpartition("=")
         try:
             seconds = float(number)

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from desed_task.desed import CLIP_SETS, ClipSet
-from desed_task.synthesis.sources import CLIP_SECONDS
+from desed_task.synthesis.domains import CLIP_SECONDS
 from local.config.data import KEYS
 from local.config.yaml_files import RECIPE, SHIPPED, read_composed
 

@@ -121,6 +121,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--precision", choices=["32", "bf16"], default="32")
     parser.add_argument("--runtime", choices=["torch", "onnx"], default="torch")
     parser.add_argument(
+        "--workers",
         "--num_workers",
         type=int,
         default=1,
@@ -139,8 +140,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if STREAM in options.paths and len(options.paths) > 1:
         parser.error("PATH: expected - alone, got files beside it")
-    if options.num_workers < 0:
-        parser.error(f"--num_workers: expected at least 0, got {options.num_workers}")
+    if options.workers < 0:
+        parser.error(f"--workers: expected at least 0, got {options.workers}")
     return options
 
 
@@ -241,7 +242,7 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
         _interrupted(lambda: f"{n_written} of {len(waiting)} files are written: {options.output}"),
         tqdm(total=math.ceil(seconds), unit="s", desc="audio", smoothing=0.1) as bar,
         contextlib.closing(
-            detector.detect(sources, workers=options.num_workers, progress=bar.update)
+            detector.detect(sources, workers=options.workers, progress=bar.update)
         ) as found,
     ):
         for (path, relative), result in found:

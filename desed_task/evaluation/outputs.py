@@ -185,6 +185,13 @@ class Boxes:
         never = np.full(len(events), -np.inf)
         return ThresholdEvents(events.clip, events.onset, events.offset, confidence, never)
 
+    def before(self, seconds: float) -> "Boxes":
+        """The boxes that begin before a time, cut there."""
+        chosen = self.events.onset < seconds
+        events = self.events.select(chosen)
+        events = replace(events, offset=np.minimum(events.offset, seconds))
+        return replace(self, events=events, confidence=self.confidence[chosen])
+
     def as_scores(self) -> Scores:
         """Constant scores within each box, -inf elsewhere; every clip has its own edges.
 

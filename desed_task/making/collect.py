@@ -37,6 +37,14 @@ STRONG, WEAK, UNLABELLED = "synthetic", "weak", "unlabelled"
 SCORED = {"validation": SYNTHETIC_VALIDATION, "test": "test"}
 """The set of each split that is not for training."""
 CLIPS = "metadata/clips.tsv"
+_SET_COLUMN = {
+    STRONG: "synthetic_train",
+    WEAK: WEAK,
+    UNLABELLED: UNLABELLED,
+    SYNTHETIC_VALIDATION: "synthetic_validation",
+    "test": "validation",
+}
+"""Names of the sets in the table of clips."""
 _COLUMN = "column:"
 
 
@@ -149,21 +157,7 @@ def plan_clips(options: CollectOptions) -> Plan:
         raise InputError("--labels: no classes: expected at least 1 label, got 0")
     group_of = _group_of(options, recordings)
     found = annotated(recordings, labels, group_of)
-    kinds: dict[str, set[str]] = defaultdict(set)
-    for recording in found:
-        for name in recording.classes or {""}:
-            kinds[name].add(recording.group)
-    splits = split_labelled(kinds, options.split, options.seed)
-    sets = [
-        (each, SCORED.get(splits[each.group], STRONG if each.strong else WEAK)) for each in found
-    ]
-    used = {name for _, name in sets}
-    for split, name in SCORED.items():
-        if name not in used:
-            raise InputError(
-                f"--split: {split}: expected at least 1 recording, got 0 of {len(found)}: more "
-                "recordings or groups are needed"
-            )
+    splits = _splits(found, options)
     unlabelled = []
     if options.rest == "unlabelled":  # not those of the groups of validation and test
         groups = grouped(rest, group_of)
@@ -171,6 +165,9 @@ def plan_clips(options: CollectOptions) -> Plan:
         unlabelled += [(path, recordings[path]) for path in trained]
     if options.unlabelled is not None:
         unlabelled += _recordings("--unlabelled", options.unlabelled)
+    sets = [
+        (each, SCORED.get(splits[each.group], STRONG if each.strong else WEAK)) for each in found
+    ]
     sets += [(Annotated(*each, (), (), False, ""), UNLABELLED) for each in unlabelled]
     planned = _planned(sets, options)
     long_tagged = sum(bool(each.recording.tags) and len(each.clips) > 1 for each in planned)
@@ -283,6 +280,22 @@ def _group_of(options: CollectOptions, recordings: Mapping[Path, Path]) -> Group
     return group_rule(options.group, options.groups, own, rules)
 
 
+def _splits(recordings: Sequence[Annotated], options: CollectOptions) -> dict[str, str]:
+    """The split of each group. Raises InputError where one would be without a recording."""
+    kinds: dict[str, set[str]] = defaultdict(set)
+    for recording in recordings:
+        for name in recording.classes or {""}:
+            kinds[name].add(recording.group)
+    splits = split_labelled(kinds, options.split, options.seed)
+    for split in SCORED:
+        if split not in splits.values():
+            raise InputError(
+                f"--split: {split}: expected at least 1 recording, got 0 of {len(recordings)}: "
+                "more recordings or groups are needed"
+            )
+    return splits
+
+
 def _planned(
     sets: Iterable[tuple[Annotated, str]], options: CollectOptions
 ) -> list[PlannedRecording]:
@@ -312,9 +325,8 @@ def _planned(
 
 def _clips_table(plan: Plan) -> str:
     """Text of a TSV file: the recording, group and seconds that each clip is from."""
-    rows = [
-        (filename, set_name, recording.path, recording.group, round(start, 6), round(end, 6))
-        for recording, set_name, clips in plan.recordings
-        for filename, start, end in clips
-    ]
+    rows = []
+    for recording, set_name, clips in plan.recordings:
+        origin = (_SET_COLUMN[set_name], recording.path, recording.group)
+        rows += [(name, *origin, round(start, 6), round(end, 6)) for name, start, end in clips]
     return table_text(("filename", "set_name", "recording", "group", "start", "end"), rows)

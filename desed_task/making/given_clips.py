@@ -1,22 +1,21 @@
-"""Recordings that become clips of their own: a folder per class (weak), a folder without labels."""
+"""Recordings that are used as clips: of a folder per class (weak), or of one without labels."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soxr
 
-from desed_task.dataio.audio import audio_info, read_audio
+from desed_task.dataio.audio import audio_info
 from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, shortened
 from desed_task.labels import Event
 from desed_task.making.grouping import TRAIN, GroupOf
 from desed_task.making.label_files import class_files
 from desed_task.making.soundbank import Soundbank
-from desed_task.synthesis.domains import RECORDED, Draw
-from desed_task.synthesis.recorded import read_sound
+from desed_task.synthesis.domains import CLIP_SECONDS, RECORDED, Draw
+from desed_task.synthesis.recorded import read_sound, resampled
 from desed_task.synthesis.scenes import RenderedClip
 from desed_task.synthesis.signals import (
     SAMPLE_RATE,
@@ -27,7 +26,7 @@ from desed_task.synthesis.signals import (
     seconds_to_samples,
     unit_power,
 )
-from desed_task.synthesis.sources import CLIP_SECONDS, SoundSource
+from desed_task.synthesis.sources import SoundSource
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ EDGE_S = 0.01
 class GivenClip:
     """A recording of a class, or a section of one without labels.
 
-    `start` and `n_samples` are in samples at the file's own rate; `label` is empty without labels.
+    `start` and `n_samples` are in samples at the file's rate; `label` is empty without labels.
     """
 
     path: Path
@@ -54,10 +53,7 @@ class GivenClip:
         """The clip, at `SAMPLE_RATE`, mono."""
         if self.label:
             return _weak_clip(rng, sounds, read_sound(self.path, cutoff_hz), self.label)
-        rate = audio_info(self.path).sample_rate
-        audio = read_audio(self.path, rate, self.start, self.n_samples)
-        if rate != SAMPLE_RATE:
-            audio = soxr.resample(audio, rate, SAMPLE_RATE, quality="HQ")
+        audio = resampled(self.path, self.start, self.n_samples)
         return RenderedClip(audio[:, None], ())
 
 
@@ -92,7 +88,7 @@ def _loudest(sound: Signal, samples: int) -> Signal:
 def weak_clips(folder: Path, bank: Soundbank, group_of: GroupOf) -> list[GivenClip]:
     """One clip per file of a folder per class, without recordings of the validation and the test.
 
-    Raises InputError for folders that are no class, and where no file is left.
+    Raises InputError for folders that are no class, and where no file can be used.
     """
     kinds = class_files(folder)
     unknown = [label for label in kinds if label not in bank.classes]
@@ -101,8 +97,11 @@ def weak_clips(folder: Path, bank: Soundbank, group_of: GroupOf) -> list[GivenCl
             f"--weak {folder}: expected folders named as the soundbank's classes "
             f"({shortened(bank.classes, 10)}), got {shortened(unknown)}"
         )
-    kept = {label: _for_training("--weak", paths, bank, group_of) for label, paths in kinds.items()}
-    clips = [GivenClip(path, label) for label, paths in kept.items() for path in paths]
+    clips = [
+        GivenClip(path, label)
+        for label, paths in kinds.items()
+        for path in _for_training("--weak", paths, bank, group_of)
+    ]
     return _not_empty(clips, "--weak", folder)
 
 
@@ -123,25 +122,25 @@ def _for_training(
 ) -> list[Path]:
     """The files that are of no recording of the soundbank's validation and test."""
     splits = bank.split_of()
-    kept: list[Path] = []
-    left_out: list[Path] = []
+    used: list[Path] = []
+    excluded: list[Path] = []
     for path in paths:
         try:
             split = splits.get(group_of(path), TRAIN)
         except InputError:  # neither in the table nor named as the soundbank's recordings
             split = TRAIN
-        (kept if split == TRAIN else left_out).append(path)
-    if left_out:
+        (used if split == TRAIN else excluded).append(path)
+    if excluded:
         logger.warning(
             "%s: %d files are of recordings in the validation or the test, not used: %s",
             option,
-            len(left_out),
-            shortened(path.name for path in left_out),
+            len(excluded),
+            shortened(path.name for path in excluded),
         )
-    return kept
+    return used
 
 
-def _not_empty(clips: Sequence[GivenClip], option: str, folder: Path) -> list[GivenClip]:
+def _not_empty(clips: list[GivenClip], option: str, folder: Path) -> list[GivenClip]:
     if not clips:
         raise InputError(f"{option} {folder}: expected audio files for the training, got none")
-    return list(clips)
+    return clips

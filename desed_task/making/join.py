@@ -6,7 +6,6 @@
 A detector that reads long recordings must find in the joined one what it finds in the clips.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from desed_task.errors import InputError, run_cli, shortened
 from desed_task.files import user_path, write_file
 from desed_task.labels import Event
 from desed_task.making.layout import ClipRecord, durations_table, strong_table
+from desed_task.options import command_parser
 
 RECORDING = "recording.wav"
 
@@ -82,9 +82,7 @@ def join_clips(folder: Path, events_file: Path, seconds: float, output: Path) ->
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and join the clips."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("python -m desed_task.making.join", __doc__)
     parser.add_argument("--audio", type=user_path, required=True, help="folder of the clips")
     parser.add_argument("--events", type=user_path, required=True, help="their events (DESED TSV)")
     parser.add_argument("--seconds", type=float, default=60, help="least length (default: 60)")

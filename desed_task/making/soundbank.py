@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 BACKGROUND = "background"
 FOREGROUND = "foreground"
 NARROW_HZ = 8000.0
-"""A common bandwidth below it takes frequencies away that the recipe's network would see."""
+"""A common bandwidth below it removes frequencies that the recipe's network would see."""
 MIN_BANDWIDTH_HZ = 1000.0
 
 
@@ -160,7 +160,7 @@ def _background_kind(kinds: Mapping[str, object]) -> str:
 
 
 def _common_bandwidth(paths: list[Path], given_hz: float | None) -> float:
-    """The given cutoff, or the lowest bandwidth; says which recordings have less than usual."""
+    """The given cutoff, or the lowest bandwidth; warns of recordings that have less than usual."""
     if given_hz is not None and not MIN_BANDWIDTH_HZ <= given_hz <= SAMPLE_RATE / 2:
         raise InputError(
             f"--bandwidth: expected {MIN_BANDWIDTH_HZ:g} to {SAMPLE_RATE / 2:g} Hz, "
@@ -191,7 +191,7 @@ def _common_bandwidth(paths: list[Path], given_hz: float | None) -> float:
 def _events(
     kinds: Mapping[str, list[Path]], cutoff_hz: float, options: BankOptions
 ) -> dict[str, list[list[Section]]]:
-    """The events of each recording of each class; names the silent ones, which are excluded."""
+    """The events of each recording of each class; warns of the silent ones, which are excluded."""
     events = {
         label: [
             events_of(path, cutoff_hz, options.pauses_s.get(label, options.pause_s))
@@ -213,7 +213,7 @@ def _events(
 def _check_sounds(
     sounds: Mapping[str, RecordedSounds], folder: Path, with_backgrounds: bool
 ) -> None:
-    """Raise InputError where silent recordings left a split without sounds."""
+    """Raise InputError for a split without sounds because its recordings are silent."""
     for split, each in sounds.items():
         missing = [label for label, recordings in each.events.items() if not recordings]
         if with_backgrounds and not each.ambiences:

@@ -59,7 +59,7 @@ class CRNN(nn.Module):
         )
         self.pool_second_last = _average_pool(settings.pooling[-1])
         fused = settings.nb_filters[-2] + settings.nb_filters[-3]
-        self.sed_fusion = _fusion(fused, width, settings)
+        self.sed_fusion = FusionLayer(fused, width, settings)
         self.sed_scale = nn.Parameter(torch.ones(1))
         self.sed_blocks = _conv_blocks(
             (width, *settings.sed_filters),
@@ -76,7 +76,7 @@ class CRNN(nn.Module):
         self.attention_head = nn.Linear(2 * settings.n_RNN_cell, n_classes)
         self.has_sod = settings.sod_branch
         if self.has_sod:
-            self.sod_fusion = _fusion(fused, width, settings)
+            self.sod_fusion = FusionLayer(fused, width, settings)
             self.sod_scale = nn.Parameter(torch.ones(1))
             self.sod_rnn = _gru(width, settings)
             self.sod_head = nn.Linear(2 * settings.n_RNN_cell, SOD_STATES)
@@ -121,7 +121,7 @@ class CRNN(nn.Module):
             x, _ = self.sed_rnn(x.float())  # (batch, frames, 2 cells)
             x = self.output_dropout(x)
             strong = self.strong_head(x).sigmoid()
-            # Over the classes, not over time: a published peculiarity, kept.
+            # Over the classes, not over time: a peculiarity of the published code.
             attention = self.attention_head(x).softmax(dim=-1).clamp(min=self.weak_floor)
             weak = (strong * attention).sum(dim=1) / attention.sum(dim=1)
         return strong.transpose(1, 2), weak
@@ -144,30 +144,17 @@ def _conv_blocks(
         ConvBlock(
             before,
             channels,
+            settings,
             kernel_size=kernel_size,
-            basis_kernels=None if convolution == PLAIN else settings.basis_kernels,
-            attention_temperature=settings.attention_temperature,
+            convolution=convolution,
             pooling=pool,
-            subspectral_bands=settings.subspectral_bands if number < subspectral_blocks else None,
-            dropout=settings.dropout,
-            batchnorm_eps=settings.batchnorm_eps,
-            batchnorm_momentum=settings.batchnorm_momentum,
+            subspectral=number < subspectral_blocks,
         )
         for number, (before, channels, kernel_size, convolution, pool) in enumerate(
             zip(filters[:-1], filters[1:], kernel_sizes, convolutions, pooling, strict=True)
         )
     ]
     return nn.Sequential(*blocks)
-
-
-def _fusion(inputs: int, channels: int, settings: NetworkSettings) -> FusionLayer:
-    return FusionLayer(
-        inputs,
-        channels,
-        dropout=settings.dropout,
-        batchnorm_eps=settings.batchnorm_eps,
-        batchnorm_momentum=settings.batchnorm_momentum,
-    )
 
 
 def _average_pool(pooling: tuple[int, int]) -> nn.AvgPool2d:

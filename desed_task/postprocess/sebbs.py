@@ -209,7 +209,7 @@ def _grid_segments(rows: Floats, edges: Floats, step_seconds: float) -> Segments
 def _breakpoints(edges: Floats, half: float) -> Floats:
     """Edges, and edges shifted by half a step, within the clip; seconds, ascending.
 
-    Of several that are equal up to rounding one is kept: the edge, if one is among them.
+    Of several that are equal up to rounding one remains: the edge, if one is among them.
     """
     shifted = np.concatenate([edges - half, edges + half])
     inside = shifted[(shifted > edges[0]) & (shifted < edges[-1])]

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+CLIP_SECONDS = 10.0
 T = TypeVar("T")
 Range = tuple[float, float]
 

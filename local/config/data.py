@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from desed_task.errors import InputError
 from desed_task.files import expand_user
-from desed_task.settings import MISFIT, ClassName, Positive, PositiveInt, Settings
+from desed_task.settings import ClassName, NonEmpty, Positive, PositiveInt, Settings, misfit
 
 
 class SetKeys(NamedTuple):
@@ -63,7 +62,7 @@ def _expanded(text: str) -> str:
     try:
         return expand_user(text)
     except InputError as error:
-        raise PydanticCustomError(MISFIT, "{text}", {"text": str(error), "keys": ()}) from None
+        raise misfit(str(error)) from None
 
 
 DataPath = Annotated[str, AfterValidator(_expanded)]
@@ -76,8 +75,7 @@ class Data(Settings):
     labelled set, and its validation the weak or the synthetic validation set.
     """
 
-    classes: list[ClassName] = Field(
-        min_length=1,
+    classes: NonEmpty[ClassName] = Field(
         description="names of the classes as the annotation files have them, in the order of the "
         "network's outputs",
     )

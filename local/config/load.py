@@ -7,10 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from desed_task.errors import InputError
-from desed_task.settings import problems
 from desed_task.tables import normalised
 from local.config.published import from_published, is_published
 from local.config.schema import Config
@@ -18,6 +15,7 @@ from local.config.yaml_files import (
     RECIPE,
     RawConfig,
     Replacement,
+    checked,
     nested,
     parse_value,
     read_composed,
@@ -36,12 +34,12 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
     Raises InputError with file, line, key, and what is allowed.
     """
-    return _checked(_overridden(_converted(read_composed(Path(path))), overrides))
+    return checked(Config, _overridden(_converted(read_composed(Path(path))), overrides))
 
 
 def override_config(config: Config, overrides: Iterable[str]) -> Config:
     """Apply `section.key=value` overrides. Raises InputError as `load_config`."""
-    return _checked(_overridden(RawConfig(config.plain(), "configuration"), overrides))
+    return checked(Config, _overridden(RawConfig(config.plain(), "configuration"), overrides))
 
 
 def stored_config(values: Mapping[str, Any], source: str) -> Config:
@@ -60,12 +58,12 @@ def stored_config(values: Mapping[str, Any], source: str) -> Config:
         for name, section in values.items()
     }
     stored = _converted(RawConfig.from_values(whole, source))
-    return _checked(read_composed(RECIPE).with_changes(stored))
+    return checked(Config, read_composed(RECIPE).with_changes(stored))
 
 
 def build_config(values: Mapping[str, Any], source: str) -> Config:
     """Check nested mappings from `source`. Raises InputError as `load_config`."""
-    return _checked(RawConfig.from_values(values, source))
+    return checked(Config, RawConfig.from_values(values, source))
 
 
 def _converted(raw: RawConfig) -> RawConfig:
@@ -101,11 +99,3 @@ def _overridden(raw: RawConfig, overrides: Iterable[str]) -> RawConfig:
         values = nested(".".join(keys), parse_value(text, option))
         raw = raw.with_changes(RawConfig.from_values(values, option))
     return raw
-
-
-def _checked(raw: RawConfig) -> Config:
-    try:
-        return Config.model_validate(dict(raw.values))
-    except ValidationError as error:
-        lines = [f"{raw.place(*each.keys)}: {each}" for each in problems(error, Config)]
-        raise InputError("\n       ".join(lines)) from None

@@ -79,7 +79,7 @@ class Training(Settings):
     )
     n_epochs_rampdown: Count = Field(
         description="last epochs, over which the learning rate falls along half a cosine to 0; "
-        "0: it stays"
+        "0: it does not fall"
     )
     warmup_exponent: NonNegative = Field(
         description="e of the ramp r = exp(-e·(1 - progress)²), progress from 0 to 1"
@@ -114,8 +114,9 @@ class Training(Settings):
     )
     freeze: Values[PartName] = Field(
         description="parts of the network that are not trained (with `--init_from_checkpoint`): "
-        "their parameters stay, and their batch norms, in student and teacher, use the stored "
-        "statistics, which stay too; dropout is as in the others; `[]`: all are trained"
+        "their parameters do not change, and their batch norms, in student and teacher, use the "
+        "stored statistics, which do not change either; dropout is as in the others; `[]`: all "
+        "are trained"
     )
     seed: int = Field(ge=0, lt=2**32, description="seed of all random numbers and the weak split")
     weak_split: InnerFraction = Field(
@@ -180,7 +181,7 @@ class Opt(Settings):
     )
     scale_lr_with_ranks: bool = Field(
         description="`true`: multiply `lr` by the number of training processes; a resumed run "
-        "keeps its learning rate"
+        "has the learning rate of its checkpoint"
     )
 
 
@@ -361,8 +362,8 @@ class Config(Settings):
     def _check_supervision(self) -> "Config":
         losses, clips = self.losses, self.clips_per_set
         used = [name for name, number in clips.items() if number]
-        kept = [name for name in self.training.train_sets if name not in used]
-        absent = f" (data.*_folder is null: {', '.join(kept)})" if kept else ""
+        absent = [name for name in self.training.train_sets if name not in used]
+        why = f" (data.*_folder is null: {', '.join(absent)})" if absent else ""
         labelled = {"strong": losses.sed_strong, "weak": losses.sed_weak}
         self._require(
             any(labelled.get(BY_NAME[name].labels) for name in used),
@@ -370,7 +371,7 @@ class Config(Settings):
             "a set with strong labels and losses.sed_strong above 0, or weak ones and "
             "losses.sed_weak above 0",
             *("losses.sed_strong", "losses.sed_weak", "data.synth_folder", "data.weak_folder"),
-            got=Shown((", ".join(used) or "none") + absent),
+            got=Shown((", ".join(used) or "none") + why),
         )
         return self
 
@@ -452,8 +453,8 @@ class Config(Settings):
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change with any value."""
-        text = json.dumps(self.plain(), sort_keys=True)
+        """Twelve hex digits that change with any value; paths are those that are opened."""
+        text = json.dumps(self.plain() | {"data": self.data.resolved()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_yaml(self) -> str:

@@ -28,7 +28,7 @@ def describe_model(config: Config, tuned: TunedParameters | None, source: str) -
     paths = config.data.paths()
     libraries = {name: version(name) for name in ("torch", "torchaudio", "numpy", "safetensors")}
     return ModelDescription(
-        classes=tuple(config.data.classes),
+        classes=config.data.classes,
         sample_rate=config.data.fs,
         clip_seconds=config.data.audio_max_len,
         features=config.feats,

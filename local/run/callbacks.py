@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from desed_task import process_group
 from desed_task.errors import INTERRUPTED, TERMINATED, Terminated
+from local.config.load import Config
 from local.lightning_internals import (
     move_checkpoint_paths,
     restart_validation,
@@ -23,6 +24,7 @@ from local.lightning_internals import (
     skip_sigterm_broadcast,
     stepped_within_epoch,
 )
+from local.results.pictures import ClipPicture
 
 
 class Progress(Callback):
@@ -67,7 +69,7 @@ class Progress(Callback):
             self._bar.update(done - self._bar.n)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Say in the bar that the networks are validated."""
+        """Show in the bar that the networks are validated."""
         if self._bar is not None:
             self._bar.set_description(f"Epoch {trainer.current_epoch}, validation")
 
@@ -126,6 +128,34 @@ class Progress(Callback):
         return float(loss)
 
 
+class Pictures(Callback):
+    """Draws a clip of one of every `training.picture_interval` validations, in process 0."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._picture: ClipPicture | None = None
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Begin a picture, if one is due."""
+        training = self._config.training
+        validation = trainer.current_epoch // training.validation_interval
+        due = training.picture_interval > 0 and validation % training.picture_interval == 0
+        self._picture = ClipPicture(self._config) if due and trainer.is_global_zero else None
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *args: Any
+    ) -> None:
+        """Take a clip, with its number of sounds, which a validation does not predict."""
+        if self._picture is not None:
+            self._picture.offer(batch, lambda: pl_module.predict(batch))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Write the picture."""
+        if self._picture is not None:
+            self._picture.write(pl_module)
+            self._picture = None
+
+
 class Checkpoints(ModelCheckpoint):
     """Best and last checkpoint; the last one after every validation, the best or not.
 
@@ -169,10 +199,10 @@ class EarlyStopping(callbacks.EarlyStopping):
 class Preemption(Callback):
     """After SIGTERM or Ctrl-C during a fit: a checkpoint that loses nothing, then `Terminated`.
 
-    The signal is noticed after every optimiser step and every batch of validation. A completed step
-    is kept; a validation that was begun starts anew when the run is resumed. After the last batch
-    of an epoch the run continues to the validation that follows, or without one to the first step
-    of the next epoch: Lightning resumes from there without loss.
+    The signal is noticed after every optimiser step and every batch of validation. No completed
+    step is lost; a validation that was begun starts again when the run is resumed. After the last
+    batch of an epoch the run continues to the validation that follows, or without one to the first
+    step of the next epoch: Lightning resumes from there without loss.
 
     A signal to any process ends all, after the same step: they ask each other whenever they check,
     and all check equally often, whatever number of validation batches each has. A second Ctrl-C
@@ -250,7 +280,7 @@ class Preemption(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let a validation that is interrupted start anew: its predictions are not saved."""
+        """Let an interrupted validation start again: its predictions are not saved."""
         if self._validating and self._ending:
             restart_validation(checkpoint)
 

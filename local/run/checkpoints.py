@@ -96,9 +96,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _check_classes(stored: Any, wanted: Sequence[str], source: str) -> None:
     """Raise InputError unless a checkpoint's outputs are the wanted classes, in order."""
-    if stored == wanted:
+    names = list(stored) if isinstance(stored, list | tuple) else [stored]
+    if names == list(wanted):
         return
-    names = stored if isinstance(stored, list) else [stored]
     pairs = itertools.zip_longest(wanted, names, fillvalue="no class")
     wrong = [
         f"output {number} (expected {own}, got {name})"

@@ -30,7 +30,7 @@ def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
         f"Device          {device}, precision {precision}",
     ]
     if ranks() > 1:
-        lines.insert(3, f"Processes       {ranks()}, each with such a batch")
+        lines.insert(3, f"Processes       {ranks()}, with such a batch in each")
     if config.absent_sets:
         lines.append(f"Absent sets     {', '.join(config.absent_sets)} (data.*_folder: null)")
     if not config.net.sod_branch:

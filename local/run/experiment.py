@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tqdm import tqdm
@@ -24,27 +23,24 @@ from local.results.files import WrittenResults, write_results
 from local.results.model import describe_model
 from local.results.postprocessing import (
     CHECKPOINT_KEY,
-    TunedParameters,
     dump_tuned,
     is_tuned,
-    load_tuned,
     tuned_methods,
 )
 from local.results.scoring import tune_networks
-from local.run.callbacks import Checkpoints, EarlyStopping, Preemption, Progress
+from local.run.callbacks import Checkpoints, EarlyStopping, Pictures, Preemption, Progress
 from local.run.checkpoints import (
     CheckpointFiles,
     add_to_checkpoint,
     checkpoint_config,
-    checkpoint_weights,
     is_ours,
     read_checkpoint,
 )
 from local.run.description import describe
 from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT
-from local.run.initial_weights import start_from
 from local.run.machine import Machine
 from local.run.resuming import check_changes
+from local.run.weights import load_tested, start_from
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
 
 MISSING_FILE = "missing_clips.txt"
@@ -85,6 +81,7 @@ def make_trainer(
             enable_version_counter=False,
         ),
         EarlyStopping(SELECTION_METRIC, mode="max", patience=training.early_stop_patience),
+        Pictures(config),
         Preemption(run / CHECKPOINTS / LAST_CHECKPOINT),
     ]
     options = machine.trainer_options(config)
@@ -153,7 +150,7 @@ def fit(
     trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     best: str = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
     from_first_rank(lambda: _check_trained(best, config, resume))
-    say(f"Testing {best}")
+    print_once(f"Testing {best}")
     trainer.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
     leave()
     if rank() > 0:
@@ -205,12 +202,12 @@ def prepare_fit(
         seed_everything(config.training.seed + rank())
     has_statistics = resume is not None or config.scaler.statistic != "dataset"
     if initial is not None:
-        line, scaler_taken = first_rank_first(lambda: start_from(module, initial))
-        say(line)
-        has_statistics = has_statistics or scaler_taken
+        line, scaler_loaded = first_rank_first(lambda: start_from(module, initial))
+        print_once(line)
+        has_statistics = has_statistics or scaler_loaded
     if not has_statistics:
         fit_scaler(module, itertools.islice(loader, batches))
-    say(describe(module, machine, steps))
+    print_once(describe(module, machine, steps))
     return Training(trainer, module, data)
 
 
@@ -235,9 +232,9 @@ def check_resumable(config: Config, checkpoint: Path) -> None:
         )
     own = checkpoint_config(content, str(checkpoint))
     within_epoch = not ended_with_epoch(content)
-    told = check_changes(own, config, within_epoch=within_epoch, source=str(checkpoint))
-    if told is not None:
-        print(told)
+    line = check_changes(own, config, within_epoch=within_epoch, source=str(checkpoint))
+    if line is not None:
+        print(line)
     before, now = number_of_ranks(content), ranks()
     if before != now and within_epoch:
         raise InputError(
@@ -258,7 +255,7 @@ def test(
 ) -> WrittenResults | None:
     """Test a checkpoint, ours or published; process 0 gets the results, the others None.
 
-    Post-processing whose parameters the checkpoint lacks is tuned first, on the synthetic
+    Post-processing whose parameters the checkpoint does not have is tuned first, on the synthetic
     validation set; the checkpoint does not change.
     """
     module, tuned = first_rank_first(lambda: load_tested(config, checkpoint))
@@ -279,41 +276,6 @@ def test(
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
 
 
-def load_tested(
-    config: Config, checkpoint: Path
-) -> tuple[CrossTaskSED, dict[str, TunedParameters]]:
-    """Networks of a checkpoint, and the parameters of post-processing that it holds."""
-    content = read_checkpoint(checkpoint)
-    weights = checkpoint_weights(content, str(checkpoint))
-    has_teacher = any(name.startswith("networks.teacher.") for name in weights)
-    if config.training.mean_teacher != has_teacher:
-        training = config.training.model_copy(update={"mean_teacher": has_teacher})
-        config = config.model_copy(update={"training": training})
-    module = CrossTaskSED(config)
-    load_weights(module, weights, str(checkpoint))
-    return module, load_tuned(content, str(checkpoint))
-
-
-def load_weights(module: CrossTaskSED, weights: dict[str, torch.Tensor], source: str) -> None:
-    """Load weights by our names. Raises InputError for a tensor that is missing or does not fit."""
-    own = module.state_dict()
-    # The front end follows from the configuration; the published layout names it otherwise.
-    wanted = {name for name in own if name.startswith(("networks.", "scaler."))}
-    missing = sorted(wanted - weights.keys())
-    misfits = [
-        f"{name}: expected {tuple(own[name].shape)}, got {tuple(weights[name].shape)}"
-        for name in sorted(wanted & weights.keys())
-        if weights[name].shape != own[name].shape
-    ]
-    if missing or misfits:
-        problem = misfits[0] if misfits else f"{missing[0]} is missing"
-        raise InputError(
-            f"{source}: does not fit the configuration's network ({len(missing)} tensors missing, "
-            f"{len(misfits)} of another shape): {problem}"
-        )
-    module.load_state_dict({name: weights[name] for name in wanted}, strict=False)
-
-
 def fit_scaler(module: CrossTaskSED, loader: Any) -> None:
     """Compute the scaler's statistics from one epoch of all processes' training clips."""
     title = "Statistics of the training set"
@@ -322,7 +284,7 @@ def fit_scaler(module: CrossTaskSED, loader: Any) -> None:
     module.scaler.fit(features, summed)
 
 
-def say(text: str) -> None:
+def print_once(text: str) -> None:
     """Print a text in process 0."""
     if rank() == 0:
         print(text)

@@ -24,9 +24,9 @@ REFUSED_WITHIN_EPOCH = "refused in the middle of an epoch, otherwise takes effec
 
 
 class Rule(NamedTuple):
-    """What becomes of a changed key, and why."""
+    """What a resumed run does with a changed key, and why."""
 
-    fate: str
+    effect: str
     reason: str
 
 
@@ -60,7 +60,9 @@ RULES = {
     **{f"data.{k.folder}": _SET for name, k in KEYS.items() if BY_NAME[name].split != "test"},
     "training": _NOW,
     "data": Rule(EFFECTIVE, "the files are expected to have the same content"),
-    "opt": Rule(EFFECTIVE, "the averages of Adam are kept; the warm-up continues at its step"),
+    "opt": Rule(
+        EFFECTIVE, "Adam's averages are those of the checkpoint; the warm-up continues at its step"
+    ),
     "augs": _NOW,
     "losses": _NOW,
     "cross_task": _NOW,
@@ -93,23 +95,24 @@ def check_changes(before: Config, now: Config, *, within_epoch: bool, source: st
         within_epoch: whether the checkpoint was saved in the middle of an epoch.
         source: the checkpoint, for messages.
 
-    Raises InputError for changes that a resumed run cannot take over.
+    Raises InputError for changes that a resumed run refuses.
     """
     changed = changes(before, now)
     refused = {REFUSED, REFUSED_WITHIN_EPOCH} if within_epoch else {REFUSED}
     wrong = [
         f"{key} (expected {old}, got {new}): {rule(key).reason}"
         for key, (old, new) in changed.items()
-        if rule(key).fate in refused or (rule(key).fate == REFUSED_FROM_NULL and None in (old, new))
+        if rule(key).effect in refused
+        or (rule(key).effect == REFUSED_FROM_NULL and None in (old, new))
     ]
     if wrong:
-        moment = ", in the middle of an epoch" if within_epoch else ""
+        moment = " in the middle of an epoch" if within_epoch else ""
         raise InputError(
             f"--resume_from_checkpoint {source}: was trained with another {shortened(wrong)}; "
-            f"a resumed run{moment} cannot take this over: start a new run"
+            f"a resumed run{moment} cannot change this: start a new run"
         )
-    told = [f"{key} {old} -> {new}" for key, (old, new) in changed.items()]
-    return f"Resuming with changed settings: {shortened(told, most=8)}" if told else None
+    shown = [f"{key} {old} -> {new}" for key, (old, new) in changed.items()]
+    return f"Resuming with changed settings: {shortened(shown, most=8)}" if shown else None
 
 
 def table() -> str:
@@ -120,11 +123,11 @@ def table() -> str:
         by_rule: dict[Rule, list[str]] = {}
         for key in keys:
             by_rule.setdefault(rule(f"{section}.{key}"), []).append(f"`{section}.{key}`")
-        for each, names in by_rule.items():
+        for own, names in by_rule.items():
             shown = ", ".join(names)
-            if each == RULES.get(section):
+            if own == RULES.get(section):
                 shown = f"`{section}.*`" if len(by_rule) == 1 else f"all other keys of `{section}`"
-            rows.append(f"| {shown} | {each.fate} | {each.reason} |")
+            rows.append(f"| {shown} | {own.effect} | {own.reason} |")
     return "\n".join(rows) + "\n"
 
 

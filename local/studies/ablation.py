@@ -17,12 +17,13 @@ from collections.abc import Sequence
 
 from desed_task.errors import FAULT, InputError, file_error, named_folders, run_cli
 from desed_task.files import user_path
+from desed_task.options import check_least, command_parser
 from desed_task.postprocess.methods import MEDIAN
 from local.config.yaml_files import SHIPPED
 from local.studies.ablation_page import write_pages
 from local.studies.differences import read_finished
 from local.studies.driver import execute
-from local.studies.options import add_run_options, check_least, study_parser
+from local.studies.options import add_run_options
 from local.studies.runs import Experiment, Run
 from local.studies.variants import VARIANTS_FILE, read_variants
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Options of the command line."""
-    parser = study_parser("local.studies.ablation", __doc__)
+    parser = command_parser("python -m local.studies.ablation", __doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--conf_file", type=user_path, default=DEMO, help="default: confs/demo.yaml")
     add_run_options(parser, output="exp/ablation", seeds=5)

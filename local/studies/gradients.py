@@ -22,12 +22,12 @@ from tqdm import tqdm
 from desed_task.dataio.batch import Batch
 from desed_task.errors import run_cli
 from desed_task.files import user_path
+from desed_task.options import check_least, command_parser
 from local.data import DesedDataModule
 from local.rank_state import seed_everything
 from local.run.checkpoints import read_checkpoint, test_config
-from local.run.experiment import load_tested
+from local.run.weights import load_tested
 from local.sed_trainer import CrossTaskSED
-from local.studies.options import check_least, study_parser
 
 PARTS = {"all": "", "backbone": "backbone."}
 """Prefix of the parameters by part of the network."""
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options of the command line."""
-    parser = study_parser("local.studies.gradients", __doc__)
+    parser = command_parser("python -m local.studies.gradients", __doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--checkpoint", type=user_path, required=True, help="of a training of this project")
     add("--steps", type=int, default=20, help="batches (default: %(default)s)")

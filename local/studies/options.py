@@ -3,18 +3,7 @@
 import argparse
 from pathlib import Path
 
-from desed_task.errors import InputError
 from desed_task.files import user_path
-
-
-def study_parser(module: str, description: str | None) -> argparse.ArgumentParser:
-    """The parser of `python -m MODULE`, whose help is the module's docstring."""
-    return argparse.ArgumentParser(
-        prog=f"python -m {module}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
 
 
 def add_run_options(parser: argparse.ArgumentParser, *, output: str, seeds: int) -> None:
@@ -44,10 +33,3 @@ def add_run_options(parser: argparse.ArgumentParser, *, output: str, seeds: int)
         "--output", type=user_path, default=Path(output), metavar="DIR",
         help="runs and result (default: %(default)s)",
     )  # fmt: skip
-
-
-def check_least(args: argparse.Namespace, **least: int) -> None:
-    """Raise InputError for an option that is below its smallest value."""
-    for name, smallest in least.items():
-        if getattr(args, name) < smallest:
-            raise InputError(f"--{name}: expected at least {smallest}, got {getattr(args, name)}")

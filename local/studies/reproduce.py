@@ -19,11 +19,12 @@ import yaml
 
 from desed_task.errors import FAULT, InputError, run_cli
 from desed_task.files import user_path, write_file, writing
+from desed_task.options import check_least, command_parser
 from local.config.data import KEYS
 from local.config.load import load_config
 from local.studies.driver import execute
 from local.studies.find import FoundSet, find_sets
-from local.studies.options import add_run_options, check_least, study_parser
+from local.studies.options import add_run_options
 from local.studies.reproduction_report import data_report, reproduction
 from local.studies.runs import ROOT, TRAIN, Experiment, Run
 
@@ -99,7 +100,7 @@ def configuration_text(sets: Sequence[FoundSet], data: Path) -> str:
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Options of the command line."""
-    parser = study_parser("local.studies.reproduce", __doc__)
+    parser = command_parser("python -m local.studies.reproduce", __doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--data", type=user_path, required=True, metavar="DIR", help="DESED, or a folder above it")
     add_run_options(parser, output="exp/reproduction", seeds=3)

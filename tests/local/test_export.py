@@ -11,8 +11,8 @@ from desed_task.model import load_model
 from local.config.load import Config
 from local.export import main
 from local.run.checkpoints import checkpoint_config, read_checkpoint
-from local.run.experiment import load_tested
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
+from local.run.weights import load_tested
 from tests.support.classes import CLASSES
 from tests.support.tiny import tiny_config
 from tests.support.training import train

@@ -20,7 +20,7 @@ from desed_task.tables import Table, split_fields
 @pytest.mark.parametrize("name", ["a\tb.wav", 'a"b.wav', "a\nb.wav", "a\rb.wav", "a, b.wav"])
 def test_any_name_in_tables(name: str, tmp_path: Path) -> None:
     found = Found(name, name, 3.0, [Detection(0.5, 1.0, "Dog", 0.75), Detection(1, 2, "Cat", 0.5)])
-    result = Result(3.0, [], ("Cat", "Dog"), np.zeros((2, 1)), np.zeros(2), None)
+    result = Result(3.0, [], ("Cat", "Dog"), np.zeros((2, 1)), np.zeros(2), None, np.zeros(2))
     for separator, column, parts in (
         ("\t", "filename", tsv([found], {})),
         ("\t", "Begin Path", raven(found, result)),
@@ -53,7 +53,8 @@ def test_class_names_are_told_apart_in_every_format() -> None:
         "می\u200cزند",
     ]
     found = Found("x.wav", "x.wav", 9.0, [Detection(0, 1, name, 0.5) for name in names])
-    result = Result(9.0, [], tuple(names), np.zeros((9, 1)), np.array([0.0, 9.0]), None)
+    edges = np.array([0.0, 9.0])
+    result = Result(9.0, [], tuple(names), np.zeros((9, 1)), edges, None, edges)
     marked = [line.split() for line in "".join(rttm(found, result)).splitlines()]
     assert [unquote(fields[7]) for fields in marked] == names
     assert {len(fields) for fields in marked} == {10}

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,7 @@ from desed_task.evaluation.events import EventTable
 from desed_task.evaluation.results import HEADLINE_METRICS
 from desed_task.evaluation.scoring_input import ScoringInput
 from tests.support import cases
-from tests.support.real_system import read_truth, rebuilt_scores
-from tests.support.shared_data import shared_path
+from tests.support.desed import read_truth, rebuilt_scores
 
 OF_SCORES = [name for name in HEADLINE_METRICS if name.endswith("sed_scores_eval")]
 WIDE = {"psds1": replace(PSDS1, max_efpr=2000.0), "psds2": replace(PSDS2, max_efpr=2000.0)}
@@ -379,10 +379,9 @@ def test_no_system_is_refused() -> None:
         bootstrap({})
 
 
-def test_a_resampled_real_set_gives_what_evaluate_gives() -> None:
-    folder = shared_path("real_predictions")
-    truth = read_truth(folder)
-    system: System = {"scores": rebuilt_scores(folder, "student")}
+def test_a_resampled_desed_set_gives_what_evaluate_gives(desed_system: Path) -> None:
+    truth = read_truth(desed_system)
+    system: System = {"scores": rebuilt_scores(desed_system, "student")}
     metrics = evaluate_system(system, truth, {})
     weights = draw(len(truth.events), 1, seed=0)
     for values, row in zip(resampled_values(metrics, weights), weights, strict=True):

@@ -15,9 +15,8 @@ from desed_task.errors import InputError, listing
 from desed_task.evaluation import EventTable, GroundTruth
 from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
 from tests.support import cases
-from tests.support.classes import CLASSES
+from tests.support.desed import read_truth
 from tests.support.paths import ROOT
-from tests.support.shared_data import shared_path
 
 Writer = Callable[..., Path]
 
@@ -429,12 +428,10 @@ def as_pandas_reads(path: Path, truth: GroundTruth, level: int) -> list[tuple[fl
     return [(level, clips[name], labels[label], *times) for name, label, *times in rows]
 
 
-def test_real_files(caplog: pytest.LogCaptureFixture) -> None:
-    folder = shared_path("real_predictions")
+def test_files_of_a_system_on_desed(desed_system: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = desed_system
     with caplog.at_level(logging.ERROR):  # annotators' events overlap here and there
-        truth = GroundTruth.read(
-            folder / "validation.tsv", folder / "validation_durations.tsv", CLASSES
-        )
+        truth = read_truth(folder)
     points = folder / "student" / "predictions_operating_points"
     read = read_operating_points(points, truth)
     assert read.thresholds == tuple(k / 100 for k in range(1, 100, 2))

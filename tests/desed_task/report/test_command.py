@@ -84,7 +84,7 @@ def test_a_report_is_written(files: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run(files, "--predictions", str(files / "events.csv")) == 0
     assert str(files / "out" / "report.html") in capsys.readouterr().out
     assert "<html" in (files / "out" / "report.html").read_text()
-    assert (files / "out" / "report_pictures" / "headlines.png").is_file()
+    assert (files / "out" / "report_pictures" / "boundaries.png").is_file()
 
 
 def test_hidden_files_do_not_decide_what_a_folder_has(files: Path) -> None:

@@ -89,7 +89,7 @@ def test_numbers_in_scientific_notation(tmp_path: Path) -> None:
 
 
 def test_problems_of_a_checkpoint_name_the_checkpoint(sed: Config) -> None:
-    stored = sed.model_dump()
+    stored = sed.plain()
     stored["net"]["dropout"] = 2.0
     stored["postprocess"]["volume"] = 11
     with pytest.raises(InputError) as caught:
@@ -107,7 +107,10 @@ def test_a_checkpoint_of_an_older_run(name: str) -> None:
     of_file = load_config(CONFS / f"{name}.yaml")
     for section in set(Config.model_fields) - {"data"}:
         assert getattr(config, section) == getattr(of_file, section), section
-    assert {key: config.plain()["data"][key] for key in stored["data"]} == stored["data"]
+    own = {key: value for key, value in stored["data"].items() if value is not None}
+    assert config.data.paths() == {
+        key: str(Path(value)) for key, value in own.items() if isinstance(value, str)
+    }
 
 
 OWN_CLASSES = """\
@@ -125,7 +128,7 @@ postprocess:
 
 def test_own_classes(tmp_path: Path) -> None:
     config = load_config(_written(tmp_path, OWN_CLASSES))
-    assert config.data.classes == ["Ärger", "蝉", "default", "one two/three"]
+    assert config.data.classes == ("Ärger", "蝉", "default", "one two/three")
     assert config.median_windows == [7, 3, 7, 7]
     assert load_config(_written(tmp_path, config.to_yaml())) == config
 

@@ -123,6 +123,32 @@ def test_clips_of_a_batch_are_counted_one_by_one(config: Config) -> None:
     assert alone[1].tolist() == [[0, 0, 0], [0, 0, 25], [0, 0, 25]]
 
 
+def test_states_of_a_long_clip_are_those_of_the_mean_probabilities(config: Config) -> None:
+    """Three windows of a clip of 20 s, 78 frames apart; ground truth: no sound."""
+    random = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(3, 156, 3, generator=random)
+    strong = torch.zeros(3, 10, 156)
+    starts = (0, 78, 157)
+    batch = Batch(
+        torch.zeros(3, 10),
+        strong,
+        torch.zeros(3),
+        ("a.wav",) * 3,
+        torch.full((3,), 20.0, dtype=torch.float64),
+        first_frames=starts,
+    )
+    predictions = SetPredictions(config, COUNTED)
+    predictions.add(batch, SEDOutput(strong, strong[..., 0], logits))
+    exponentials = np.exp(logits.double().numpy())
+    probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    total = np.zeros((313, 3))
+    for start, window in zip(starts, probabilities, strict=True):
+        for frame in range(156):
+            total[start + frame] += min(frame + 1, 156 - frame) * window[frame]
+    expected = np.bincount(total[:312].argmax(axis=1), minlength=3)
+    assert _confusion(predictions).tolist() == [expected.tolist(), [0] * 3, [0] * 3]
+
+
 def test_metrics_without_a_sod_branch_are_undefined(config: Config) -> None:
     predictions = SetPredictions(config, COUNTED)
     predictions.add(_batch(), _output()._replace(sod_logits=None))

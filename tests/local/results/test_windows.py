@@ -14,7 +14,6 @@ from local.results.windows import (
     WindowTable,
     join_frames,
     join_maxima,
-    join_states,
     set_order,
 )
 
@@ -121,18 +120,6 @@ def test_frames_are_weighted_means_and_single_windows_are_kept() -> None:
     np.testing.assert_array_equal(full, values[5])
     expected = weighted_mean(clips[1].starts, values[1:5], 45)
     np.testing.assert_allclose(long, expected, rtol=0, atol=1e-6)
-
-
-def test_states_are_joined_as_probabilities() -> None:
-    clips = some_clips()
-    logits = np.random.default_rng(1).normal(0, 3, (6, 20, 3)).astype(np.float32)
-    short, long, full = join_states(clips, logits)
-    np.testing.assert_array_equal(short, logits[0])
-    np.testing.assert_array_equal(full, logits[5])
-    exponentials = np.exp(logits[1:5].astype(np.float64))
-    probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
-    expected = weighted_mean(clips[1].starts, probabilities.transpose(0, 2, 1), 45)
-    np.testing.assert_allclose(np.exp(long).T, expected, rtol=0, atol=1e-6)
 
 
 def test_tags_of_a_clip_are_the_maxima_of_its_windows() -> None:

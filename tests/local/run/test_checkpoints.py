@@ -17,7 +17,7 @@ from local.run.checkpoints import (
     read_checkpoint,
     test_config,
 )
-from local.run.experiment import load_weights
+from local.run.weights import load_weights
 from local.sed_trainer import CrossTaskSED
 from tests.golden import weights as golden
 from tests.support.paths import CONFS
@@ -138,7 +138,7 @@ def test_chosen_configuration_keeps_the_network(published_checkpoint: Path) -> N
     content = read_checkpoint(published_checkpoint)
     chosen = load_config(CONFS / "demo.yaml", ["data.test_folder=/mine", "training.seed=5"])
     config = test_config(content, chosen, [], "x.ckpt")
-    assert config.net.nb_filters == [32, 64, 128, 256, 256]
+    assert config.net.nb_filters == (32, 64, 128, 256, 256)
     assert config.feats.n_mels == 128
     assert (config.data.test_folder, config.training.seed) == ("/mine", 5)
 
@@ -164,11 +164,11 @@ def test_a_test_may_use_other_windows_but_not_other_frames(
 
 def test_keys_newer_than_a_checkpoint_have_the_recipe_s_values() -> None:
     config = load_config(CONFS / "demo.yaml")
-    stored = config.model_dump()
+    stored = config.plain()
     del stored["postprocess"]["methods"], stored["postprocess"]["tuning_metric"]
     old = checkpoint_config({"hyper_parameters": stored}, "old.ckpt")
-    assert old.postprocess.methods == ["median"]
-    changed = config.postprocess.model_copy(update={"methods": ["median"]})
+    assert old.postprocess.methods == ("median",)
+    changed = config.postprocess.model_copy(update={"methods": ("median",)})
     assert old == config.model_copy(update={"postprocess": changed})
     stored["postprocess"]["volume"] = 11
     with pytest.raises(InputError, match=r"postprocess\.volume: unknown key"):

@@ -72,7 +72,7 @@ def clips(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Clips:
     for network in module.networks.values():  # scores on both sides of 0.5
         with torch.no_grad():
             network.get_parameter("strong_head.weight").mul_(8)
-    content = {"state_dict": module.state_dict(), "hyper_parameters": config.model_dump()}
+    content = {"state_dict": module.state_dict(), "hyper_parameters": config.plain()}
     torch.save(content, folder / "network.ckpt")
     return Clips(audio, folder, config, folder / "network.ckpt")
 

@@ -11,7 +11,6 @@ from local.studies.driver import LOG
 from local.studies.find import find_sets
 from local.studies.reproduce import main
 from tests.support.audio_files import write_tone
-from tests.support.shared_data import shared_path
 from tests.support.stub_training import STUB
 from tests.support.tiny import SMALL
 
@@ -37,14 +36,16 @@ SETS = {  # title -> audio, table
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(desed_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty clips of each set, every tenth missing, two folders below the data folder."""
     data = tmp_path_factory.mktemp("data")
     wav = write_tone(data / "one.wav", 10.0)  # events of real tables end within it
     for name, (audio, table) in SETS.items():
-        metadata = shared_path("desed_metadata") / Path(table).name
+        metadata = desed_tables / Path(table).name
         if metadata.is_file():
             lines = metadata.read_text(encoding="utf-8").splitlines()
+        elif name == "unlabelled":
+            lines = ["filename", *(f"Y--{number}_30.000_40.000.wav" for number in range(CLIPS))]
         else:
             events = [f"{number}.wav\t0\t1\tSpeech" for number in range(CLIPS)]
             lines = ["filename\tonset\toffset\tevent_label", *events]

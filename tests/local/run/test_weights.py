@@ -8,7 +8,7 @@ import torch
 from desed_task.ema import MeanTeacher
 from desed_task.errors import InputError
 from local.config.load import load_config
-from local.run.initial_weights import start_from
+from local.run.weights import start_from
 from local.sed_trainer import CrossTaskSED
 from tests.golden import weights as golden
 from tests.support.given_batches import PLAIN, given_batch
@@ -68,8 +68,8 @@ def test_weights_and_statistics_are_taken_and_heads_by_class(
             tensors += 1
             assert torch.equal(tensor, expected[name])
     assert line == (
-        f"Starting from {path}: {tensors} of {tensors} tensors taken, heads of 2 of 4 classes "
-        "taken; anew: head of Bell, head of Fox"
+        f"Starting from {path}: loaded {tensors} of {tensors} tensors, heads of 2 of 4 classes; "
+        "new: head of Bell, head of Fox"
     )
 
 
@@ -82,7 +82,7 @@ def test_a_checkpoint_without_teacher_starts_both(tmp_path: Path) -> None:
         assert torch.equal(tensor, stored[f"networks.student.{name}"])
     alone = network("training.mean_teacher=false", "net.sed_filters=[4]")
     line, _ = start_from(alone, path)
-    assert "anew: student.sed_blocks.0.conv.bias" in line
+    assert "new: student.sed_blocks.0.conv.bias" in line
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_published_layout_starts_a_training(published_checkpoint: Path) -> N
     line, _ = start_from(module, published_checkpoint)
     own = module.networks.state_dict()
     tensors = len(own) - 8  # without the heads of two networks
-    assert f"{tensors} of {tensors} tensors taken, heads of 10 of 10 classes taken" in line
+    assert f"{tensors} of {tensors} tensors, heads of 10 of 10 classes" in line
     for network, prefix in (("student", ""), ("teacher", "teacher.")):
         kernel = own[f"{network}.backbone.4.conv.weight"].transpose(2, 3)  # (time, band)
         expected = golden.tensor("cnn_4.cnn.conv0.weight", tuple(kernel.shape), prefix)
@@ -121,13 +121,13 @@ def test_the_published_layout_starts_a_training(published_checkpoint: Path) -> N
 def test_a_frequency_dynamic_network_starts_from_a_plain_one(
     trained: tuple[dict[str, torch.Tensor], Path],
 ) -> None:
-    """Its blocks' kernels start anew, so that they cannot be frozen."""
+    """Its blocks' kernels are new, so that they cannot be frozen."""
     dynamic = "net.convolution=[plain, plain, frequency_dynamic, plain]"
     expected, path = trained
     module = network(*DATASET, dynamic)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     line, _ = start_from(module, path)
-    assert "anew: student.backbone.2.conv.attention.conv_in.weight, " in line
+    assert "new: student.backbone.2.conv.attention.conv_in.weight, " in line
     for name, tensor in module.state_dict().items():
         if name.startswith(("networks.", "scaler.")):
             new = "backbone.2.conv." in name
