@@ -25,7 +25,7 @@ class Machine:
     gpus: int
 
     def precision(self, config: Config) -> Any:
-        """Lightning's name of the precision. Raises InputError where the device lacks it."""
+        """Lightning's name of the precision. Raises InputError for one that needs a GPU."""
         wanted = config.training.precision
         if wanted == "auto":
             wanted = "16-mixed" if self.gpus else 32
