@@ -104,6 +104,11 @@ def _exactly(number: int) -> BeforeValidator:
     return _as_tuple(lambda length: length == number, f"exactly {_counted(number)}")
 
 
+def between(least: int, most: int) -> BeforeValidator:
+    """Annotation of a tuple: `least` to `most` values."""
+    return _as_tuple(lambda length: least <= length <= most, f"{least} to {_counted(most)}")
+
+
 def _counted(number: int) -> str:
     return f"{number} value{'s' * (number != 1)}"
 
