@@ -14,7 +14,7 @@ from desed_task.errors import INTERRUPTED, FaultError, InputError, Terminated
 from desed_task.report.__main__ import parse_args as evaluation_args
 from local.config.load import Config, load_config, override_config
 from local.run import checkpoints
-from local.run.callbacks import EarlyStopping, end_interrupted
+from local.run.callbacks import EarlyStopping
 from local.run.checkpoints import (
     CheckpointFiles,
     checkpoint_config,
@@ -23,6 +23,7 @@ from local.run.checkpoints import (
 )
 from local.run.experiment import check_resumable
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT, claimed, new_run_folder
+from local.run.preemption import end_interrupted
 from local.run.resuming import DOCUMENT, changes, check_changes, document, rule
 from tests.support.classes import CLASSES
 from tests.support.paths import CONFS, ROOT
