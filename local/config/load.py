@@ -16,11 +16,17 @@ from local.config.yaml_files import (
     RawConfig,
     Replacement,
     checked,
-    merge,
     nested,
     parse_value,
     read_composed,
 )
+
+NEWER = {
+    "data": {"root": ".", "strong_folder": None, "strong_folder_44k": None, "strong_tsv": None},
+    "losses": {"self_consistency_share": {"strong": 0.25}},
+}
+"""Values of the keys that a whole configuration of an older version does not have: paths were
+relative to the current folder, and there was no set `strong`."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -63,16 +69,24 @@ def build_config(values: Mapping[str, Any], source: str) -> Config:
 def _converted(raw: RawConfig) -> RawConfig:
     """In this recipe's layout."""
     if is_published(raw.values):
-        return read_composed(RECIPE).with_changes(_from_current_folder(from_published(raw)))
-    return _from_current_folder(raw)
+        return read_composed(RECIPE).with_changes(_with_newer_keys(from_published(raw)))
+    return _with_newer_keys(raw)
 
 
-def _from_current_folder(raw: RawConfig) -> RawConfig:
-    """With `data.root`: paths of an older version without it are relative to the current folder."""
-    data = raw.values.get("data")
-    if not isinstance(data, Mapping) or "root" in data:
-        return raw
-    return RawConfig(merge({"data": {"root": "."}}, raw.values), raw.source, raw.places)
+def _with_newer_keys(raw: RawConfig) -> RawConfig:
+    """With the keys that are newer than a file, where it has the section, as `NEWER` has them."""
+    return RawConfig(_filled(raw.values, NEWER), raw.source, raw.places)
+
+
+def _filled(values: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
+    filled = dict(values)
+    for key, value in newer.items():
+        if not isinstance(value, Mapping):
+            filled.setdefault(key, value)
+        elif isinstance(values.get(key), Mapping):
+            below = _filled(values[key], value)
+            filled[key] = Replacement(below) if isinstance(values[key], Replacement) else below
+    return filled
 
 
 def _overridden(raw: RawConfig, overrides: Iterable[str]) -> RawConfig:

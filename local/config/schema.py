@@ -8,12 +8,12 @@ field has one here. docs/configuration.md is made from the descriptions
 
 import hashlib
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from desed_task.augment import AugmentSettings
-from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION, TRAINING_SETS
+from desed_task.desed import BY_NAME, CLIP_SETS, SYNTHETIC_VALIDATION, TRAINING_SETS
 from desed_task.errors import nearest, shortened
 from desed_task.features import FeatureSettings, ScalerSettings
 from desed_task.frames import FrameGrid
@@ -33,9 +33,9 @@ from desed_task.settings import (
     PositiveInt,
     Settings,
     Shown,
-    Triple,
     Values,
     in_section,
+    of_length,
 )
 from desed_task.sod_settings import CorrectionSettings, CorrectionStrength, CountSettings
 from local.config.data import Data
@@ -45,7 +45,7 @@ DEFAULT_WINDOW = "default"
 # Parts of the network with parameters that every labelled set trains.
 SED_PARTS = ("backbone", "sed_fusion", "sed_rnn", "strong_head")
 
-ClipKindName = Literal["synthetic", "weak", "unlabelled"]
+ClipKindName = Literal["synthetic", "weak", "unlabelled", "strong"]
 PartName = Literal[
     "backbone",
     "sed_fusion",
@@ -65,9 +65,10 @@ class Training(Settings):
     train_sets: NonEmpty[ClipKindName] = Field(
         description="sets to train on; `[synthetic]` alone is the supervised baseline",
     )
-    batch_size: Triple[PositiveInt] = Field(
-        description="clips per step of the synthetic, weak and unlabelled set (absent sets and "
-        "those outside `train_sets` have none); with `ddp`, of each process",
+    batch_size: Annotated[tuple[PositiveInt, ...], of_length(3, 4)] = Field(
+        description="clips per step of the synthetic, weak and unlabelled set, and of the set "
+        "`strong` where it is trained on (absent sets and those outside `train_sets` have none); "
+        "with `ddp`, of each process",
     )
     batch_size_val: PositiveInt = Field(description="clips per batch of validation and test")
     n_epochs: PositiveInt = Field(
@@ -196,6 +197,7 @@ class KindShares(Settings):
     synthetic: NonNegative
     weak: NonNegative
     unlabelled: NonNegative
+    strong: NonNegative
 
 
 class Losses(Settings):
@@ -216,7 +218,7 @@ class Losses(Settings):
     self_consistency: NonNegative = Field(description="weight of self-consistency")
     self_consistency_share: KindShares = Field(
         description="weight of each kind of clip in self-consistency: `synthetic`, `weak`, "
-        "`unlabelled`"
+        "`unlabelled`, `strong`"
     )
     self_consistency_active: Fraction = Field(
         description="score above which a class is treated as active in a mixture"
@@ -342,16 +344,32 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _check_batch(self) -> "Config":
+        """Every set that is trained on has its number of clips."""
+        sizes, used = self.training.batch_size, self.data.sets.keys() & self.training.train_sets
+        missing = used - self.clips_per_set.keys()
+        self._require(
+            not missing,
+            "training.batch_size",
+            f"{len(TRAINING_SETS)} values, as training.train_sets has {', '.join(missing)}",
+            "training.train_sets",
+            "data.strong_folder",
+            got=sizes,
+        )
+        return self
+
+    @model_validator(mode="after")
     def _check_supervision(self) -> "Config":
         losses, clips = self.losses, self.clips_per_set
         used = [name for name, number in clips.items() if number]
         absent = [name for name in self.training.train_sets if name not in used]
         why = f" (data.*_folder is null: {', '.join(absent)})" if absent else ""
-        labelled = {"synthetic": losses.sed_strong, "weak": losses.sed_weak}
+        labelled = {"strong": losses.sed_strong, "weak": losses.sed_weak}
         self._require(
-            any(labelled.get(name) for name in used),
+            any(labelled.get(BY_NAME[name].labels) for name in used),
             "training.train_sets",
-            "a labelled set, synthetic with losses.sed_strong or weak with losses.sed_weak above 0",
+            "a set with strong labels and losses.sed_strong above 0, or weak ones and "
+            "losses.sed_weak above 0",
             *("losses.sed_strong", "losses.sed_weak", "data.synth_folder", "data.weak_folder"),
             got=Shown((", ".join(used) or "none") + why),
         )
@@ -408,9 +426,13 @@ class Config(Settings):
 
     @property
     def clips_per_set(self) -> dict[str, int]:
-        """Clips per step of each kind; 0 for an absent set and one outside `train_sets`."""
-        used = self.data.sets.keys() & set(self.training.train_sets)
-        sizes = zip(TRAINING_SETS, self.training.batch_size, strict=True)
+        """Clips per step of each set in `batch_size`; 0 for an absent one and outside `train_sets`.
+
+        Three sizes are those of the recipe's sets, without `strong`: the number of sets is part of
+        the sampler's seeds, so that the batches of such a configuration are always the same.
+        """
+        used = self.data.sets.keys() & self.training.train_sets
+        sizes = zip(TRAINING_SETS, self.training.batch_size, strict=False)
         return {name: size if name in used else 0 for name, size in sizes}
 
     @property
