@@ -38,8 +38,8 @@ class GroundTruth:
 
         A row with only a file name, and a clip that only the durations file names, are clips
         without events. Offsets past the clip's end are not cut (annotators heard longer clips);
-        onsets there are an error. Events of one class that overlap in a clip are merged, with a warning
-        that has their number.
+        onsets there are an error. Events of one class that overlap in a clip are merged, with a
+        warning that has their number.
 
         Args:
             tsv: columns filename, onset, offset, event_label; times in seconds.
