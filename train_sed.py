@@ -6,7 +6,6 @@ python train_sed.py --test_from_checkpoint PATH       test a checkpoint
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from desed_task.errors import (
-    USAGE_ERROR,
-    InputError,
     Terminated,
     exit_status,
     named_folders,
+    one_error_per_node,
     run_cli,
 )
 from desed_task.files import user_path
@@ -78,19 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if results.differences:
         print(*results.differences, sep="\n", file=sys.stderr)
     return int(bool(results.differences))
-
-
-@contextlib.contextmanager
-def one_error_per_node() -> Iterator[None]:
-    """Silence all but the first process of a node, in checks that each process makes alone."""
-    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
-        yield
-        return
-    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
-        try:
-            yield
-        except InputError:
-            sys.exit(USAGE_ERROR)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

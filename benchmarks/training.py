@@ -190,10 +190,8 @@ def _config(args: argparse.Namespace, folder: Path) -> Config:
     batch = load_config(args.conf_file, [*tiny, *args.overrides])
     in_batch = batch.clips_per_set
     trained = {name: max(1, number * args.steps) for name, number in in_batch.items()}
-    sizes = {
-        "synthetic": trained["synthetic"],
+    sizes = trained | {
         "weak": trained["weak"] + args.weak_clips,
-        "unlabelled": trained["unlabelled"],
         "synthetic validation": args.clips,
     }
     settings = (

@@ -131,6 +131,19 @@ CLIP_SETS = (
         other_audio=("audio/eval21", "audio/eval/eval21"),
         optional=True,
     ),
+    ClipSet(
+        name="strong",
+        title="real with strong labels",
+        labels="strong",
+        domain="recorded",
+        split="train",
+        audio="audio/train/strong_label_real",
+        table="metadata/train/audioset_strong.tsv",
+        durations=None,
+        clips=3470,
+        stem="strong",
+        optional=True,
+    ),
 )
 """Training sets are in the order of `dataio.batch.ClipKind`."""
 

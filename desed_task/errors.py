@@ -42,17 +42,17 @@ _ERROR_LINE = re.compile(r"^[\w.]*Error: ", re.MULTILINE)
 
 
 class InputError(Exception):
-    """A user's mistake in a file, a key or a value; the message says what was expected.
+    """A user's mistake in a file, a key or a value, with what was expected.
 
-    Long lines of the message are cut in the middle, and only its first lines are kept.
+    Long lines of the message are cut in the middle, and only its first lines are shown.
     """
 
     def __init__(self, message: str) -> None:
         lines = _without_traceback(str(message)).splitlines()
-        kept = [line if len(line) <= MAX_LINE_LENGTH else _cut(line) for line in lines[:MAX_LINES]]
+        shown = [line if len(line) <= MAX_LINE_LENGTH else _cut(line) for line in lines[:MAX_LINES]]
         if len(lines) > MAX_LINES:
-            kept.append(f"  and {len(lines) - MAX_LINES} more")
-        super().__init__("\n".join(kept))
+            shown.append(f"  and {len(lines) - MAX_LINES} more")
+        super().__init__("\n".join(shown))
 
 
 class FaultError(Exception):
@@ -71,7 +71,7 @@ class FaultError(Exception):
 
 
 class Terminated(BaseException):
-    """The end after a signal; the message says how to resume. No `except Exception` catches it.
+    """The end after a signal, with how to resume. No `except Exception` catches it.
 
     Attributes:
         status: the exit status.
@@ -169,6 +169,19 @@ def run_cli(main: Callable[[], int | None]) -> NoReturn:
     with contextlib.suppress(OSError):  # a standard error that is closed
         print(message, file=sys.stderr, flush=True)
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def one_error_per_node() -> Iterator[None]:
+    """Silence all but the first process of a node, in checks that each process makes alone."""
+    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
+        yield
+        return
+    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+        try:
+            yield
+        except InputError:
+            sys.exit(USAGE_ERROR)
 
 
 def exit_status(error: BaseException) -> int:

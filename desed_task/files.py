@@ -70,7 +70,7 @@ def atomic_write(path: Path, *, needed: int | None = None, durable: bool = True)
 def write_file(
     path: str | Path, content: str | bytes | memoryview, *, durable: bool = True
 ) -> None:
-    """Write a whole file (text as UTF-8) by `atomic_write`, which says what it raises."""
+    """Write a whole file (text as UTF-8) by `atomic_write`; raises as it does."""
     data = content.encode() if isinstance(content, str) else content
     with atomic_write(Path(path), needed=len(data), durable=durable) as partial:
         partial.write_bytes(data)

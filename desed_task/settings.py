@@ -104,6 +104,11 @@ def _exactly(number: int) -> BeforeValidator:
     return _as_tuple(lambda length: length == number, f"exactly {_counted(number)}")
 
 
+def between(least: int, most: int) -> BeforeValidator:
+    """Annotation of a tuple: `least` to `most` values."""
+    return _as_tuple(lambda length: least <= length <= most, f"{least} to {_counted(most)}")
+
+
 def _counted(number: int) -> str:
     return f"{number} value{'s' * (number != 1)}"
 
@@ -227,8 +232,9 @@ def _known_keys(path: KeyPath, whole: type[Settings]) -> list[str]:
     """The keys of the section at a path."""
     section: Any = whole
     for key in path:
-        annotation = section.model_fields[key].annotation
-        # A section that may be null is a union.
-        kinds = get_args(annotation) or (annotation,)
-        section = next(kind for kind in kinds if hasattr(kind, "model_fields"))
+        if key in section.model_fields:  # else the name of a section in a mapping of sections
+            annotation = section.model_fields[key].annotation
+            # A section that may be null is a union; one in a mapping is an argument of it.
+            kinds = get_args(annotation) or (annotation,)
+            section = next((kind for kind in kinds if hasattr(kind, "model_fields")), section)
     return list(section.model_fields)

@@ -18,7 +18,7 @@ from desed_task.dataio.annotations import (
     read_strong,
     read_weak,
 )
-from desed_task.dataio.batch import Batch, Clip, collate
+from desed_task.dataio.batch import FRAME_LABELLED, Batch, Clip, ClipKind, collate
 from desed_task.dataio.coverage import (
     Coverage,
     coverage_table,
@@ -205,14 +205,17 @@ class DesedDataModule(pl.LightningDataModule):
         sets = training_sets(self.config)
         weak_train = self._split_weak(sets["weak"]) if "weak" in sets else None
         clips: dict[str, ClipDataset] = {}
-        if "synthetic" in sets:
-            clips["synthetic"] = self._strong("synthetic", sets["synthetic"])[0]
-        if weak_train is not None and self.config.clips_per_set["weak"]:
-            clips["weak"] = weak_train
-        if "unlabelled" in sets:
-            folder = sets["unlabelled"].folder
-            names = self._find_clips("unlabelled", sets["unlabelled"], None).found
-            clips["unlabelled"] = ClipDataset.unlabelled(folder, names, self._classes, self.grid)
+        for kind in ClipKind:
+            name = kind.name.lower()
+            if name not in sets:
+                continue
+            if kind in FRAME_LABELLED:
+                clips[name] = self._strong(name, sets[name], kind)[0]
+            elif kind == ClipKind.UNLABELLED:
+                folder, names = sets[name].folder, self._find_clips(name, sets[name], None).found
+                clips[name] = ClipDataset.unlabelled(folder, names, self._classes, self.grid)
+            elif weak_train is not None and self.config.clips_per_set[name]:
+                clips[name] = weak_train
         self.train_clips = CombinedDataset(list(clips.values()))
         self._train_sets = clips
         if VALIDATION in sets:
@@ -240,7 +243,11 @@ class DesedDataModule(pl.LightningDataModule):
         return weak_train
 
     def _strong(
-        self, name: str, audio_set: AudioSet, durations: Mapping[str, float] | None = None
+        self,
+        name: str,
+        audio_set: AudioSet,
+        kind: ClipKind = ClipKind.SYNTHETIC,
+        durations: Mapping[str, float] | None = None,
     ) -> tuple[ClipDataset, dict[str, list[Event]]]:
         if durations is None:
             names = usable_names(audio_set.folder, audio_set.original)
@@ -248,11 +255,11 @@ class DesedDataModule(pl.LightningDataModule):
         annotations = read_strong(str(audio_set.tsv), self._classes, durations)
         found = self._find_clips(name, audio_set, annotations).found
         events = {clip: annotations[clip] for clip in found}
-        return ClipDataset.strong(audio_set.folder, events, self._classes, self.grid), events
+        return ClipDataset.strong(audio_set.folder, events, self._classes, self.grid, kind), events
 
     def _labelled(self, name: str, audio_set: AudioSet) -> LabelledSet:
         durations = read_durations(str(audio_set.durations))
-        clips, events = self._strong(name, audio_set, durations)
+        clips, events = self._strong(name, audio_set, durations=durations)
         missing = [clip for clip in events if clip not in durations]
         if missing:
             raise InputError(

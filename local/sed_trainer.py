@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from desed_task import process_group
 from desed_task.augment import AugmentContext, DistortedBatch, distort, prepare_pitch_shift
-from desed_task.dataio.batch import Batch, ClipKind
+from desed_task.dataio.batch import FRAME_LABELLED, Batch
 from desed_task.ema import MeanTeacher, make_teacher
 from desed_task.features import LogMel, Scaler
 from desed_task.nnet.crnn import CRNN, SEDOutput
@@ -265,10 +265,10 @@ class CrossTaskSED(pl.LightningModule):
         values["train/loss"] = self.loss
         values["train/consistency_weight"] = consistency_weight
         values["train/learning_rate"] = learning_rate(self.trainer)
-        synthetic = distorted.rows(ClipKind.SYNTHETIC)
-        if student.sod_logits is not None and len(synthetic):
-            states = student.sod_logits[synthetic].argmax(dim=-1)  # (synthetic rows, T)
-            labels = sod_labels(distorted.targets[synthetic], self.counted)
+        strong = distorted.rows(*FRAME_LABELLED)
+        if student.sod_logits is not None and len(strong):
+            states = student.sod_logits[strong].argmax(dim=-1)  # (rows with frame labels, T)
+            labels = sod_labels(distorted.targets[strong], self.counted)
             values["train/sod_accuracy"] = (states == labels).float().mean()
         agreement = self.objective.selected(teacher) if teacher is not None else None  # (R, T)
         if agreement is not None:

@@ -39,6 +39,7 @@ SETTINGS = {
     "opt.momentum=1": "opt.momentum",
     "training.batch_size=[6, 0, 12]": "training.batch_size.1",
     "training.batch_size=[6, 6]": "training.batch_size",
+    "training.batch_size=[6, 6, 12, 6, 6]": "training.batch_size",
     "training.batch_size=0": "training.batch_size",
     "training.batch_size_val=0": "training.batch_size_val",
     "training.n_epochs=ten": "training.n_epochs",

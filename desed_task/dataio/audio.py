@@ -183,7 +183,7 @@ def open_audio(path: str | Path, sample_rate: int | None = None) -> Iterator[sou
 
 
 def _raise_system_error(path: str | Path) -> None:
-    """Raise what the system says where a file cannot be opened; libsndfile hides the reason."""
+    """Raise the system's error where a file cannot be opened: libsndfile hides the reason."""
     try:
         with Path(path).open("rb") as file:
             file.read(1)

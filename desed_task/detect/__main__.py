@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from desed_task.detect.formats import FORMATS, event_values
 from desed_task.errors import (
     FAULT,
     INTERRUPTED,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 # Imports that take seconds follow inside functions: --help and a mistyped option need none.
 
 STREAM = "-"
-FORMATS = ("tsv", "csv", "audacity", "raven", "rttm", "json", "scores")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -189,7 +189,6 @@ def _number(text: str) -> float:
 
 def detect_stream(detector: "Detector", options: argparse.Namespace) -> int:
     """Print a line of JSON per event of standard input; returns the exit status."""
-    from desed_task.detect.formats import event_values
     from desed_task.detect.reading import pcm_blocks
 
     stream = detector.stream(options.rate, options.channels, options.latency)
@@ -229,7 +228,7 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
     ]
     if len(waiting) < len(recordings):
         print(
-            f"{len(recordings) - len(waiting)} of {len(recordings)} files are done; --force: anew"
+            f"{len(recordings) - len(waiting)} of {len(recordings)} files are done; --force: again"
         )
     rate = detector.description.sample_rate
     sources = (

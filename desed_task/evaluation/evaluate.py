@@ -12,7 +12,6 @@ from desed_task.evaluation.families import (
     Measured,
     SystemCounts,
     match,
-    match_intersections,
     measure,
 )
 from desed_task.evaluation.outputs import OperatingPoints, Predictions, ScoredOutput
@@ -105,9 +104,8 @@ def selection_metrics(
     """
     scoring = ScoringInput.prepare(scores, truth, f1_threshold=threshold)
     assert scoring.detections is not None
-    by_collar = event_based.match(scoring.detections, scoring.true, scoring.n_classes)
-    values = event_based.measure(by_collar)
-    values |= intersection.measure(match_intersections(scoring))
+    values = event_based.measure(event_based.match(scoring, scoring.detections))
+    values |= intersection.measure(intersection.match(scoring, scoring.detections))
     return SelectionMetrics(
         event_f1_macro=values["event_f1_macro"] or 0.0,
         intersection_f1_macro=values["intersection_f1_macro"] or 0.0,

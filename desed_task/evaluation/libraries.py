@@ -14,9 +14,8 @@ from desed_task.errors import InputError
 from desed_task.evaluation.decode import to_frame
 from desed_task.evaluation.event_based import OFFSET_SHARE, ONSET_COLLAR
 from desed_task.evaluation.events import EventTable
-from desed_task.evaluation.intersection import F1_CRITERIA, Criteria
 from desed_task.evaluation.outputs import Scores
-from desed_task.evaluation.psds import Scenario
+from desed_task.evaluation.psds import F1_CRITERIA, Criteria, Scenario
 from desed_task.evaluation.results import MetricValue
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.evaluation.segment_based import SEGMENT_SECONDS

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from desed_task.dataio.annotations import merge_overlaps, read_durations, read_strong
 from desed_task.errors import InputError
-from desed_task.evaluation.events import EventTable
+from desed_task.evaluation.events import EventTable, event_table
 from desed_task.labels import Event
 
 logger = logging.getLogger(__name__)
@@ -100,16 +100,7 @@ class GroundTruth:
 
     def table(self, names: Sequence[str]) -> EventTable:
         """The events as columns, with clips numbered as in `names` (other clips are excluded)."""
-        index = {label: number for number, label in enumerate(self.classes)}
-        rows = [
-            (clip, index[event.event_label], event.onset, event.offset)
-            for clip, name in enumerate(names)
-            for event in self.events.get(name, [])
-        ]
-        columns = np.array(rows, dtype=np.float64).reshape(-1, 4)
-        clip, label = columns[:, :2].T.astype(np.int64)
-        level = np.zeros(len(columns), dtype=np.int64)
-        return EventTable(level, clip, label, columns[:, 2], columns[:, 3]).ordered()
+        return event_table([self.events], names, self.classes)
 
     def duration_of(self, names: Sequence[str]) -> NDArray[np.float64]:
         """Seconds per clip, `(clips,)`."""

@@ -203,5 +203,5 @@ def event_f1_by_threshold(
     """Event-based F1 `(thresholds, classes)`; NaN for classes without true events."""
     task = ScoringInput.prepare(output, truth, thresholds=thresholds)
     assert task.points is not None
-    counts = event_based.match(task.points, task.true, task.n_classes, n_levels=len(thresholds))
+    counts = event_based.match(task, task.points, n_levels=len(thresholds))
     return counts.total().f1

@@ -206,7 +206,7 @@ def clip_scores(scoring: ScoringInput) -> ClipScores | None:
         return None
     n_clips = len(scoring.durations)
     detections, true = scoring.detections, scoring.true
-    counts = event_based.match(detections, true, scoring.n_classes)
+    counts = event_based.match(scoring, detections)
     correct, false = counts.correct.per_clip(n_clips), counts.false.per_clip(n_clips)
     overlaps = find_overlaps(detections, true)
     detected, _, seconds = overlaps.select(overlaps.same_class)

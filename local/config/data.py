@@ -30,6 +30,7 @@ KEYS = {
     "synthetic": SetKeys("synth_folder", "synth_folder_44k", "synth_tsv"),
     "weak": SetKeys("weak_folder", "weak_folder_44k", "weak_tsv"),
     "unlabelled": SetKeys("unlabeled_folder", "unlabeled_folder_44k"),
+    "strong": SetKeys("strong_folder", "strong_folder_44k", "strong_tsv"),
     "synthetic validation": SetKeys(
         "synth_val_folder", "synth_val_folder_44k", "synth_val_tsv", "synth_val_dur"
     ),
@@ -102,6 +103,13 @@ class Data(Settings):
     unlabeled_folder_44k: DataPath | None = Field(
         description="the same audio as published, or `null`"
     )
+    strong_folder: DataPath | None = Field(
+        description="recorded training set with strong labels, at `fs`, which the published recipe "
+        "does not have; needs `strong` in `training.train_sets` and a fourth number in "
+        "`training.batch_size`; all three keys `null`: no such set"
+    )
+    strong_folder_44k: DataPath | None = Field(description="the same audio as published, or `null`")
+    strong_tsv: DataPath | None = Field(description="events of this set")
     synth_val_folder: DataPath | None = Field(
         description="synthetic validation set at `fs`; all four keys `null`: no such set, the weak "
         "F1 alone selects the best checkpoint, and nothing can be tuned"

@@ -7,10 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from desed_task.errors import InputError
-from desed_task.settings import problems
 from desed_task.tables import normalised
 from local.config.published import from_published, is_published
 from local.config.schema import Config
@@ -18,11 +15,18 @@ from local.config.yaml_files import (
     RECIPE,
     RawConfig,
     Replacement,
-    merge,
+    checked,
     nested,
     parse_value,
     read_composed,
 )
+
+NEWER = {
+    "data": {"root": ".", "strong_folder": None, "strong_folder_44k": None, "strong_tsv": None},
+    "losses": {"self_consistency_share": {"strong": 0.25}},
+}
+"""Values of the keys that a whole configuration of an older version does not have: paths were
+relative to the current folder, and there was no set `strong`."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -30,12 +34,12 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
     Raises InputError with file, line, key, and what is allowed.
     """
-    return _checked(_overridden(_converted(read_composed(Path(path))), overrides))
+    return checked(Config, _overridden(_converted(read_composed(Path(path))), overrides))
 
 
 def override_config(config: Config, overrides: Iterable[str]) -> Config:
     """Apply `section.key=value` overrides. Raises InputError as `load_config`."""
-    return _checked(_overridden(RawConfig(config.plain(), "configuration"), overrides))
+    return checked(Config, _overridden(RawConfig(config.plain(), "configuration"), overrides))
 
 
 def stored_config(values: Mapping[str, Any], source: str) -> Config:
@@ -54,27 +58,35 @@ def stored_config(values: Mapping[str, Any], source: str) -> Config:
         for name, section in values.items()
     }
     stored = _converted(RawConfig.from_values(whole, source))
-    return _checked(read_composed(RECIPE).with_changes(stored))
+    return checked(Config, read_composed(RECIPE).with_changes(stored))
 
 
 def build_config(values: Mapping[str, Any], source: str) -> Config:
     """Check nested mappings from `source`. Raises InputError as `load_config`."""
-    return _checked(RawConfig.from_values(values, source))
+    return checked(Config, RawConfig.from_values(values, source))
 
 
 def _converted(raw: RawConfig) -> RawConfig:
     """In this recipe's layout."""
     if is_published(raw.values):
-        return read_composed(RECIPE).with_changes(_from_current_folder(from_published(raw)))
-    return _from_current_folder(raw)
+        return read_composed(RECIPE).with_changes(_with_newer_keys(from_published(raw)))
+    return _with_newer_keys(raw)
 
 
-def _from_current_folder(raw: RawConfig) -> RawConfig:
-    """With `data.root`: paths of an older version without it are relative to the current folder."""
-    data = raw.values.get("data")
-    if not isinstance(data, Mapping) or "root" in data:
-        return raw
-    return RawConfig(merge({"data": {"root": "."}}, raw.values), raw.source, raw.places)
+def _with_newer_keys(raw: RawConfig) -> RawConfig:
+    """With the keys that are newer than a file, where it has the section, as `NEWER` has them."""
+    return RawConfig(_filled(raw.values, NEWER), raw.source, raw.places)
+
+
+def _filled(values: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
+    filled = dict(values)
+    for key, value in newer.items():
+        if not isinstance(value, Mapping):
+            filled.setdefault(key, value)
+        elif isinstance(values.get(key), Mapping):
+            below = _filled(values[key], value)
+            filled[key] = Replacement(below) if isinstance(values[key], Replacement) else below
+    return filled
 
 
 def _overridden(raw: RawConfig, overrides: Iterable[str]) -> RawConfig:
@@ -87,11 +99,3 @@ def _overridden(raw: RawConfig, overrides: Iterable[str]) -> RawConfig:
         values = nested(".".join(keys), parse_value(text, option))
         raw = raw.with_changes(RawConfig.from_values(values, option))
     return raw
-
-
-def _checked(raw: RawConfig) -> Config:
-    try:
-        return Config.model_validate(dict(raw.values))
-    except ValidationError as error:
-        lines = [f"{raw.place(*each.keys)}: {each}" for each in problems(error, Config)]
-        raise InputError("\n       ".join(lines)) from None

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from desed_task.errors import InputError
-from local.config.yaml_files import KeyPath, RawConfig, merge, nested
+from desed_task.settings import KeyPath
+from local.config.yaml_files import RawConfig, merge, nested
 
 IGNORED_SECTIONS = ("log_dir",)
 

@@ -8,12 +8,12 @@ field has one here. docs/configuration.md is made from the descriptions
 
 import hashlib
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from desed_task.augment import AugmentSettings
-from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION, TRAINING_SETS
+from desed_task.desed import BY_NAME, CLIP_SETS, SYNTHETIC_VALIDATION, TRAINING_SETS
 from desed_task.errors import nearest, shortened
 from desed_task.features import FeatureSettings, ScalerSettings
 from desed_task.frames import FrameGrid
@@ -33,8 +33,8 @@ from desed_task.settings import (
     PositiveInt,
     Settings,
     Shown,
-    Triple,
     Values,
+    between,
     in_section,
 )
 from desed_task.sod_settings import CorrectionSettings, CorrectionStrength, CountSettings
@@ -45,7 +45,7 @@ DEFAULT_WINDOW = "default"
 # Parts of the network with parameters that every labelled set trains.
 SED_PARTS = ("backbone", "sed_fusion", "sed_rnn", "strong_head")
 
-ClipKindName = Literal["synthetic", "weak", "unlabelled"]
+ClipKindName = Literal["synthetic", "weak", "unlabelled", "strong"]
 PartName = Literal[
     "backbone",
     "sed_fusion",
@@ -65,9 +65,10 @@ class Training(Settings):
     train_sets: NonEmpty[ClipKindName] = Field(
         description="sets to train on; `[synthetic]` alone is the supervised baseline",
     )
-    batch_size: Triple[PositiveInt] = Field(
-        description="clips per step of the synthetic, weak and unlabelled set (absent sets and "
-        "those outside `train_sets` have none); with `ddp`, of each process",
+    batch_size: Annotated[tuple[PositiveInt, ...], between(3, 4)] = Field(
+        description="clips per step of the synthetic, weak and unlabelled set, and of the set "
+        "`strong` where it is trained on (absent sets and those outside `train_sets` have none); "
+        "with `ddp`, of each process",
     )
     batch_size_val: PositiveInt = Field(description="clips per batch of validation and test")
     n_epochs: PositiveInt = Field(
@@ -78,7 +79,7 @@ class Training(Settings):
     )
     n_epochs_rampdown: Count = Field(
         description="last epochs, over which the learning rate falls along half a cosine to 0; "
-        "0: it stays"
+        "0: it does not fall"
     )
     warmup_exponent: NonNegative = Field(
         description="e of the ramp r = exp(-e·(1 - progress)²), progress from 0 to 1"
@@ -113,8 +114,9 @@ class Training(Settings):
     )
     freeze: Values[PartName] = Field(
         description="parts of the network that are not trained (with `--init_from_checkpoint`): "
-        "their parameters stay, and their batch norms, in student and teacher, use the stored "
-        "statistics, which stay too; dropout is as in the others; `[]`: all are trained"
+        "their parameters do not change, and their batch norms, in student and teacher, use the "
+        "stored statistics, which do not change either; dropout is as in the others; `[]`: all "
+        "are trained"
     )
     seed: int = Field(ge=0, lt=2**32, description="seed of all random numbers and the weak split")
     weak_split: InnerFraction = Field(
@@ -179,7 +181,7 @@ class Opt(Settings):
     )
     scale_lr_with_ranks: bool = Field(
         description="`true`: multiply `lr` by the number of training processes; a resumed run "
-        "keeps its learning rate"
+        "has the learning rate of its checkpoint"
     )
 
 
@@ -195,6 +197,7 @@ class KindShares(Settings):
     synthetic: NonNegative
     weak: NonNegative
     unlabelled: NonNegative
+    strong: NonNegative
 
 
 class Losses(Settings):
@@ -215,7 +218,7 @@ class Losses(Settings):
     self_consistency: NonNegative = Field(description="weight of self-consistency")
     self_consistency_share: KindShares = Field(
         description="weight of each kind of clip in self-consistency: `synthetic`, `weak`, "
-        "`unlabelled`"
+        "`unlabelled`, `strong`"
     )
     self_consistency_active: Fraction = Field(
         description="score above which a class is treated as active in a mixture"
@@ -341,18 +344,34 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _check_batch(self) -> "Config":
+        """Every set that is trained on has its number of clips."""
+        sizes, used = self.training.batch_size, self.data.sets.keys() & self.training.train_sets
+        missing = used - self.clips_per_set.keys()
+        self._require(
+            not missing,
+            "training.batch_size",
+            f"{len(TRAINING_SETS)} values, as training.train_sets has {', '.join(missing)}",
+            "training.train_sets",
+            "data.strong_folder",
+            got=sizes,
+        )
+        return self
+
+    @model_validator(mode="after")
     def _check_supervision(self) -> "Config":
         losses, clips = self.losses, self.clips_per_set
         used = [name for name, number in clips.items() if number]
-        kept = [name for name in self.training.train_sets if name not in used]
-        absent = f" (data.*_folder is null: {', '.join(kept)})" if kept else ""
-        labelled = {"synthetic": losses.sed_strong, "weak": losses.sed_weak}
+        absent = [name for name in self.training.train_sets if name not in used]
+        why = f" (data.*_folder is null: {', '.join(absent)})" if absent else ""
+        labelled = {"strong": losses.sed_strong, "weak": losses.sed_weak}
         self._require(
-            any(labelled.get(name) for name in used),
+            any(labelled.get(BY_NAME[name].labels) for name in used),
             "training.train_sets",
-            "a labelled set, synthetic with losses.sed_strong or weak with losses.sed_weak above 0",
+            "a set with strong labels and losses.sed_strong above 0, or weak ones and "
+            "losses.sed_weak above 0",
             *("losses.sed_strong", "losses.sed_weak", "data.synth_folder", "data.weak_folder"),
-            got=Shown((", ".join(used) or "none") + absent),
+            got=Shown((", ".join(used) or "none") + why),
         )
         return self
 
@@ -407,9 +426,13 @@ class Config(Settings):
 
     @property
     def clips_per_set(self) -> dict[str, int]:
-        """Clips per step of each kind; 0 for an absent set and one outside `train_sets`."""
-        used = self.data.sets.keys() & set(self.training.train_sets)
-        sizes = zip(TRAINING_SETS, self.training.batch_size, strict=True)
+        """Clips per step of each set in `batch_size`; 0 for an absent one and outside `train_sets`.
+
+        Three sizes are those of the recipe's sets, without `strong`: the number of sets is part of
+        the sampler's seeds, so that the batches of such a configuration are always the same.
+        """
+        used = self.data.sets.keys() & self.training.train_sets
+        sizes = zip(TRAINING_SETS, self.training.batch_size, strict=False)
         return {name: size if name in used else 0 for name, size in sizes}
 
     @property
@@ -430,8 +453,8 @@ class Config(Settings):
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change with any value."""
-        text = json.dumps(self.plain(), sort_keys=True)
+        """Twelve hex digits that change with any value; paths are those that are opened."""
+        text = json.dumps(self.plain() | {"data": self.data.resolved()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_yaml(self) -> str:

@@ -155,7 +155,7 @@ class CheckpointFiles(TorchCheckpointIO):
     ) -> None:
         """Write a checkpoint by `write_checkpoint`.
 
-        Raises FaultError where a weight is not finite; an earlier checkpoint then stays.
+        Raises FaultError where a weight is not finite; the earlier checkpoint is not replaced.
         """
         broken = [
             name

@@ -1,7 +1,7 @@
-"""Start, join and leave the processes of a run.
+"""Start the processes of a run, and join and leave their process group.
 
-torchrun, `srun` or `start_processes` starts them. Whichever fails writes its message and leaves
-with its status; the launcher then ends the others, which leave without a message.
+torchrun, `srun` or `start_processes` starts them. The first that fails writes its message and exits
+with its status; the launcher then ends the others, which exit without a message.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import torch.distributed as dist
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from desed_task import process_group
-from desed_task.errors import USAGE_ERROR, InputError, Terminated, exit_status
+from desed_task.errors import InputError, Terminated, exit_status, one_error_per_node
 from desed_task.process_group import Ranks
 from desed_task.processor import thread_share
 
@@ -35,7 +35,7 @@ _ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 
 
 def launched_ranks() -> Ranks | None:
-    """Position of this process by torchrun's or `srun`'s variables; None without a launcher."""
+    """Rank of this process by torchrun's or `srun`'s variables; None without a launcher."""
     env = os.environ
     if all(name in env for name in (*_RANKS, *_ADDRESS)):
         return Ranks(*(int(env[name]) for name in _RANKS))
@@ -98,7 +98,7 @@ def start_processes(number: int) -> int:
 
 @contextlib.contextmanager
 def joined_process_group(gpus: int) -> Iterator[None]:
-    """Join the processes that a launcher started, if any; on failure, leave with one message.
+    """Join the process group that a launcher started, if any; one message where the block fails.
 
     Args:
         gpus: GPUs to use on each node; 0: the CPU.
@@ -130,15 +130,16 @@ def _join(own: Ranks, on_gpu: bool) -> None:
     device = torch.device("cuda", own.local_rank) if on_gpu else None
     if device is not None:
         torch.cuda.set_device(device)
-    try:
-        dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device)
-        control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
-    except dist.DistError as error:
-        if own.local_rank > 0:
-            sys.exit(USAGE_ERROR)
-        address = ":".join(os.environ[name] for name in _ADDRESS)
-        reason = str(error).splitlines()[0]
-        raise InputError(f"the {own.ranks} processes did not meet at {address}: {reason}") from None
+    with one_error_per_node():
+        try:
+            dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device)
+            control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
+        except dist.DistError as error:
+            address = ":".join(os.environ[name] for name in _ADDRESS)
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"the {own.ranks} processes did not meet at {address}: {reason}"
+            ) from None
     process_group.join(own, control)
     if own.rank > 0:  # process 0 warns for all
         logging.disable(logging.WARNING)

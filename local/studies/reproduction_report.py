@@ -53,8 +53,7 @@ def data_report(sets: Sequence[FoundSet], data: Path) -> str:
         sets: what was found.
         data: the folder that was searched; the sets' folders are relative to it.
     """
-    rows = []
-    remarks = []
+    rows, remarks, whole = [], [], True
     for found in sets:
         clip_set, folder = found.clip_set, found.original or found.folder
         place = folder.relative_to(data) if folder else "not found"
@@ -62,9 +61,10 @@ def data_report(sets: Sequence[FoundSet], data: Path) -> str:
         n_found = found.listed - found.n_missing
         rows.append((clip_set.title, clip_set.clips, listed, n_found, found.n_missing, place))
         remarks += _remarks(found)
+        whole = whole and (not _remarks(found) or (clip_set.optional and not found.usable))
     columns = ("set", "published", "listed", "found", "missing", "folder")
     lines = markdown_table(columns, rows)
-    return "\n".join([*lines, "", *(remarks or ["- The data is whole."])])
+    return "\n".join([*lines, "", *remarks, *(["- The data is whole."] * whole)])
 
 
 def _remarks(found: FoundSet) -> list[str]:

@@ -5,6 +5,7 @@ digest is that of the whole configuration: another experiment has another folder
 is found again.
 """
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from desed_task.dataio.manifest import content_digest
-from local.config.load import Config, load_config
-from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT, run_folders
+from desed_task.errors import FaultError, InputError
+from local.config.load import Config, load_config, stored_config
+from local.config.yaml_files import read_composed
+from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT, run_folders
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / "train_sed.py"
@@ -54,6 +57,10 @@ class Experiment:
         given = (*self.overrides, *overrides, f"training.seed={seed}")
         config = load_config(self.conf_file, given)
         folder = self.output / "runs" / variant / f"seed_{seed}-{config.digest}"
+        if not folder.exists():  # an earlier version had another digest, or another layout
+            older = [*folder.parent.glob(f"seed_{seed}-*"), *self.output.glob(f"seed_{seed}")]
+            same = (each for each in sorted(older) if _stored_digest(each) == config.digest)
+            folder = next(same, folder)
         return Run(self, f"{variant}:{seed}", variant, seed, given, config, folder, trained_by)
 
     def test_run(self, checkpoint: Path) -> "Run":
@@ -137,6 +144,15 @@ class Run:
             return [*command, "--resume_from_checkpoint", str(self.checkpoint)]
         command += ["--conf_file", str(experiment.conf_file)]
         return [*command, *(part for each in self.overrides for part in ("--set", each))]
+
+
+def _stored_digest(log_dir: Path) -> str | None:
+    """Today's digest of the configuration of the newest run in a folder, if it can be read."""
+    for folder in reversed(run_folders(log_dir).values()):
+        path = folder / CONFIG_FILE
+        with contextlib.suppress(InputError, FaultError):
+            return stored_config(read_composed(path).values, str(path)).digest
+    return None
 
 
 def _metrics(folder: Path) -> dict[str, Any] | None:

@@ -4,17 +4,18 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from desed_task.errors import InputError
-from local.config.yaml_files import SHIPPED, RawConfig, read_composed
+from desed_task.settings import Settings, Values
+from local.config.yaml_files import SHIPPED, RawConfig, checked, read_composed
 from local.studies.runs import Experiment, Run
 
 VARIANTS_FILE = SHIPPED / "ablation_variants.yaml"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
-class Variant(BaseModel):
+class Variant(Settings):
     """One variant: the experiment with some keys changed.
 
     Args:
@@ -24,14 +25,12 @@ class Variant(BaseModel):
             nothing itself.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
     title: str = Field(min_length=1)
-    set: list[str] = []
+    set: Values[str] = ()
     test_of: str | None = None
 
 
-class Ablation(BaseModel):
+class Ablation(Settings):
     """A file of variants.
 
     Args:
@@ -40,10 +39,8 @@ class Ablation(BaseModel):
         variants: by name, in the order of the tables.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
     reference: str
-    common: list[str] = []
+    common: Values[str] = ()
     variants: dict[str, Variant]
 
     def overrides(self, name: str) -> list[str]:
@@ -95,15 +92,7 @@ def read_variants(path: Path) -> Ablation:
     Raises InputError with every problem, each with its file and line.
     """
     raw = read_composed(path)
-    try:
-        ablation = Ablation.model_validate(dict(raw.values))
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            key = tuple(problem["loc"])
-            reason = problem["msg"].removeprefix("Input should be ")
-            lines.append(f"{raw.place(key)}: {'.'.join(map(str, key))}: expected {reason}")
-        raise InputError("\n       ".join(lines)) from None
+    ablation = checked(Ablation, raw)
     _check_names(ablation, raw)
     return ablation
 

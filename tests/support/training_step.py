@@ -30,7 +30,7 @@ NARROW = (
 """Overrides of `confs/sed.yaml`: clips of a second, few channels, all layers."""
 
 COPIES = 3  # of every clip: original, mixed, augmented
-KIND_RATIO = (1, 1, 2)  # synthetic : weak : unlabelled
+KIND_RATIO = (1, 1, 2)  # synthetic : weak : unlabelled, the published recipe's
 CONSISTENCY_WEIGHT = 1.0  # w of the step
 LOADING = "loading"
 AUGMENT_SEED = 1000  # of the first step; each later step adds 1
@@ -52,7 +52,7 @@ def random_batch(clips: int, config: Config, device: torch.device) -> Batch:
     generator = torch.Generator().manual_seed(0)
     kinds = [
         int(kind)
-        for kind, number in zip(ClipKind, clips_per_kind(clips), strict=True)
+        for kind, number in zip(ClipKind, clips_per_kind(clips), strict=False)
         for _ in range(number)
     ]
     grid = config.grid

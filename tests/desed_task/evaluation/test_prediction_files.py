@@ -56,7 +56,7 @@ def test_events_are_ordered_with_clips_and_classes_as_in_the_truth(file: Writer)
         + "Cat\t0.25\t1e0\ta.wav\n"
     )
     read = read_predictions(path, TRUTH)
-    assert read.names == ("a.wav", "b")
+    assert read.names == ["a.wav", "b"]
     assert rows_of(read.events) == [
         (0, 0, 0, 0.25, 1),
         (0, 0, 3, 0, 12.5),
@@ -85,15 +85,15 @@ def test_events_are_ordered_with_clips_and_classes_as_in_the_truth(file: Writer)
 def test_order_of_columns_others_separators_and_line_ends(file: Writer, text: str) -> None:
     for name in ("events.tsv", "events.csv"):
         read = read_predictions(file(text, name), TRUTH)
-        assert read.names == ("a.wav",)
+        assert read.names == ["a.wav"]
         assert rows_of(read.events) == [(0, 0, 2, 1, 2)]
 
 
 @pytest.mark.parametrize("names", [("a", "a.wav"), ("a.wav", "a")])
 def test_an_exact_name_is_preferred_to_one_with_wav(file: Writer, names: tuple[str, str]) -> None:
     truth = cases.truth_of({name: [] for name in names})
-    assert read_predictions(file(HEADER + "Dog\t1\t2\ta\n"), truth).names == ("a",)
-    assert read_predictions(file(HEADER + "Dog\t1\t2\ta.wav\n"), truth).names == ("a.wav",)
+    assert read_predictions(file(HEADER + "Dog\t1\t2\ta\n"), truth).names == ["a"]
+    assert read_predictions(file(HEADER + "Dog\t1\t2\ta.wav\n"), truth).names == ["a.wav"]
 
 
 def test_what_pandas_writes_is_read(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_what_pandas_writes_is_read(tmp_path: Path) -> None:
         path = tmp_path / str(number)
         table.to_csv(path, **options)
         read = read_predictions(path, truth)
-        assert read.names == tuple(truth.events)
+        assert read.names == list(truth.events)
         named = table.sort_values(["filename", "event_label", "onset"], ascending=[False, 1, 1])
         np.testing.assert_array_equal(read.events.onset, named["onset"])
         np.testing.assert_array_equal(read.events.offset, named["offset"])
@@ -122,7 +122,7 @@ def test_what_pandas_writes_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", ["\t\t\tc.wav", "nan\tNaN\tNA\tc.wav", "c.wav", "\t\t\tc"])
 def test_a_row_with_only_a_file_name_mentions_the_clip(file: Writer, row: str) -> None:
     read = read_predictions(file(HEADER + "Dog\t1\t2\ta.wav\n" + row + "\n"), TRUTH)
-    assert read.names == ("c.wav", "a.wav")
+    assert read.names == ["c.wav", "a.wav"]
     assert rows_of(read.events) == [(0, 1, 2, 1, 2)]
 
 
@@ -259,13 +259,13 @@ def test_quotation_marks_that_do_not_end(file: Writer) -> None:
     ("header", "message"),
     [
         ("event_label\tonset\tfilename", r"missing column offset: expected .*, got 'event_label"),
-        ("event_label,label", "missing columns onset, offset, filename: expected .*, got 'event_l"),
+        ("event_label,label", "missing columns filename, onset, offset: expected .*, got 'event_l"),
         ("event_label\tonset,offset\tfilename", "missing columns onset, offset: .* tabs or commas"),
         (
             "event_label onset offset filename",
             "missing columns .* separated by tabs or commas",
         ),
-        ("Dog\t1\t2\ta.wav", "missing columns event_label, onset, offset, filename: .* got 'Dog"),
+        ("Dog\t1\t2\ta.wav", "missing columns filename, onset, offset, event_label: .* got 'Dog"),
         ("onset,offset,onset,event_label,filename", "repeated column onset"),
     ],
 )
@@ -279,7 +279,7 @@ def test_a_file_with_only_column_names_detects_nothing(
 ) -> None:
     for text in (HEADER, HEADER.strip(), ",event_label,onset,offset,filename\n"):
         read = read_predictions(file(text), TRUTH)
-        assert (len(read.events), read.names) == (0, ())
+        assert (len(read.events), read.names) == (0, [])
         assert read.events.clip.dtype == np.int64
     assert not caplog.records
 
@@ -290,7 +290,7 @@ def test_a_file_without_text_detects_nothing_with_a_warning(
 ) -> None:
     path = file(text)
     read = read_predictions(path, TRUTH)
-    assert (len(read.events), read.names) == (0, ())
+    assert (len(read.events), read.names) == (0, [])
     assert f"{path}:1: no text at all" in caplog.text
 
 
@@ -299,11 +299,11 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"bytes\.tsv: cannot be read as text: 'utf-8'"):
         read_predictions(tmp_path / "bytes.tsv", TRUTH)
     with pytest.raises(
-        InputError, match=r"none\.tsv: no such file: expected a file with columns event_la"
+        InputError, match=r"none\.tsv: no such file: expected a file with columns filename"
     ):
         read_predictions(tmp_path / "none.tsv", TRUTH)
     with pytest.raises(
-        InputError, match=rf"{tmp_path}: a folder: expected a file with columns event_label"
+        InputError, match=rf"{tmp_path}: a folder: expected a file with columns filename"
     ):
         read_predictions(tmp_path, TRUTH)
 
@@ -316,7 +316,7 @@ def test_operating_points_are_levels_by_ascending_threshold(file: Writer, tmp_pa
     file(HEADER, "points/predictions_th_1.tsv")
     read = read_operating_points(folder, TRUTH)
     assert read.thresholds == (0.05, 0.5, 0.9, 1.0)
-    assert read.names == ("c.wav", "a.wav", "d.wav")
+    assert read.names == ["c.wav", "a.wav", "d.wav"]
     assert rows_of(read.events) == [(0, 1, 2, 1, 3), (0, 2, 0, 0, 1), (1, 1, 2, 1, 2)]
 
 
@@ -325,7 +325,7 @@ def test_an_operating_point_without_text_is_read_with_a_warning(
 ) -> None:
     file("", "points/0.9.tsv")
     read = read_operating_points(tmp_path / "points", TRUTH)
-    assert (read.thresholds, read.names, len(read.events)) == ((0.9,), (), 0)
+    assert (read.thresholds, read.names, len(read.events)) == ((0.9,), [], 0)
     assert "0.9.tsv:1: no text at all" in caplog.text
 
 
@@ -435,7 +435,7 @@ def test_files_of_a_system_on_desed(desed_system: Path, caplog: pytest.LogCaptur
     points = folder / "student" / "predictions_operating_points"
     read = read_operating_points(points, truth)
     assert read.thresholds == tuple(k / 100 for k in range(1, 100, 2))
-    assert read.names == tuple(truth.events)
+    assert read.names == list(truth.events)
     assert not caplog.records
     expected = []
     for level, threshold in enumerate(read.thresholds):

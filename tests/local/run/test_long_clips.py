@@ -11,9 +11,11 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
+from desed_task.detect import Detector
 from desed_task.windows import window_starts, window_weights
 from local.config.load import Config, override_config
 from local.data import DesedDataModule
+from local.export import main as export
 from local.run.experiment import test as run_test
 from local.sed_trainer import CrossTaskSED
 from tests.support.classes import CLASSES
@@ -159,6 +161,24 @@ def test_events_after_the_first_window_are_scored(
     assert (tmp_path / "metrics_test" / "report.html").is_file()
     said = capsys.readouterr().out
     assert "2 clips are longer than data.audio_max_len (10 s): 2 test" in said
+
+
+def test_detection_finds_the_events_of_the_test(clips: Clips, run: Path, tmp_path: Path) -> None:
+    """Of the same files by the exported model, and of the streams with a window of latency."""
+    export([f"--checkpoint={clips.checkpoint}", f"--output={tmp_path / 'model'}"])
+    detector = Detector.load(tmp_path / "model")
+    tested = pd.read_csv(run / "metrics_test" / "student" / "events_0.5.tsv", sep="\t")
+    n_events = 0
+    for name, audio in clips.audio.items():
+        rows = tested[tested.filename == f"{name}.wav"]
+        expected = sorted(zip(rows.event_label, rows.onset, rows.offset, strict=True))
+        n_events += len(expected)
+        path = clips.folder / "audio" / f"{name}.wav"
+        stream = detector.stream(RATE, latency=10.5)
+        for found in (detector(path).detections, [*stream(audio), *stream.finish()]):
+            times = sorted((each.event_label, each.onset, each.offset) for each in found)
+            assert times == expected, name
+    assert n_events > 20
 
 
 def test_windows_of_a_test_may_have_another_length(clips: Clips, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from desed_task.errors import INTERRUPTED, TERMINATED, Terminated
 from desed_task.processor import thread_share
+from local.config.load import load_config
 from local.studies.driver import LOG, execute
 from local.studies.runs import Experiment, Run
 from tests.support.paths import CONFS
@@ -66,6 +68,20 @@ def test_another_configuration_or_checkpoint_has_another_folder(tmp_path: Path) 
         (tmp_path / "some.ckpt").write_bytes(content)
         folders.add(_experiment(tmp_path).test_run(tmp_path / "some.ckpt").folder)
     assert len(folders) == 2
+
+
+def test_a_folder_of_an_earlier_version_is_found(tmp_path: Path) -> None:
+    """With another digest in its name, or without one; by the configuration that it stores."""
+    for seed, older in {1: "runs/whole/seed_1-0123456789ab", 2: "seed_2"}.items():
+        config = load_config(CONFS / "demo.yaml", [f"training.seed={seed}"])
+        stored = config.plain() | {"data": config.data.resolved()}  # without the newer `data.root`
+        run = tmp_path / "out" / older / "version_0"
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text(yaml.safe_dump(stored))
+    first, second = (_experiment(tmp_path).run("whole", seed).folder for seed in (1, 2))
+    assert (first.name, second.name) == ("seed_1-0123456789ab", "seed_2")
+    changed = _experiment(tmp_path, "opt.lr=0.1").run("whole", 1).folder
+    assert changed.name not in (first.name, second.name)
 
 
 def test_a_failed_run_does_not_stop_the_others(

@@ -19,6 +19,10 @@ SETS = {  # title -> audio, table
     "weak": ("audio/train/weak", "metadata/train/weak.tsv"),
     "unlabelled": ("audio/train/unlabel_in_domain", "metadata/train/unlabel_in_domain.tsv"),
     "real validation": ("audio/validation/validation", "metadata/validation/validation.tsv"),
+    "real with strong labels": (
+        "audio/train/strong_label_real",
+        "metadata/train/audioset_strong.tsv",
+    ),
     "public evaluation": ("audio/eval/public", "metadata/eval/public.tsv"),
     "synthetic": (
         "audio/train/synthetic21_train/soundscapes",
