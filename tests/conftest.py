@@ -43,8 +43,8 @@ def desed_system(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SLOWEST_FILES = (
     "test_benchmarks.py",
     "test_faults.py",
-    "test_preemption.py",
     "test_processes.py",
+    "test_resuming.py",
     "test_sed_trainer.py",
     "test_train_sed.py",
 )

@@ -1,5 +1,6 @@
 """Numbers that are not finite, on a CPU and as on a GPU."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import nn
 from desed_task.errors import FaultError
 from desed_task.nnet.crnn import SEDOutput
 from local.finite import FiniteWatch
+from tests.support.tiny import tiny_config
+from tests.support.training import train
 
 GOOD, BAD = torch.tensor(1.0), torch.tensor(float("nan"))
 
@@ -90,3 +93,15 @@ def test_gradients(caplog: pytest.LogCaptureFixture) -> None:
     watch.check_gradients([parameter], scaled=True)  # the scaler skips this step
     with pytest.raises(FaultError, match="step 1: not finite: gradient;"):
         FiniteWatch(trainer("cpu")).check_gradients([parameter], scaled=False)
+
+
+def test_a_training_that_diverges_ends_with_one_line(tiny_data: Path, tmp_path: Path) -> None:
+    config = tiny_config(tiny_data, "opt.lr=1e30", "training.n_epochs_warmup=0")
+    with pytest.raises(FaultError) as caught:
+        train(config, tmp_path)
+    message = str(caught.value)
+    assert message.startswith("step 2: not finite: ")
+    assert "scores of the student" in message
+    assert "learning rate 1e+30; no checkpoint was saved" in message
+    assert "\n" not in message
+    assert not list(tmp_path.rglob("*.ckpt"))

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from desed_task.errors import InputError
+from desed_task.errors import FaultError, InputError
 from local.config.load import load_config, override_config
 from local.run.checkpoints import (
+    CheckpointFiles,
     checkpoint_config,
     checkpoint_weights,
     is_ours,
@@ -173,3 +174,12 @@ def test_keys_newer_than_a_checkpoint_have_the_recipe_s_values() -> None:
     stored["postprocess"]["volume"] = 11
     with pytest.raises(InputError, match=r"postprocess\.volume: unknown key"):
         checkpoint_config({"hyper_parameters": stored}, "old.ckpt")
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    path.write_bytes(b"the old one")
+    content = {"state_dict": {"a.norm.running_var": torch.tensor([1.0, float("inf")])}}
+    with pytest.raises(FaultError, match=r"best\.ckpt: not saved: .*a\.norm\.running_var"):
+        CheckpointFiles().save_checkpoint(content, path)
+    assert path.read_bytes() == b"the old one"

@@ -1,9 +1,8 @@
-"""Description, devices, memory and folder of a run."""
+"""Description, devices and memory of a run."""
 
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ import torch
 from desed_task.errors import InputError
 from local.config.load import load_config, override_config
 from local.run.description import describe
-from local.run.folders import new_run_folder, run_folder_of
 from local.run.machine import Machine, all_parameters_used, choose_gpus
 from local.sed_trainer import CrossTaskSED
 from tests.support.paths import CONFS, ROOT
@@ -134,22 +132,6 @@ def test_parameters_without_gradients_are_looked_for_where_there_are_some() -> N
     assert all_parameters_used(override_config(config, ["net.sod_branch=false"]))
     for switch in ("losses.sod=0", "losses.sed_weak=0", "training.train_sets=[synthetic]"):
         assert not all_parameters_used(override_config(config, [switch])), switch
-
-
-def test_run_folders_are_numbered(tmp_path: Path) -> None:
-    (tmp_path / "version_7").mkdir()
-    (tmp_path / "version_x").mkdir()
-    assert new_run_folder(tmp_path).name == "version_8"
-    checkpoint = tmp_path / "version_8" / "checkpoints" / "last.ckpt"
-    assert run_folder_of(checkpoint) is None
-    (tmp_path / "version_8" / "config.yaml").touch()
-    assert run_folder_of(checkpoint) == tmp_path / "version_8"
-
-
-def test_a_log_dir_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="--log_dir"):
-        new_run_folder(tmp_path / "file" / "runs")
 
 
 FAULTS = """

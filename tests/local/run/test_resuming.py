@@ -1,34 +1,101 @@
-"""Class order, changed settings of a resumed run, numbers that are not finite, Ctrl-C, folders."""
+"""A run that is interrupted is resumed as if it had not been; changed settings; other classes."""
 
-import contextlib
+import re
 import signal
-import subprocess
-import sys
-import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from desed_task.errors import INTERRUPTED, FaultError, InputError, Terminated
-from desed_task.report.__main__ import parse_args as evaluation_args
+from desed_task.errors import INTERRUPTED, InputError, Terminated
 from local.config.load import Config, load_config, override_config
 from local.run import checkpoints
-from local.run.callbacks import EarlyStopping, end_interrupted
-from local.run.checkpoints import (
-    CheckpointFiles,
-    checkpoint_config,
-    read_checkpoint,
-    write_checkpoint,
-)
+from local.run.callbacks import EarlyStopping
+from local.run.checkpoints import checkpoint_config, read_checkpoint, write_checkpoint
 from local.run.experiment import check_resumable
-from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT, claimed, new_run_folder
+from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
+from local.run.preemption import end_interrupted
 from local.run.resuming import DOCUMENT, changes, check_changes, document, rule
 from tests.support.classes import CLASSES
-from tests.support.paths import CONFS, ROOT
+from tests.support.compare import assert_equal
+from tests.support.paths import CONFS
 from tests.support.tiny import tiny_config
-from tests.support.training import Recorder, train
-from train_sed import parse_args
+from tests.support.training import Recorder, Trained, train
+
+# Hook and call in which the signal comes: an epoch has 3 steps, its validation 2 batches.
+MOMENTS = {
+    "first step": ("step", 1),
+    "middle of the second epoch": ("step", 5),
+    "last step of an epoch": ("step", 3),
+    "validation": ("validation step", 2),
+    "last validation": ("metrics", 2),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A run that nothing interrupted."""
+    return train(tiny_config(tiny_data), tmp_path_factory.mktemp("whole"))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_interrupted_run_repeats_no_clip_and_skips_none(
+    moment: str,
+    whole: Trained,
+    tiny_data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    begin = time.monotonic()
+    _interrupt_and_compare(whole, tiny_config(tiny_data), MOMENTS[moment], tmp_path)
+    elapsed = time.monotonic() - begin
+    shown = re.findall(r"^Epoch .*, ([\d.]+) s$", capsys.readouterr().out, re.MULTILINE)
+    assert shown
+    assert all(float(seconds) <= elapsed + 0.1 for seconds in shown)
+
+
+def test_other_schedules_are_resumed_too(tiny_data: Path, tmp_path: Path) -> None:
+    rare = tiny_config(tiny_data, "training.validation_interval=2", "training.num_workers=1")
+    _interrupt_and_compare(train(rare, tmp_path / "1"), rare, ("step", 3), tmp_path / "rare")
+    sums = tiny_config(tiny_data, "training.accumulate_batches=2")
+    _interrupt_and_compare(train(sums, tmp_path / "2"), sums, ("step", 4), tmp_path / "sums")
+
+
+def _interrupt_and_compare(
+    whole: Trained, config: Config, moment: tuple[str, int], folder: Path
+) -> None:
+    first = Recorder(*moment)
+    with pytest.raises(Terminated, match="resume with --resume_from_checkpoint"):
+        train(config, folder, first)
+    last = folder / CHECKPOINTS / LAST_CHECKPOINT
+    module, trainer, rest = train(config, folder, resume=last)
+    assert first.clips + rest.clips == whole.recorder.clips
+    assert first.metrics + rest.metrics == whole.recorder.metrics
+    assert trainer.global_step == whole.trainer.global_step
+    assert trainer.current_epoch == whole.trainer.current_epoch
+    assert_equal(whole.module.state_dict(), module.state_dict())
+    scores = [t.checkpoint_callback.best_model_score for t in (trainer, whole.trainer)]  # type: ignore[union-attr]
+    assert scores[0] == scores[1]
+
+
+def test_ctrl_c_saves(tiny_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(Terminated) as caught:
+        train(tiny_config(tiny_data), tmp_path, Recorder("step", 2, number=signal.SIGINT))
+    assert caught.value.status == INTERRUPTED
+    last = tmp_path / CHECKPOINTS / LAST_CHECKPOINT
+    assert str(caught.value).startswith(f"interrupted: saved {last}; resume with")
+    assert torch.load(last, weights_only=True)["global_step"] == 2
+    assert signal.getsignal(signal.SIGINT) is end_interrupted
+
+
+def test_the_last_checkpoint_is_that_of_the_last_epoch(tiny_data: Path, tmp_path: Path) -> None:
+    """Also where no epoch is better than the first: with such a rate, none is."""
+    config = tiny_config(tiny_data, "opt.lr=1e-12", "training.n_epochs=2")
+    trainer = train(config, tmp_path).trainer
+    folder = tmp_path / CHECKPOINTS
+    last = torch.load(folder / LAST_CHECKPOINT, weights_only=True)
+    assert last["global_step"] == trainer.global_step == 6
 
 
 @pytest.fixture(scope="module")
@@ -142,104 +209,3 @@ def test_every_key_has_a_rule_and_the_document_shows_it(recipe: Config) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert document(text) == text
     assert changes(recipe, override_config(recipe, ["opt.lr=0.5"])) == {"opt.lr": (0.001, 0.5)}
-
-
-def test_a_training_that_diverges_ends_with_one_line(tiny_data: Path, tmp_path: Path) -> None:
-    config = tiny_config(tiny_data, "opt.lr=1e30", "training.n_epochs_warmup=0")
-    with pytest.raises(FaultError) as caught:
-        train(config, tmp_path)
-    message = str(caught.value)
-    assert message.startswith("step 2: not finite: ")
-    assert "scores of the student" in message
-    assert "learning rate 1e+30; no checkpoint was saved" in message
-    assert "\n" not in message
-    assert not list(tmp_path.rglob("*.ckpt"))
-
-
-def test_weights_that_are_not_finite_replace_no_checkpoint(trained: Path, tmp_path: Path) -> None:
-    path = tmp_path / "best.ckpt"
-    path.write_bytes(trained.read_bytes())
-    content = torch.load(trained, weights_only=True)
-    name = next(name for name in content["state_dict"] if name.endswith("running_var"))
-    content["state_dict"][name][0] = float("inf")
-    with pytest.raises(FaultError, match=rf"best\.ckpt: not saved: .*{name}"):
-        CheckpointFiles().save_checkpoint(content, path)
-    assert path.read_bytes() == trained.read_bytes()
-
-
-def test_ctrl_c_saves_and_says_so(tiny_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(Terminated) as caught:
-        train(tiny_config(tiny_data), tmp_path, Recorder("step", 2, number=signal.SIGINT))
-    assert caught.value.status == INTERRUPTED
-    last = tmp_path / CHECKPOINTS / LAST_CHECKPOINT
-    assert str(caught.value).startswith(f"interrupted: saved {last}; resume with")
-    assert torch.load(last, weights_only=True)["global_step"] == 2
-    assert signal.getsignal(signal.SIGINT) is end_interrupted
-
-
-def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path) -> None:
-    barrier = threading.Barrier(8)
-    folders: list[Path] = []
-
-    def start() -> None:
-        barrier.wait()
-        folders.append(new_run_folder(tmp_path))
-
-    threads = [threading.Thread(target=start) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(path.name for path in folders) == [f"version_{number}" for number in range(8)]
-
-
-RESUME = """
-import sys
-from pathlib import Path
-from desed_task.errors import InputError
-from local.run.folders import claimed
-try:
-    with claimed(Path(sys.argv[1]), new=False):
-        print("claimed")
-except InputError as error:
-    print(error)
-"""
-
-
-def test_a_run_is_written_by_one_process(tmp_path: Path) -> None:
-    def resumed(run: Path) -> str:
-        command = [sys.executable, "-c", RESUME, str(run)]
-        return subprocess.check_output(command, cwd=ROOT, text=True)
-
-    run = new_run_folder(tmp_path)
-    (run / ".raw.partial-new").mkdir()
-    with claimed(run, new=True):
-        assert f"{run}: another process is writing it" in resumed(run)
-    assert resumed(run) == "claimed\n"
-    assert [path.name for path in tmp_path.rglob("*")] == [run.name]
-
-
-def test_only_an_unused_folder_is_removed(tmp_path: Path) -> None:
-    for files, kept in ((["config.yaml"], False), (["config.yaml", "last.ckpt"], True)):
-        folder = new_run_folder(tmp_path)
-        with contextlib.suppress(KeyboardInterrupt), claimed(folder, new=True):
-            for name in files:
-                (folder / name).touch()
-            raise KeyboardInterrupt
-        assert folder.exists() == kept
-
-
-def test_home_folders_in_command_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    options = ("--conf_file", "--log_dir", "--resume_from_checkpoint")
-    parsed = vars(parse_args([f"{option}=~/x" for option in options]))
-    for option in options:
-        assert parsed[option.strip("-")] == Path("/home/me/x")
-    given = ("--ground_truth", "--durations", "--output", "--scores", "--predictions", "--audio")
-    parsed = vars(evaluation_args([f"{option}=~/x" for option in given]))
-    for option in given:
-        assert parsed[option.strip("-")] == Path("/home/me/x")
-    config = load_config(CONFS / "demo.yaml", ["data.test_folder=~/x"])
-    assert config.data.test_folder == "/home/me/x"
-    with pytest.raises(InputError, match=r"data\.test_folder: ~nobody_at_all/x: .* no such home"):
-        load_config(CONFS / "demo.yaml", ["data.test_folder=~nobody_at_all/x"])
