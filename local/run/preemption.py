@@ -25,8 +25,8 @@ class Preemption(Callback):
     batch of an epoch the run continues to the validation that follows, or without one to the first
     step of the next epoch: Lightning resumes from there without loss.
 
-    A signal to any process ends all, after the same step: they ask each other whenever they check,
-    and all check equally often, whatever number of validation batches each has. A second Ctrl-C
+    A signal to any process ends all, after the same step: every check communicates, and all
+    processes check equally often, whatever their numbers of validation batches. A second Ctrl-C
     ends a single process at once.
 
     Args:

@@ -14,7 +14,7 @@ class Progress(Callback):
     """In a terminal one bar per epoch, else one line per epoch, on the standard output.
 
     A line has the epoch's mean loss, the selection metric where there was a validation, and the
-    time. The loss stays on its device until it is shown: fetching it makes a GPU finish its work.
+    time. The loss is fetched only when it is shown, which makes a GPU finish its work.
 
     Args:
         metric: name of the selection metric.
@@ -44,7 +44,7 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the loss on its device; show it from time to time."""
+        """Collect the loss on its device; show it from time to time."""
         self._losses.append(pl_module.loss)
         done = batch_idx + 1
         if self._bar is not None and (done % self._interval == 0 or done == self._bar.total):
