@@ -1,15 +1,14 @@
-"""Tests whose data or package is missing: skipped, except where every test must run."""
+"""Tests that need an extra package."""
 
 import os
-from typing import NoReturn
+from importlib.util import find_spec
 
 import pytest
 
 REQUIRE_ALL = "SED_TESTS_REQUIRE_ALL"  # set by .ci/run
 
 
-def skip_or_fail(reason: str) -> NoReturn:
-    """Skip the running test; fail it where the environment variable REQUIRE_ALL is set."""
-    if os.environ.get(REQUIRE_ALL):
-        pytest.fail(f"{reason}, and {REQUIRE_ALL} is set")
-    pytest.skip(reason)
+def needs(package: str) -> pytest.MarkDecorator:
+    """Skip a test without the package; it fails where the environment variable REQUIRE_ALL is set."""
+    missing = find_spec(package) is None and not os.environ.get(REQUIRE_ALL)
+    return pytest.mark.skipif(missing, reason=f"needs {package}")
