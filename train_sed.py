@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from desed_task import process_group
         from local.lightning_internals import silence_lightning
         from local.run import experiment, launch
-        from local.run.callbacks import end_at_once
         from local.run.machine import Machine, choose_gpus
+        from local.run.preemption import end_at_once
 
         machine = Machine(choose_gpus(args.gpus))
         launch.check_ranks(machine.gpus)

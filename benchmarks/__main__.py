@@ -18,7 +18,7 @@ from benchmarks.commands import OK, run_commands, subject_command
 from desed_task.errors import FAULT, InputError, run_cli
 from desed_task.files import user_path
 
-SUBJECTS = ("step", "loading", "inference", "training", "curves", "evaluation")
+SUBJECTS = ("step", "loading", "inference", "detection", "training", "curves", "evaluation")
 EXTRA = {"step": ["--reference"]}  # options in `all`
 
 

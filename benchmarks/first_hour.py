@@ -110,6 +110,7 @@ def list_commands(folder: Path, on_gpu: bool, tiny: bool) -> Commands:
         "step": ["--reference"],
         "loading": [],
         "inference": [],
+        "detection": [],
         "training": [],
         "training_compiled": ["--set", "training.compile=true"],
         "curves": [],

@@ -6,7 +6,7 @@ configuration and of model.json, with one check and one description of each key.
 
 import contextlib
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args
 
@@ -35,13 +35,9 @@ class _Repr(reprlib.Repr):
 
     def __init__(self) -> None:
         super().__init__()
-        self.maxlevel, self.maxlist, self.maxtuple, self.maxstring, self.maxother = (
-            3,
-            12,
-            12,
-            200,
-            200,
-        )
+        self.maxlevel = 3
+        self.maxlist = self.maxtuple = 12  # values
+        self.maxstring = self.maxother = 200  # characters
 
     def repr_tuple(self, value: tuple[object, ...], level: int) -> str:
         return self.repr_list(list(value), level)
@@ -83,30 +79,20 @@ def _class_name(name: str) -> str:
         raise misfit(str(error)) from None
 
 
-def _as_tuple(fits: Callable[[int], bool], expected: str) -> BeforeValidator:
-    """A list as a tuple, if its length fits."""
+def of_length(least: int, most: int | None = None) -> BeforeValidator:
+    """Annotation of a tuple: a list is read as one; `least` to `most` values (None: any number)."""
+    if most is None:
+        expected = f"at least {_counted(least)}"
+    else:
+        expected = f"exactly {_counted(least)}" if least == most else f"{least} to {most} values"
 
     def convert(value: object) -> object:
         values = tuple(value) if isinstance(value, list) else value
-        if isinstance(values, tuple) and not fits(len(values)):
+        if isinstance(values, tuple) and not least <= len(values) <= (most or len(values)):
             raise misfit(f"expected {expected}, got {shown(values)}")
         return values
 
     return BeforeValidator(convert)
-
-
-def at_least(number: int) -> BeforeValidator:
-    """Annotation of `Values`: no fewer than `number` of them."""
-    return _as_tuple(lambda length: length >= number, f"at least {_counted(number)}")
-
-
-def _exactly(number: int) -> BeforeValidator:
-    return _as_tuple(lambda length: length == number, f"exactly {_counted(number)}")
-
-
-def between(least: int, most: int) -> BeforeValidator:
-    """Annotation of a tuple: `least` to `most` values."""
-    return _as_tuple(lambda length: least <= length <= most, f"{least} to {_counted(most)}")
 
 
 def _counted(number: int) -> str:
@@ -124,10 +110,9 @@ InnerFraction = Annotated[float, Field(gt=0, lt=1)]
 Dropout = Annotated[float, Field(ge=0, le=0.99)]
 ClassName = Annotated[str, AfterValidator(_class_name)]
 # Lists of YAML and JSON, tuples in the settings.
-Values = Annotated[tuple[Value, ...], at_least(0)]
-NonEmpty = Annotated[tuple[Value, ...], at_least(1)]
-Pair = Annotated[tuple[Value, Value], _exactly(2)]
-Triple = Annotated[tuple[Value, Value, Value], _exactly(3)]
+Values = Annotated[tuple[Value, ...], of_length(0)]
+NonEmpty = Annotated[tuple[Value, ...], of_length(1)]
+Pair = Annotated[tuple[Value, Value], of_length(2, 2)]
 
 
 class Settings(BaseModel):

@@ -95,7 +95,7 @@ def aligned_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> st
     """A table to print: columns side by side, those of integers aligned at their right ends."""
     cells = [[str(value) for value in row] for row in (columns, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    numbers = [all(isinstance(value, int) for value in each) for each in zip(*rows, strict=True)]
+    numbers = [all(isinstance(row[n], int) for row in rows) for n in range(len(columns))]
     return "\n".join(
         "  ".join(
             text.rjust(width) if right else text.ljust(width)

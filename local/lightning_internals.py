@@ -149,9 +149,9 @@ def restart_validation(checkpoint: dict[str, Any]) -> None:
 
 
 def skip_sigterm_broadcast(trainer: pl.Trainer) -> None:
-    """Let the processes not ask each other before every batch whether process 0 got SIGTERM.
+    """Let no process ask before every batch whether process 0 got SIGTERM.
 
-    Lightning does it with a tensor on the GPU and waits for its value. `local.run.callbacks`
+    Lightning does it with a tensor on the GPU and waits for its value. `local.run.preemption`
     handles the signal.
     """
     epoch_loop: Any = trainer.fit_loop.epoch_loop

@@ -1,6 +1,6 @@
 """Training, validation and test of student and teacher, as Lightning's hooks.
 
-This module only says what happens when; what happens is in `desed_task.augment`,
+This module is the order of events; the computations are in `desed_task.augment`,
 `local.objective` and `desed_task.ema` (a step), `local.results.validation` and
 `local.results.predictions` (metrics). Source: docs/recipe.md, "One training step".
 

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.support.paths import ROOT
 from tests.support.program import run_program
 
-SUBJECTS = ("step", "loading", "inference", "training", "curves", "evaluation")
+SUBJECTS = ("step", "loading", "inference", "detection", "training", "curves", "evaluation")
 
 
 class Benchmarks(NamedTuple):
@@ -72,19 +72,17 @@ def test_parts_add_up_to_a_step(benchmarks: Benchmarks) -> None:
     assert result["share_of_peak"] == pytest.approx(step_speed / product_speed)
 
 
-def test_loading_and_inference(benchmarks: Benchmarks) -> None:
+def test_loading_inference_and_detection(benchmarks: Benchmarks) -> None:
     (speed,) = benchmarks.results["loading"]["clips_per_second"]
     assert f"{speed:.0f} clips/s ({speed:.0f} to {speed:.0f}), 1 workers" in benchmarks.output
-    inference = benchmarks.results["inference"]
-    assert [batch["clips"] for batch in inference["batches"]] == [1, 3]
-    for batch in inference["batches"]:
+    batches = benchmarks.results["inference"]["batches"]
+    assert [batch["clips"] for batch in batches] == [1, 3]
+    for batch in batches:
         seconds = batch["clips"] * 1.0  # clips of a second
         assert batch["real_time_factor"] == pytest.approx(median(batch["seconds"]) / seconds)
-    events = {
-        row.partition(": ")[2]: found["events"] for row, found in inference["detection"].items()
-    }
+    rows = benchmarks.results["detection"]["rows"]
     # The one long file has the seconds, and so the events, of the one short file.
-    assert events["1 file"] == events["files of 3 s"]
+    assert rows["ours, 32: 1 file"]["events"] == rows["ours, 32: files of 3 s"]["events"]
 
 
 def test_training(benchmarks: Benchmarks) -> None:
@@ -149,7 +147,7 @@ def test_the_report_of_the_first_hour(benchmarks: Benchmarks) -> None:
     report = (benchmarks.folder / "report.md").read_text()
     assert "**No GPU can be used: " in report
     assert f"| PyTorch | {torch.__version__} |" in report
-    for name in ("tests", "step", "loading", "inference", "training", "curves"):
+    for name in ("tests", "step", "loading", "inference", "detection", "training", "curves"):
         assert f"| {name} | ok | " in report
     assert "](curves.png)" in report
     targets = _targets(report)
@@ -290,5 +288,5 @@ def test_all_subjects_on_a_gpu(tmp_path: Path) -> None:
     done = _run(tmp_path, "all", "--tiny", "--device", "cuda", "--output", str(tmp_path))
     assert done.status == 0, done.output
     assert set(done.results) == set(SUBJECTS)
-    for subject in ("step", "inference", "training", "curves"):
+    for subject in ("step", "inference", "detection", "training", "curves"):
         assert done.results[subject]["peak_memory_gb"]["ours"]["gpu"] > 0

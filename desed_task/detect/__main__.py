@@ -43,7 +43,7 @@ STREAM = "-"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Detect as the command line says; returns the exit status."""
+    """Run the command line; returns the exit status."""
     options = parse_args(arguments)
     formats = parse_formats(options.format)
     settings = parse_settings(options)
@@ -266,7 +266,7 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
 
 @contextlib.contextmanager
 def _interrupted(done: Callable[[], str]) -> Iterator[None]:
-    """Say after Ctrl-C what is done, and that the same command continues."""
+    """End after Ctrl-C with a message on what is done."""
     try:
         yield
     except KeyboardInterrupt:
@@ -293,7 +293,7 @@ def described_settings(detector: "Detector") -> dict[str, Any]:
 
 
 def pictures(outputs: "Outputs", relative: Path) -> list[Path]:
-    """The pictures of a recording that are there."""
+    """The existing pictures of a recording."""
     first = outputs.target(relative, ".png")
     return [first, *sorted(first.parent.glob(f"{first.stem}.*.png"))] if first.is_file() else []
 

@@ -1,9 +1,9 @@
-"""Events of a stream, each when it is final, in constant memory.
+"""Events of a stream as soon as they are final, in constant memory.
 
 A frame's probabilities are final once `latency` seconds of audio follow it: the network's windows
 follow each other at half the latency, and the mean over those so far is taken. With a latency of a
 window's length or more, windows and means are those of a file. Until the first window is full, it
-is filled up with zeros, as a short clip is.
+is padded with zeros, as a short clip is.
 """
 
 from collections.abc import Iterator

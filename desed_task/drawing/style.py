@@ -19,7 +19,6 @@ Dash = Literal["-", "--", ":"]
 # Okabe and Ito's colours, which colour-blind readers can distinguish; each dash reuses them.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 DASHES: tuple[Dash, ...] = ("-", "--", ":")
-N_STYLES = len(COLOURS) * len(DASHES)
 CELL_COLOURS = "YlGnBu"  # from light to dark, also for colour-blind readers
 EMPTY_CELL = "#ffffff"
 DPI = 120
@@ -120,16 +119,16 @@ def legend_above(
     )
 
 
-def tidy(axes: "Axes", *, grid: str = "both") -> None:
+def tidy(axes: "Axes") -> None:
     """Draw a light grid behind the content, and no frame on the right and at the top."""
     axes.set_axisbelow(True)
-    axes.grid(axis=grid, alpha=0.3)  # type: ignore[arg-type]
+    axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def separate_rows(axes: "Axes", n_rows: int, *, alpha: float, offset: float = 0.0) -> None:
-    """Draw thin lines between rows; row k begins at k + `offset`."""
-    lines = np.arange(1, n_rows) + offset
+def separate_rows(axes: "Axes", n_rows: int, *, alpha: float) -> None:
+    """Draw thin lines between rows; row k begins at k."""
+    lines = np.arange(1, n_rows)
     across = axes.get_yaxis_transform()  # x: 0 to 1 from the left edge to the right one
     axes.hlines(lines, 0, 1, color="#000000", alpha=alpha, linewidth=0.8, transform=across)
 

@@ -97,11 +97,16 @@ def score_classes(folder: str | Path) -> tuple[str, ...]:
     path = next((entry for entry in entries if entry.suffix == SUFFIX), None)
     if path is None:
         return ()
-    columns = _column_names(path, read_text(path).split("\n", maxsplit=1)[0])
+    columns = column_names(path)
     return tuple(name for name in dict.fromkeys(columns) if name not in TIME_COLUMNS)
 
 
-def _column_names(path: Path, header: str) -> list[str]:
+def column_names(path: Path) -> list[str]:
+    """Column names of a table separated by tabs. Raises InputError where they cannot be read."""
+    return _split_header(path, read_text(path).split("\n", maxsplit=1)[0])
+
+
+def _split_header(path: Path, header: str) -> list[str]:
     try:
         return split_fields(normalised(header))
     except ValueError as error:
@@ -219,7 +224,7 @@ def _read_clip(
         raise InputError(
             f"{path}:1: no frame: expected at least one row below the column names, got 0"
         )
-    columns = _column_names(path, header)
+    columns = _split_header(path, header)
     _check_columns(path, columns, classes)
     rows = _read_numbers(path, lines, len(columns))
     edges = _read_edges(path, rows[:, 0], rows[:, 1])

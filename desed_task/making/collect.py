@@ -20,7 +20,7 @@ from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION
 from desed_task.errors import InputError, shortened
 from desed_task.files import atomic_folder, check_new_folder
 from desed_task.labels import Event
-from desed_task.making.cutting import MIN_SECONDS, Annotated, clip_events, cut, cut_file
+from desed_task.making.cutting import MIN_CLIP_S, Annotated, clip_events, cut, cut_file
 from desed_task.making.grouping import (
     SPLITS,
     TRAIN,
@@ -88,7 +88,7 @@ class CollectOptions:
                 f"{','.join(f'{share:g}' for share in self.split)}"
             )
         for name, least, value in (
-            ("clip_seconds", MIN_SECONDS, self.clip_seconds),
+            ("clip_seconds", MIN_CLIP_S, self.clip_seconds),
             ("seed", 0, self.seed),
         ):
             if not least <= value < float("inf"):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from desed_task.dataio.audio import mono_float, open_audio, to_16_bit, wav_bytes
 from desed_task.labels import Event
 
-MIN_SECONDS = 0.5  # seconds: shorter ends of recordings are no clips
-MIN_REST = 0.02  # seconds: shorter pieces of events that a cut divides are dropped
+MIN_CLIP_S = 0.5  # shorter ends of recordings are no clips
+MIN_REST_S = 0.02  # shorter pieces of events that a cut divides are dropped
 
 
 class Annotated(NamedTuple):
@@ -37,12 +37,14 @@ class Annotated(NamedTuple):
         return {event.event_label for event in self.events} | set(self.tags)
 
 
-def cut(seconds: float, clip_seconds: float, overlap: float) -> list[tuple[float, float]]:
-    """Begin and end of the clips of a recording in seconds."""
+def cut(
+    seconds: float, clip_seconds: float, overlap: float = 0.0, shortest: float = MIN_CLIP_S
+) -> list[tuple[float, float]]:
+    """Begin and end of the clips of a recording in seconds; a shorter end is no clip."""
     step = clip_seconds - overlap
     number = max(1, math.ceil((seconds - overlap) / step - 1e-9))
     clips = [(n * step, min(seconds, n * step + clip_seconds)) for n in range(number)]
-    return [clip for n, clip in enumerate(clips) if n == 0 or clip[1] - clip[0] >= MIN_SECONDS]
+    return [clip for n, clip in enumerate(clips) if n == 0 or clip[1] - clip[0] >= shortest]
 
 
 def clip_events(recording: Annotated, begin: float, end: float) -> tuple[Event, ...]:
@@ -53,7 +55,7 @@ def clip_events(recording: Annotated, begin: float, end: float) -> tuple[Event, 
     for onset, offset, name in recording.events:
         inside = Event(max(begin, onset), min(end, offset), name)
         is_cut = inside != Event(onset, offset, name)
-        if inside.offset - inside.onset >= (MIN_REST if is_cut else 0) and onset < end:
+        if inside.offset - inside.onset >= (MIN_REST_S if is_cut else 0) and onset < end:
             events.append(Event(inside.onset - begin, inside.offset - begin, name))
     return tuple(event for event in events if event.offset > event.onset)
 

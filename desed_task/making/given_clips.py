@@ -11,6 +11,7 @@ from desed_task.dataio.audio import audio_info
 from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, shortened
 from desed_task.labels import Event
+from desed_task.making.cutting import cut
 from desed_task.making.grouping import TRAIN, GroupOf
 from desed_task.making.label_files import class_files
 from desed_task.making.soundbank import Soundbank
@@ -110,10 +111,9 @@ def unlabelled_clips(folder: Path, bank: Soundbank, group_of: GroupOf) -> list[G
     clips = []
     for path in _for_training("--unlabelled", files_below(folder), bank, group_of):
         info = audio_info(path)
-        length = round(CLIP_SECONDS * info.sample_rate)
-        for start in range(0, info.frames, length):
-            if start == 0 or info.frames - start >= MIN_REST_S * info.sample_rate:
-                clips.append(GivenClip(path, "", start, length))
+        for begin, end in cut(info.seconds, CLIP_SECONDS, shortest=MIN_REST_S):
+            start, stop = (round(seconds * info.sample_rate) for seconds in (begin, end))
+            clips.append(GivenClip(path, "", start, stop - start))
     return _not_empty(clips, "--unlabelled", folder)
 
 

@@ -126,8 +126,6 @@ def choose_by_class(
     choices: Iterable[tuple[Choice, ScoredOutput]],
     truth: GroundTruth,
     tuning_metric: TuningMetric,
-    *,
-    thresholds: Sequence[float] = THRESHOLDS,
 ) -> list[Choice]:
     """The choice with the best metric for each class, the first of equal ones.
 
@@ -137,7 +135,6 @@ def choose_by_class(
         choices: parameters, and the output that they make of the validation set's scores.
         truth: the validation set.
         tuning_metric: see `class_metrics`.
-        thresholds: see `class_metrics`.
 
     Raises:
         ValueError: no choices, or a truth without any event.
@@ -146,7 +143,7 @@ def choose_by_class(
     metrics: list[Floats] = []
     for choice, output in choices:
         parameters.append(choice)
-        metrics.append(class_metrics(output, truth, tuning_metric, thresholds=thresholds))
+        metrics.append(class_metrics(output, truth, tuning_metric))
     if not parameters or np.isnan(metrics[0]).all():
         raise ValueError("nothing to tune: expected at least 1 choice and at least 1 true event")
     table = np.stack(metrics)  # (choices, classes)
@@ -159,16 +156,14 @@ def class_metrics(
     output: ScoredOutput,
     truth: GroundTruth,
     tuning_metric: TuningMetric,
-    *,
-    thresholds: Sequence[float] = THRESHOLDS,
 ) -> Floats:
     """One metric per class, `(classes,)`; NaN for a class without true events.
 
     `psds1` and `psds2`: share of the area below the class's own exact PSD-ROC curve;
-    `event_f1`: the class's best event-based F1 over `thresholds` (ascending).
+    `event_f1`: the class's best event-based F1 over `THRESHOLDS`.
     """
     if tuning_metric == "event_f1":
-        return event_f1_by_threshold(output, truth, thresholds).max(axis=0)
+        return event_f1_by_threshold(output, truth, THRESHOLDS).max(axis=0)
     task = ScoringInput.prepare(output, truth)
     (roc,) = psds_exact.rocs(task, [_SCENARIOS[tuning_metric]])
     metrics = np.full(task.n_classes, np.nan)

@@ -48,15 +48,11 @@ def _picture(name: str, confusions: Mapping[str, Floats | Ints], caption: str) -
     return Picture(name, draw_confusions(confusions), alt, caption)
 
 
-def polyphony_confusion(scoring: ScoringInput, step: float = STEP) -> Floats | None:
+def polyphony_confusion(scoring: ScoringInput) -> Floats | None:
     """Seconds by number of active classes, `(states, states)`: rows true, columns detected.
 
     The state of a step is that in its middle; the weight of a clip's last step is the part of it
     within the clip. Clips whose detections are dropped are excluded. None without detections.
-
-    Args:
-        scoring: the system's input to the evaluation.
-        step: seconds.
     """
     if scoring.detections is None:
         return None
@@ -65,11 +61,11 @@ def polyphony_confusion(scoring: ScoringInput, step: float = STEP) -> Floats | N
     detected_rows = _rows_by_clip(scoring.detections, len(scoring.durations))
     for clip in np.flatnonzero(scoring.counted):
         seconds = scoring.durations[clip]
-        n_steps = int(np.ceil(seconds / step - 1e-9))
-        starts = step * np.arange(n_steps, dtype=np.float64)
-        weights = np.minimum(step, seconds - starts)
-        true = _active_classes(scoring.true, true_rows[clip], starts + step / 2)
-        detected = _active_classes(scoring.detections, detected_rows[clip], starts + step / 2)
+        n_steps = int(np.ceil(seconds / STEP - 1e-9))
+        starts = STEP * np.arange(n_steps, dtype=np.float64)
+        weights = np.minimum(STEP, seconds - starts)
+        true = _active_classes(scoring.true, true_rows[clip], starts + STEP / 2)
+        detected = _active_classes(scoring.detections, detected_rows[clip], starts + STEP / 2)
         cells = SOD_STATES * np.minimum(true, MAX_SOUNDS) + np.minimum(detected, MAX_SOUNDS)
         confusion += sums(cells, weights, SOD_STATES**2)
     return confusion.reshape(SOD_STATES, SOD_STATES)

@@ -84,7 +84,7 @@ def write_results(
         config: the experiment.
         run: the run's folder.
         tuned: tuned parameters by network; empty if no method is tuned.
-        check: compute the metrics with the libraries as well, and write theirs beside ours.
+        check: compute the metrics with the libraries as well, and write them beside ours.
     """
     metrics: dict[str, MetricValue] = {}
     differences: list[str] = []

@@ -2,7 +2,7 @@
 
 Of n ranks, rank r predicts windows r, r + n, r + 2n, … of a set (`desed_task.process_group`), so
 that windows are joined after they were gathered. The windows of a clip follow each other in a set;
-a clip that fits the network's input is one window, whose output is kept to the bit.
+a clip that fits the network's input is one window, whose output is unchanged.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class ClipWindows(NamedTuple):
 
 
 class WindowTable:
-    """Named arrays with one row per window of a set, and the clip that each belongs to."""
+    """Named arrays with one row per window of a set, and the clip of each row."""
 
     def __init__(self) -> None:
         self._names: list[str] = []

@@ -28,7 +28,7 @@ from local.results.postprocessing import (
     tuned_methods,
 )
 from local.results.scoring import tune_networks
-from local.run.callbacks import Checkpoints, EarlyStopping, Pictures, Preemption, Progress
+from local.run.callbacks import Checkpoints, EarlyStopping, Pictures
 from local.run.checkpoints import (
     CheckpointFiles,
     add_to_checkpoint,
@@ -39,6 +39,8 @@ from local.run.checkpoints import (
 from local.run.description import describe
 from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT
 from local.run.machine import Machine
+from local.run.preemption import Preemption
+from local.run.progress import Progress
 from local.run.resuming import check_changes
 from local.run.weights import load_tested, start_from
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED

@@ -168,8 +168,8 @@ def reproduction(
         "## Metrics",
         comparison(runs) if runs else "No run has ended.",
         "The authors' values are of their released model. The interval is that of a bootstrap over "
-        "clips (the mean of the runs' bounds): it says how much the metric depends on the clips of "
-        "the set. How much it depends on the training's random numbers, the runs show.",
+        "clips (mean of the runs' bounds): it covers the choice of the set's clips. The range over "
+        "the runs covers the training's random numbers.",
         "## Deviations from the published code",
         deviations(),
     ]
@@ -188,7 +188,7 @@ def _versions(runs: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def deviations() -> str:
-    """The table of README.md that says where the published code is not followed.
+    """README.md's table of the deviations from the published code.
 
     Links to files are dropped: the text is read elsewhere.
     """

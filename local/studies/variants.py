@@ -59,9 +59,9 @@ class Ablation(Settings):
             raise InputError(
                 f"--variants: expected some of {', '.join(self.variants)}; got {unknown[0]!r}"
             )
-        kept = {self.reference, *names}
-        kept |= {test_of for name in kept if (test_of := self.variants[name].test_of)}
-        variants = {name: each for name, each in self.variants.items() if name in kept}
+        chosen = {self.reference, *names}
+        chosen |= {test_of for name in chosen if (test_of := self.variants[name].test_of)}
+        variants = {name: each for name, each in self.variants.items() if name in chosen}
         return self.model_copy(update={"variants": variants})
 
     def plan(self, experiment: Experiment, seeds: Sequence[int]) -> list[Run]:

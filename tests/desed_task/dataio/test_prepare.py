@@ -435,13 +435,10 @@ def test_durations_of_the_user_are_compared_with_the_audio(folders: Folders) -> 
     assert not durations(folders, tsv)
     assert tsv.read_text() == good
     tsv.write_text("filename\tduration\na.wav\t1\n" + "".join(f"{n}.wav\t10\n" for n in "bcdef"))
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(
+        InputError, match=rf"{tsv}: .* b\.wav 10 s \(expected 1\.000 s\).* and 2 more"
+    ):
         durations(folders, tsv)
-    clips = ", ".join(f"{name}.wav 10 s (expected 1.000 s)" for name in "bcd")
-    assert str(caught.value) == (
-        f"{tsv}: wrong durations: expected those of the files in {folders[1]}, got {clips} "
-        "and 2 more; delete the file to have it written again"
-    )
 
 
 def test_durations_of_an_earlier_run_without_manifest_are_not_replaced(folders: Folders) -> None:

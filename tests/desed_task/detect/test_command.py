@@ -198,7 +198,7 @@ def test_a_missing_file_is_a_mistake(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
-def test_what_is_done_is_kept(
+def test_finished_files_remain(
     fault: BaseException,
     model: Path,
     recordings: Path,

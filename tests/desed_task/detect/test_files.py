@@ -40,7 +40,7 @@ def test_any_name_in_tables(name: str, tmp_path: Path) -> None:
         assert [values for _, values in read.rows(str.isalpha)] == [[name, "Dog"], [name, "Cat"]]
 
 
-def test_class_names_are_told_apart_in_every_format() -> None:
+def test_class_names_differ_in_every_format() -> None:
     names = [
         "A B",
         "A_B",

