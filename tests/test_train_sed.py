@@ -26,6 +26,7 @@ from local.results import pictures
 from tests.support.classes import CLASSES
 from tests.support.own_classes import OWN, class_overrides, own_classes
 from tests.support.paths import CONFS, ROOT
+from tests.support.required import needs
 from tests.support.tiny import SIZES, overrides
 from train_sed import main, parse_args
 
@@ -147,6 +148,7 @@ def test_logged_values(trained: Path) -> None:
         assert row["val/student/loss_strong"] != row["val/teacher/loss_strong"]
 
 
+@needs("sed_scores_eval")
 def test_report_and_metrics_of_the_libraries(
     trained: Path,
     tmp_path: Path,

@@ -27,11 +27,13 @@ from desed_task.evaluation.events import Floats
 from desed_task.postprocess.sebbs import BoxParameters, bounding_boxes
 from tests.support import cases
 from tests.support.paths import ROOT
+from tests.support.required import needs
 
 # psds_eval's time is proportional to the number of operating points.
 FEW: dict[str, Any] = {"thresholds": cases.THRESHOLDS}
 
 
+@needs("sed_scores_eval")
 @pytest.mark.parametrize(
     ("seed", "options"),
     [
@@ -59,6 +61,7 @@ def test_every_metric_equals_its_library(seed: int, options: dict[str, Any]) -> 
     assert all(getattr(metrics, name) > 0 for name in metric_names)
 
 
+@needs("sed_scores_eval")
 @pytest.mark.parametrize("options", [{}, {"trim_to_clip": True}])
 def test_every_metric_of_boxes_equals_its_library(options: dict[str, bool]) -> None:
     rng = np.random.default_rng(11)
@@ -166,6 +169,7 @@ def test_each_class_may_have_its_own_threshold() -> None:
     assert evaluate(boxes, truth, f1_threshold=thresholds).per_class["Dog"].detected == 0
 
 
+@needs("sed_scores_eval")
 def test_frames_of_any_length_give_the_same_metrics() -> None:
     """The same scores on a finer grid, and with each clip's own edges."""
     rng = np.random.default_rng(13)
@@ -198,6 +202,7 @@ def test_check_reports_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+@needs("sed_scores_eval")
 @pytest.mark.parametrize(
     "events",
     [
@@ -216,6 +221,7 @@ def test_check_excludes_metrics_that_a_library_refuses(
     assert metrics.psds1_sed_scores_eval == pytest.approx(1.0)
 
 
+@needs("sed_scores_eval")
 def test_nothing_detected_scores_zero() -> None:
     truth = cases.random_truth(np.random.default_rng(0))
     scores = np.zeros((len(truth.events), 4, 156))
@@ -226,6 +232,7 @@ def test_nothing_detected_scores_zero() -> None:
     assert {c.event_f1 for c in metrics.per_class.values()} == {0.0}
 
 
+@needs("sed_scores_eval")
 def test_without_true_events_every_metric_is_undefined() -> None:
     truth = cases.truth_of({"a": [], "b": []})
     scores = np.ones((2, 4, 156))
@@ -242,6 +249,7 @@ def test_without_true_events_every_metric_is_undefined() -> None:
     assert dataclasses.astuple(selection) == (0.0, 0.0)
 
 
+@needs("sed_scores_eval")
 def test_macro_averages_are_over_the_classes_that_occur() -> None:
     truth = cases.truth_of({"a": [(0.0, 1.28, "Cat"), (3.2, 6.4, "Dog")]})
     scores = cases.scores_of({"a": [(0, 20, "Cat", 0.9), (80, 90, "Speech", 0.9)]})
@@ -259,6 +267,7 @@ def test_macro_averages_are_over_the_classes_that_occur() -> None:
     assert metrics.per_class["Dog"].event_f1 == 0.0
 
 
+@needs("sed_scores_eval")
 def test_a_clip_without_scores_is_a_clip_with_nothing_detected() -> None:
     rng = np.random.default_rng(4)
     truth = cases.random_truth(rng, 20)
@@ -378,6 +387,7 @@ def test_importing_it_needs_no_network_library_and_no_data_frames() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@needs("sed_scores_eval")
 @pytest.mark.parametrize("library", ["sed_scores_eval", "psds_eval", "sed_eval"])
 def test_check_without_a_library_says_how_to_install_it(
     library: str, monkeypatch: pytest.MonkeyPatch

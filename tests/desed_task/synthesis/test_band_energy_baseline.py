@@ -19,6 +19,7 @@ from tests.support.band_energy_baseline import (
     psds1,
     read_set,
 )
+from tests.support.required import needs
 
 
 def test_area_under_curve_counts_ordered_pairs() -> None:
@@ -38,6 +39,7 @@ def test_a_tone_shows_in_its_band(tmp_path: Path) -> None:
     assert FRAME / RATE == 0.064
 
 
+@needs("sed_scores_eval")
 def test_perfect_scores_reach_a_high_psds1() -> None:
     """The ceiling of the measure: features that are the labels themselves."""
     rng = np.random.default_rng(0)
@@ -57,6 +59,7 @@ def test_perfect_scores_reach_a_high_psds1() -> None:
     assert psds1(-weights, perfect) < 0.05
 
 
+@needs("sed_scores_eval")
 def test_band_energies_do_not_separate_the_classes(tmp_path: Path) -> None:
     sizes = {"synthetic": 48, "test": 36}
     generate_dataset(tmp_path / "data", 5, sizes, workers=2)
