@@ -26,7 +26,7 @@ from local.results import pictures
 from tests.support.classes import CLASSES
 from tests.support.own_classes import OWN, class_overrides, own_classes
 from tests.support.paths import CONFS, ROOT
-from tests.support.required import needs
+from tests.support.required import require_package
 from tests.support.tiny import SIZES, overrides
 from train_sed import main, parse_args
 
@@ -148,13 +148,13 @@ def test_logged_values(trained: Path) -> None:
         assert row["val/student/loss_strong"] != row["val/teacher/loss_strong"]
 
 
-@needs("sed_scores_eval")
 def test_report_and_metrics_of_the_libraries(
     trained: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    require_package("sed_scores_eval")
     best = str(trained / "checkpoints" / "best.ckpt")
     given = ["--test_from_checkpoint", best, "--log_dir", str(tmp_path), "--check"]
     assert main([*given, "--set=postprocess.report=true"]) == 0

@@ -14,7 +14,7 @@ from desed_task.postprocess.sebbs import (
     find_segments,
     merge_segments,
 )
-from tests.support.required import needs
+from tests.support.required import require_package
 
 Floats = NDArray[np.float64]
 Box = tuple[float, float, float]  # onset, offset, confidence
@@ -37,6 +37,8 @@ def package_boxes(
     rows: Floats, edges: Floats, step_seconds: float, merge: tuple[float, float]
 ) -> list[list[Box]]:
     """Boxes of each clip by the authors' package."""
+    for package in ("sebbs", "sed_scores_eval"):
+        require_package(package)
     from sebbs.csebbs import CSEBBsPredictor
     from sed_scores_eval.base_modules.scores import create_score_dataframe
 
@@ -143,7 +145,6 @@ def assert_as_package(
     assert np.all(same | (alone & (np.abs(ours[:, 2] - theirs[:, 2]) < 1e-12)))
 
 
-@needs("sebbs")
 @pytest.mark.parametrize(
     "merge",
     [NONE_MERGED, ALL_MERGED, (0.3, np.inf), (np.inf, 2.5), (0.55, 3.1), (1.0, 1.7), (0.2, 900.0)],
@@ -155,7 +156,6 @@ def test_package_finds_the_same_boxes_in_exact_arithmetic(merge: tuple[float, fl
         )
 
 
-@needs("sebbs")
 @pytest.mark.parametrize(
     "merge",
     [(height, np.inf) for height in (0.25, 0.5, 0.75, 1.0)]
@@ -174,7 +174,6 @@ def test_package_merges_the_same_boxes_at_the_threshold_itself(merge: tuple[floa
     assert_as_package(own_boxes(rows, edges, 2.0, merge), package_boxes(rows, edges, 2.0, merge))
 
 
-@needs("sebbs")
 @pytest.mark.parametrize("kind", ["walk", "median-filtered", "single precision"])
 @pytest.mark.parametrize("step", [0.32, 0.48, 0.64])
 def test_package_finds_the_same_boxes_in_realistic_scores(step: float, kind: str) -> None:
@@ -193,7 +192,6 @@ def test_package_finds_the_same_boxes_in_realistic_scores(step: float, kind: str
     assert len(counts) == 6  # each pair of thresholds gives another number of boxes
 
 
-@needs("sebbs")
 def test_ties_give_the_events_of_exact_arithmetic() -> None:
     # Scores in steps of 0.01 on 64 ms frames tie often. Rounding then makes one floating-point
     # integral higher than the other by chance, in the package as well. The same scores in steps
@@ -210,7 +208,6 @@ def test_ties_give_the_events_of_exact_arithmetic() -> None:
     assert_as_package(boxes, package)
 
 
-@needs("sebbs")
 def test_package_finds_the_same_boxes_if_half_a_filter_is_no_number_of_frames() -> None:
     # The package rounds times to 1e-8 s; so are these frames of 1024 samples at 22.05 kHz.
     rows, _ = random_scores(n_clips=30, seed=6)
