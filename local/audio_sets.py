@@ -9,7 +9,7 @@ from pathlib import Path
 
 from desed_task.dataio.prepare import prepare_durations, resample_folder
 from desed_task.dataio.recordings import wav_files
-from desed_task.desed import BY_NAME
+from desed_task.desed import BY_NAME, SYNTHETIC_VALIDATION
 from desed_task.errors import InputError, listing, nearest
 from desed_task.files import visible_entries
 from local.config.data import AudioSet
@@ -25,14 +25,15 @@ def training_sets(config: Config) -> dict[str, AudioSet]:
 
     The weak set is used even where it is not trained on, because some of its clips validate.
     """
-    unused = {name for name, clips in config.clips_per_set.items() if clips == 0} - {"weak"}
-    sets = config.data.sets.items()
-    return {k: each for k, each in sets if BY_NAME[k].split != "test" and k not in unused}
+    used = {name for name, clips in config.clips_per_set.items() if clips}
+    used |= {"weak", SYNTHETIC_VALIDATION}
+    return {name: paths for name, paths in config.data.sets.items() if name in used}
 
 
 def test_sets(config: Config) -> dict[str, AudioSet]:
     """The main test set, `test`, and the second one, `eval`, if the configuration has one."""
-    return {k: each for k, each in config.data.sets.items() if BY_NAME[k].split == "test"}
+    sets = config.data.sets.items()
+    return {name: paths for name, paths in sets if BY_NAME[name].split == "test"}
 
 
 def check_sets(sets: Iterable[AudioSet], sample_rate: int) -> None:

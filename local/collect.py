@@ -13,6 +13,7 @@ from desed_task.errors import InputError, run_cli
 from desed_task.files import user_path
 from desed_task.making.collect import CollectOptions, class_table, plan_clips, write_clips
 from desed_task.options import command_parser
+from local.own_config import CONFIGURATION, configuration
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
@@ -46,8 +47,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
     add(
         "--group",
         metavar="RULE",
-        help="which recordings stay in one set: folder, column:NAME of the table, or a regular "
-        "expression of the file name (default: each recording alone)",
+        help="recordings of one group are in one set: folder, column:NAME of the table, or a "
+        "regular expression of the file name (default: each recording alone)",
     )
     add("--groups", type=user_path, metavar="TABLE", help="a table: filename, group")
     add("--seed", type=int, help="of the split (default: 1)")
@@ -64,8 +65,6 @@ def _shares(text: str) -> tuple[float, ...]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, write the data set, print what it holds."""
     options = parse_args(arguments)
-    from local.own_config import CONFIGURATION, configuration  # scipy: 1 s
-
     plan = plan_clips(options)
     text = configuration(
         options.output.resolve(),

@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """A set with known events, without the clips that lack audio.
+    """A set with known events, without its clips that have no audio.
 
     Attributes:
         name: `synthetic validation`, `test` or `eval`.

@@ -17,6 +17,7 @@ from desed_task.making.layout import SIZES
 from desed_task.options import check_least, command_parser
 from desed_task.processor import cores
 from desed_task.tables import normalised
+from local.own_config import CONFIGURATION, configuration
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -67,7 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_args(arguments)
     from desed_task.making.generate import generate_dataset, read_material  # scipy: 1 s
     from desed_task.making.soundbank import BankOptions
-    from local.own_config import CONFIGURATION, configuration
 
     seed, sizes, workers = options.seed, SIZES[options.size], options.workers
     if options.soundbank is None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import yaml
 
 from desed_task.desed import CLIP_SETS, ClipSet
-from desed_task.synthesis.domains import CLIP_SECONDS
 from local.config.data import KEYS
 from local.config.yaml_files import RECIPE, SHIPPED, read_composed
 
@@ -35,7 +34,7 @@ def configuration(
     sizes: Mapping[str, int],
     *,
     program: str,
-    clip_seconds: float = CLIP_SECONDS,
+    clip_seconds: float | None = None,
 ) -> str:
     """The text of the configuration of a data set.
 
@@ -44,16 +43,14 @@ def configuration(
         classes: names.
         sizes: clips by name of the set; sets without clips are absent.
         program: that writes it.
-        clip_seconds: length of its clips.
+        clip_seconds: length of its clips; None: as in the extended configuration.
     """
     large = sizes.get("synthetic", 0) >= MIN_CLIPS_OF_RECIPE
     extended = RECIPE if large else SMALL
-    data: dict[str, object] = {"root": str(out)}
-    if clip_seconds != CLIP_SECONDS:
-        data["audio_max_len"] = clip_seconds
+    given = read_composed(extended).values["data"]
+    data = {"root": str(out), "audio_max_len": clip_seconds or given["audio_max_len"]}
     for clip_set in CLIP_SETS:
         data |= _set_keys(clip_set, present=sizes.get(clip_set.name, 0) > 0)
-    given = read_composed(extended).values["data"]
     data = {key: value for key, value in data.items() if value != given[key]}
     section = yaml.safe_dump({"data": data}, allow_unicode=True, sort_keys=False, width=4096)
     names = json.dumps(list(classes), ensure_ascii=False)  # quoted: a class may be called 1e5

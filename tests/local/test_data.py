@@ -150,7 +150,8 @@ def test_the_real_set_with_strong_labels_is_a_fourth_part_of_the_batch(
             assert target[DOG].any() == (name != "strong0.wav")
             assert target.sum() == target[DOG].sum()
     # Present but not trained on: neither prepared nor in the draws of the others.
-    shutil.rmtree(prepared / "strong_44k")
+    for folder in ("strong_44k", "strong_16k"):
+        shutil.rmtree(prepared / folder)
     for one, other in zip(
         module(prepared, *STRONG).train_dataloader(),
         module(prepared).train_dataloader(),

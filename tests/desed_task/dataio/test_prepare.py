@@ -260,15 +260,6 @@ def test_other_files_hidden_files_and_subfolders_are_ignored(folders: Folders) -
     assert os.listdir(folders[1]) == ["a.WAV"]
 
 
-def test_a_progress_bar_counts_the_files(
-    folders: Folders, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in "abc":
-        write_tone(folders[0] / f"{name}.wav", 0.2, 44100)
-    resample_folder(*folders, RATE)
-    assert "3/3" in capsys.readouterr().err
-
-
 def test_a_source_that_changed_is_made_again(folders: Folders) -> None:
     for name in "abc":
         write_tone(folders[0] / f"{name}.wav", 0.3, 44100)
@@ -435,13 +426,10 @@ def test_durations_of_the_user_are_compared_with_the_audio(folders: Folders) -> 
     assert not durations(folders, tsv)
     assert tsv.read_text() == good
     tsv.write_text("filename\tduration\na.wav\t1\n" + "".join(f"{n}.wav\t10\n" for n in "bcdef"))
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(
+        InputError, match=rf"{tsv}: .* b\.wav 10 s \(expected 1\.000 s\).* and 2 more"
+    ):
         durations(folders, tsv)
-    clips = ", ".join(f"{name}.wav 10 s (expected 1.000 s)" for name in "bcd")
-    assert str(caught.value) == (
-        f"{tsv}: wrong durations: expected those of the files in {folders[1]}, got {clips} "
-        "and 2 more; delete the file to have it written again"
-    )
 
 
 def test_durations_of_an_earlier_run_without_manifest_are_not_replaced(folders: Folders) -> None:

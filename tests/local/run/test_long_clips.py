@@ -208,8 +208,8 @@ def test_training_says_how_many_clips_it_crops(
     data.prepare_data()
     data.setup("fit")
     folders = {
-        "synthetic": str(config.data.synth_folder),
-        "unlabelled": str(config.data.unlabeled_folder),
+        "synthetic": config.data.sets["synthetic"].folder,
+        "unlabelled": config.data.sets["unlabelled"].folder,
     }
     longer = {
         name: sum(soundfile.info(path).duration > 5 for path in Path(folder).glob("*.wav"))

@@ -56,8 +56,8 @@ LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "MASTER_", "PL_", "SLURM_"
 
 def environment(**more: str) -> dict[str, str]:
     """This process's environment, without what other tests or launchers left in it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHED)}
-    return kept | {"OMP_NUM_THREADS": "1"} | more
+    own = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHED)}
+    return own | {"OMP_NUM_THREADS": "1"} | more
 
 
 def free_port() -> str:
@@ -264,8 +264,8 @@ def test_torchrun_trains_and_tests_as_one(tiny_data: Path, tmp_path: Path) -> No
     [(status, output, message)] = wait(start([*torchrun, str(ROOT / "train_sed.py"), *line]))
     assert status == 0, message
     run = tmp_path / "two" / "version_0"
-    for said in ("Processes       2", "Parameters ", f"Testing {run}", "metrics.json", "Epoch 0: "):
-        assert output.count(said) == 1, said
+    for text in ("Processes       2", "Parameters ", f"Testing {run}", "metrics.json", "Epoch 0: "):
+        assert output.count(text) == 1, text
     assert "sync_dist" not in message
     assert [path.name for path in (tmp_path / "two").iterdir()] == ["version_0"]
     assert len(list(run.glob("events.out.tfevents.*"))) == 1
@@ -314,7 +314,7 @@ def test_a_signal_to_one_process_ends_the_command_line(tiny_data: Path, tmp_path
 
 # ---- the launcher ----------------------------------------------------------------------------
 
-# Process 1 fails as the first argument says; process 0 waits until it is ended.
+# Process 1 fails with the given statement; process 0 waits until it is ended.
 FAILING = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
