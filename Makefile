@@ -38,7 +38,7 @@ demo: $(ENVIRONMENT) demo_data
 endif
 
 demo_data: | $(ENVIRONMENT)
-	$(PYTHON) -m desed_task.making.generate --out demo_data --seed 1 --size demo
+	$(PYTHON) -m local.generate --output demo_data --seed 1 --size demo
 
 test coverage: export OMP_NUM_THREADS ?= 1
 TESTS := $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -6,7 +6,6 @@ python train_sed.py --test_from_checkpoint PATH       test a checkpoint
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,14 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from desed_task.errors import (
-    USAGE_ERROR,
-    InputError,
     Terminated,
     exit_status,
     named_folders,
+    one_error_per_node,
     run_cli,
 )
 from desed_task.files import user_path
+from desed_task.options import command_parser
+from desed_task.processor import keep_freed_memory, set_thread_waiting
 
 if TYPE_CHECKING:
     from local.config.load import Config
@@ -36,13 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parse_args(argv)
         set_thread_waiting()
         from desed_task import process_group
-        from desed_task.memory import keep_freed_memory
         from local.lightning_internals import silence_lightning
         from local.run import experiment, launch
-        from local.run.callbacks import end_at_once
         from local.run.machine import Machine, choose_gpus
+        from local.run.preemption import end_at_once
 
-        machine = Machine(choose_gpus(args.gpus), args.fast_dev_run)
+        machine = Machine(choose_gpus(args.gpus))
         launch.check_ranks(machine.gpus)
 
     if machine.gpus > 1 and launch.launched_ranks() is None:
@@ -58,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         config, checkpoint = process_group.from_first_rank(lambda: read_experiment(args, machine))
         with run_folder(args, config, checkpoint) as run:
             if checkpoint is not None and args.test_from_checkpoint:
-                results = experiment.test(config, machine, run, checkpoint, check=args.check)
+                results = experiment.test(
+                    config, machine, run, checkpoint, check=args.check, fast=args.fast_dev_run
+                )
             else:
                 results = experiment.fit(
                     config,
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     checkpoint,
                     initial=args.init_from_checkpoint,
                     check=args.check,
+                    fast=args.fast_dev_run,
                 )
 
     if results is None:  # process 0 has it
@@ -77,35 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(bool(results.differences))
 
 
-def set_thread_waiting() -> None:
-    """Let PyTorch's threads wait actively for a moment, then sleep, unless the user chose.
-
-    Threads that wait actively without end take the cores that other work needs; threads that sleep
-    at once wake up too late in small operations. Both variables are read when torch is imported.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "passive"
-        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-
-
-@contextlib.contextmanager
-def one_error_per_node() -> Iterator[None]:
-    """Silence all but the first process of a node, in checks that each process makes alone."""
-    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
-        yield
-        return
-    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
-        try:
-            yield
-        except InputError:
-            sys.exit(USAGE_ERROR)
-
-
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("train_sed.py", __doc__)
     parser.add_argument(
         "--conf_file",
         type=user_path,
@@ -184,7 +160,7 @@ def read_experiment(args: argparse.Namespace, machine: "Machine") -> "tuple[Conf
     from local.config.load import load_config, override_config
     from local.run.checkpoints import checkpoint_config, read_checkpoint, test_config
     from local.run.folders import newest_checkpoint
-    from local.run.initial_weights import read_initial
+    from local.run.weights import read_initial
 
     checkpoint: Path | None = args.test_from_checkpoint or args.resume_from_checkpoint
     if checkpoint == Path("last"):
@@ -217,7 +193,7 @@ def run_folder(
     if checkpoint is not None and not args.test_from_checkpoint:
         resumed = process_group.from_first_rank(lambda: folders.run_folder_of(checkpoint))
     run = resumed or process_group.from_first_rank(lambda: folders.new_run_folder(args.log_dir))
-    named = {f"data.{key}": path for key, path in config.data if isinstance(path, str)}
+    named = {f"data.{key}": path for key, path in config.data.paths().items()}
     with contextlib.ExitStack() as stack:
         stack.enter_context(named_folders(named | {"--log_dir": run.parent}, written=run))
         if process_group.rank() == 0:

@@ -1,74 +1,89 @@
 """Detection of files, whole, beside the published network's plain forward pass.
 
-From files to events in memory: reading, resampling, features, the network, score correction, median
-filter, events. The plain pass is that of the reference network on features in memory, in a process
-of its own without our memory settings.
+python -m benchmarks detection [--clips 36] [--rounds N] [--precision 32|bf16|16] [--device cuda]
+                               [--json FILE]
+
+From files to events in memory, as in `sed-detect`, and through onnxruntime: reading, resampling,
+features, the network, score correction, median filter, events. The plain pass is that of the
+reference network on features in memory, float32, in a process of its own without our memory
+settings. The weights are random, which does not change the time.
 """
 
 import multiprocessing
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import torch
 from torch import Tensor
 
-from benchmarks.measure import interleaved, ratio, shown, synchronize
+from benchmarks.measure import finish, interleaved, ratio, shown, synchronize
+from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.detect import Detector
 from desed_task.detect.detector import Precision, Result
 from desed_task.detect.reading import file_blocks
 from desed_task.detect.scoring import Recording
 from desed_task.model import save_model
 from desed_task.model.graphs import export_graphs
-from local.build import build_crnn_shape
-from local.config.load import Config
+from desed_task.processor import keep_freed_memory
+from local.config.load import Config, load_config
 from local.results.model import describe_model
 from local.sed_trainer import CrossTaskSED
 from tests.support.reference_network import ReferenceCRNN, reference_weights
+from tests.support.training_step import NARROW
 
 RATE = 44100  # Hz, of the files
 SHORT_SECONDS = 3
 BATCH = 16  # windows
+NUMBERS = {
+    "clips": Number(3, 36, 36, "clips of the network's length"),
+    "rounds": Number(1, 3, 20, "rounds"),
+}
 PLAIN = "published network, plain forward"
 
 
-def compare_detection(
-    module: CrossTaskSED, args: Namespace, plain: Callable[[], int]
-) -> tuple[list[str], dict[str, Any]]:
-    """Lines and results: clips, one long file and short files of the same seconds in all.
-
-    Args:
-        module: its student and scaler are the model.
-        args: `clips` (of the network's length), `rounds`, `precision`, `device` and `tiny`.
-        plain: runs the published network's plain forward pass (`plain_process`).
-    """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        functions = detections(module, args, folder)
+def main(argv: Sequence[str]) -> int:
+    """Measure and print; returns the exit status."""
+    args = parse(subject_parser(__doc__, NUMBERS, precision=True), NUMBERS, argv)
+    config = load_config(RECIPE, NARROW if args.tiny else ())
+    # Before anything is computed here: a process with threads must not be forked.
+    with plain_process(args, config) as plain, tempfile.TemporaryDirectory() as folder:
+        if args.device.type == "cpu":
+            keep_freed_memory()
+        torch.manual_seed(0)
+        functions = detections(CrossTaskSED(config).eval(), args, Path(folder))
         functions[PLAIN] = plain
         for function in functions.values():  # a round before the first is not counted
             function()
-        durations, events, _ = interleaved(functions, args.rounds, "Detection")
-    seconds = args.clips * module.config.grid.clip_seconds
-    lines = [f"{args.clips} clips of {module.config.grid.clip_seconds:g} s, {seconds:g} s in all"]
+        durations, events = interleaved(functions, args.rounds, "Detection")
+    seconds = config.grid.clip_seconds
+    lines = [f"{args.clips} clips of {seconds:g} s, {args.clips * seconds:g} s in all"]
     results = {}
     for row, values in durations.items():
         speed = ratio(durations[PLAIN], values)
         results[row] = {"seconds": values, "speed": speed, "events": events[row]}
         lines.append(f"{row:<42}{shown(values)}, {speed:.2f} x the plain forward")
-    return lines, results
+    finish(args, lines, {"rows": results})
+    return 0
 
 
 def detections(module: CrossTaskSED, args: Namespace, folder: Path) -> dict[str, Callable[[], int]]:
-    """Detectors by row of the table; each returns the number of events."""
+    """Functions that detect clips, one long file and short files of the same seconds in all.
+
+    By row of the table; each returns the number of events.
+
+    Args:
+        module: its student and scaler are the model.
+        args: `clips`, `precision`, `device` and `tiny`.
+        folder: an empty folder for the files.
+    """
     grid, model = module.config.grid, folder / "model"
     save_model(
         model,
@@ -142,7 +157,7 @@ def plain_forward(config: Config, clips: int, device: torch.device) -> Callable[
     """The reference network on the features of `clips` clips, float32, in evaluation mode."""
     torch.manual_seed(0)
     module = CrossTaskSED(config).to(device).eval()
-    network = ReferenceCRNN(build_crnn_shape(config)).to(device).eval()
+    network = ReferenceCRNN(config.net, len(config.data.classes)).to(device).eval()
     network.load_state_dict(reference_weights(module.networks["student"].state_dict()))
     audio = 0.1 * torch.randn(BATCH, config.grid.n_samples)
     with torch.inference_mode():

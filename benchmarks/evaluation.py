@@ -33,8 +33,8 @@ from desed_task.postprocess.median import median_filter
 from local.config.load import load_config
 from local.results.validation import tag_f1_macro
 from tests.support.classes import CLASSES
+from tests.support.desed import NETWORKS, read_truth, rebuilt_scores
 from tests.support.generated_system import GRID, generated_scores, generated_truth
-from tests.support.real_system import NETWORKS, read_truth, rebuilt_scores
 
 TOLERANCE = 1e-9
 NUMBERS = {
@@ -58,13 +58,12 @@ class Comparison(NamedTuple):
     """The same computation by ours and by the plain route.
 
     Attributes:
-        seconds, peaks: per route; the seconds of each round and the peak memory in GB.
+        seconds: per route, of each round.
         values: per route, the metrics of each network; for events the sum of their times.
         difference: largest absolute difference of a value.
     """
 
     seconds: dict[str, list[float]]
-    peaks: dict[str, float]
     values: dict[str, Any]
     difference: float
 
@@ -91,19 +90,15 @@ def main(argv: Sequence[str]) -> int:
     ]
     results = {}
     for name, comparison in comparisons.items():
-        ours, theirs = (comparison.seconds[route] for route in ("ours", "plain"))
-        speedup = ratio(theirs, ours)
-        lines.append(f"{name:<33}{shown(ours):<36}{shown(theirs):<36}{speedup:5.1f} x")
+        ours, slow = (comparison.seconds[route] for route in ("ours", "plain"))
+        speedup = ratio(slow, ours)
+        lines.append(f"{name:<33}{shown(ours):<36}{shown(slow):<36}{speedup:5.1f} x")
         results[name] = comparison._asdict() | {"ratio": speedup}
     lines.append(f"largest difference of a metric: {largest:.1e}")
     set_seconds = resampling(systems, args.sets)
     lines.append(
         f"all metrics of a resampled set of clips, one network: {1e3 * set_seconds:.1f} ms"
     )
-    peaks = {
-        route: {"resident": max(comparison.peaks[route] for comparison in comparisons.values())}
-        for route in ("ours", "plain")
-    }
     finish(
         args,
         lines,
@@ -112,7 +107,6 @@ def main(argv: Sequence[str]) -> int:
             "comparisons": results,
             "largest_difference": largest,
             "resampled_set_seconds": set_seconds,
-            "peak_memory_gb": peaks,
         },
     )
     return int(largest > TOLERANCE)
@@ -133,19 +127,19 @@ def load_systems(folder: Path | None, n_generated: int, networks: Sequence[str])
 
 def _compare(
     ours: Callable[[], Any],
-    theirs: Callable[[], Any],
+    plain_route: Callable[[], Any],
     rounds: int,
     title: str,
     difference: Callable[[Any, Any], float],
 ) -> Comparison:
-    seconds, values, peaks = interleaved({"ours": ours, "plain": theirs}, rounds, title)
-    return Comparison(seconds, peaks, values, difference(values["plain"], values["ours"]))
+    seconds, values = interleaved({"ours": ours, "plain": plain_route}, rounds, title)
+    return Comparison(seconds, values, difference(values["plain"], values["ours"]))
 
 
 def decoding(systems: Systems, windows: list[int], rounds: int) -> Comparison:
     """Median filter and events at 50 thresholds."""
 
-    def theirs() -> list[Any]:
+    def plain_route() -> list[Any]:
         return [
             plain.decode(
                 plain.filter_clips(system.values, windows), system.names, CLASSES, GRID, THRESHOLDS
@@ -168,7 +162,7 @@ def decoding(systems: Systems, windows: list[int], rounds: int) -> Comparison:
             for level, frame in enumerate(frames)
         )
 
-    comparison = _compare(ours, theirs, rounds, "Decoding", difference)
+    comparison = _compare(ours, plain_route, rounds, "Decoding", difference)
     values = {
         "ours": [len(table) for table in comparison.values["ours"]],
         "plain": [sum(map(len, frames)) for frames in comparison.values["plain"]],
@@ -186,7 +180,7 @@ def metrics(systems: Systems, rounds: int) -> Comparison:
         for name, system in systems.scores.items()
     }
 
-    def theirs() -> list[Any]:
+    def plain_route() -> list[Any]:
         return [
             plain.system_metrics(points, events, systems.scores[name], systems.truth)
             for name, (points, (events,)) in decoded.items()
@@ -195,7 +189,7 @@ def metrics(systems: Systems, rounds: int) -> Comparison:
     def ours() -> list[Any]:
         return [vars(evaluate(system, systems.truth)) for system in systems.scores.values()]
 
-    return _common(_compare(ours, theirs, rounds, "All metrics", _largest_difference))
+    return _common(_compare(ours, plain_route, rounds, "All metrics", _largest_difference))
 
 
 def checkpoint_selection(
@@ -205,7 +199,7 @@ def checkpoint_selection(
     truth, scores = _validation_set(systems, n_clips)
     tags = {name: _clip_tags(system, truth) for name, system in scores.items()}
 
-    def theirs() -> list[Any]:
+    def plain_route() -> list[Any]:
         values = []
         for name, system in scores.items():
             filtered = plain.filter_clips(system.values, windows)
@@ -221,7 +215,7 @@ def checkpoint_selection(
             values.append(vars(selection_metrics(filtered, truth)) | {"weak_f1_macro": f1})
         return values
 
-    return _common(_compare(ours, theirs, rounds, "Selection metrics", _largest_difference))
+    return _common(_compare(ours, plain_route, rounds, "Selection metrics", _largest_difference))
 
 
 def resampling(systems: Systems, n_sets: int) -> float:
@@ -240,8 +234,8 @@ def _common(comparison: Comparison) -> Comparison:
     """Only the metrics that the libraries have."""
     values = comparison.values
     ours = [
-        {name: mine[name] for name in theirs}
-        for mine, theirs in zip(values["ours"], values["plain"], strict=True)
+        {name: metrics[name] for name in libraries}
+        for metrics, libraries in zip(values["ours"], values["plain"], strict=True)
     ]
     return comparison._replace(values={"ours": ours, "plain": values["plain"]})
 
@@ -271,23 +265,23 @@ def _clip_tags(scores: Scores, truth: GroundTruth) -> tuple[NDArray[np.bool_], N
     return scores.values.max(axis=2) > 0.5, tags
 
 
-def _largest_difference(theirs: list[dict[str, Any]], ours: list[dict[str, Any]]) -> float:
+def _largest_difference(libraries: list[dict[str, Any]], ours: list[dict[str, Any]]) -> float:
     """Largest difference of a metric of the libraries."""
     return max(
-        abs((value or 0.0) - (mine[name] or 0.0))
-        for values, mine in zip(theirs, ours, strict=True)
+        abs((value or 0.0) - (metrics[name] or 0.0))
+        for values, metrics in zip(libraries, ours, strict=True)
         for name, value in values.items()
     )
 
 
-def _frame_difference(theirs: Any, ours: Any) -> float:
+def _frame_difference(one: Any, other: Any) -> float:
     """Largest difference of a time in seconds; infinite where the events differ."""
     columns = ["filename", "event_label", "onset", "offset"]
-    theirs, ours = (
-        frame[columns].sort_values(columns[:3], ignore_index=True) for frame in (theirs, ours)
+    one, other = (
+        frame[columns].sort_values(columns[:3], ignore_index=True) for frame in (one, other)
     )
-    if len(theirs) != len(ours) or not theirs[columns[:2]].equals(ours[columns[:2]]):
+    if len(one) != len(other) or not one[columns[:2]].equals(other[columns[:2]]):
         return float("inf")
-    if not len(ours):
+    if not len(other):
         return 0.0
-    return float(np.abs(theirs[columns[2:]].to_numpy() - ours[columns[2:]].to_numpy()).max())
+    return float(np.abs(one[columns[2:]].to_numpy() - other[columns[2:]].to_numpy()).max())

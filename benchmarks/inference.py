@@ -4,28 +4,24 @@ python -m benchmarks inference [--clips 36] [--rounds N] [--precision 32|bf16|16
                                [--json FILE]
 
 From audio in memory to smoothed scores in memory, as in the test: features, the student in
-evaluation mode, score correction, median filter; for one clip, and for a batch of `--clips`. Then
-the whole way from files to events, as in `sed-detect`, and through onnxruntime, beside the
-published network's plain forward pass (float32). The weights are random, which does not change the
-time.
+evaluation mode, score correction, median filter; for one clip, and for a batch of `--clips`. The
+weights are random, which does not change the time.
 """
 
 import statistics
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.detection import compare_detection, plain_process
 from benchmarks.measure import finish, seconds, shown
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.dataio.batch import Batch, ClipKind
-from desed_task.memory import keep_freed_memory
 from desed_task.postprocess.median import median_filter
+from desed_task.processor import keep_freed_memory
 from local.config.load import Config, load_config
 from local.results.predictions import SetPredictions
 from local.sed_trainer import CrossTaskSED
@@ -41,21 +37,9 @@ NUMBERS = {
 def main(argv: Sequence[str]) -> int:
     """Measure and print; returns the exit status."""
     args = parse(subject_parser(__doc__, NUMBERS, precision=True), NUMBERS, argv)
-    config = load_config(RECIPE, NARROW if args.tiny else ())
-    # Before anything is computed here: a process with threads must not be forked.
-    with plain_process(args, config) as plain:
-        lines, results = measure(args, config, plain)
-    finish(args, lines, results)
-    return 0
-
-
-def measure(
-    args: Namespace, config: Config, plain: Callable[[], int]
-) -> tuple[list[str], dict[str, Any]]:
-    """Lines and results: batches of clips in memory, then detection beside the plain forward."""
     if args.device.type == "cpu":
         keep_freed_memory()
-    infer = Inference(args, config)
+    infer = Inference(args, load_config(RECIPE, NARROW if args.tiny else ()))
     batches = [infer.noise(clips) for clips in (1, args.clips)]
     durations: list[list[float]] = [[] for _ in batches]
     for number in tqdm(range(args.rounds + 1), desc="Rounds", leave=False):
@@ -72,8 +56,8 @@ def measure(
             f"{clips:>3} clips {shown(batch_durations)}, real-time factor {factor:.6f}, "
             f"{1 / factor:.0f} times real time"
         )
-    compared, detection = compare_detection(infer.module, args, plain)
-    return [*lines, *compared], {"batches": results, "detection": detection}
+    finish(args, lines, {"batches": results})
+    return 0
 
 
 class Inference:
@@ -82,9 +66,6 @@ class Inference:
     Args:
         args: `device` and `precision` of the command line.
         config: the experiment.
-
-    Attributes:
-        module: its networks and features.
     """
 
     def __init__(self, args: Namespace, config: Config) -> None:
@@ -92,17 +73,17 @@ class Inference:
         self._device, self._dtype = args.device, DTYPES[args.precision]
         torch.backends.cudnn.benchmark = True  # as the run's trainer on a GPU
         torch.manual_seed(0)
-        self.module = CrossTaskSED(self._config).to(self._device).eval()
+        self._module = CrossTaskSED(self._config).to(self._device).eval()
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> NDArray[np.floating]:
         """A batch on the CPU -> scores `(clips, classes, frames)` on the CPU."""
         on_device = batch.to(self._device)
-        features = self.module.features(on_device.audio)
+        features = self._module.features(on_device.audio)
         is_mixed = self._dtype != torch.float32
         with torch.autocast(self._device.type, dtype=self._dtype, enabled=is_mixed):
-            output = self.module.networks["student"](features)
-        predictions = SetPredictions(self._config, self.module.counted)
+            output = self._module.networks["student"](features)
+        predictions = SetPredictions(self._config, self._module.counted)
         predictions.add(on_device, output)
         windows = self._config.median_windows
         return median_filter(predictions.corrected_scores().values, windows)

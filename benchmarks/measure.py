@@ -3,13 +3,11 @@
 import gc
 import itertools
 import json
-import os
 import platform
 import statistics
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from desed_task.errors import InputError
+from desed_task.processor import cores
 
 Result = TypeVar("Result")
 Clock = Callable[[], float]  # seconds
@@ -63,27 +62,23 @@ def part_seconds(
 
 def interleaved(
     functions: Mapping[str, Callable[[], Result]], rounds: int, title: str
-) -> tuple[dict[str, list[float]], dict[str, Result], dict[str, float]]:
+) -> tuple[dict[str, list[float]], dict[str, Result]]:
     """Call every function once per round, in turns.
 
-    Returns: per function the seconds of each round, the last result, and the peak resident memory
-        of the process during its calls, in GB.
+    Returns: per function the seconds of each round, and the last result.
     """
     durations: dict[str, list[float]] = {name: [] for name in functions}
     results: dict[str, Result] = {}
-    peaks = dict.fromkeys(functions, 0.0)
     with tqdm(total=rounds * len(functions), desc=title, leave=False) as bar:
         for _ in range(rounds):
             for name, function in functions.items():
                 results.pop(name, None)
                 gc.collect()  # the other function's garbage
-                reset_peak_resident()
                 start = time.perf_counter()
                 results[name] = function()
                 durations[name].append(time.perf_counter() - start)
-                peaks[name] = max(peaks[name], peak_resident())
                 bar.update()
-    return durations, results, peaks
+    return durations, results
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
@@ -97,23 +92,12 @@ def shown(durations: Sequence[float]) -> str:
     return f"{middle:9.4f} s ({low:.4f} to {high:.4f})"
 
 
-def peak_resident() -> float:
-    """Peak resident memory of this process since the last reset, in GB."""
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """Peak memory of this process in GB: `resident`, and `gpu` where one is used."""
     # Not ru_maxrss, which a forked process inherits.
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     (kilobytes,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
-    return int(kilobytes) * 1024 / 1e9
-
-
-def reset_peak_resident() -> None:
-    """Let `peak_resident` start again; without effect where the system does not allow it."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def peak_memory(device: torch.device) -> dict[str, float]:
-    """Peak memory of this process in GB: `resident`, and `gpu` where one is used."""
-    peaks = {"resident": peak_resident()}
+    peaks = {"resident": int(kilobytes) * 1024 / 1e9}
     if device.type == "cuda":
         peaks["gpu"] = torch.cuda.max_memory_allocated(device) / 1e9
     return peaks
@@ -139,7 +123,7 @@ def finish(args: Namespace, lines: Sequence[str], results: Mapping[str, Any]) ->
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     machine = {
         "device": name,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score
 from desed_task.evaluation import F1_CRITERIA, PSDS1, PSDS2, GroundTruth, Scores, libraries
 from desed_task.evaluation.results import MetricValue
 from desed_task.frames import FrameGrid
-from desed_task.labels import decode_strong
+from tests.support.slow_decoding import decode_strong
 
 
 def filter_clips(scores: NDArray[np.floating], windows: Sequence[int]) -> NDArray[np.floating]:

@@ -30,7 +30,7 @@ from pytorch_lightning.callbacks import Callback
 from benchmarks.data import write_noise_sets
 from benchmarks.measure import finish, shown, synchronize
 from benchmarks.options import PRECISIONS, TINY, Number, add_configuration, parse, subject_parser
-from desed_task.memory import keep_freed_memory
+from desed_task.processor import keep_freed_memory
 from local.config.load import Config, load_config
 from local.lightning_internals import silence_lightning
 from local.run.experiment import prepare_fit
@@ -159,7 +159,7 @@ def train(
         keep_freed_memory()
     run.mkdir()
     with redirect_stdout(sys.stderr):
-        machine = Machine(gpus=int(device.type == "cuda"), fast=False)
+        machine = Machine(gpus=int(device.type == "cuda"))
         trainer, module, data = prepare_fit(config, machine, run, None)
         for name, value in trainer_settings.items():
             setattr(trainer, name, value)
@@ -190,11 +190,9 @@ def _config(args: argparse.Namespace, folder: Path) -> Config:
     batch = load_config(args.conf_file, [*tiny, *args.overrides])
     in_batch = batch.clips_per_set
     trained = {name: max(1, number * args.steps) for name, number in in_batch.items()}
-    sizes = {
-        "synthetic_train": trained["synthetic"],
+    sizes = trained | {
         "weak": trained["weak"] + args.weak_clips,
-        "unlabelled": trained["unlabelled"],
-        "synthetic_validation": args.clips,
+        "synthetic validation": args.clips,
     }
     settings = (
         f"training.weak_split={trained['weak'] / sizes['weak']!r}",

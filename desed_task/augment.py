@@ -14,10 +14,14 @@ from functools import cache
 from typing import Literal
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 from torchaudio.transforms import Resample
 
 from desed_task.dataio.batch import Batch, ClipKind, to_device
+from desed_task.settings import InnerFraction, Pair, Positive, PositiveInt, Settings, Values
+
+AugmentationName = Literal["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
 
 MAX_DENOMINATOR = 160  # of a pitch ratio: a small resampling filter, an error below 0.4 cent
 VOCODER_WINDOW = 512  # samples
@@ -32,37 +36,65 @@ class Copy(IntEnum):
     AUGMENTED = 2
 
 
-@dataclass(frozen=True)
-class AugmentSettings:
-    """Settings of mixup and augmentations, named as the keys of `augs`.
+class AugmentSettings(Settings):
+    """Mixup and augmentation; each augmentation draws a level from 1 to `aug_scale`."""
 
-    Each augmentation draws a level from 1 to `aug_scale`.
+    mixup: Literal["hard", "none"] = Field(
+        description="`hard`: add a mixed copy of each clip, labels united; `none`: do not"
+    )
+    mixup_scale: Pair[PositiveInt] = Field(description="fewest and most clips added to each clip")
+    aug_methods: Values[AugmentationName] = Field(
+        description="augmentations to draw from: `Time mask`, `Pitch shift`, `Time shift`, "
+        "`Frequency mask`, `Filter`; `[]`: no augmented copy"
+    )
+    aug_scale: PositiveInt = Field(description="largest level")
+    time_shift: InnerFraction = Field(description="fraction of the clip per level")
+    pitch_shift: Positive = Field(description="cents per level")
+    time_mask_number: PositiveInt = Field(description="masked intervals per level")
+    time_mask_length: InnerFraction = Field(description="fraction of the clip per interval")
+    frequency_mask: PositiveInt = Field(description="masked bands per level")
+    filter_bands: Pair[PositiveInt] = Field(
+        description="fewest and most runs of bands, each with one gain"
+    )
+    filter_gain: Pair[float] = Field(description="dB, lowest and highest gain of the filter")
 
-    Attributes:
-        mixup: `hard`: add a mixed copy; `none`: do not.
-        mixup_scale: fewest and most permutations added.
-        aug_methods: names of `AUGMENTATIONS` to draw from; empty: no augmented copy.
-        aug_scale: largest level.
-        time_shift: share of the clip per level.
-        pitch_shift: cents per level.
-        time_mask_number: intervals per level.
-        time_mask_length: share of the clip per interval.
-        frequency_mask: bands per level.
-        filter_bands: fewest and most bands.
-        filter_gain: lowest and highest gain in dB.
-    """
+    @model_validator(mode="after")
+    def _check(self) -> "AugmentSettings":
+        for key in ("mixup_scale", "filter_bands", "filter_gain"):
+            low, high = getattr(self, key)
+            self._require(low <= high, key, "[lowest, highest]")
+        scale = f"aug_scale {self.aug_scale}"
+        self._require(
+            self.time_shift * self.aug_scale < 1,
+            "time_shift",
+            f"less than 1 / {scale}",
+            "aug_scale",
+        )
+        self._require(
+            self.pitch_shift * self.aug_scale <= 1200,
+            "pitch_shift",
+            f"at most 1200 cents / {scale}",
+            "aug_scale",
+        )
+        self._require_distinct("aug_methods")
+        return self
 
-    mixup: Literal["hard", "none"]
-    mixup_scale: tuple[int, int]
-    aug_methods: tuple[str, ...]
-    aug_scale: int
-    time_shift: float
-    pitch_shift: float
-    time_mask_number: int
-    time_mask_length: float
-    frequency_mask: int
-    filter_bands: tuple[int, int]
-    filter_gain: tuple[float, float]
+    def check_input(self, n_mels: int) -> None:
+        """Raise a misfit where an augmentation of mel bands needs more than `n_mels`."""
+        self._require(
+            "Filter" not in self.aug_methods or self.filter_bands[1] <= n_mels,
+            "filter_bands",
+            f"at most {n_mels} bands",
+            "n_mels",
+        )
+        self._require(
+            "Frequency mask" not in self.aug_methods
+            or self.frequency_mask * self.aug_scale <= n_mels,
+            "frequency_mask",
+            f"at most {n_mels} bands / aug_scale {self.aug_scale}",
+            "aug_scale",
+            "n_mels",
+        )
 
 
 @dataclass(frozen=True)
@@ -195,7 +227,7 @@ def filter_bands(audio: Tensor, level: int, context: AugmentContext) -> Augmente
     return Augmented(audio, mel_gain=to_device(gain[:, run].to(audio.dtype), audio.device))
 
 
-AUGMENTATIONS: Mapping[str, Callable[[Tensor, int, AugmentContext], Augmented]] = {
+AUGMENTATIONS: Mapping[AugmentationName, Callable[[Tensor, int, AugmentContext], Augmented]] = {
     "Time mask": time_mask,
     "Pitch shift": pitch_shift,
     "Time shift": time_shift,

@@ -42,17 +42,17 @@ _ERROR_LINE = re.compile(r"^[\w.]*Error: ", re.MULTILINE)
 
 
 class InputError(Exception):
-    """A user's mistake in a file, a key or a value; the message says what was expected.
+    """A user's mistake in a file, a key or a value, with what was expected.
 
-    Long lines of the message are cut in the middle, and only its first lines are kept.
+    Long lines of the message are cut in the middle, and only its first lines are shown.
     """
 
     def __init__(self, message: str) -> None:
         lines = _without_traceback(str(message)).splitlines()
-        kept = [line if len(line) <= MAX_LINE_LENGTH else _cut(line) for line in lines[:MAX_LINES]]
+        shown = [line if len(line) <= MAX_LINE_LENGTH else _cut(line) for line in lines[:MAX_LINES]]
         if len(lines) > MAX_LINES:
-            kept.append(f"  and {len(lines) - MAX_LINES} more")
-        super().__init__("\n".join(kept))
+            shown.append(f"  and {len(lines) - MAX_LINES} more")
+        super().__init__("\n".join(shown))
 
 
 class FaultError(Exception):
@@ -71,7 +71,7 @@ class FaultError(Exception):
 
 
 class Terminated(BaseException):
-    """The end after a signal; the message says how to resume. No `except Exception` catches it.
+    """The end after a signal, with how to resume. No `except Exception` catches it.
 
     Attributes:
         status: the exit status.
@@ -171,6 +171,19 @@ def run_cli(main: Callable[[], int | None]) -> NoReturn:
     sys.exit(status)
 
 
+@contextlib.contextmanager
+def one_error_per_node() -> Iterator[None]:
+    """Silence all but the first process of a node, in checks that each process makes alone."""
+    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
+        yield
+        return
+    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+        try:
+            yield
+        except InputError:
+            sys.exit(USAGE_ERROR)
+
+
 def exit_status(error: BaseException) -> int:
     """The status with which `run_cli` exits after an exception."""
     if isinstance(error, SystemExit):
@@ -194,9 +207,9 @@ def shortened(names: Iterable[object], most: int = 3) -> str:
     return ", ".join(listed[:most]) + more
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` (did you mean X?)` with the nearest known name; empty where none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """` (did you mean X?)` with the most similar known name; empty below a ratio of `cutoff`."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

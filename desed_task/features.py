@@ -4,50 +4,109 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
+from desed_task.settings import NonEmpty, NonNegative, Pair, Positive, PositiveInt, Settings
+
 MINMAX_EPS = 1e-8
 
-Statistic = Literal["instance", "dataset"]
-NormType = Literal["minmax", "standard", "mean"]
+
+class FeatureSettings(Settings):
+    """The log-mel spectrogram."""
+
+    # Bounds: a model.json from elsewhere must not make its reader allocate without limit.
+    n_mels: int = Field(
+        ge=1,
+        le=1024,
+        description="bands; the pooling of backbone and SED branch must reduce them to exactly 1",
+    )
+    n_window: int = Field(
+        ge=1, le=1 << 16, description="samples of the Hamming window, also the FFT size"
+    )
+    hop_length: PositiveInt = Field(description="samples between frames")
+    f_min: NonNegative = Field(description="Hz, lower edge of the lowest band (HTK mel scale)")
+    f_max: Positive = Field(description="Hz, upper edge of the highest band")
+    log_floor: Positive = Field(description="smallest magnitude before the logarithm")
+    log_range: Pair[float] = Field(description="dB, lowest and highest level; others are clamped")
+
+    @model_validator(mode="after")
+    def _check(self) -> "FeatureSettings":
+        self._require(self.f_min < self.f_max, "f_min", f"less than f_max {self.f_max:g}", "f_max")
+        self._require(self.log_range[0] < self.log_range[1], "log_range", "[lowest, highest]")
+        return self
+
+    def check_input(self, sample_rate: int, n_samples: int) -> None:
+        """Raise a misfit unless these are features of whole clips of `n_samples`."""
+        self._require(
+            self.f_max <= sample_rate / 2,
+            "f_max",
+            f"at most half of the sample rate {sample_rate}",
+            "sample_rate",
+        )
+        self._require(
+            self.hop_length <= self.n_window,  # a longer hop would skip samples
+            "hop_length",
+            f"at most n_window {self.n_window}",
+            "n_window",
+        )
+        self._require(
+            self.n_window < 2 * n_samples,
+            "n_window",
+            f"less than {2 * n_samples}, twice the samples of the network's input",
+            "n_samples",
+            "sample_rate",
+        )
+
+
+class ScalerSettings(Settings):
+    """Normalisation of the features."""
+
+    statistic: Literal["instance", "dataset"] = Field(
+        description="statistics of each clip (`instance`) or of the training set (`dataset`, "
+        "stored in the checkpoint)"
+    )
+    normtype: Literal["minmax", "standard", "mean"] = Field(
+        description="`minmax`: to [0, 1], with `instance` only; `standard`: to mean 0 and "
+        "deviation 1; `mean`: to mean 0"
+    )
+    dims: NonEmpty[Literal[1, 2]] = Field(
+        description="axes of the statistics: 1 (bands), 2 (frames) or both"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "ScalerSettings":
+        self._require(
+            self.statistic == "instance" or self.normtype != "minmax",  # outliers set the extremes
+            "normtype",
+            "'standard' or 'mean' with statistic 'dataset'",
+            "statistic",
+        )
+        self._require_distinct("dims")
+        return self
 
 
 class LogMel(nn.Module):
     """Magnitude mel spectrogram and its logarithm, always in float32.
 
     Args:
+        settings: window, hop, bands and range; the window is not periodic.
         sample_rate: Hz.
-        n_window: samples of the Hamming window (not periodic), also the FFT size.
-        hop_length: samples.
-        n_mels, f_min, f_max: bands of the HTK mel scale between two frequencies in Hz.
-        log_floor: smallest magnitude before the logarithm.
-        log_range: lowest and highest level in dB, others are clamped.
     """
 
-    def __init__(
-        self,
-        *,
-        sample_rate: int,
-        n_window: int,
-        hop_length: int,
-        n_mels: int,
-        f_min: float,
-        f_max: float,
-        log_floor: float,
-        log_range: tuple[float, float],
-    ) -> None:
+    def __init__(self, settings: FeatureSettings, sample_rate: int) -> None:
         super().__init__()
-        self.log_floor = log_floor
-        self.log_range = log_range
+        self.log_floor = settings.log_floor
+        self.log_range = settings.log_range
         self.transform = MelSpectrogram(
             sample_rate=sample_rate,
-            n_fft=n_window,
-            win_length=n_window,
-            hop_length=hop_length,
-            n_mels=n_mels,
-            f_min=f_min,
-            f_max=f_max,
+            n_fft=settings.n_window,
+            win_length=settings.n_window,
+            hop_length=settings.hop_length,
+            n_mels=settings.n_mels,
+            f_min=settings.f_min,
+            f_max=settings.f_max,
             power=1,
             window_fn=torch.hamming_window,
             wkwargs={"periodic": False},
@@ -76,34 +135,20 @@ class Scaler(nn.Module):
     """Normalisation of features per clip (`instance`) or by those of a training set (`dataset`).
 
     Args:
-        statistic: the origin of the statistics; `dataset` needs one call of `fit`.
-        normtype: `minmax` to [0, 1] (instance only), `standard` to mean 0 and deviation 1,
-            `mean` to mean 0.
-        dims: axes of `(batch, bands, frames)` that are averaged over: 1, 2 or both (and always the
-            clips, for the statistics of a data set).
+        settings: statistics and their axes of `(batch, bands, frames)` (and always the clips, for
+            those of a data set, which need one call of `fit`).
         n_mels, n_frames: size of the features, for the shape of the stored statistics.
-
-    Raises ValueError for `dataset` with `minmax`, because outliers set the extremes of a data set.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(
-        self,
-        statistic: Statistic,
-        normtype: NormType,
-        dims: Iterable[int],
-        n_mels: int,
-        n_frames: int,
-    ) -> None:
+    def __init__(self, settings: ScalerSettings, n_mels: int, n_frames: int) -> None:
         super().__init__()
-        if statistic == "dataset" and normtype == "minmax":
-            raise ValueError("normtype: expected 'standard' or 'mean' with statistic 'dataset'")
-        self.statistic = statistic
-        self.normtype = normtype
-        self.dims = tuple(sorted(dims))
-        if statistic == "dataset":
+        self.statistic = settings.statistic
+        self.normtype = settings.normtype
+        self.dims = tuple(sorted(settings.dims))
+        if self.statistic == "dataset":
             shape = (1, 1 if 1 in self.dims else n_mels, 1 if 2 in self.dims else n_frames)
             self.register_buffer("mean", torch.zeros(shape))
             self.register_buffer("deviation", torch.ones(shape))

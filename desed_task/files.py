@@ -1,4 +1,4 @@
-"""Paths as the user writes them, folders without hidden files, and files written as a whole."""
+"""Paths as users write them; files and folders that are written as a whole; the lock of a path."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from desed_task.errors import FaultError, InputError
+from desed_task.errors import FaultError, InputError, file_error
 
 _PARTIAL = ".partial-"
 _SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -70,7 +70,7 @@ def atomic_write(path: Path, *, needed: int | None = None, durable: bool = True)
 def write_file(
     path: str | Path, content: str | bytes | memoryview, *, durable: bool = True
 ) -> None:
-    """Write a whole file (text as UTF-8) by `atomic_write`, which says what it raises."""
+    """Write a whole file (text as UTF-8) by `atomic_write`; raises as it does."""
     data = content.encode() if isinstance(content, str) else content
     with atomic_write(Path(path), needed=len(data), durable=durable) as partial:
         partial.write_bytes(data)
@@ -98,46 +98,108 @@ def writing(path: Path, needed: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path`, which becomes `path` after the block; see `atomic_write`.
+    """An empty hidden folder beside `path`, which becomes `path` after the block.
 
-    A folder at `path` is replaced. Raises FaultError for an OSError of the block and its own.
+    A folder at `path` is replaced as a whole; one without visible files is filled. Where the block
+    fails, the hidden folder is removed and `path` does not change. The next process that writes
+    `path` removes what a killed one left.
+
+    Raises InputError where another process writes `path` and where it would be below a file, and
+    FaultError for another OSError of the block and its own.
     """
-    partial, old = (path.with_name(f".{path.name}{_PARTIAL}{os.getpid()}{n}") for n in ("", "-old"))
+    path = Path(os.path.abspath(path))
+    partial, old = _beside(path, "new"), _beside(path, "old")
     try:
-        with writing(path):
-            partial.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise file_error(path, error, "written") from None
+    with only_writer(path), writing(path):
+        _clear(path, partial, old)
+        try:
+            partial.mkdir()
             yield partial
-            if path.exists():
-                path.rename(old)
-            partial.rename(path)
-            _flush(path.parent)
+            if path.is_dir() and not visible_entries(path):
+                for entry in visible_entries(partial):
+                    entry.rename(path / entry.name)
+            else:
+                if path.exists():
+                    path.rename(old)
+                partial.rename(path)
+                _flush(path.parent)
+        finally:
+            _clear(path, partial, old)
+
+
+def _clear(path: Path, partial: Path, old: Path) -> None:
+    """Remove the hidden folders; the old content becomes `path` again where nothing replaced it."""
+    if old.exists() and not path.exists():
+        old.rename(path)
+    for folder in (partial, old):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_new_folder(option: str, path: Path) -> None:
+    """Raise InputError, with the option's name, for a file and for a folder with visible files."""
+    if path.exists() and (not path.is_dir() or visible_entries(path)):
+        raise InputError(f"{option}: expected a new or empty folder, got {path}")
+
+
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Lock a file or folder during the block, by a hidden file beside it.
+
+    The system unlocks it where the process is killed. Without effect where the file system has no
+    locks or the hidden file cannot be made. Raises InputError where another process has the lock.
+    """
+    from filelock import FileLock, Timeout  # 25 ms
+
+    file = _beside(Path(os.path.abspath(path)), "lock")
+    lock = FileLock(file, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{path}: another process is writing it: wait until it ends") from None
+    except OSError:
+        pass
+    try:
+        yield
     finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        for folder in (partial, old):
-            shutil.rmtree(folder, ignore_errors=True)
+        if lock.is_locked:
+            with suppress(OSError):
+                file.unlink()  # while it is locked: afterwards it may be another process's lock
+            lock.release()
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove the hidden files that killed processes left in a folder, where it can be written.
+    """Remove the hidden files and folders that killed processes left below a folder.
 
-    Only for a folder that no other process writes at the same time.
+    Only for a folder that no other process writes at the same time. Failures are ignored.
     """
-    for path in folder.glob(f".*{_PARTIAL}*"):
-        with suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in list(folder.rglob(f".*{_PARTIAL}*")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _beside(path: Path, what: str) -> Path:
+    """A hidden path beside a file or folder, which `remove_partial_files` removes."""
+    return path.with_name(f".{path.name}{_PARTIAL}{what}")
 
 
 def _flush(path: Path) -> None:
-    """Flush a file, or a folder's list of names where the file system can, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a file, or a folder's list of names where the system can, to the disk."""
     try:
-        os.fsync(descriptor)
+        # Windows flushes only what is open for writing, and opens no folder.
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError:
         if not path.is_dir():
             raise
-    finally:
-        os.close(descriptor)
 
 
 def _free_space(folder: Path) -> str:

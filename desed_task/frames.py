@@ -64,9 +64,5 @@ class FrameGrid:
         """First frame an event no longer fills, clipped to [0, n_frames]."""
         return self._clip(math.ceil(seconds * self.sample_rate / self.samples_per_frame))
 
-    def frame_to_seconds(self, frame: int) -> float:
-        """Start of a frame in seconds, clipped to the clip's length."""
-        return min(frame * self.samples_per_frame / self.sample_rate, self.clip_seconds)
-
     def _clip(self, frame: int) -> int:
         return min(max(frame, 0), self.n_frames)

@@ -1,4 +1,4 @@
-"""Events in seconds <-> frame targets, and clip tags <-> vectors (docs/recipe.md, "Labels")."""
+"""Events in seconds -> frame targets (docs/recipe.md, "Labels")."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -31,22 +31,6 @@ def encode_strong(
         first, end = grid.onset_to_frame(onset), grid.offset_to_frame(offset)
         targets[_index(label, classes), first:end] = 1
     return targets
-
-
-def decode_strong(
-    active: NDArray[np.bool_], classes: Sequence[str], grid: FrameGrid
-) -> list[Event]:
-    """Events of a clip from its active frames `(classes, frames)`, class by class, in time order.
-
-    The inverse of `encode_strong` on the frame grid; times are clipped to the clip's length.
-    """
-    edges = np.diff(np.asarray(active, dtype=np.int8), prepend=0, append=0, axis=1)
-    class_of_onset, onsets = np.nonzero(edges == 1)
-    _, offsets = np.nonzero(edges == -1)
-    return [
-        Event(grid.frame_to_seconds(int(onset)), grid.frame_to_seconds(int(offset)), classes[index])
-        for index, onset, offset in zip(class_of_onset, onsets, offsets, strict=True)
-    ]
 
 
 def _index(label: str, classes: Sequence[str]) -> int:

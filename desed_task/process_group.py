@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Ranks(NamedTuple):
-    """Position of a process: `rank` of `ranks` processes, `local_rank` of those on its node."""
+    """A process's rank among all processes, and its local rank among those of its node."""
 
     rank: int
     ranks: int
@@ -38,13 +38,13 @@ _control: dist.ProcessGroup | None = None
 
 
 def join(own: Ranks, control: dist.ProcessGroup) -> None:
-    """Let this process communicate as one of several, over the gloo group `control`."""
+    """Make this process a member of the process group, which communicates over `control` (gloo)."""
     global _own, _control
     _own, _control = own, control
 
 
 def leave() -> None:
-    """Wait for the other processes, then end all communication. Each keeps its rank."""
+    """Leave the process group after all have arrived here; ranks do not change."""
     global _control
     if _control is not None:
         dist.barrier(group=_control)
@@ -53,12 +53,12 @@ def leave() -> None:
 
 
 def own_ranks() -> Ranks:
-    """Position of this process among all."""
+    """Ranks of this process."""
     return _own
 
 
 def is_joined() -> bool:
-    """Whether this process is a member of a process group (which may have one member)."""
+    """Whether this process has joined a process group (which may have one member)."""
     return _own is not _SINGLE
 
 
@@ -132,11 +132,6 @@ def largest(number: int) -> int:
     tensor = torch.tensor(number)
     dist.all_reduce(tensor, dist.ReduceOp.MAX, group=_control)
     return int(tensor)
-
-
-def any_rank(flag: bool) -> bool:
-    """Whether the flag is true in any process."""
-    return bool(largest(int(flag)))
 
 
 def summed(tensor: Tensor) -> Tensor:

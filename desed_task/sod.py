@@ -6,7 +6,8 @@ the test, where SOD corrects SED's scores. In all functions a boolean `counted` 
 False for the classes that are excluded from every count (Dishes in the recipe).
 Source: Guan et al. 2024; docs/recipe.md.
 
-Importing this module imports no torch: evaluation and reports need the names of the states alone.
+Importing this module imports neither torch nor pydantic: evaluation and reports need the names of
+the states alone. The settings are in `desed_task.sod_settings`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from desed_task.sod_settings import CorrectionSettings
 
 SOD_STATE_NAMES = ("0", "1", "2+")  # number of classes that are active at once
 SOD_STATES = len(SOD_STATE_NAMES)
@@ -78,10 +81,7 @@ def correct_scores(
     strong: Tensor,
     sod_logits: Tensor,
     counted: Tensor,
-    *,
-    active_threshold: float,
-    correction_gain: float,
-    correction_floor: float,
+    settings: CorrectionSettings,
 ) -> Tensor:
     """Raise the score of one class where SOD predicts one more sound than SED.
 
@@ -93,18 +93,46 @@ def correct_scores(
         strong: `(batch, classes, frames)`, probabilities.
         sod_logits: `(batch, frames, 3)`, logits or probabilities of the states.
         counted: `(classes,)`, boolean.
+        settings: threshold, gain and floor; the excluded classes are in `counted`.
 
     Returns: `(batch, classes, frames)`; `strong` is not changed.
     """
     state = sod_logits.argmax(dim=-1)
-    missed = state - active_count(strong, counted, active_threshold) == 1
+    missed = state - active_count(strong, counted, settings.active_threshold) == 1
     ranked = strong.masked_fill(~counted[:, None], -1.0)
     best = ranked.topk(min(MAX_SOUNDS, ranked.shape[1]), dim=1).values  # (batch, 1 or 2, frames)
     first, second = best[:, 0], best[:, -1]
     target = first.where(state == 1, second)
-    raised = missed & ((state == 1) | (second > correction_floor))
+    raised = missed & ((state == 1) | (second > settings.correction_floor))
     chosen = (ranked == target[:, None]) & raised[:, None] & counted[:, None]
-    return (strong + correction_gain).clamp(max=1.0).where(chosen, strong)
+    return (strong + settings.correction_gain).clamp(max=1.0).where(chosen, strong)
+
+
+def corrected_scores(
+    strong: NDArray[np.float32],
+    states: NDArray[np.float32],
+    classes: Sequence[str],
+    settings: CorrectionSettings | None,
+) -> NDArray[np.float32]:
+    """A recording's scores after `correct_scores`; without settings unchanged.
+
+    Args:
+        strong: `(classes, frames)`.
+        states: `(states, frames)`, probabilities.
+        classes: their names.
+        settings: of the correction.
+    """
+    if settings is None:
+        return strong
+    import torch
+
+    corrected = correct_scores(
+        torch.from_numpy(np.ascontiguousarray(strong))[None],
+        torch.from_numpy(np.ascontiguousarray(states.T))[None],
+        counted_classes(classes, settings.excluded_classes),
+        settings,
+    )
+    return corrected[0].numpy()
 
 
 @dataclass(frozen=True, eq=False)

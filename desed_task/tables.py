@@ -1,8 +1,8 @@
 """Rows of TSV and CSV files; all problems of a file are reported together, each with its line.
 
 Read as spreadsheets and pandas write them: with or without byte order mark, any line ends, quoted
-fields, columns in any order, further columns, which are ignored. A row of a single field, which is
-a file name, says that nothing is known about that file: its other values are empty.
+fields, columns in any order, further columns, which are ignored. The values of a row with a
+single field, a file name, are otherwise empty: nothing is known about that file.
 """
 
 import codecs
@@ -11,7 +11,7 @@ import io
 import logging
 import math
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from desed_task.errors import InputError, file_error, listing
@@ -25,7 +25,7 @@ _EMPTY_VALUES = {"", "nan", "na", "none"}
 _BREAKING = {"Cc", "Cs", "Zl", "Zp"}  # controls, surrogates, ends of lines and paragraphs
 _MAX_QUOTE_LENGTH = 80
 _MAX_FIELDS = 1_000_000  # of a line; more are no table, and take gigabytes
-_KEPT_PROBLEMS = 1000  # of a file; all are counted
+_MAX_PROBLEMS = 1000  # of a file; all are counted
 
 
 def read_text(path: str | Path) -> str:
@@ -52,7 +52,7 @@ def normalised(name: str) -> str:
 def class_name(name: str) -> str:
     """A class's name, `normalised`, that tables of events, tags and scores can hold.
 
-    Raises ValueError that says what is expected.
+    Raises ValueError with what was expected.
     """
     breaking = any(unicodedata.category(character) in _BREAKING for character in name)
     if name != name.strip() or "," in name or breaking:
@@ -84,6 +84,25 @@ def joined_fields(values: Sequence[str], separator: str = "\t") -> str:
     # Some versions of csv quote only the line ends that end a row.
     csv.writer(line, delimiter=separator, lineterminator="\r\n").writerow(values)
     return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def table_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Text of a TSV file: a line of column names and the rows."""
+    return "".join(joined_fields([str(value) for value in row]) for row in (columns, *rows))
+
+
+def aligned_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table to print: columns side by side, those of integers aligned at their right ends."""
+    cells = [[str(value) for value in row] for row in (columns, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    numbers = [all(isinstance(row[n], int) for row in rows) for n in range(len(columns))]
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(row, widths, numbers, strict=True)
+        ).rstrip()
+        for row in cells
+    )
 
 
 def split_fields(line: str, separator: str = "\t") -> list[str]:
@@ -146,9 +165,8 @@ class Table:
     def rows(self, is_name: Callable[[str], bool]) -> Iterator[tuple[int, list[str]]]:
         """Line number and values of `columns` of each row; rows that cannot be split are problems.
 
-        Values are normalised, but for file names, which are those of the file system.
-
-        `is_name` tells a row that is only a file name from one with a wrong number of fields.
+        Values are normalised, except file names, which are those of the file system. A row with a
+        single field is only a file name if `is_name` is true of it.
         """
         indices = [self._header.index(column) for column in self.columns]
         name_index = self.columns.index(FILENAME)
@@ -181,13 +199,13 @@ class Table:
     def problem(self, line: int, text: str) -> None:
         """Note an error; `finish` raises it."""
         self.n_problems += 1
-        if len(self._problems) < _KEPT_PROBLEMS:
+        if len(self._problems) < _MAX_PROBLEMS:
             self._problems.append(f"{self.path}:{line}: {text}")
 
     def warning(self, line: int, text: str) -> None:
         """Note a warning; `finish` logs it."""
         self._n_warnings += 1
-        if len(self._warnings) < _KEPT_PROBLEMS:
+        if len(self._warnings) < _MAX_PROBLEMS:
             self._warnings.append(f"{self.path}:{line}: {text}")
 
     def finish(self) -> None:

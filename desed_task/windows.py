@@ -6,7 +6,7 @@ start on the frame grid, so that the frames of all windows coincide.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,37 +49,59 @@ class Window(NamedTuple):
     n_samples: int | None
 
 
-def cut_windows(
-    blocks: Iterable[NDArray[np.float32]], grid: FrameGrid, step: int
-) -> Iterator[Window]:
-    """Windows `step` frames apart of a recording that arrives in blocks, in constant memory.
-
-    Their starts are those of `window_starts`.
+class WindowCutter:
+    """Blocks of a recording -> its windows, those of `window_starts`, in constant memory.
 
     Args:
-        blocks: samples `(samples,)` at the grid's rate, of any lengths.
         grid: time axis of a window.
         step: frames between two windows.
     """
-    held: list[NDArray[np.float32]] = []
-    start, first, end = 0, 0, 0  # frame of the next window; samples that are held: [first, end)
-    for block in blocks:
-        held.append(block)
-        end += len(block)
-        if end <= start * grid.samples_per_frame + grid.n_samples:
-            continue
-        audio = np.concatenate(held)
+
+    def __init__(self, grid: FrameGrid, step: int) -> None:
+        self._grid, self._step = grid, step
+        self._held: list[NDArray[np.float32]] = []  # samples from `_first` on
+        self._first = 0
+        self.start = 0  # first frame of the next window
+        self.n_samples = 0  # of all blocks
+
+    def add(self, block: NDArray[np.float32]) -> list[Window]:
+        """Windows that end before the block `(samples,)` does."""
+        grid = self._grid
+        self._held.append(block)
+        self.n_samples += len(block)
+        windows = []
         # The last window is another one if the recording ends with this one.
-        while end > start * grid.samples_per_frame + grid.n_samples:
-            begin = start * grid.samples_per_frame - first
-            yield Window(start, audio[begin : begin + grid.n_samples], None)
-            start += step
-        keep = min(start, last_start(end, grid)) * grid.samples_per_frame - first
-        held, first = [audio[keep:].copy()], first + keep
-    last = last_start(end, grid)
-    audio = np.concatenate([np.zeros(0, np.float32), *held])
-    audio = audio[last * grid.samples_per_frame - first :]
-    yield Window(last, np.pad(audio, (0, grid.n_samples - len(audio))), end)
+        while self.n_samples > self.start * grid.samples_per_frame + grid.n_samples:
+            windows.append(Window(self.start, self.audio(self.start), None))
+            self.start += self._step
+        if windows:
+            keep = min(self.start, last_start(self.n_samples, grid)) * grid.samples_per_frame
+            self._held = [self._held[0][keep - self._first :].copy()]
+            self._first = keep
+        return windows
+
+    def audio(self, start: int) -> NDArray[np.float32]:
+        """Audio of a window so far, padded with zeros, `(samples,)`; `start`: its first frame."""
+        if len(self._held) != 1:
+            self._held = [np.concatenate([np.zeros(0, np.float32), *self._held])]
+        begin = start * self._grid.samples_per_frame - self._first
+        audio = self._held[0][begin : begin + self._grid.n_samples]
+        return np.pad(audio, (0, self._grid.n_samples - len(audio)))
+
+    def finish(self) -> Window:
+        """The last window of the recording."""
+        start = last_start(self.n_samples, self._grid)
+        return Window(start, self.audio(start), self.n_samples)
+
+
+def cut_windows(
+    blocks: Iterable[NDArray[np.float32]], grid: FrameGrid, step: int
+) -> Iterator[Window]:
+    """Windows `step` frames apart of a recording that arrives in blocks of any lengths."""
+    cutter = WindowCutter(grid, step)
+    for block in blocks:
+        yield from cutter.add(block)
+    yield cutter.finish()
 
 
 def window_weights(n_frames: int) -> NDArray[np.float64]:
@@ -135,18 +157,27 @@ class WindowAverage:
             raise ValueError("a recording has at least one window")
         return self._mean
 
-    def finish(self) -> NDArray[Any]:
-        """Return the frames of the last window, `(rows, n_frames)`; no window may follow."""
-        return self.pending
+    def finish(self, n_frames: int) -> NDArray[Any]:
+        """Return the remaining frames of a recording of `n_frames`; no window may follow.
+
+        Frames after the last window are 0.
+        """
+        rest = self.pending[:, : n_frames - self._start]
+        missing = n_frames - self._start - rest.shape[1]
+        return np.pad(rest, ((0, 0), (0, missing))) if missing else rest
 
 
-def average_windows(starts: list[int], values: list[NDArray[Any]]) -> NDArray[np.floating]:
-    """Frame values of a recording, `(rows, frames)`, from those of its windows.
+def average_windows(
+    starts: Sequence[int], values: Iterable[NDArray[Any]], n_frames: int
+) -> NDArray[np.floating]:
+    """Frame values of a recording, `(rows, n_frames)`, from those of its windows.
 
     Args:
         starts: first frame of each window, ascending from 0, without a gap between windows.
-        values: `(rows, n_frames)` of each window.
+        values: `(rows, frames)` of each window.
+        n_frames: of the recording; frames after the last window are 0.
     """
-    average = WindowAverage(values[0].shape[1])
-    parts = [average.add(start, window) for start, window in zip(starts, values, strict=True)]
-    return np.concatenate([*parts, average.finish()], axis=1)
+    windows = list(values)
+    average = WindowAverage(windows[0].shape[1])
+    parts = [average.add(start, window) for start, window in zip(starts, windows, strict=True)]
+    return np.concatenate([*parts, average.finish(n_frames)], axis=1)

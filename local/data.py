@@ -18,7 +18,7 @@ from desed_task.dataio.annotations import (
     read_strong,
     read_weak,
 )
-from desed_task.dataio.batch import Batch, Clip, collate
+from desed_task.dataio.batch import FRAME_LABELLED, Batch, Clip, ClipKind, collate
 from desed_task.dataio.coverage import (
     Coverage,
     coverage_table,
@@ -26,13 +26,16 @@ from desed_task.dataio.coverage import (
     write_missing_clips,
 )
 from desed_task.dataio.datasets import ClipDataset, CombinedDataset, WindowDataset, weak_split
-from desed_task.dataio.prepare import clip_seconds, usable_names
+from desed_task.dataio.prepare import clip_seconds
+from desed_task.dataio.recordings import usable_names
 from desed_task.dataio.sampler import MixtureBatchSampler
+from desed_task.desed import SYNTHETIC_VALIDATION as VALIDATION
 from desed_task.errors import InputError, shortened
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
-from local.audio_sets import VALIDATION, AudioSet, prepare_sets, test_sets, training_sets
+from local.audio_sets import prepare_sets, test_sets, training_sets
+from local.config.data import AudioSet
 from local.config.load import Config
 from local.lightning_internals import training_position
 from local.loading import EpochLoader, outlive_sigterm
@@ -42,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """A set with known events, without the clips that lack audio.
+    """A set with known events, without its clips that have no audio.
 
     Attributes:
         name: `synthetic validation`, `test` or `eval`.
@@ -181,9 +184,13 @@ class DesedDataModule(pl.LightningDataModule):
         return [self._evaluation_loader(clips, persistent=True) for clips in datasets]
 
     def test_dataloader(self) -> list[DataLoader[Clip]]:
-        """One loader for each of `test_sets`, and with `tune` one of the validation set."""
-        sets = [*self.test_sets, self.synth_validation] if self.tune else self.test_sets
-        return [self._evaluation_loader(each.clips, persistent=False) for each in sets]
+        """One loader for each of the `tested_sets`."""
+        return [self._evaluation_loader(each.clips, persistent=False) for each in self.tested_sets]
+
+    @property
+    def tested_sets(self) -> list[LabelledSet]:
+        """The sets that a test predicts: `test_sets`, and with `tune` the validation set."""
+        return [*self.test_sets, self.synth_validation] if self.tune else self.test_sets
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
@@ -198,14 +205,17 @@ class DesedDataModule(pl.LightningDataModule):
         sets = training_sets(self.config)
         weak_train = self._split_weak(sets["weak"]) if "weak" in sets else None
         clips: dict[str, ClipDataset] = {}
-        if "synthetic" in sets:
-            clips["synthetic"] = self._strong("synthetic", sets["synthetic"])[0]
-        if weak_train is not None and self.config.clips_per_set["weak"]:
-            clips["weak"] = weak_train
-        if "unlabelled" in sets:
-            folder = sets["unlabelled"].folder
-            names = self._find_clips("unlabelled", sets["unlabelled"], None).found
-            clips["unlabelled"] = ClipDataset.unlabelled(folder, names, self._classes, self.grid)
+        for kind in ClipKind:
+            name = kind.name.lower()
+            if name not in sets:
+                continue
+            if kind in FRAME_LABELLED:
+                clips[name] = self._strong(name, sets[name], kind)[0]
+            elif kind == ClipKind.UNLABELLED:
+                folder, names = sets[name].folder, self._find_clips(name, sets[name], None).found
+                clips[name] = ClipDataset.unlabelled(folder, names, self._classes, self.grid)
+            elif weak_train is not None and self.config.clips_per_set[name]:
+                clips[name] = weak_train
         self.train_clips = CombinedDataset(list(clips.values()))
         self._train_sets = clips
         if VALIDATION in sets:
@@ -233,7 +243,11 @@ class DesedDataModule(pl.LightningDataModule):
         return weak_train
 
     def _strong(
-        self, name: str, audio_set: AudioSet, durations: Mapping[str, float] | None = None
+        self,
+        name: str,
+        audio_set: AudioSet,
+        kind: ClipKind = ClipKind.SYNTHETIC,
+        durations: Mapping[str, float] | None = None,
     ) -> tuple[ClipDataset, dict[str, list[Event]]]:
         if durations is None:
             names = usable_names(audio_set.folder, audio_set.original)
@@ -241,11 +255,11 @@ class DesedDataModule(pl.LightningDataModule):
         annotations = read_strong(str(audio_set.tsv), self._classes, durations)
         found = self._find_clips(name, audio_set, annotations).found
         events = {clip: annotations[clip] for clip in found}
-        return ClipDataset.strong(audio_set.folder, events, self._classes, self.grid), events
+        return ClipDataset.strong(audio_set.folder, events, self._classes, self.grid, kind), events
 
     def _labelled(self, name: str, audio_set: AudioSet) -> LabelledSet:
         durations = read_durations(str(audio_set.durations))
-        clips, events = self._strong(name, audio_set, durations)
+        clips, events = self._strong(name, audio_set, durations=durations)
         missing = [clip for clip in events if clip not in durations]
         if missing:
             raise InputError(

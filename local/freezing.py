@@ -20,7 +20,7 @@ def frozen_parts(parts: Sequence[str]) -> set[str]:
 
 
 def keep_statistics(networks: Iterable[nn.Module], parts: Sequence[str]) -> None:
-    """Let the batch norms of the parts use their statistics, and keep them, in training too."""
+    """Let the batch norms of the parts use their statistics in training, and not change them."""
     for norm in _batch_norms(networks, parts):
         norm.eval()
 

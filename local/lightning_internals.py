@@ -7,7 +7,7 @@ tests/local/test_lightning_internals.py fails with the reason on another version
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,7 +39,53 @@ def stepped_within_epoch(trainer: pl.Trainer) -> bool:
     return not (loop.epoch_loop.batch_progress.is_last_batch or loop._should_accumulate())
 
 
+def logs_this_step(trainer: pl.Trainer) -> bool:
+    """Whether the loggers write the current step's values; fetching them may wait for the GPU."""
+    return (trainer.global_step + 1) % cast(Any, trainer).log_every_n_steps == 0
+
+
+# ---- learning rate ---------------------------------------------------------------------------
+
+
+def learning_rate(trainer: pl.Trainer) -> float:
+    """Learning rate of the current step."""
+    return float(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def set_learning_rate(
+    trainer: pl.Trainer, full: float, current: float, betas: Sequence[float]
+) -> None:
+    """Replace what Lightning restored from a checkpoint.
+
+    Args:
+        trainer: with one Adam and one scheduler.
+        full: learning rate that the scheduler scales.
+        current: learning rate of the next step.
+        betas: of Adam.
+    """
+    (optimizer,), (scheduler,) = trainer.optimizers, trainer.lr_scheduler_configs
+    scheduler.scheduler.base_lrs = [full]
+    for group in optimizer.param_groups:
+        group |= {"betas": tuple(betas), "initial_lr": full, "lr": current}
+
+
+def set_fused(checkpoint: Mapping[str, Any], fused: bool | None) -> None:
+    """Let a checkpoint's Adam run as one kernel or several, as on this device.
+
+    The optimiser would take its kernel from the checkpoint, whatever the device, and keep its step
+    counts on the device that this kernel needs.
+    """
+    for state in checkpoint.get("optimizer_states", []):
+        for group in state["param_groups"]:
+            group["fused"] = fused
+
+
 # ---- checkpoints -----------------------------------------------------------------------------
+
+
+def last_checkpoint(trainer: pl.Trainer) -> str:
+    """Path of `last`; empty where none was saved."""
+    return getattr(trainer.checkpoint_callback, "last_model_path", "")
 
 
 def saved_at_this_step(trainer: pl.Trainer) -> bool:
@@ -103,9 +149,9 @@ def restart_validation(checkpoint: dict[str, Any]) -> None:
 
 
 def skip_sigterm_broadcast(trainer: pl.Trainer) -> None:
-    """Let the processes not ask each other before every batch whether process 0 got SIGTERM.
+    """Let no process ask before every batch whether process 0 got SIGTERM.
 
-    Lightning does it with a tensor on the GPU and waits for its value. `local.run.callbacks`
+    Lightning does it with a tensor on the GPU and waits for its value. `local.run.preemption`
     handles the signal.
     """
     epoch_loop: Any = trainer.fit_loop.epoch_loop

@@ -40,9 +40,10 @@ class EpochLoader(DataLoader[Clip]):
 
 
 def outlive_sigterm(worker: int) -> None:
-    """Let a loading process go on for a while after SIGTERM, and after Ctrl-C as the main one does.
+    """Let a loading process continue for a while after SIGTERM, and after Ctrl-C as the main one.
 
     A signal to all processes of a job must not take the data from a step that is being completed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LOADERS_GRACE))
+    if hasattr(signal, "alarm"):  # Windows has none, and sends no SIGTERM
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LOADERS_GRACE))

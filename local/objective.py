@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from desed_task.augment import Copy, DistortedBatch, Record
-from desed_task.dataio.batch import ClipKind
+from desed_task.dataio.batch import FRAME_LABELLED, RECORDED, ClipKind
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.sod import agreement, expected_count, sod_labels, state_score
 from local.config.schema import Config
@@ -184,19 +184,19 @@ class Objective:
     ) -> dict[str, Tensor]:
         """Each term before its weight, by its name in `losses`; scalars."""
         weights = self.config.losses
-        synthetic, weak = (distorted.rows(k) for k in (ClipKind.SYNTHETIC, ClipKind.WEAK))
+        strong, weak = distorted.rows(*FRAME_LABELLED), distorted.rows(ClipKind.WEAK)
         targets = distorted.targets
         terms: dict[str, Tensor] = {}
-        if weights.sed_strong and len(synthetic):
-            terms["sed_strong"] = sed_strong_loss(*_chosen(synthetic, student.strong, targets))
+        if weights.sed_strong and len(strong):
+            terms["sed_strong"] = sed_strong_loss(*_chosen(strong, student.strong, targets))
         if weights.sed_weak and len(weak):
             predicted, labels = _chosen(weak, student.weak, targets)
             terms["sed_weak"] = sed_weak_loss(predicted, labels.amax(dim=-1))
-        if weights.sod and len(synthetic) and student.sod_logits is not None:
-            logits, labels = _chosen(synthetic, student.sod_logits, targets)
+        if weights.sod and len(strong) and student.sod_logits is not None:
+            logits, labels = _chosen(strong, student.sod_logits, targets)
             terms["sod"] = sod_loss(logits, labels, self.counted)
         if teacher is not None:
-            real = distorted.rows(ClipKind.WEAK, ClipKind.UNLABELLED)
+            synthetic, real = distorted.rows(ClipKind.SYNTHETIC), distorted.rows(*RECORDED)
             terms |= self._teacher_terms(student, teacher, synthetic, real)
         if weights.cross_task and student.sod_logits is not None:
             terms["cross_task"] = cross_task_loss(

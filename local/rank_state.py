@@ -107,8 +107,10 @@ def add_rank_states(
     if process_group.ranks() == 1:
         return
     own = running_statistics(networks)
-    kept = {name: buffer.detach().cpu().clone() for name, buffer in own.items()}
-    checkpoint[RANKS] = process_group.gather_all({RANDOM_STATE: generators, "statistics": kept})
+    statistics = {name: buffer.detach().cpu().clone() for name, buffer in own.items()}
+    checkpoint[RANKS] = process_group.gather_all(
+        {RANDOM_STATE: generators, "statistics": statistics}
+    )
     for name, mean in zip(own, process_group.averages(list(own.values())), strict=True):
         checkpoint["state_dict"][prefix + name] = mean
 
@@ -129,5 +131,5 @@ def restore_rank(state: Mapping[str, Any], networks: nn.Module, generator: torch
     """Restore the generators and the statistics of a checkpoint's `own_state`."""
     restore_random_state(state[RANDOM_STATE], generator)
     own = running_statistics(networks)
-    for name, kept in state["statistics"].items():
-        own[name].copy_(kept)
+    for name, stored in state["statistics"].items():
+        own[name].copy_(stored)

@@ -1,6 +1,6 @@
 """Training, validation and test of student and teacher, as Lightning's hooks.
 
-This module only says what happens when; what happens is in `desed_task.augment`,
+This module is the order of events; the computations are in `desed_task.augment`,
 `local.objective` and `desed_task.ema` (a step), `local.results.validation` and
 `local.results.predictions` (metrics). Source: docs/recipe.md, "One training step".
 
@@ -8,7 +8,6 @@ Shapes: B clips of a batch; R rows after augmentation, R = 3·B with both mixup 
 C classes, T frames of the network, F mel bands, T' frames of the spectrogram.
 """
 
-import logging
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -18,16 +17,21 @@ from torch import Tensor, nn
 
 from desed_task import process_group
 from desed_task.augment import AugmentContext, DistortedBatch, distort, prepare_pitch_shift
-from desed_task.dataio.batch import Batch, ClipKind
+from desed_task.dataio.batch import FRAME_LABELLED, Batch
 from desed_task.ema import MeanTeacher, make_teacher
+from desed_task.features import LogMel, Scaler
 from desed_task.nnet.crnn import CRNN, SEDOutput
 from desed_task.schedules import rampdown_factor, warmup_factor
 from desed_task.sod import counted_classes, sod_labels
-from local.build import build_augment_settings, build_log_mel, build_network, build_scaler
 from local.config.load import Config
-from local.finite import FiniteWatch, not_finite
+from local.finite import FiniteWatch
 from local.freezing import freeze_parameters, keep_statistics
-from local.lightning_internals import has_loss_scale, loss_scale
+from local.lightning_internals import (
+    learning_rate,
+    logs_this_step,
+    set_fused,
+    set_learning_rate,
+)
 from local.objective import Objective
 from local.rank_state import (
     STATE_KEYS,
@@ -37,11 +41,8 @@ from local.rank_state import (
     restore_rank,
     seed_process,
 )
-from local.results.pictures import ClipPicture
 from local.results.predictions import SetPredictions
 from local.results.validation import ValidationPredictions, selection_metric
-
-logger = logging.getLogger(__name__)
 
 SELECTION_METRIC = "val/obj_metric"
 
@@ -57,19 +58,21 @@ class CrossTaskSED(pl.LightningModule):
         networks: `student` and, with `training.mean_teacher`, `teacher`.
         counted: `(C,)`, whether the SOD task counts a class.
         loss: total loss of the latest step, detached, on its device.
-        test_predictions: by number of the test set and name of the network.
+        finite: checks the numbers of the training, once it has started.
+        test_predictions: by name of the set and name of the network.
     """
 
     counted: Tensor
     loss: Tensor
+    finite: FiniteWatch
 
     def __init__(self, config: Config, steps_per_epoch: int = 1) -> None:
         super().__init__()
         self.config = config
         self.steps_per_epoch = steps_per_epoch
-        self.log_mel = build_log_mel(config)
-        self.scaler = build_scaler(config)
-        student = build_network(config)
+        self.log_mel = LogMel(config.feats, config.data.fs)
+        self.scaler = Scaler(config.scaler, config.feats.n_mels, config.grid.n_hops)
+        student = CRNN(config.net, len(config.data.classes))
         self.networks = nn.ModuleDict({"student": student})
         self.mean_teacher: MeanTeacher | None = None
         if config.training.mean_teacher:
@@ -81,16 +84,21 @@ class CrossTaskSED(pl.LightningModule):
         seed = config.training.seed + process_group.rank()
         self.generator = torch.Generator().manual_seed(seed)  # of mixup and augmentations
         self._resumed: dict[str, Any] | None = None
-        self._watch = FiniteWatch(scaled=False)
-        self._told_small_scale = False
         self._validation: dict[str, ValidationPredictions] = {}
-        self._picture: ClipPicture | None = None
-        self.test_predictions: dict[int, dict[str, SetPredictions]] = {}
+        self.test_predictions: dict[str, dict[str, SetPredictions]] = {}
 
     def features(self, audio: Tensor, mel_gain: Tensor | None = None) -> Tensor:
         """Audio `(clips, samples)` -> scaled log-mel `(clips, F, T')`, float32."""
         with torch.no_grad():
             return self.scaler(self.log_mel(audio, mel_gain))
+
+    def predict(
+        self, batch: Batch, *, with_sod: bool = True
+    ) -> tuple[Tensor, dict[str, SEDOutput]]:
+        """Features `(B, F, T')`, and the outputs of the networks by name."""
+        features = self.features(batch.audio)
+        networks = self.networks.items()
+        return features, {name: network(features, with_sod=with_sod) for name, network in networks}
 
     def train(self, mode: bool = True) -> "CrossTaskSED":
         """Set training or evaluation mode; frozen batch norms stay in evaluation mode."""
@@ -106,7 +114,7 @@ class CrossTaskSED(pl.LightningModule):
         optimizer = torch.optim.Adam(
             [p for p in self.networks["student"].parameters() if p.requires_grad],
             lr=self._full_rate,
-            betas=(opt.betas[0], opt.betas[1]),
+            betas=opt.betas,
             fused=self._fused(self.device),
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -151,10 +159,10 @@ class CrossTaskSED(pl.LightningModule):
                 cast(CRNN, network).compile_convolutions()
 
     def on_train_start(self) -> None:
-        """Bind the teacher to the student's weights on their device; restore random generators."""
-        augment_settings = build_augment_settings(self.config)
-        if "Pitch shift" in augment_settings.aug_methods:
-            prepare_pitch_shift(augment_settings, self.device)
+        """Bind the teacher to the student's weights on their device; restore a resumed state."""
+        self.finite = FiniteWatch(self.trainer)
+        if "Pitch shift" in self.config.augs.aug_methods:
+            prepare_pitch_shift(self.config.augs, self.device)
         if "teacher" in self.networks:
             self.mean_teacher = MeanTeacher(
                 self.networks["student"],
@@ -162,19 +170,23 @@ class CrossTaskSED(pl.LightningModule):
                 self.config.training.ema_factor,
             )
         if self._resumed is not None:
-            state = own_state(self._resumed)
-            if state is not None:
-                restore_rank(state, self.networks, self.generator)
-            else:
-                seed_process(self.config.training.seed, self.global_step, self.generator)
-            if self._schedule_changed(self._resumed["hyper_parameters"]):
-                self._set_learning_rate()
+            self._restore(self._resumed)
             self._resumed = None
-        self._watch = FiniteWatch(scaled=has_loss_scale(self.trainer))
+
+    def _restore(self, stored: dict[str, Any]) -> None:
+        """Restore this process's random generators and statistics; apply a changed schedule."""
+        state = own_state(stored)
+        if state is not None:
+            restore_rank(state, self.networks, self.generator)
+        else:
+            seed_process(self.config.training.seed, self.global_step, self.generator)
+        if self._schedule_changed(stored["hyper_parameters"]):
+            current = self._full_rate * self._rate_factor(self.global_step + 1)
+            set_learning_rate(self.trainer, self._full_rate, current, self.config.opt.betas)
 
     def _schedule_changed(self, stored: dict[str, Any]) -> bool:
         """Whether the optimiser's settings differ from those stored in the resumed checkpoint."""
-        own = self.config.model_dump()
+        own = self.config.plain()
         ramp = ["n_epochs_warmup", "warmup_exponent", "n_epochs_rampdown"]
         if self.config.training.n_epochs_rampdown:
             ramp.append("n_epochs")
@@ -182,33 +194,20 @@ class CrossTaskSED(pl.LightningModule):
             stored["training"][key] != own["training"][key] for key in ramp
         )
 
-    def _set_learning_rate(self) -> None:
-        """Set the configuration's learning rate and betas; Lightning restored the old ones."""
-        (optimizer,), (scheduler,) = self.trainer.optimizers, self.trainer.lr_scheduler_configs
-        scheduler.scheduler.base_lrs = [self._full_rate]
-        for group in optimizer.param_groups:
-            group["betas"] = tuple(self.config.opt.betas)
-            group["initial_lr"] = self._full_rate
-            group["lr"] = self._full_rate * self._rate_factor(self.global_step + 1)
-
     # ---- a training step -------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Total loss of one step on B original clips and their distorted copies."""
         student, teacher, distorted = self.predict_distorted(batch)
-        sums = self._score_sums(student, teacher)
-        student, teacher = _without_nan(student), teacher and _without_nan(teacher)
+        student, teacher = self.finite.check_scores(student, teacher)
         consistency_weight = self.config.training.const_max * self._ramp(self.global_step + 1)
         with torch.autocast(self.device.type, enabled=False):
             terms = self.objective.terms(student, teacher, distorted)  # scalars by name
             loss = self.objective.total(terms, consistency_weight)
+        self.finite.check_losses(terms | {"loss": loss})
         # Not on Lightning's progress bar, which would make a GPU wait for the value in each step.
         self.loss = loss.detach()
-        values = sums | {name: term.detach() for name, term in terms.items()} | {"loss": self.loss}
-        self._watch.note(self.global_step + 1, self._rate, values)
-        if self._checks_this_step:
-            self._watch.check(self._last_checkpoint)
-        if self._logs_this_step:
+        if logs_this_step(self.trainer):
             self._log_step(terms, consistency_weight, student, teacher, distorted)
         return loss
 
@@ -226,23 +225,9 @@ class CrossTaskSED(pl.LightningModule):
                 teacher = self.networks["teacher"](features)
         return student, teacher, distorted
 
-    def _score_sums(self, student: SEDOutput, teacher: SEDOutput | None) -> dict[str, Tensor]:
-        """Sum of each network's scores, NaN where one is; on a CPU NaN ends the training."""
-        outputs = {"student": student, "teacher": teacher}
-        sums = {
-            f"scores of the {name}": (output.strong.detach().sum() + output.weak.detach().sum())
-            for name, output in outputs.items()
-            if output is not None
-        }
-        if self.device.type == "cpu":
-            wrong = ", ".join(name for name, value in sums.items() if not value.isfinite())
-            if wrong:
-                raise not_finite(self.global_step + 1, wrong, self._rate, self._last_checkpoint)
-        return sums
-
     def _augment_context(self) -> AugmentContext:
         return AugmentContext(
-            settings=build_augment_settings(self.config),
+            settings=self.config.augs,
             sample_rate=self.config.data.fs,
             n_frames=self.config.grid.n_frames,
             n_mels=self.config.feats.n_mels,
@@ -255,29 +240,11 @@ class CrossTaskSED(pl.LightningModule):
         return Objective(self.config, self.counted)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log and check the norm of all gradients together (unscaled, before clipping)."""
-        if not self._checks_this_step:
-            return
-        gradients = [p.grad for p in self.networks["student"].parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        if self._fused(self.device):
-            norm = norm / loss_scale(self.trainer)
-        if has_loss_scale(self.trainer):  # the scaler skips a step that is not finite
-            self._tell_small_scale()
-        elif not norm.isfinite():
-            raise not_finite(self.global_step + 1, "gradient", self._rate, self._last_checkpoint)
-        if self._logs_this_step:
+        """Check and log the norm of all gradients together (unscaled, before clipping)."""
+        parameters = self.networks["student"].parameters()
+        norm = self.finite.check_gradients(parameters, scaled=bool(self._fused(self.device)))
+        if norm is not None and logs_this_step(self.trainer):
             self.log("train/gradient_norm", norm)
-
-    def _tell_small_scale(self) -> None:
-        if not self._told_small_scale and loss_scale(self.trainer) < 1:
-            self._told_small_scale = True
-            logger.warning(
-                "step %d: fp16's loss scale fell below 1, to %g: gradients overflow; "
-                "training.precision=bf16-mixed or 32 has a larger range",
-                self.global_step + 1,
-                loss_scale(self.trainer),
-            )
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """After optimiser step n the teacher takes its share of the student."""
@@ -285,25 +252,6 @@ class CrossTaskSED(pl.LightningModule):
         if self.mean_teacher is not None:
             # Lightning counts the step after this hook.
             self.mean_teacher.update(self.global_step + 1)
-
-    @property
-    def _checks_this_step(self) -> bool:
-        """Whether this step's numbers are checked: always on a CPU, else where they are logged."""
-        return self.device.type == "cpu" or self._logs_this_step
-
-    @property
-    def _rate(self) -> float:
-        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
-
-    @property
-    def _last_checkpoint(self) -> str:
-        path = getattr(self.trainer.checkpoint_callback, "last_model_path", "")
-        return f"last checkpoint {path}" if path else "no checkpoint was saved"
-
-    @property
-    def _logs_this_step(self) -> bool:
-        """Whether the loggers write this step's values; computing them may wait for the GPU."""
-        return (self.global_step + 1) % cast(Any, self.trainer).log_every_n_steps == 0
 
     def _log_step(
         self,
@@ -316,11 +264,11 @@ class CrossTaskSED(pl.LightningModule):
         values: dict[str, Any] = {f"train/{name}": t.detach() for name, t in terms.items()}
         values["train/loss"] = self.loss
         values["train/consistency_weight"] = consistency_weight
-        values["train/learning_rate"] = self._rate
-        synthetic = distorted.rows(ClipKind.SYNTHETIC)
-        if student.sod_logits is not None and len(synthetic):
-            states = student.sod_logits[synthetic].argmax(dim=-1)  # (synthetic rows, T)
-            labels = sod_labels(distorted.targets[synthetic], self.counted)
+        values["train/learning_rate"] = learning_rate(self.trainer)
+        strong = distorted.rows(*FRAME_LABELLED)
+        if student.sod_logits is not None and len(strong):
+            states = student.sod_logits[strong].argmax(dim=-1)  # (rows with frame labels, T)
+            labels = sod_labels(distorted.targets[strong], self.counted)
             values["train/sod_accuracy"] = (states == labels).float().mean()
         agreement = self.objective.selected(teacher) if teacher is not None else None  # (R, T)
         if agreement is not None:
@@ -332,21 +280,12 @@ class CrossTaskSED(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Begin with empty predictions, and the same networks in all processes."""
         if self.trainer.training:
-            self._watch.check(self._last_checkpoint)
+            self.finite.check()
         average_statistics(self.networks)
         self._validation = {
             name: ValidationPredictions(self.config, self._datamodule.validation_truth)
             for name in self.networks
         }
-        draws = process_group.rank() == 0 and self._draws_picture
-        self._picture = ClipPicture(self.config) if draws else None
-
-    @property
-    def _draws_picture(self) -> bool:
-        """Whether this is one of every `training.picture_interval` validations."""
-        training = self.config.training
-        validation = self.current_epoch // training.validation_interval
-        return training.picture_interval > 0 and validation % training.picture_interval == 0
 
     @property
     def _datamodule(self) -> Any:
@@ -354,13 +293,9 @@ class CrossTaskSED(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect the predictions of student and teacher."""
-        features = self.features(batch.audio)  # (B, F, T')
-        outputs: dict[str, SEDOutput] = {}
-        for name, network in self.networks.items():
-            outputs[name] = network(features, with_sod=self._picture is not None)
-            self._validation[name].add(batch, outputs[name])
-        if self._picture is not None:
-            self._picture.offer(batch, features, outputs)
+        _, outputs = self.predict(batch, with_sod=False)
+        for name, output in outputs.items():
+            self._validation[name].add(batch, output)
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of both networks and the one that selects the best checkpoint."""
@@ -371,24 +306,22 @@ class CrossTaskSED(pl.LightningModule):
             if name == "student":
                 self.log(SELECTION_METRIC, selection_metric(metrics, self.config))
         self._validation = {}
-        if self._picture is not None:
-            self._picture.write(self)
-            self._picture = None
 
     # ---- test ------------------------------------------------------------------------------
 
     def on_test_epoch_start(self) -> None:
         """Begin with empty predictions."""
         self.test_predictions = {
-            number: {name: SetPredictions(self.config, self.counted) for name in self.networks}
-            for number in range(len(self.trainer.num_test_batches))
+            tested.name: {name: SetPredictions(self.config, self.counted) for name in self.networks}
+            for tested in self._datamodule.tested_sets
         }
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect the raw and the corrected scores of student and teacher."""
-        features = self.features(batch.audio)  # (B, F, T')
-        for name, network in self.networks.items():
-            self.test_predictions[dataloader_idx][name].add(batch, network(features))
+        predictions = self.test_predictions[self._datamodule.tested_sets[dataloader_idx].name]
+        _, outputs = self.predict(batch)
+        for name, output in outputs.items():
+            predictions[name].add(batch, output)
 
     def on_test_epoch_end(self) -> None:
         """Gather the predictions of all processes in process 0."""
@@ -400,23 +333,12 @@ class CrossTaskSED(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the configuration and the state of the processes, as plain values and tensors."""
-        checkpoint["hyper_parameters"] = self.config.model_dump()
-        checkpoint["classes"] = self.config.data.classes
+        checkpoint["hyper_parameters"] = self.config.plain()
+        checkpoint["classes"] = list(self.config.data.classes)
         add_rank_states(checkpoint, self.networks, "networks.", self.generator)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of the processes until training starts; fuse Adam as on this device.
-
-        The optimiser would take its kernel from the checkpoint, whatever the device, and keep its
-        step counts on the device that this kernel needs.
-        """
-        for state in checkpoint.get("optimizer_states", []):
-            for group in state["param_groups"]:
-                group["fused"] = self._fused(self.trainer.strategy.root_device)
-        kept = (*STATE_KEYS, "hyper_parameters")
-        self._resumed = {key: checkpoint[key] for key in kept if key in checkpoint}
-
-
-def _without_nan(output: SEDOutput) -> SEDOutput:
-    """The output with 0 for NaN, for which BCE on a GPU would end the process."""
-    return output._replace(strong=output.strong.nan_to_num(0.0), weak=output.weak.nan_to_num(0.0))
+        """Keep the state of the processes until training starts; fuse Adam as on this device."""
+        set_fused(checkpoint, self._fused(self.trainer.strategy.root_device))
+        restored = (*STATE_KEYS, "hyper_parameters")
+        self._resumed = {key: checkpoint[key] for key in restored if key in checkpoint}

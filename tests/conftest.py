@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.golden import weights as golden
+from tests.support.desed import write_system, write_table
 from tests.support.paths import GOLDEN
 from tests.support.tiny import make_data
 
@@ -24,11 +25,26 @@ def published_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def desed_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with DESED's weak.tsv, validation.tsv and public.tsv."""
+    folder = tmp_path_factory.mktemp("desed")
+    for name in ("weak.tsv", "validation.tsv", "public.tsv"):
+        write_table(name, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def desed_system(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A system's files on DESED's validation set, see `write_system`."""
+    return write_system(tmp_path_factory.mktemp("desed_system"))
+
+
 SLOWEST_FILES = (
     "test_benchmarks.py",
     "test_faults.py",
-    "test_preemption.py",
     "test_processes.py",
+    "test_resuming.py",
     "test_sed_trainer.py",
     "test_train_sed.py",
 )

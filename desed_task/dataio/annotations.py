@@ -6,13 +6,14 @@ All are tab-separated with a header line: `filename onset offset event_label` (s
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from desed_task.errors import InputError, nearest, shortened
 from desed_task.labels import Event
 from desed_task.tables import Table, is_empty, quoted
 
+STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 _MAX_TAGS = 10_000  # of a clip, repeated ones included
 _MAX_NAME_LENGTH = 200  # characters that are compared with the known classes
 _HINTED = 10  # problems of a file with a search for the nearest class
@@ -21,32 +22,66 @@ _HINTED = 10  # problems of a file with a search for the nearest class
 def read_strong(
     path: str | Path, classes: Sequence[str], durations: Mapping[str, float] | None = None
 ) -> dict[str, list[Event]]:
-    """Events of each clip, `{filename: [Event, ...]}`, in file order.
+    """Events of each clip, `{filename: [Event, ...]}`, in file order; see `clip_events`.
 
-    A row without event (only a file name, the rest empty or NaN) is a clip without events. Offsets
-    past the clip's end are accepted, onsets are not where `durations` (seconds by file name) has
-    the clip. Repeated rows are dropped with a warning. Raises InputError with all problems of the
-    file.
+    Offsets past the clip's end are accepted, onsets are not where `durations` (seconds by file
+    name) has the clip. Raises InputError with all problems of the file.
     """
-    table = Table(path, ("filename", "onset", "offset", "event_label"))
-    events: dict[str, dict[Event, None]] = {}
-    lines_without_event: dict[str, int] = {}
-    for line, (name, *values) in _wav_rows(table):
-        clip_events = events.setdefault(name, {})
-        if all(is_empty(value) for value in values):
-            lines_without_event[name] = line
+
+    def end_of(clip: str) -> float:
+        return math.inf if durations is None else durations.get(clip, math.inf)
+
+    def wav_name(line: int, name: str) -> str | None:
+        return name if _check_wav(table, line, name) else None
+
+    table = Table(path, STRONG_COLUMNS)
+    return clip_events(table, classes, is_name=_is_wav, clip_of=wav_name, end_of=end_of)
+
+
+def clip_events(
+    table: Table,
+    classes: Sequence[str],
+    *,
+    is_name: Callable[[str], bool],
+    clip_of: Callable[[int, str], str | None],
+    end_of: Callable[[str], float],
+) -> dict[str, list[Event]]:
+    """Events of each clip of a table with `STRONG_COLUMNS`, in file order.
+
+    A row without event (only a file name, the rest empty or NaN) is a clip without events.
+    Repeated rows are dropped with a warning.
+
+    Args:
+        table: the file.
+        classes: the known classes.
+        is_name: whether a row of a single field is a file name.
+        clip_of: the clip that a line number and a file name mean, or None after the problem was
+            noted in the table.
+        end_of: seconds; an onset of the clip at or past it is a problem.
+
+    Raises InputError with all problems of the file.
+    """
+    lines: dict[str, dict[Event, int]] = {}
+    without_event: dict[str, tuple[int, str]] = {}
+    for line, (name, *values) in table.rows(is_name):
+        clip = clip_of(line, name)
+        if is_empty(values[0]) and all(map(is_empty, values)):
+            if clip is not None:
+                lines.setdefault(clip, {})
+                without_event[clip] = line, name
             continue
-        end = math.inf if durations is None else durations.get(name, math.inf)
+        end = math.inf if clip is None else end_of(clip)
         event = read_event(table, line, *values, classes=classes, end=end)
-        if event in clip_events:
-            table.warning(line, f"{name} repeats the event {' '.join(values)}: used once")
-        elif event is not None:
-            clip_events[event] = None
-    for name, line in lines_without_event.items():
-        if events[name]:
+        if clip is not None and event is not None:
+            first = lines.setdefault(clip, {}).setdefault(event, line)
+            if first != line:
+                text = f"{name} repeats the event {' '.join(values)} of line {first}: used once"
+                table.warning(line, text)
+    for clip, (line, name) in without_event.items():
+        if lines[clip]:
             table.warning(line, f"{name} has a row without event, and events: the events are used")
     table.finish()
-    return {name: list(clip_events) for name, clip_events in events.items()}
+    return {clip: list(events) for clip, events in lines.items()}
 
 
 def read_classes(path: str | Path) -> tuple[str, ...]:
@@ -179,11 +214,16 @@ def is_known_class(table: Table, line: int, label: str, classes: Sequence[str]) 
 def _wav_rows(table: Table) -> Iterator[tuple[int, list[str]]]:
     """Rows whose file name, the first column, ends in .wav; any other name is a problem."""
     for line, values in table.rows(_is_wav):
-        if _is_wav(values[0]):
+        if _check_wav(table, line, values[0]):
             yield line, values
-        else:
-            text = quoted(values[0])
-            table.problem(line, f"filename: expected a name that ends in .wav, got {text}")
+
+
+def _check_wav(table: Table, line: int, name: str) -> bool:
+    """Whether a name ends in .wav; if not, the problem is noted in the table."""
+    if not _is_wav(name):
+        text = f"filename: expected a name that ends in .wav, got {quoted(name)}"
+        table.problem(line, text)
+    return _is_wav(name)
 
 
 def _is_wav(name: str) -> bool:

@@ -3,6 +3,7 @@
 Source: docs/recipe.md, "Data".
 """
 
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,6 +138,21 @@ def mono_float(audio: NDArray[np.float32]) -> MonoAudio:
     return MonoAudio(mono, peak)
 
 
+def to_16_bit(audio: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Samples in [-1, 1) as 16-bit integers, rounded; values outside are clipped."""
+    return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def wav_bytes(audio: NDArray[np.int16] | NDArray[np.float32], sample_rate: int) -> memoryview:
+    """A WAV file with 16 bits of samples `(samples,)` or `(samples, channels)`.
+
+    It is made in memory, so that errors of writing it are the system's own, not soundfile's.
+    """
+    content = io.BytesIO()
+    soundfile.write(content, audio, sample_rate, subtype="PCM_16", format="WAV")
+    return content.getbuffer()
+
+
 def fit_length(audio: _Array, n_samples: int) -> _Array:
     """`(n_samples,)`: the first samples, zero-padded at the end; a view where nothing is padded."""
     if len(audio) >= n_samples:
@@ -167,7 +183,7 @@ def open_audio(path: str | Path, sample_rate: int | None = None) -> Iterator[sou
 
 
 def _raise_system_error(path: str | Path) -> None:
-    """Raise what the system says where a file cannot be opened; libsndfile hides the reason."""
+    """Raise the system's error where a file cannot be opened: libsndfile hides the reason."""
     try:
         with Path(path).open("rb") as file:
             file.read(1)

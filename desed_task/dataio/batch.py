@@ -10,11 +10,20 @@ from torch.utils.data import default_collate
 
 
 class ClipKind(IntEnum):
-    """A clip's labels: per frame, tags, or none (docs/recipe.md, "One training step")."""
+    """The training set that a clip is of, or one with such labels (docs/recipe.md).
+
+    Labels are per frame (synthetic, strong), tags (weak) or none. Strong clips are recorded, as
+    weak and unlabelled ones.
+    """
 
     SYNTHETIC = 0
     WEAK = 1
     UNLABELLED = 2
+    STRONG = 3
+
+
+FRAME_LABELLED = (ClipKind.SYNTHETIC, ClipKind.STRONG)
+RECORDED = (ClipKind.WEAK, ClipKind.UNLABELLED, ClipKind.STRONG)
 
 
 @dataclass(frozen=True)

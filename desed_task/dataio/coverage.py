@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from desed_task.dataio.prepare import usable_names
+from desed_task.dataio.recordings import usable_names
 from desed_task.errors import InputError
 from desed_task.files import write_file
+from desed_task.tables import aligned_text
 
 logger = logging.getLogger(__name__)
 
@@ -66,24 +67,16 @@ def coverage_table(coverages: Sequence[Coverage]) -> str:
     header = ("set", "expected", "found", "missing", "not annotated", "folder")
     rows = [
         (
-            coverage.name,
-            str(coverage.expected),
-            str(len(coverage.found)),
-            str(len(coverage.missing)),
-            str(coverage.unannotated),
-            str(coverage.folder),
+            each.name,
+            each.expected,
+            len(each.found),
+            len(each.missing),
+            each.unannotated,
+            each.folder,
         )
-        for coverage in coverages
+        for each in coverages
     ]
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    lines = []
-    for row in (header, *rows):
-        cells = [
-            text.rjust(width) if 0 < column < len(header) - 1 else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    return aligned_text(header, rows)
 
 
 def write_missing_clips(coverages: Iterable[Coverage], path: str | Path) -> int:

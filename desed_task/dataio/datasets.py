@@ -78,10 +78,11 @@ class ClipDataset(Dataset[Clip]):
         annotations: Mapping[str, Sequence[Event]],
         classes: Sequence[str],
         grid: FrameGrid,
+        kind: ClipKind = ClipKind.SYNTHETIC,
     ) -> Self:
         """Clips with known events, `{name: events}`; their targets are frame labels."""
         names, events = list(annotations), list(annotations.values())
-        return cls(folder, names, events, ClipKind.SYNTHETIC, classes, grid)
+        return cls(folder, names, events, kind, classes, grid)
 
     @classmethod
     def weak(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from desed_task.dataio.recordings import FileState
 from desed_task.errors import FaultError
 from desed_task.files import write_file
 
@@ -20,13 +21,6 @@ logger = logging.getLogger(__name__)
 
 SUFFIX = ".manifest.json"
 _VERSION = 1
-
-
-class FileState(NamedTuple):
-    """Size in bytes and modification time in nanoseconds of a file."""
-
-    size: int
-    mtime_ns: int
 
 
 class Record(NamedTuple):
@@ -45,7 +39,7 @@ class Record(NamedTuple):
     digest: str | None = None
 
     def is_current(self, source: FileState | None, copy: FileState | None) -> bool:
-        """Whether both files are as recorded; a source that is not there makes no difference."""
+        """Whether both files are as recorded; a missing source makes no difference."""
         return self.copy == copy and source in (None, self.source)
 
 
@@ -109,11 +103,6 @@ def content_digest(path: Path) -> str:
     """Digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def bytes_digest(content: bytes) -> str:
-    """Digest of a file with this content."""
-    return hashlib.blake2b(content).hexdigest()
 
 
 def _record(row: Any) -> Record:

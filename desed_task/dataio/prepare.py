@@ -1,38 +1,41 @@
 """Preparation of audio folders: resampled once, checked in every run (docs/recipe.md, "Data").
 
-A file is made again when its source changed, which the folder's manifest tells (see `manifest`).
+A file is made again when its source changed, by the folder's manifest (see `manifest`).
 Files are written under hidden names and then renamed, so that no incomplete file has a WAV file's
-name; the next run removes hidden files that a killed run left. Only one process may prepare a
-folder at a time.
+name; the next run removes hidden files that a killed run left. One process at a time prepares a
+folder.
 """
 
-import io
 import logging
-import os
 import signal
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import soundfile
 import soxr
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from desed_task.dataio.annotations import read_durations
-from desed_task.dataio.audio import AudioInfo, audio_info, mono_float, open_audio
-from desed_task.dataio.manifest import FileState, Manifest, Record, bytes_digest, content_digest
+from desed_task.dataio.audio import (
+    AudioInfo,
+    audio_info,
+    mono_float,
+    open_audio,
+    to_16_bit,
+    wav_bytes,
+)
+from desed_task.dataio.manifest import Manifest, Record, content_digest
+from desed_task.dataio.recordings import FileState, file_state, wav_files
 from desed_task.errors import InputError, listing, shortened
-from desed_task.files import remove_partial_files, write_file
+from desed_task.files import only_writer, remove_partial_files, write_file
 
 logger = logging.getLogger(__name__)
 
-# Resamplers differ by about a sample in length; a file that is cut off lacks far more.
+# Resamplers differ by about a sample in length; a file that is cut off is shorter by far more.
 _LENGTH_TOLERANCE_SECONDS = 0.01
 # Published durations are rounded, and those of files before they were resampled.
 _DURATION_TOLERANCE_SECONDS = 0.1
@@ -44,12 +47,12 @@ class Prepared:
     """A prepared folder.
 
     Attributes:
-        made, kept: number of files that were made, and of those that existed already.
+        made, existed: number of files that were made, and of those that existed.
         seconds: length of each usable file by name.
     """
 
     made: int
-    kept: int
+    existed: int
     seconds: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -79,9 +82,9 @@ def resample_folder(
 ) -> Prepared:
     """Make `target`'s WAV files, mono, 16 bit, at `sample_rate` Hz, from those in `source`.
 
-    Channels are averaged. A file is made where `target` lacks it, or has it unreadable or of
-    another length, or where its source has changed. Files of `target` without a source stay, with
-    a warning, and are not used (see `usable_names`). Without a `source` folder (None, missing or
+    Channels are averaged. A file is made where `target` has none, or an unreadable one or one
+    of another length, or where its source has changed. Files of `target` without a source are not
+    used (see `usable_names`), with a warning. Without a `source` folder (None, missing or
     empty) the files of `target` are used as they are. The rate of every used file is checked.
 
     Args:
@@ -91,43 +94,34 @@ def resample_folder(
         workers: number of processes.
         progress: show a progress bar.
 
-    Raises InputError if neither folder has a file, and, after all other files were made, for source
-    files that cannot be read and target files at another rate. Raises FaultError where the system
-    fails, at the first file.
+    Raises InputError if neither folder has a file, where another process prepares `target`, and,
+    after all other files were made, for source files that cannot be read and target files at
+    another rate. Raises FaultError where the system fails, at the first file.
     """
     source = Path(source) if source is not None else None
     target = Path(target)
-    sources = _states(source) if source is not None else {}
-    copies = _states(target)
+    sources = wav_files(source) if source is not None else {}
+    copies = wav_files(target)
     if not sources and not copies:
         original = f" (or of any rate in {source})" if source is not None else ""
         raise InputError(
             f"{target}: no audio: expected at least 1 .wav file at {sample_rate} Hz{original}, "
             "got 0"
         )
-    if sources:
-        target.mkdir(parents=True, exist_ok=True)
-        remove_partial_files(target)
-        _warn_of_copies_without_source(sorted(copies.keys() - sources.keys()), source, target)
+    unused = sorted(copies.keys() - sources.keys()) if sources else []
+    if unused:
+        text = "%s: %d files are not used, because %s has no source of them: %s"
+        logger.warning(text, target, len(unused), source, shortened(unused))
     manifest = Manifest.read(target, sample_rate)
     names = sorted(sources or copies)
     records = {name: manifest.records[name] for name in names if name in manifest.records}
     jobs = [
         _Job(source / name if source is not None and sources else None, target / name, record)
-        for name, record in ((name, records.get(name)) for name in names)
+        for name, record in zip(names, map(records.get, names), strict=True)
         if record is None or not record.is_current(sources.get(name), copies.get(name))
     ]
-    outcomes = []
-    try:
-        with closing(_run(partial(_prepare_file, sample_rate), jobs, workers, progress)) as run:
-            for job, outcome in zip(jobs, run, strict=True):
-                outcomes.append(outcome)
-                if outcome.record is not None:
-                    records[job.target.name] = outcome.record
-    finally:  # of an interrupted preparation, what it finished
-        if records != manifest.records:
-            manifest.records = records
-            manifest.write()
+    with _preparing(target) if sources and jobs else nullcontext():
+        outcomes = _prepare_files(jobs, records, manifest, workers, progress)
     _report(outcomes, target, len(names))
     made = sum(outcome.made for outcome in outcomes)
     return Prepared(made, len(names) - made, manifest.seconds)
@@ -153,15 +147,14 @@ def prepare_durations(
     content = ("filename\tduration\n" + "".join(lines)).encode()
     manifest = Manifest.read(folder, sample_rate)
     if tsv.is_file():
-        found = tsv.read_bytes()
-        if found == content:
+        if tsv.read_bytes() == content:
             return False
-        if bytes_digest(found) != manifest.durations_digest:
+        if content_digest(tsv) != manifest.durations_digest:  # not written here
             _check_durations(read_durations(tsv), seconds, folder, tsv)
             return False
     tsv.parent.mkdir(parents=True, exist_ok=True)
     write_file(tsv, content)
-    manifest.durations_digest = bytes_digest(content)
+    manifest.durations_digest = content_digest(tsv)
     manifest.write()
     return True
 
@@ -170,7 +163,7 @@ def clip_seconds(folder: str | Path, names: Iterable[str], sample_rate: int) -> 
     """Length in seconds of files in a folder: as in its manifest, otherwise from their headers."""
     folder = Path(folder)
     records = Manifest.read(folder, sample_rate).records
-    states = _states(folder)
+    states = wav_files(folder)
     lengths = {}
     for name in names:
         record = records.get(name)
@@ -181,47 +174,36 @@ def clip_seconds(folder: str | Path, names: Iterable[str], sample_rate: int) -> 
     return lengths
 
 
-def usable_names(folder: str | Path, source: str | Path | None) -> list[str]:
-    """Names of the WAV files in a prepared folder, sorted, without those that lost their source.
-
-    If `source` (None, missing or empty) has no file at all, every file is usable.
-    """
-    names = wav_names(folder)
-    sources = set(wav_names(source)) if source is not None else set()
-    return [name for name in names if name in sources] if sources else names
-
-
-def wav_names(folder: str | Path) -> list[str]:
-    """Names of the WAV files in a folder, sorted, without hidden files and subfolders.
-
-    Empty for a folder that does not exist.
-    """
-    return sorted(_states(Path(folder)))
-
-
-def to_16_bit(audio: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Samples in [-1, 1) as 16-bit integers, rounded; values outside are clipped."""
-    return np.clip(np.rint(audio * 32768.0), -32768, 32767).astype(np.int16)
-
-
-def _states(folder: Path) -> dict[str, FileState]:
-    """State of each WAV file in a folder by name, without hidden files and subfolders."""
-    if not folder.is_dir():
-        return {}
-    with os.scandir(folder) as entries:
-        return {
-            entry.name: FileState(entry.stat().st_size, entry.stat().st_mtime_ns)
-            for entry in entries
-            if entry.name.lower().endswith(".wav")
-            and not entry.name.startswith(".")
-            and entry.is_file()
-        }
+def _prepare_files(
+    jobs: Sequence[_Job],
+    records: dict[str, Record],
+    manifest: Manifest,
+    workers: int,
+    progress: bool,
+) -> list[_Outcome]:
+    """Outcomes of all jobs; the manifest then has `records` and those of the finished files."""
+    outcomes = []
+    task = partial(_prepare_file, manifest.sample_rate)
+    try:
+        with closing(_run(task, jobs, workers, progress)) as run:
+            for job, outcome in zip(jobs, run, strict=True):
+                outcomes.append(outcome)
+                if outcome.record is not None:
+                    records[job.target.name] = outcome.record
+    finally:  # also of an interrupted preparation
+        if records != manifest.records:
+            manifest.records = records
+            manifest.write()
+    return outcomes
 
 
-def _warn_of_copies_without_source(names: Sequence[str], source: Path | None, target: Path) -> None:
-    if names:
-        text = "%s: %d files are not used, because %s has no source of them: %s"
-        logger.warning(text, target, len(names), source, shortened(names))
+@contextmanager
+def _preparing(target: Path) -> Iterator[None]:
+    """Keep other processes from preparing a folder; remove what a killed one left in it."""
+    target.mkdir(parents=True, exist_ok=True)
+    with only_writer(target):
+        remove_partial_files(target)
+        yield
 
 
 def _report(outcomes: Sequence[_Outcome], target: Path, n_files: int) -> None:
@@ -269,24 +251,24 @@ def _run(
 
 
 def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the main process, which stops the workers; end at once on SIGTERM."""
+    """Ignore Ctrl-C in a worker, which the main process stops; end at once on SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _prepare_file(sample_rate: int, job: _Job) -> _Outcome:
-    """Check one target file, make it if needed; a failure is a text, not an exception."""
+    """Check one target file, make it if needed; an InputError becomes the outcome's problem."""
     source, target, record = job
     try:
         if source is None:
             return _Outcome(_checked(target, sample_rate))
-        info, state = audio_info(source), _state(source)
+        info, state = audio_info(source), file_state(source)
         if _is_complete(target, info, sample_rate) and _is_from(source, state, target, record):
             digest = record.digest if record is not None else None
-            return _Outcome(Record(audio_info(target).frames, _state(target), state, digest))
+            return _Outcome(Record(audio_info(target).frames, file_state(target), state, digest))
         digest = content_digest(source)
         frames, peak = _resample_file(source, target, sample_rate)
-        made = Record(frames, _state(target), state, digest)
+        made = Record(frames, file_state(target), state, digest)
         return _Outcome(made, made=True, clipped=peak > 1)
     except InputError as error:
         return _Outcome(problem=str(error))
@@ -297,21 +279,16 @@ def _checked(path: Path, sample_rate: int) -> Record:
     with open_audio(path, sample_rate) as file:
         if file.subtype in ("FLOAT", "DOUBLE"):
             mono_float(file.read(dtype="float32", always_2d=True))
-        return Record(file.frames, _state(path))
+        return Record(file.frames, file_state(path))
 
 
 def _is_from(source: Path, state: FileState, target: Path, record: Record | None) -> bool:
     """Whether a target was made from its source in the given, current state."""
     if record is None or record.source is None:  # made elsewhere, or without a manifest
-        return _state(target).mtime_ns >= state.mtime_ns
+        return file_state(target).mtime_ns >= state.mtime_ns
     if record.source == state:
         return True
     return record.digest is not None and record.digest == content_digest(source)
-
-
-def _state(path: Path) -> FileState:
-    status = path.stat()
-    return FileState(status.st_size, status.st_mtime_ns)
 
 
 def _is_complete(target: Path, source: AudioInfo, sample_rate: int) -> bool:
@@ -338,8 +315,6 @@ def _resample_file(source: Path, target: Path, sample_rate: int) -> tuple[int, f
         rate = file.samplerate
     if rate != sample_rate:
         audio = soxr.resample(audio, rate, sample_rate, quality="HQ")
-    content = io.BytesIO()
-    soundfile.write(content, to_16_bit(audio), sample_rate, subtype="PCM_16", format="WAV")
     # A file that a power failure empties is unreadable, and made again.
-    write_file(target, content.getvalue(), durable=False)
+    write_file(target, wav_bytes(to_16_bit(audio), sample_rate), durable=False)
     return len(audio), peak

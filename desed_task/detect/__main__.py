@@ -11,13 +11,13 @@ import argparse
 import contextlib
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from desed_task.detect.formats import FORMATS, event_values
 from desed_task.errors import (
     FAULT,
     INTERRUPTED,
@@ -30,6 +30,8 @@ from desed_task.errors import (
     run_cli,
 )
 from desed_task.files import user_path
+from desed_task.options import command_parser
+from desed_task.processor import keep_freed_memory, set_thread_waiting
 
 if TYPE_CHECKING:
     from desed_task.detect.detector import Detector, Result
@@ -39,16 +41,14 @@ if TYPE_CHECKING:
 # Imports that take seconds follow inside functions: --help and a mistyped option need none.
 
 STREAM = "-"
-FORMATS = ("tsv", "csv", "audacity", "raven", "rttm", "json", "scores")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Detect as the command line says; returns the exit status."""
+    """Run the command line; returns the exit status."""
     options = parse_args(arguments)
     formats = parse_formats(options.format)
     settings = parse_settings(options)
     from desed_task.detect.detector import Detector
-    from desed_task.memory import keep_freed_memory
 
     if options.device != "cuda":
         keep_freed_memory()
@@ -69,9 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Options of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="sed-detect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("sed-detect", __doc__)
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="files and folders; -: raw PCM of standard input"
     )
@@ -122,6 +120,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--precision", choices=["32", "bf16"], default="32")
     parser.add_argument("--runtime", choices=["torch", "onnx"], default="torch")
     parser.add_argument(
+        "--workers",
         "--num_workers",
         type=int,
         default=1,
@@ -140,8 +139,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if STREAM in options.paths and len(options.paths) > 1:
         parser.error("PATH: expected - alone, got files beside it")
-    if options.num_workers < 0:
-        parser.error(f"--num_workers: expected at least 0, got {options.num_workers}")
+    if options.workers < 0:
+        parser.error(f"--workers: expected at least 0, got {options.workers}")
     return options
 
 
@@ -189,7 +188,6 @@ def _number(text: str) -> float:
 
 def detect_stream(detector: "Detector", options: argparse.Namespace) -> int:
     """Print a line of JSON per event of standard input; returns the exit status."""
-    from desed_task.detect.formats import event_values
     from desed_task.detect.reading import pcm_blocks
 
     stream = detector.stream(options.rate, options.channels, options.latency)
@@ -211,8 +209,9 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
     """Write the results of files and folders; returns 1 if some could not be read."""
     from tqdm import tqdm
 
+    from desed_task.dataio.recordings import find_recordings
     from desed_task.detect.outputs import Outputs
-    from desed_task.detect.reading import file_blocks, find_recordings
+    from desed_task.detect.reading import file_blocks
     from desed_task.detect.scoring import Recording
 
     recordings = find_recordings([user_path(path) for path in options.paths])
@@ -228,7 +227,7 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
     ]
     if len(waiting) < len(recordings):
         print(
-            f"{len(recordings) - len(waiting)} of {len(recordings)} files are done; --force: anew"
+            f"{len(recordings) - len(waiting)} of {len(recordings)} files are done; --force: again"
         )
     rate = detector.description.sample_rate
     sources = (
@@ -241,7 +240,7 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
         _interrupted(lambda: f"{n_written} of {len(waiting)} files are written: {options.output}"),
         tqdm(total=math.ceil(seconds), unit="s", desc="audio", smoothing=0.1) as bar,
         contextlib.closing(
-            detector.detect(sources, workers=options.num_workers, progress=bar.update)
+            detector.detect(sources, workers=options.workers, progress=bar.update)
         ) as found,
     ):
         for (path, relative), result in found:
@@ -266,7 +265,7 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
 
 @contextlib.contextmanager
 def _interrupted(done: Callable[[], str]) -> Iterator[None]:
-    """Say after Ctrl-C what is done, and that the same command continues."""
+    """End after Ctrl-C with a message on what is done."""
     try:
         yield
     except KeyboardInterrupt:
@@ -293,7 +292,7 @@ def described_settings(detector: "Detector") -> dict[str, Any]:
 
 
 def pictures(outputs: "Outputs", relative: Path) -> list[Path]:
-    """The pictures of a recording that are there."""
+    """The existing pictures of a recording."""
     first = outputs.target(relative, ".png")
     return [first, *sorted(first.parent.glob(f"{first.stem}.*.png"))] if first.is_file() else []
 
@@ -332,10 +331,7 @@ def _known_seconds(paths: Sequence[Path]) -> float:
 
 def command() -> None:
     """The console script."""
-    # As in train_sed.py: threads that wait actively without end take the cores of others.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "passive"
-        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    set_thread_waiting()
     run_cli(main)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from desed_task.detect.events import Detection, box_events, corrected_scores, score_events, tidy
+from desed_task.detect.events import Detection, EventJoiner, find_events
 from desed_task.detect.reading import array_blocks, file_blocks
 from desed_task.detect.scoring import Probabilities, Recording, network, score_recordings
 from desed_task.detect.settings import Checked, Settings
@@ -20,7 +20,7 @@ from desed_task.evaluation.decode import frame_times
 from desed_task.evaluation.outputs import Boxes, Scores
 from desed_task.model import Model, ModelDescription, load_model
 from desed_task.model.graphs import OnnxModel
-from desed_task.sod import SOD_STATE_NAMES
+from desed_task.sod import SOD_STATE_NAMES, corrected_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +39,10 @@ class Result:
         detections: its events by onset.
         classes: names of the model's classes.
         values: `(classes, frames)`, scores after post-processing; of `sebbs`, those of the boxes.
-        edges: starts of the frames and the end of the last one, seconds, `(frames + 1,)`.
+        edges: starts of the scores' frames and the end of the last one, seconds, `(frames + 1,)`;
+            of `sebbs`, the times at which a box begins or ends.
         states: `(3, frames)`, probabilities of 0, 1, 2 and more sounds; None without SOD.
+        state_edges: as `edges`, of the states.
     """
 
     seconds: float
@@ -49,6 +51,7 @@ class Result:
     values: NDArray[np.floating]
     edges: NDArray[np.float64]
     states: NDArray[np.float32] | None
+    state_edges: NDArray[np.float64]
 
     @property
     def events(self) -> "pd.DataFrame":
@@ -72,7 +75,7 @@ class Result:
 
         if self.states is None:
             return None
-        return pd.DataFrame(self.states, index=list(SOD_STATE_NAMES), columns=self.edges[:-1])
+        return pd.DataFrame(self.states, index=list(SOD_STATE_NAMES), columns=self.state_edges[:-1])
 
 
 class Detector:
@@ -180,21 +183,27 @@ class Detector:
         return EventStream(self._run, self.description, self.settings, rate, channels, latency)
 
     def _result(self, found: Probabilities) -> Result:
-        classes = self.description.classes
+        """The events of a recording; a short one was padded, and nothing is found after its end."""
+        classes, seconds = self.description.classes, found.seconds
         strong, states = found.values[: len(classes)], found.values[len(classes) :]
-        corrected = corrected_scores(strong, states, self.description)
+        corrected = corrected_scores(strong, states, classes, self.description.correction)
         scores = Scores.from_clips([corrected], ["recording"], [found.grid])
         output = self.settings.parameters.apply(scores, classes)
-        # A short recording was padded; after its end there is nothing to find.
-        end = found.grid.offset_to_frame(found.seconds)
-        edges = np.minimum(frame_times(found.grid, found.grid.n_frames), found.seconds)[: end + 1]
+        n_frames = found.grid.offset_to_frame(seconds)
+        edges = np.minimum(frame_times(found.grid, n_frames), seconds)
         if isinstance(output, Boxes):
-            values = output.as_scores().values[0]
-            events = box_events(output, classes, self.settings.thresholds, found.seconds)
+            output = output.before(seconds)
         else:
-            values = output.values[0][:, :end]
-            events = score_events(values, edges, classes, self.settings.thresholds)
-        events = tidy(events, self.settings)
+            output = Scores(output.values[..., :n_frames], output.names, edges)
+        joiner = EventJoiner(self.settings.merge_gap, self.settings.min_duration)
+        events = joiner.add(find_events(output, classes, self.settings.thresholds), np.inf)
+        shown = output.as_scores()
         return Result(
-            found.seconds, events, classes, values, edges, states[:, :end] if len(states) else None
+            seconds=seconds,
+            detections=sorted(events, key=lambda event: (event.onset, event.event_label)),
+            classes=classes,
+            values=shown.values[0],
+            edges=shown.edges[0],
+            states=states[:, :n_frames] if len(states) else None,
+            state_edges=edges,
         )

@@ -1,15 +1,11 @@
-"""Events, and how scores become events: correction, thresholds, merging."""
+"""Post-processed scores -> events: thresholds, short pauses, short events."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from desed_task.detect.settings import Checked
-from desed_task.evaluation.outputs import Boxes
-from desed_task.model import ModelDescription
-from desed_task.sod import correct_scores, counted_classes
+from desed_task.evaluation.outputs import Boxes, Scores
 
 
 @dataclass(frozen=True)
@@ -22,68 +18,68 @@ class Detection:
     confidence: float
 
 
-def corrected_scores(
-    strong: NDArray[np.float32], states: NDArray[np.float32], model: ModelDescription
-) -> NDArray[np.float32]:
-    """Scores `(classes, frames)` after the model's score correction by SOD `(3, frames)`."""
-    settings = model.correction
-    if settings is None:
-        return strong
-    corrected = correct_scores(
-        torch.from_numpy(np.ascontiguousarray(strong))[None],
-        torch.from_numpy(np.ascontiguousarray(states.T))[None],
-        counted_classes(model.classes, settings.excluded_classes),
-        active_threshold=settings.active_threshold,
-        correction_gain=settings.correction_gain,
-        correction_floor=settings.correction_floor,
-    )
-    return corrected[0].numpy()
-
-
-def score_events(
-    values: NDArray[np.floating],
-    edges: NDArray[np.float64],
-    classes: tuple[str, ...],
-    thresholds: list[float],
+def find_events(
+    output: Scores | Boxes, classes: tuple[str, ...], thresholds: list[float]
 ) -> list[Detection]:
-    """Runs of frames `(classes, frames)` above the class's threshold; `edges` `(frames + 1,)`."""
-    events = []
-    for scores, name, threshold in zip(values.astype(np.float64), classes, thresholds, strict=True):
-        steps = np.diff((scores > threshold).astype(np.int8), prepend=0, append=0)
-        begins, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
-        events += [
-            Detection(float(edges[begin]), float(edges[end]), name, float(scores[begin:end].mean()))
-            for begin, end in zip(begins, ends, strict=True)
+    """Events of one recording above the thresholds of their classes, class by class.
+
+    As in a test, a score's event is a run of frames. Its confidence is the mean score; that of a
+    box is the box's.
+    """
+    table = output.detect_by_class(thresholds)
+    if isinstance(output, Boxes):
+        bounds = np.asarray(thresholds)[output.events.label]
+        confidences = output.confidence[output.confidence > bounds].tolist()
+    else:
+        values, edges = output.values[0].astype(np.float64), output.edges[0]
+        begins = np.searchsorted(edges, table.onset)
+        ends = np.searchsorted(edges, table.offset, side="right") - 1
+        confidences = [
+            float(values[label, begin:end].mean())
+            for label, begin, end in zip(table.label, begins, ends, strict=True)
         ]
-    return events
-
-
-def box_events(
-    boxes: Boxes, classes: tuple[str, ...], thresholds: list[float], seconds: float
-) -> list[Detection]:
-    """Boxes with a confidence above the class's threshold, cut at the recording's end."""
-    table = boxes.events
     return [
-        Detection(float(onset), min(float(offset), seconds), classes[label], float(confidence))
+        Detection(onset, offset, classes[label], confidence)
         for label, onset, offset, confidence in zip(
-            table.label, table.onset, table.offset, boxes.confidence, strict=True
+            table.label, table.onset.tolist(), table.offset.tolist(), confidences, strict=True
         )
-        if confidence > thresholds[label] and onset < seconds
     ]
 
 
-def tidy(events: list[Detection], settings: Checked) -> list[Detection]:
-    """Events with short pauses closed and short events dropped, by onset."""
-    merged: list[Detection] = []
-    latest: dict[str, int] = {}
-    for event in sorted(events, key=lambda each: (each.onset, each.event_label)):
-        index = latest.get(event.event_label)
-        if index is not None and event.onset - merged[index].offset < settings.merge_gap:
-            before = merged[index]
-            lengths = before.offset - before.onset, event.offset - event.onset
-            mean = np.average([before.confidence, event.confidence], weights=lengths)
-            merged[index] = Detection(before.onset, event.offset, event.event_label, float(mean))
-        else:
-            latest[event.event_label] = len(merged)
-            merged.append(event)
-    return [each for each in merged if each.offset - each.onset >= settings.min_duration]
+class EventJoiner:
+    """Closes short pauses between events of a class, then drops short events.
+
+    Args:
+        merge_gap: seconds; events of a class with a shorter pause between them become one.
+        min_duration: seconds; shorter events are dropped.
+    """
+
+    def __init__(self, merge_gap: float, min_duration: float) -> None:
+        self._merge_gap, self._min_duration = merge_gap, min_duration
+        self._open: dict[str, Detection] = {}  # by class
+
+    def add(self, events: Iterable[Detection], end: float) -> list[Detection]:
+        """Events that no later one continues.
+
+        Args:
+            events: those that follow, in the order of their onsets within a class.
+            end: seconds; all later events begin at this time or after it.
+        """
+        ended: list[Detection] = []
+        for event in events:
+            before = self._open.get(event.event_label)
+            if before is not None and event.onset - before.offset < self._merge_gap:
+                event = _joined(before, event)
+            elif before is not None:
+                ended.append(before)
+            self._open[event.event_label] = event
+        past = [e for e in self._open.values() if end - e.offset >= self._merge_gap]
+        for event in past:
+            del self._open[event.event_label]
+        return [e for e in (*ended, *past) if e.offset - e.onset >= self._min_duration]
+
+
+def _joined(before: Detection, event: Detection) -> Detection:
+    lengths = before.offset - before.onset, event.offset - event.onset
+    confidence = np.average([before.confidence, event.confidence], weights=lengths)
+    return Detection(before.onset, event.offset, event.event_label, float(confidence))

@@ -1,18 +1,20 @@
 """Events of a recording in the formats of the tools that open them next.
 
-Every format keeps onset, offset, class and confidence. Times have six decimals, confidences four.
+Every format has onset, offset, class and confidence. Times have six decimals, confidences four.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from desed_task.detect.detector import Result
 from desed_task.detect.events import Detection
 from desed_task.evaluation.score_files import score_lines
 from desed_task.tables import joined_fields
+
+if TYPE_CHECKING:
+    from desed_task.detect.detector import Result
 
 
 class Found(NamedTuple):
@@ -35,16 +37,16 @@ class Format(NamedTuple):
     """A format with one file for each recording: ending of the file, and its text in parts."""
 
     ending: str
-    parts: Callable[[Found, Result], Iterable[str]]
+    parts: Callable[[Found, "Result"], Iterable[str]]
 
 
-def audacity(found: Found, _: Result) -> Iterator[str]:
+def audacity(found: Found, _: "Result") -> Iterator[str]:
     """A label track: onset, offset, class and confidence."""
     for event in found.events:
         yield "{}\t{}\t{} {:.4f}\n".format(*_times(event), event.event_label, event.confidence)
 
 
-def raven(found: Found, _: Result) -> Iterator[str]:
+def raven(found: Found, _: "Result") -> Iterator[str]:
     """A selection table of Raven."""
     columns = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)")
     yield joined_fields([*columns, "Begin Path", "Annotation", "Confidence"])
@@ -53,7 +55,7 @@ def raven(found: Found, _: Result) -> Iterator[str]:
         yield joined_fields([*row, event.event_label, f"{event.confidence:.4f}"])
 
 
-def rttm(found: Found, _: Result) -> Iterator[str]:
+def rttm(found: Found, _: "Result") -> Iterator[str]:
     """Rich Transcription Time Marked: one SPEAKER line per event; names by `rttm_name`."""
     recording = rttm_name(found.name)
     for event in found.events:
@@ -70,7 +72,7 @@ def rttm_name(name: str) -> str:
     return re.sub(r"[\s%]", lambda match: quote(match[0]), name)
 
 
-def as_json(found: Found, result: Result) -> Iterator[str]:
+def as_json(found: Found, result: "Result") -> Iterator[str]:
     """The events and the recording's length."""
     content = {
         "path": found.path,
@@ -81,7 +83,7 @@ def as_json(found: Found, result: Result) -> Iterator[str]:
     yield json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-def scores(_: Found, result: Result) -> Iterator[str]:
+def scores(_: Found, result: "Result") -> Iterator[str]:
     """Scores of every frame in the format of sed_scores_eval."""
     return score_lines(result.values, result.classes, result.edges)
 

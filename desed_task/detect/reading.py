@@ -1,8 +1,6 @@
 """Recordings in blocks: files of any format, rate, number of channels and length; raw PCM."""
 
-import os
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -14,47 +12,7 @@ from numpy.typing import NDArray
 from desed_task.dataio.audio import mono_float, open_audio
 
 BLOCK_SECONDS = 5.0
-_NAMES = "aif aiff aifc au caf flac mp3 oga ogg opus rf64 snd w64 wav wave"
-ENDINGS = frozenset(f".{name}" for name in _NAMES.split())
-"""Endings of the files that are searched for in folders; a file that is named may have any."""
-
 Block = NDArray[np.float32]
-
-
-def find_recordings(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """Audio files, and the path of each relative to the folder in which it was found, sorted.
-
-    Folders are searched with their subfolders, without hidden files and folders; a file that is
-    named is taken whatever its ending. Each file is listed once, however its path is written.
-    Relative paths that would be equal begin as many folders higher as distinguish them.
-    """
-    found: dict[str, tuple[Path, Path]] = {}
-
-    def add(file: Path, relative: Path) -> None:
-        found.setdefault(os.path.realpath(file), (file, relative))
-
-    for path in paths:
-        if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                relative = file.relative_to(path)
-                hidden = any(part.startswith(".") for part in relative.parts)
-                if file.suffix.lower() in ENDINGS and not hidden and file.is_file():
-                    add(file, relative)
-        else:
-            add(path, Path(os.path.basename(os.path.abspath(path))))
-    return _distinguished(list(found.values()))
-
-
-def _distinguished(recordings: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    """The recordings, whose relative paths are lengthened by parent folders until all differ."""
-    names = [relative for _, relative in recordings]
-    while len(counts := Counter(names)) < len(names):
-        for number, (path, _) in enumerate(recordings):
-            if counts[names[number]] > 1:
-                # Links to files keep their names.
-                parts = (*Path(os.path.realpath(path.parent)).parts[1:], path.name)
-                names[number] = Path(*parts[-len(names[number].parts) - 1 :])
-    return [(path, name) for (path, _), name in zip(recordings, names, strict=True)]
 
 
 def file_blocks(path: str | Path, sample_rate: int) -> Iterator[Block]:

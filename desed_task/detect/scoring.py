@@ -154,10 +154,8 @@ class _Average:
 
     def finish(self, n_samples: int) -> Probabilities:
         """The recording's probabilities."""
-        values = np.concatenate([*self._parts, self._mean.finish()], axis=1)
         grid = self._grid.covering(n_samples / self._grid.sample_rate)
-        missing = grid.n_frames - values.shape[1]
-        values = np.pad(values, ((0, 0), (0, max(0, missing))))[:, : grid.n_frames]
+        values = np.concatenate([*self._parts, self._mean.finish(grid.n_frames)], axis=1)
         return Probabilities(values, grid, n_samples)
 
 

@@ -1,25 +1,19 @@
-"""Pictures of single clips: spectrogram, true events, and the output of each system."""
+"""The picture of a clip: log-mel, and rows of classes with true events, events, scores."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from desed_task.drawing.style import (
-    class_text,
-    new_figure,
-    nth_colour,
-    plain,
-    separate_rows,
-    to_png,
-)
+from desed_task.drawing.style import WIDTH, class_text, new_figure, plain, separate_rows
 from desed_task.evaluation.events import EventTable, Floats
-from desed_task.evaluation.outputs import Boxes, Scores
-from desed_task.report.systems import ReportInput, ReportSystem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # The recipe's spectrogram (docs/recipe.md, "Features") at the sample rate of the file.
 WINDOW_SECONDS = 0.128
@@ -31,20 +25,96 @@ LOG_FLOOR = 1e-5
 LOG_RANGE = (-50.0, 80.0)
 TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000)
 
-# A system's row of a class, from the bottom: detected events, then scores or boxes.
-ROW_INCHES = 0.3
-EVENTS_HEIGHT = 0.14  # of a row
-SCORES_HEIGHT = 0.78  # of a row, for a score of 1
+# A row of a class, from the bottom: events, then scores or boxes.
+SPECTROGRAM_INCHES = 1.5
+ROW_INCHES = 0.26
+TITLE_INCHES = 0.3
+EVENTS_HEIGHT = 0.2  # of a row
+SCORES_HEIGHT = 0.72  # of a row, for a score of 1
 MAX_CONFIDENCES = 6  # written in one row
 MAX_ROWS = 12
 
 
 class Spectrogram(NamedTuple):
-    """Log-mel in dB `(bands, frames)`, its highest frequency in Hz and its length in seconds."""
+    """Log-mel `(bands, frames)` on HTK's mel scale between two frequencies, and its seconds."""
 
-    decibel: Floats
+    values: NDArray[np.floating]
+    min_hz: float
     max_hz: float
     seconds: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Row:
+    """A row of a panel, usually a class.
+
+    Args:
+        name: its label.
+        events: onsets and offsets, seconds, `(events, 2)`.
+        true: of the true events; drawn in grey behind the row.
+        scores: 0 to 1, `(frames,)`.
+        boxes: onset, offset (seconds) and confidence, `(boxes, 3)`.
+        threshold: of the events; drawn as a dotted line.
+    """
+
+    name: str
+    events: Floats | None = None
+    true: Floats | None = None
+    scores: NDArray[np.floating] | None = None
+    boxes: Floats | None = None
+    threshold: float | None = None
+
+
+class Panel(NamedTuple):
+    """The rows of one system.
+
+    `edges` are the starts of the frames of the rows' scores and the end of the last one, seconds,
+    `(frames + 1,)`.
+    """
+
+    title: str
+    rows: Sequence[Row]
+    colour: str
+    edges: Floats | None = None
+
+
+class Strip(NamedTuple):
+    """A stretch of time: its start and end in seconds, and what is drawn of it.
+
+    `clip_end` is marked by a dashed line.
+    """
+
+    start: float
+    end: float
+    panels: Sequence[Panel]
+    spectrogram: Spectrogram | None = None
+    clip_end: float | None = None
+
+
+def choose_rows(true: Floats, found: Floats, most: int = MAX_ROWS) -> tuple[list[int], int]:
+    """Classes to draw in ascending order, and how many more are true or found.
+
+    The classes with the largest `true` come first, then those with the largest `found`.
+
+    Args:
+        true: seconds of true events, `(classes,)`.
+        found: seconds of detected events, or highest scores, `(classes,)`.
+        most: number of classes.
+    """
+    ranked = np.lexsort((-found, -true))
+    ranked = ranked[(true[ranked] > 0) | (found[ranked] > 0)]
+    return sorted(ranked[:most].tolist()), max(0, len(ranked) - most)
+
+
+def hidden_text(n_drawn: int, n_hidden: int) -> str:
+    """How many classes are not drawn, in brackets; empty for 0."""
+    return f" (not drawn: {n_hidden} of {n_hidden + n_drawn} classes)" if n_hidden else ""
+
+
+def class_spans(events: EventTable, label: int) -> Floats:
+    """Onsets and offsets of one class, `(events, 2)`."""
+    rows = events.label == label
+    return np.stack([events.onset[rows], events.offset[rows]], axis=1)
 
 
 def log_mel(path: Path, seconds: float) -> Spectrogram:
@@ -52,15 +122,14 @@ def log_mel(path: Path, seconds: float) -> Spectrogram:
     import torch
 
     from desed_task.dataio.audio import audio_info, fit_length, read_audio
-    from desed_task.features import LogMel
+    from desed_task.features import FeatureSettings, LogMel
 
     rate = audio_info(path).sample_rate
     audio = read_audio(path, rate, n_samples=int(np.ceil(seconds * rate)))
     audio_seconds = len(audio) / rate
     window = round(WINDOW_SECONDS * rate)
     max_hz = min(MAX_HZ, rate / 2)
-    features = LogMel(
-        sample_rate=rate,
+    settings = FeatureSettings(
         n_window=window,
         hop_length=max(round(HOP_SECONDS * rate), len(audio) // MAX_FRAMES),
         n_mels=N_BANDS,
@@ -69,207 +138,135 @@ def log_mel(path: Path, seconds: float) -> Spectrogram:
         log_floor=LOG_FLOOR,
         log_range=LOG_RANGE,
     )
+    features = LogMel(settings, rate)
     audio = fit_length(audio, max(len(audio), window))
     with torch.inference_mode():
-        decibel = features(torch.from_numpy(audio)[None])[0].double().numpy()
-    return Spectrogram(decibel, max_hz, audio_seconds)
+        decibel = features(torch.from_numpy(audio)[None])[0].numpy()
+    return Spectrogram(decibel, 0.0, max_hz, audio_seconds)
 
 
-def draw_clip(report: ReportInput, clip: str, spectrogram: Spectrogram | None) -> bytes:
-    """PNG of one clip over time, with a row for each class that is true or detected.
-
-    At most `MAX_ROWS` classes are drawn (see `choose_rows`); a title counts the others.
-
-    Args:
-        report: the systems; at least one has a true or detected event in the clip.
-        clip: its name.
-        spectrogram: of the clip's audio; not drawn if None.
-    """
-    scoring = report.systems[0].metrics.scoring_input
-    index = list(scoring.truth.events).index(clip)
-    clip_seconds = float(scoring.durations[index])
-    true = scoring.true.select(scoring.true.clip == index)
-    detected = [_detected_events(system, index) for system in report.systems]
-    labels, n_hidden = choose_rows(true, detected)
-    last = max(float(events.offset.max()) for events in (true, *detected) if len(events))
-    seconds = max(clip_seconds, last)
-
-    heights = [ROW_INCHES * len(labels) + 0.1] * (1 + len(report.systems))
-    if spectrogram is not None:
-        heights.insert(0, 1.7)
-    figure = new_figure(sum(heights) + 0.42 * len(heights) + 0.4)
-    grid = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
-    if spectrogram is not None:
-        _draw_spectrogram(grid[0], spectrogram)
-    true_axes, *system_axes = grid[-1 - len(report.systems) :]
-    _draw_events(true_axes, true, labels, bottom=0.15, height=0.7, colour="#333333")
-    hidden = f" (not drawn: {n_hidden} of {n_hidden + len(labels)} classes)" if n_hidden else ""
-    _label_rows(true_axes, labels, report.classes, f"true events{hidden}")
-    for number, (axes, system, events) in enumerate(
-        zip(system_axes, report.systems, detected, strict=True)
-    ):
-        _draw_events(axes, true, labels, bottom=0.0, height=1.0, colour="#000000", alpha=0.12)
-        remark = _draw_system(axes, system, clip, labels, events, nth_colour(number))
-        _label_rows(axes, labels, report.classes, f"{plain(system.name, 60)}{remark}")
-    grid[-1].set_xlabel("time in seconds")
-    grid[-1].set_xlim(0, seconds)
-    for axes in grid:
-        if seconds > clip_seconds + 1e-6:
-            axes.axvline(clip_seconds, color="#000000", linestyle="--", linewidth=1)
-    return to_png(figure)
+def draw_clip(strips: Sequence[Strip], title: str = "", *, width: float = WIDTH) -> "Figure":
+    """A figure of strips below each other; `width` in inches."""
+    heights = [height for strip in strips for height in _heights(strip)]
+    figure = new_figure(0.4 + sum(heights) + TITLE_INCHES * (len(strips) + bool(title)), width)
+    axes = iter(figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+    levels = _levels([strip.spectrogram for strip in strips if strip.spectrogram is not None])
+    for strip in strips:
+        grid = [next(axes) for _ in _heights(strip)]
+        for each in grid:
+            each.set_xlim(strip.start, strip.end)
+            each.tick_params(axis="x", labelsize=8, labelbottom=each is grid[-1])
+            if strip.clip_end is not None:
+                each.axvline(strip.clip_end, color="#000000", linestyle="--", linewidth=1)
+        if strip.spectrogram is not None:
+            _draw_spectrogram(grid[0], strip.spectrogram, strip.start, levels)
+        for each, panel in zip(grid[-len(strip.panels) :], strip.panels, strict=True):
+            _draw_panel(each, panel)
+    if title:
+        figure.suptitle(plain(title, 100), fontsize=11)
+    figure.axes[-1].set_xlabel("time in seconds", fontsize=9)
+    return figure
 
 
-def choose_rows(
-    true: EventTable, detected: Sequence[EventTable], most: int = MAX_ROWS
-) -> tuple[list[int], int]:
-    """Classes to draw in ascending order, and how many more are true or detected.
-
-    The true classes come first, then those that the systems detect for the most time.
-
-    Args:
-        true: events of one clip.
-        detected: its events by system.
-        most: number of classes.
-    """
-    seconds: dict[int, list[float]] = {}
-    for column, table in enumerate((true, *detected)):
-        for label, length in zip(table.label.tolist(), table.offset - table.onset, strict=True):
-            seconds.setdefault(label, [0.0, 0.0])[min(column, 1)] += float(length)
-    ranked = sorted(seconds, key=lambda label: seconds[label], reverse=True)
-    return sorted(ranked[:most]), max(0, len(ranked) - most)
+def _heights(strip: Strip) -> list[float]:
+    """Inches of the strip's spectrogram and panels, each with its title."""
+    panels = [
+        ROW_INCHES * max(1, len(panel.rows)) + (TITLE_INCHES if panel.title else 0.1)
+        for panel in strip.panels
+    ]
+    return panels if strip.spectrogram is None else [SPECTROGRAM_INCHES, *panels]
 
 
-def _detected_events(system: ReportSystem, clip: int) -> EventTable:
-    """Events that are detected in a clip; none if the system has no detections."""
-    scoring = system.metrics.scoring_input
-    if scoring.detections is None:
-        return scoring.true.select(slice(0))
-    return scoring.detections.select(scoring.detections.clip == clip)
-
-
-def _label_rows(axes: "Axes", labels: Sequence[int], classes: Sequence[str], title: str) -> None:
-    names = [class_text(classes[label]) for label in labels]
-    axes.set_yticks(np.arange(len(labels)) + 0.5, names, fontsize=8)
+def _draw_panel(axes: "Axes", panel: Panel) -> None:
+    for line, row in enumerate(panel.rows):
+        _draw_spans(axes, row.true, line, "#000000", alpha=0.2)
+        if row.scores is None and row.boxes is None:
+            _draw_spans(axes, row.events, line + 0.2, panel.colour, height=0.6)
+            continue
+        bottom = line + 1 - EVENTS_HEIGHT
+        _draw_spans(axes, row.events, bottom, panel.colour, height=EVENTS_HEIGHT)
+        if row.scores is not None and panel.edges is not None:
+            _draw_scores(axes, row.scores, panel.edges, bottom, panel.colour)
+        if row.boxes is not None:
+            _draw_boxes(axes, row.boxes, bottom, panel.colour)
+        if row.threshold is not None and 0 <= row.threshold <= 1:
+            height = bottom - SCORES_HEIGHT * row.threshold
+            axes.axhline(height, color="#000000", linestyle=(0, (1, 3)), linewidth=0.8)
+    names = [class_text(row.name) for row in panel.rows]
+    axes.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=8)
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(labels), 0)
-    axes.set_title(title, fontsize=9, loc="left")
-    separate_rows(axes, len(labels), alpha=0.15)
+    axes.set_ylim(max(1, len(names)), 0)
+    axes.set_title(panel.title, fontsize=9, loc="left", pad=3)
+    separate_rows(axes, len(names), alpha=0.15)
 
 
-def _draw_system(
+def _draw_spans(
     axes: "Axes",
-    system: ReportSystem,
-    clip: str,
-    labels: Sequence[int],
-    events: EventTable,
+    spans: Floats | None,
+    top: float,
     colour: str,
-) -> str:
-    """Draw a system's scores or boxes and its detected events; return a remark for the title."""
-    scoring = system.metrics.scoring_input
-    remark = "" if scoring.detections is not None else ": no events at one threshold"
-    scores = scoring.scores
-    if scores is None:
-        _draw_events(axes, events, labels, bottom=0.2, height=0.6, colour=colour)
-        return remark
-    _draw_events(axes, events, labels, bottom=0.0, height=EVENTS_HEIGHT, colour=colour)
-    if clip not in scores.names:
-        remark = remark or ": no scores of this clip"
-    elif isinstance(scores, Boxes):
-        _draw_boxes(axes, scores, clip, labels, colour)
-    else:
-        _draw_scores(axes, scores.as_scores(), clip, labels, colour)
-    _draw_thresholds(axes, system, labels)
-    return remark
-
-
-def _draw_events(
-    axes: "Axes",
-    events: EventTable,
-    labels: Sequence[int],
     *,
-    bottom: float,
-    height: float,
-    colour: str,
+    height: float = 1.0,
     alpha: float = 1.0,
 ) -> None:
-    """Draw events as bars in the row of their class; `bottom` and `height` in units of a row."""
-    for line, label in enumerate(labels):
-        rows = events.label == label
-        spans = np.stack([events.onset[rows], (events.offset - events.onset)[rows]], axis=1)
-        y = (line + 1 - bottom - height, height)
-        axes.broken_barh(spans.tolist(), y, color=colour, alpha=alpha, linewidth=0)
+    """Draw events as bars, `height` in units of a row."""
+    if spans is not None and len(spans):
+        lengths = np.stack([spans[:, 0], spans[:, 1] - spans[:, 0]], axis=1)
+        axes.broken_barh(lengths.tolist(), (top, height), color=colour, alpha=alpha, linewidth=0)
 
 
 def _draw_scores(
-    axes: "Axes", scores: Scores, clip: str, labels: Sequence[int], colour: str
+    axes: "Axes", scores: NDArray[np.floating], edges: Floats, bottom: float, colour: str
 ) -> None:
-    """Draw scores over time as areas, a row for each class."""
-    index = list(scores.names).index(clip)
-    edges = scores.edges[index]
-    for line, label in enumerate(labels):
-        bottom = line + 1 - EVENTS_HEIGHT
-        values = np.clip(scores.values[index, label].astype(np.float64), 0, 1)
-        tops = bottom - SCORES_HEIGHT * np.append(values, values[-1:])
-        axes.fill_between(edges, bottom, tops, step="post", color=colour, alpha=0.35, linewidth=0)
-        axes.step(edges, tops, where="post", color=colour, linewidth=1.0)
+    """Draw scores over time as an area."""
+    # `stairs` draws the same, but looks at every step to find the limits of the axes.
+    x = np.repeat(edges, 2)[1:-1]
+    tops = np.repeat(bottom - SCORES_HEIGHT * np.clip(scores.astype(np.float64), 0, 1), 2)
+    axes.fill_between(x, bottom, tops, color=colour, alpha=0.35, linewidth=0)
+    axes.plot(x, tops, color=colour, linewidth=0.8)
 
 
-def _draw_boxes(axes: "Axes", boxes: Boxes, clip: str, labels: Sequence[int], colour: str) -> None:
+def _draw_boxes(axes: "Axes", boxes: Floats, bottom: float, colour: str) -> None:
     """Draw boxes as high as their confidence, which is written in the most confident ones."""
-    index = list(boxes.names).index(clip)
-    for line, label in enumerate(labels):
-        bottom = line + 1 - EVENTS_HEIGHT
-        rows = np.flatnonzero((boxes.events.clip == index) & (boxes.events.label == label))
-        rows = rows[np.argsort(-boxes.confidence[rows], kind="stable")]
-        for rank, row in enumerate(rows):
-            onset, offset = boxes.events.onset[row], boxes.events.offset[row]
-            confidence = float(boxes.confidence[row])
-            top = bottom - SCORES_HEIGHT * min(max(confidence, 0.0), 1.0)
-            axes.fill_between([onset, offset], bottom, top, color=colour, alpha=0.3, linewidth=0)
-            axes.plot(
-                [onset, onset, offset, offset], [bottom, top, top, bottom], color=colour, lw=1.0
-            )
-            if rank < MAX_CONFIDENCES:
-                axes.text(
-                    (onset + offset) / 2,
-                    bottom - 0.17,
-                    f"{confidence:.2f}",
-                    fontsize=7,
-                    ha="center",
-                    va="center",
-                    clip_on=True,
-                )
+    ordered = boxes[np.argsort(-boxes[:, 2], kind="stable")]
+    for rank, (onset, offset, confidence) in enumerate(ordered.tolist()):
+        top = bottom - SCORES_HEIGHT * min(max(confidence, 0.0), 1.0)
+        axes.fill_between([onset, offset], bottom, top, color=colour, alpha=0.3, linewidth=0)
+        corners = [onset, onset, offset, offset]
+        axes.plot(corners, [bottom, top, top, bottom], color=colour, linewidth=1.0)
+        if rank < MAX_CONFIDENCES:
+            style: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "center", "clip_on": True}
+            axes.text((onset + offset) / 2, bottom - 0.19, f"{confidence:.2f}", **style)
 
 
-def _draw_thresholds(axes: "Axes", system: ReportSystem, labels: Sequence[int]) -> None:
-    """Draw a dotted line in each row at the height of the class's F1 threshold."""
-    thresholds = [metrics.f1_threshold for metrics in system.metrics.per_class.values()]
-    for line, label in enumerate(labels):
-        threshold = thresholds[label]
-        if threshold is not None and 0 <= threshold <= 1:
-            height = line + 1 - EVENTS_HEIGHT - SCORES_HEIGHT * threshold
-            axes.axhline(height, color="#000000", linestyle=(0, (1, 3)), linewidth=0.8)
+def _levels(spectrograms: Iterable[Spectrogram]) -> tuple[float, float]:
+    """The levels of the darkest and of the brightest colour, common to all spectrograms."""
+    values = [each.values.ravel() for each in spectrograms]
+    if not values:
+        return 0.0, 1.0
+    low, high = np.percentile(np.concatenate(values), [2, 99.8]).tolist()
+    return low, max(high, low + 1e-3)
 
 
-def _draw_spectrogram(axes: "Axes", spectrogram: Spectrogram) -> None:
-    low, high = np.percentile(spectrogram.decibel, [2, 99.8])
+def _draw_spectrogram(
+    axes: "Axes", spectrogram: Spectrogram, start: float, levels: tuple[float, float]
+) -> None:
+    values, min_hz, max_hz, seconds = spectrogram
+    low, high = levels
     axes.imshow(
-        spectrogram.decibel,
+        values,
         origin="lower",
         aspect="auto",
         cmap="magma",
         vmin=low,
-        vmax=max(high, low + 1),
-        extent=(0, spectrogram.seconds, 0, N_BANDS),
+        vmax=high,
+        extent=(start, start + seconds, 0, len(values)),
     )
-    ticks = [hertz for hertz in TICKS_HZ if hertz <= spectrogram.max_hz]
-    axes.set_yticks(
-        [N_BANDS * _mel(hertz) / _mel(spectrogram.max_hz) for hertz in ticks],
-        [f"{hertz / 1000:g}" for hertz in ticks],
-        fontsize=7,
-    )
+    ticks = [hertz for hertz in TICKS_HZ if min_hz <= hertz <= max_hz]
+    scale = len(values) / (_mel(max_hz) - _mel(min_hz))
+    positions = [scale * (_mel(hertz) - _mel(min_hz)) for hertz in ticks]
+    axes.set_yticks(positions, [f"{hertz / 1000:g}" for hertz in ticks], fontsize=7)
     axes.set_ylabel("kHz", fontsize=8)
-    axes.set_title("log-mel spectrogram", fontsize=9, loc="left")
 
 
 def _mel(hertz: float) -> float:

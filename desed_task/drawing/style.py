@@ -1,18 +1,17 @@
-"""Style that all pictures share: size, colours, legends, texts, cells of matrices."""
+"""Style that all pictures share: size, colours, legends, texts, matrices."""
 
 import warnings
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from desed_task.drawing.fonts import add_fallback_fonts, drawable
+from desed_task.evaluation.events import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
@@ -20,7 +19,6 @@ Dash = Literal["-", "--", ":"]
 # Okabe and Ito's colours, which colour-blind readers can distinguish; each dash reuses them.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 DASHES: tuple[Dash, ...] = ("-", "--", ":")
-N_STYLES = len(COLOURS) * len(DASHES)
 CELL_COLOURS = "YlGnBu"  # from light to dark, also for colour-blind readers
 EMPTY_CELL = "#ffffff"
 DPI = 120
@@ -92,11 +90,7 @@ def class_text(label: str, max_length: int = MAX_CLASS_NAME) -> str:
 
 
 def legend_above(
-    figure: "Figure",
-    names: Mapping[int, str],
-    *,
-    dashes: Mapping[int, Dash] | None = None,
-    patches: bool = False,
+    figure: "Figure", names: Mapping[int, str], dashes: Mapping[int, Dash] | None = None
 ) -> None:
     """Add the systems' names and colours above the axes, in as many columns as fit.
 
@@ -104,16 +98,12 @@ def legend_above(
         figure: gets the legend.
         names: by the system's number.
         dashes: line styles by the system's number; those of `nth_dash` if None.
-        patches: whether to show the colours as patches, not as lines.
     """
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
 
     styles = dashes or {number: nth_dash(number) for number in names}
     handles = [
-        Patch(facecolor=nth_colour(number))
-        if patches
-        else Line2D([], [], color=nth_colour(number), linestyle=styles[number], linewidth=2)
+        Line2D([], [], color=nth_colour(number), linestyle=styles[number], linewidth=2)
         for number in names
     ]
     texts = [plain(name, 48) for name in names.values()]
@@ -129,51 +119,39 @@ def legend_above(
     )
 
 
-def tidy(axes: "Axes", *, grid: str = "both") -> None:
+def tidy(axes: "Axes") -> None:
     """Draw a light grid behind the content, and no frame on the right and at the top."""
     axes.set_axisbelow(True)
-    axes.grid(axis=grid, alpha=0.3)  # type: ignore[arg-type]
+    axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def separate_rows(axes: "Axes", n_rows: int, *, alpha: float, offset: float = 0.0) -> None:
-    """Draw thin lines between rows; row k begins at k + `offset`."""
-    lines = np.arange(1, n_rows) + offset
+def separate_rows(axes: "Axes", n_rows: int, *, alpha: float) -> None:
+    """Draw thin lines between rows; row k begins at k."""
+    lines = np.arange(1, n_rows)
     across = axes.get_yaxis_transform()  # x: 0 to 1 from the left edge to the right one
     axes.hlines(lines, 0, 1, color="#000000", alpha=alpha, linewidth=0.8, transform=across)
 
 
-@cache
-def cell_colour_map() -> "Colormap":
-    """The colours of a matrix's cells."""
-    from matplotlib import colormaps
-
-    return colormaps[CELL_COLOURS].with_extremes(bad=EMPTY_CELL)
-
-
-def write_cell(
-    axes: "Axes", line: int, column: int, text: str, *, shade: float | None, size: float
-) -> None:
-    """Write a text into a matrix's cell, dark on light and light on dark.
+def draw_matrix(axes: "Axes", shades: Floats, texts: Sequence[Sequence[str]], size: float) -> None:
+    """Draw a matrix as cells with texts, dark on light and light on dark.
 
     Args:
-        axes: show the matrix.
-        line, column: position of the cell.
-        text: content of the cell.
-        shade: position of the cell's colour in the colour map, 0 to 1; None: an empty cell.
+        axes: empty; get rows from the top and columns.
+        shades: positions in the colour map, 0 to 1, `(rows, columns)`; NaN: an empty cell.
+        texts: contents of the cells.
         size: of the font.
     """
-    colour = "#666666"
-    if shade is not None:
-        luminance = np.dot([0.299, 0.587, 0.114], cell_colour_map()(float(shade))[:3])
-        colour = "#000000" if luminance > 0.4 else "#ffffff"
-    axes.text(
-        column,
-        line,
-        text,
-        ha="center",
-        va="center",
-        fontsize=size,
-        color=colour,
-        in_layout=False,
-    )
+    from matplotlib import colormaps
+
+    colours = colormaps[CELL_COLOURS].with_extremes(bad=EMPTY_CELL)
+    axes.imshow(np.ma.masked_invalid(shades), cmap=colours, vmin=0, vmax=1)
+    for (line, column), shade in np.ndenumerate(shades):
+        colour = "#666666"
+        if not np.isnan(shade):
+            luminance = np.dot([0.299, 0.587, 0.114], colours(float(shade))[:3])
+            colour = "#000000" if luminance > 0.4 else "#ffffff"
+        text = texts[line][column]
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": size}
+        axes.text(column, line, text, color=colour, in_layout=False, **style)
+    axes.tick_params(length=0)

@@ -9,10 +9,9 @@ from desed_task.evaluation.evaluate import (
     selection_metrics,
 )
 from desed_task.evaluation.events import EventTable
-from desed_task.evaluation.intersection import F1_CRITERIA, Criteria
 from desed_task.evaluation.outputs import Boxes, OperatingPoints, Predictions, Scores
 from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
-from desed_task.evaluation.psds import PSDS1, PSDS2, Scenario
+from desed_task.evaluation.psds import F1_CRITERIA, PSDS1, PSDS2, Criteria, Scenario
 from desed_task.evaluation.results import ClassMetrics, SelectionMetrics, SystemMetrics
 from desed_task.evaluation.score_files import read_scores, write_scores
 from desed_task.evaluation.truth import GroundTruth

@@ -16,19 +16,17 @@ from desed_task.evaluation.events import Floats, Ints
 
 @dataclass(frozen=True, eq=False)
 class ClipArray:
-    """An array of integers that is a sum over clips, stored as what each clip adds to its cells.
+    """An array of counts that is a sum over clips, stored as entries that add 1 to a cell.
 
     Args:
         clip: clip that an entry belongs to, `(entries,)`.
         cell: cell that an entry adds to, an index into the flat array, `(entries,)`.
         shape: shape of the array.
-        amount: what an entry adds, `(entries,)`; None: 1 each.
     """
 
     clip: Ints
     cell: Ints
     shape: tuple[int, ...]
-    amount: Ints | None = None
 
     def total(self, weights: Floats | None = None) -> Ints:
         """The sum over clips, an array of `shape`.
@@ -36,18 +34,13 @@ class ClipArray:
         Args:
             weights: how often each clip occurs, whole numbers, `(clips,)`; None: once.
         """
-        amount: Ints | Floats | None = self.amount
-        if weights is not None:
-            times = weights[self.clip]
-            amount = times if amount is None else amount * times
-        total = np.bincount(self.cell, amount, minlength=math.prod(self.shape))
-        if amount is not None:
-            total = np.rint(total).astype(np.int64)
-        return total.reshape(self.shape)
+        times = None if weights is None else weights[self.clip]
+        total = np.bincount(self.cell, times, minlength=math.prod(self.shape))
+        return np.rint(total).astype(np.int64).reshape(self.shape)
 
     def per_clip(self, n_clips: int) -> Ints:
         """The sum over cells, `(clips,)`."""
-        return np.rint(np.bincount(self.clip, self.amount, minlength=n_clips)).astype(np.int64)
+        return np.bincount(self.clip, minlength=n_clips)
 
 
 @dataclass(frozen=True, eq=False)

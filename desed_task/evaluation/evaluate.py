@@ -12,7 +12,6 @@ from desed_task.evaluation.families import (
     Measured,
     SystemCounts,
     match,
-    match_intersections,
     measure,
 )
 from desed_task.evaluation.outputs import OperatingPoints, Predictions, ScoredOutput
@@ -48,7 +47,7 @@ def evaluate(
     Scores give every metric. Operating points give the `…_psds_eval` metrics and predictions the
     F-scores, also where there are scores; a metric without a source is None.
     Detections in clips without true events are false alarms. Detections past the end of a shorter
-    clip stay, as published; psds_eval itself looks for false alarms within the clip only,
+    clip are not cut, as published; psds_eval itself looks for false alarms within the clip only,
     sed_scores_eval and sed_eval everywhere. A clip of the ground truth that the system does not
     name is treated as a clip in which it detected nothing.
 
@@ -105,9 +104,8 @@ def selection_metrics(
     """
     scoring = ScoringInput.prepare(scores, truth, f1_threshold=threshold)
     assert scoring.detections is not None
-    by_collar = event_based.match(scoring.detections, scoring.true, scoring.n_classes)
-    values = event_based.measure(by_collar)
-    values |= intersection.measure(match_intersections(scoring))
+    values = event_based.measure(event_based.match(scoring, scoring.detections))
+    values |= intersection.measure(intersection.match(scoring, scoring.detections))
     return SelectionMetrics(
         event_f1_macro=values["event_f1_macro"] or 0.0,
         intersection_f1_macro=values["intersection_f1_macro"] or 0.0,

@@ -4,15 +4,14 @@ import numpy as np
 
 from desed_task.evaluation.clip_counts import ClipArray, ClipCounts
 from desed_task.evaluation.events import EventTable, Floats, Ints, pairs_per_clip
+from desed_task.evaluation.scoring_input import ScoringInput
 
 ONSET_COLLAR = 0.2
 OFFSET_COLLAR = 0.2
 OFFSET_SHARE = 0.2
 
 
-def match(
-    detections: EventTable, truth: EventTable, n_classes: int, *, n_levels: int = 1
-) -> ClipCounts:
+def match(scoring: ScoringInput, detections: EventTable, *, n_levels: int = 1) -> ClipCounts:
     """The detections that hit a true event, at every operating point.
 
     A hit has the same clip and class, an onset within `ONSET_COLLAR` seconds and an offset
@@ -21,10 +20,11 @@ def match(
     allow this is counted (sed_eval's "optimal" matching).
 
     Args:
-        detections: events of all operating points.
-        truth: true events, ordered by clip.
-        n_classes, n_levels: lengths of the counts.
+        scoring: what is evaluated.
+        detections: its events at one or more operating points.
+        n_levels: number of operating points.
     """
+    truth, n_classes = scoring.true, scoring.n_classes
     detected, true = pairs_per_clip(
         detections.clip * n_classes + detections.label, truth.clip * n_classes + truth.label
     )

@@ -1,10 +1,13 @@
 """Events of many clips as columns, and the overlaps between two such tables."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from desed_task.labels import Event
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -48,6 +51,29 @@ class EventTable:
     def ordered(self) -> "EventTable":
         """The rows ordered by level, clip, class and onset."""
         return self.select(np.lexsort((self.onset, self.label, self.clip, self.level)))
+
+
+def event_table(
+    levels: Sequence[Mapping[str, Sequence[Event]]], names: Sequence[str], classes: Sequence[str]
+) -> EventTable:
+    """Events by clip name, at each operating point, as columns.
+
+    Args:
+        levels: events by clip name of each operating point.
+        names: the clips' names by number; events of other clips are excluded.
+        classes: class names by number.
+    """
+    number = {label: k for k, label in enumerate(classes)}
+    values = (
+        value
+        for level, events in enumerate(levels)
+        for clip, name in enumerate(names)
+        for onset, offset, label in events.get(name, ())
+        for value in (level, clip, number[label], onset, offset)
+    )
+    columns = np.fromiter(values, dtype=np.float64).reshape(-1, 5)
+    level, clip, label = columns[:, :3].T.astype(np.int64)
+    return EventTable(level, clip, label, columns[:, 3], columns[:, 4]).ordered()
 
 
 class Overlaps(NamedTuple):
@@ -102,5 +128,5 @@ def trim_events(table: EventTable, durations: Floats) -> EventTable:
     `durations` is `(clips,)`, seconds.
     """
     inside = table.onset < durations[table.clip]
-    kept = table.select(inside)
-    return replace(kept, offset=np.minimum(kept.offset, durations[kept.clip]))
+    table = table.select(inside)
+    return replace(table, offset=np.minimum(table.offset, durations[table.clip]))

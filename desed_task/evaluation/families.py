@@ -13,8 +13,7 @@ from desed_task.evaluation import (
 )
 from desed_task.evaluation.class_counts import ClassCounts
 from desed_task.evaluation.clip_counts import ClipCounts
-from desed_task.evaluation.events import Floats, find_overlaps
-from desed_task.evaluation.intersection import F1_CRITERIA
+from desed_task.evaluation.events import Floats
 from desed_task.evaluation.psds import PsdRoc
 from desed_task.evaluation.results import MetricValue
 from desed_task.evaluation.scoring_input import ScoringInput
@@ -51,10 +50,9 @@ def match(scoring: ScoringInput) -> SystemCounts:
     names, scenarios = scoring.scenarios.keys(), list(scoring.scenarios.values())
     event = segment = crossing = None
     if scoring.detections is not None:
-        detections, truth, n_classes = scoring.detections, scoring.true, scoring.n_classes
-        event = event_based.match(detections, truth, n_classes)
-        segment = segment_based.match(detections, truth, len(scoring.durations), n_classes)
-        crossing = match_intersections(scoring)
+        event = event_based.match(scoring, scoring.detections)
+        segment = segment_based.match(scoring, scoring.detections)
+        crossing = intersection.match(scoring, scoring.detections)
     operating = exact = None
     if scoring.points is not None:
         operating = psds_points.match(scoring, scenarios)
@@ -69,22 +67,8 @@ def match(scoring: ScoringInput) -> SystemCounts:
     )
 
 
-def match_intersections(scoring: ScoringInput) -> ClipCounts:
-    """Intersection-based counts at the F1 threshold, by `F1_CRITERIA`."""
-    assert scoring.detections is not None
-    return intersection.match(
-        scoring.detections,
-        scoring.true,
-        find_overlaps(scoring.detections, scoring.true),
-        scoring.durations,
-        F1_CRITERIA,
-        n_levels=1,
-        n_classes=scoring.n_classes,
-    )
-
-
 def measure(counts: SystemCounts, scoring: ScoringInput, weights: Floats) -> list[Measured]:
-    """All values of sets in which each clip occurs as often as its weight says.
+    """All values of sets in which each clip occurs as often as its weight.
 
     Args:
         counts: result of `match`.

@@ -1,48 +1,21 @@
 """Intersection-based counts and F-score (Bilen et al., 2020), by psds_eval's definition."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from desed_task.evaluation.clip_counts import ClipArray, ClipCounts
-from desed_task.evaluation.events import EventTable, Floats, Ints, Overlaps
-
-
-@dataclass(frozen=True)
-class Criteria:
-    """The tolerances of intersection-based matching, shares of a length in (0, 1].
-
-    Args:
-        dtc: detection tolerance: least share of a detection that true events of its class cover.
-        gtc: ground truth tolerance: least share of a true event that tolerated detections cover.
-        cttc: cross-trigger tolerance: least share of a rejected detection that true events of
-            one other class cover.
-    """
-
-    dtc: float = 0.5
-    gtc: float = 0.5
-    cttc: float = 0.3
-
-    def __post_init__(self) -> None:
-        for name in ("dtc", "gtc", "cttc"):
-            value = getattr(self, name)
-            if not 0 < value <= 1:
-                raise ValueError(f"{name}: expected a share above 0 and at most 1, got {value}")
-
-
-F1_CRITERIA = Criteria(dtc=0.5, gtc=0.5, cttc=0.3)
+from desed_task.evaluation.events import EventTable, Floats, Ints, Overlaps, find_overlaps
+from desed_task.evaluation.psds import F1_CRITERIA, Criteria
+from desed_task.evaluation.scoring_input import ScoringInput
 
 
 def match(
+    scoring: ScoringInput,
     detections: EventTable,
-    truth: EventTable,
-    overlaps: Overlaps,
-    durations: Floats,
-    criteria: Criteria,
+    criteria: Criteria = F1_CRITERIA,
     *,
-    n_levels: int,
-    n_classes: int,
+    n_levels: int = 1,
+    overlaps: Overlaps | None = None,
 ) -> ClipCounts:
     """Detections that are tolerated or rejected, and true events found, at every operating point.
 
@@ -52,13 +25,14 @@ def match(
     for false alarms only within the clip.
 
     Args:
-        detections: events of all operating points.
-        truth: true events.
-        overlaps: `find_overlaps(detections, truth)`.
-        durations: seconds per clip, `(clips,)`.
+        scoring: what is evaluated.
+        detections: its events at one or more operating points.
         criteria: the tolerances.
-        n_levels, n_classes: lengths of the counts.
+        n_levels: number of operating points.
+        overlaps: `find_overlaps(detections, scoring.true)`; found again if None.
     """
+    truth, n_classes = scoring.true, scoring.n_classes
+    overlaps = find_overlaps(detections, truth) if overlaps is None else overlaps
     same = overlaps.same_class
     detection, true, seconds = overlaps.select(same)
     length = detections.offset - detections.onset
@@ -71,7 +45,7 @@ def match(
     found = compensated_sums(where, share, n_levels * len(truth)) >= criteria.gtc
     level, row = np.divmod(np.flatnonzero(found), max(len(truth), 1))
 
-    false = np.flatnonzero(~tolerated & (detections.onset < durations[detections.clip]))
+    false = np.flatnonzero(~tolerated & (detections.onset < scoring.durations[detections.clip]))
     cell = detections.level * n_classes + detections.label
     shape = (n_levels, n_classes)
     detection, other = _cross_triggers(

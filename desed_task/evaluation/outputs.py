@@ -1,7 +1,7 @@
 """A system's output for some clips: scores, bounding boxes, or events at thresholds.
 
-In each of them `names` are clip names as in the truth, and the clips of arrays and event tables
-are numbered by their index in `names`; classes are numbered as in the truth.
+In each of them `names` are clip names as in the ground truth, and the clips of arrays and event
+tables are numbered by their index in `names`; classes are numbered as in the ground truth.
 """
 
 from collections.abc import Callable, Sequence
@@ -184,6 +184,13 @@ class Boxes:
         confidence = self.confidence[chosen]
         never = np.full(len(events), -np.inf)
         return ThresholdEvents(events.clip, events.onset, events.offset, confidence, never)
+
+    def before(self, seconds: float) -> "Boxes":
+        """The boxes that begin before a time, cut there."""
+        chosen = self.events.onset < seconds
+        events = self.events.select(chosen)
+        events = replace(events, offset=np.minimum(events.offset, seconds))
+        return replace(self, events=events, confidence=self.confidence[chosen])
 
     def as_scores(self) -> Scores:
         """Constant scores within each box, -inf elsewhere; every clip has its own edges.

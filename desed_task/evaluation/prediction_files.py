@@ -8,7 +8,7 @@ truth has only that clip; folders before a name are refused.
 
 A file with column names only, and a file without any text, mean that nothing was detected; the
 second is a warning. A repeated row is used once, with a warning. Events of one class that overlap
-in a clip stay, and each is a detection, as in sed_eval; psds_eval refuses such a table.
+in a clip are detections of their own, as in sed_eval; psds_eval refuses such a table.
 
 All problems of a file are reported in one InputError (see `desed_task.tables`).
 """
@@ -16,19 +16,16 @@ All problems of a file are reported in one InputError (see `desed_task.tables`).
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
-from desed_task.dataio.annotations import read_event
+from desed_task.dataio.annotations import STRONG_COLUMNS, clip_events
 from desed_task.errors import InputError
-from desed_task.evaluation.events import EventTable
+from desed_task.evaluation.events import event_table
 from desed_task.evaluation.outputs import OperatingPoints, Predictions
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.files import visible_entries
-from desed_task.tables import Table, is_empty, quoted
+from desed_task.labels import Event
+from desed_task.tables import Table, quoted
 
-COLUMNS = ("event_label", "onset", "offset", "filename")
 SUFFIXES = (".tsv", ".csv")
 SEPARATORS = ("\t", ",")
 _EXAMPLE = "predictions_th_0.01.tsv"
@@ -36,41 +33,28 @@ _EXAMPLE = "predictions_th_0.01.tsv"
 _NUMBER = re.compile(r"(?:(?<![a-z\d])-)?\d+(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE)
 
 
-class _Detection(NamedTuple):
-    """An event with clip and class as numbers of the truth; seconds."""
-
-    clip: int
-    label: int
-    onset: float
-    offset: float
-
-
-class _Contents(NamedTuple):
-    """Events of one file, and the numbers of all clips that it mentions."""
-
-    events: list[_Detection]
-    clips: set[int]
-
-
 def read_predictions(path: str | Path, truth: GroundTruth) -> Predictions:
     """Read the events of one threshold, a TSV or CSV file (see the module).
 
     Returns:
         Events at level 0, classes as in `truth.classes`, clips as in `names`: those that the
-        file mentions, in the order of the truth.
+        file mentions, in the order of the ground truth.
 
     Raises:
         InputError: no such file, not UTF-8, missing columns; or all wrong rows, each with its
             line and value: another number of fields or other separators than in the first line,
-            a clip or a class that is not in the truth, times that are not numbers or below 0, or
-            an onset that is not before its offset.
+            a clip or a class that is not in the ground truth, times that are not numbers or below
+            0, or an onset that is not before its offset.
     """
     path = Path(path)
     if path.is_dir() or not path.exists():
         problem = "a folder" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: {problem}: expected a file with columns {' '.join(COLUMNS)}")
-    events, names = _number([_read_file(path, truth)], truth)
-    return Predictions(events, names)
+        raise InputError(
+            f"{path}: {problem}: expected a file with columns {' '.join(STRONG_COLUMNS)}"
+        )
+    levels = [_read_file(path, truth)]
+    names = _mentioned(levels, truth)
+    return Predictions(event_table(levels, names, truth.classes), names)
 
 
 def read_operating_points(folder: str | Path, truth: GroundTruth) -> OperatingPoints:
@@ -92,7 +76,9 @@ def read_operating_points(folder: str | Path, truth: GroundTruth) -> OperatingPo
     folder = Path(folder)
     paths = _paths_by_threshold(folder)
     thresholds = sorted(paths)
-    events, names = _number([_read_file(paths[value], truth) for value in thresholds], truth)
+    levels = [_read_file(paths[value], truth) for value in thresholds]
+    names = _mentioned(levels, truth)
+    events = event_table(levels, names, truth.classes)
     return OperatingPoints(events, tuple(thresholds), names)
 
 
@@ -126,66 +112,34 @@ def _paths_by_threshold(folder: Path) -> dict[float, Path]:
     return paths
 
 
-def _number(levels: Sequence[_Contents], truth: GroundTruth) -> tuple[EventTable, tuple[str, ...]]:
-    """All events as columns, and the clip names that their clips are numbered by."""
-    mentioned = sorted(set().union(*(contents.clips for contents in levels)))
-    clips = list(truth.events)
-    values = (value for contents in levels for event in contents.events for value in event)
-    rows = np.fromiter(values, dtype=np.float64).reshape(-1, len(_Detection._fields))
-    clip, label = rows[:, :2].T.astype(np.int64)
-    level = np.repeat(np.arange(len(levels)), [len(contents.events) for contents in levels])
-    clip = np.searchsorted(mentioned, clip)
-    table = EventTable(level, clip, label, rows[:, 2], rows[:, 3])
-    return table.ordered(), tuple(clips[number] for number in mentioned)
-
-
-def _read_file(path: Path, truth: GroundTruth) -> _Contents:
-    table = Table(path, COLUMNS, separators=SEPARATORS, rows_required=False)
+def _read_file(path: Path, truth: GroundTruth) -> dict[str, list[Event]]:
+    """The events of each clip that the file mentions."""
+    table = Table(path, STRONG_COLUMNS, separators=SEPARATORS, rows_required=False)
     if table.is_blank:
         table.warning(1, "no text at all, not even column names: no event is detected")
-    clip_numbers = _clip_numbers(truth)
+    clips = {name.removesuffix(".wav"): name for name in truth.events}
+    clips |= {name: name for name in truth.events}
     # Systems pad clips to a common length, so that events may begin past the end of short ones.
     longest_clip = max(truth.durations.values())
-    numbers = {label: number for number, label in enumerate(truth.classes)}
-    lines: dict[_Detection, int] = {}
-    without_event: dict[int, tuple[int, str]] = {}
-    for line, (label, onset, offset, name) in table.rows(clip_numbers.__contains__):
-        clip = _clip_number(table, line, name, clip_numbers)
-        if is_empty(label) and is_empty(onset) and is_empty(offset):
-            if clip is not None:
-                without_event[clip] = line, name
-            continue
-        event = read_event(
-            table, line, onset, offset, label, classes=truth.classes, end=longest_clip
-        )
-        if event is None or clip is None:
-            continue
-        detection = _Detection(clip, numbers[label], event.onset, event.offset)
-        first = lines.setdefault(detection, line)
-        if first != line:
-            text = f"{name} repeats the event {onset} {offset} {label} of line {first}"
-            table.warning(line, f"{text}: used once")
-    with_event = {detection.clip for detection in lines}
-    for clip in with_event & without_event.keys():
-        line, name = without_event[clip]
-        table.warning(line, f"{name} has a row without event, and events: the events are used")
-    table.finish()
-    return _Contents(list(lines), with_event | without_event.keys())
+
+    def known_clip(line: int, name: str) -> str | None:
+        if name not in clips:
+            last = name.rsplit("/", maxsplit=1)[-1]
+            hint = f" (did you mean {last}, without folders?)" if last in clips else ""
+            text = f"filename: expected a clip of the ground truth, got {quoted(name)}{hint}"
+            table.problem(line, text)
+        return clips.get(name)
+
+    return clip_events(
+        table,
+        truth.classes,
+        is_name=clips.__contains__,
+        clip_of=known_clip,
+        end_of=lambda clip: longest_clip,
+    )
 
 
-def _clip_numbers(truth: GroundTruth) -> dict[str, int]:
-    """Number in the truth of every name that a clip may be given by."""
-    exact = {name: number for number, name in enumerate(truth.events)}
-    short = {name.removesuffix(".wav"): number for name, number in exact.items()}
-    return short | exact
-
-
-def _clip_number(table: Table, line: int, name: str, numbers: Mapping[str, int]) -> int | None:
-    """A clip's number in the truth; None after the problem was noted."""
-    number = numbers.get(name)
-    if number is None:
-        last = name.rsplit("/", maxsplit=1)[-1]
-        hint = f" (did you mean {last}, without folders?)" if last in numbers else ""
-        text = f"filename: expected a clip of the ground truth, got {quoted(name)}{hint}"
-        table.problem(line, text)
-    return number
+def _mentioned(levels: Sequence[Mapping[str, Sequence[Event]]], truth: GroundTruth) -> list[str]:
+    """The clips that any file mentions, in the order of the ground truth."""
+    found = set().union(*levels)
+    return [name for name in truth.events if name in found]

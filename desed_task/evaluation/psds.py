@@ -1,13 +1,34 @@
-"""Polyphonic sound detection score (Bilen et al., 2020): scenarios, curves and their areas."""
+"""Polyphonic sound detection score (Bilen et al., 2020): criteria, scenarios, curves and areas."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from desed_task.evaluation.events import Floats
-from desed_task.evaluation.intersection import Criteria
 
 SECONDS_PER_HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """The tolerances of intersection-based matching, shares of a length in (0, 1].
+
+    Args:
+        dtc: detection tolerance: least share of a detection that true events of its class cover.
+        gtc: ground truth tolerance: least share of a true event that tolerated detections cover.
+        cttc: cross-trigger tolerance: least share of a rejected detection that true events of
+            one other class cover.
+    """
+
+    dtc: float = 0.5
+    gtc: float = 0.5
+    cttc: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("dtc", "gtc", "cttc"):
+            value = getattr(self, name)
+            if not 0 < value <= 1:
+                raise ValueError(f"{name}: expected a share above 0 and at most 1, got {value}")
 
 
 @dataclass(frozen=True)
@@ -29,6 +50,7 @@ class Scenario:
     max_efpr: float = 100.0
 
 
+F1_CRITERIA = Criteria(dtc=0.5, gtc=0.5, cttc=0.3)
 PSDS1 = Scenario("PSDS1", Criteria(dtc=0.7, gtc=0.7, cttc=0.3), alpha_ct=0.0)
 PSDS2 = Scenario("PSDS2", Criteria(dtc=0.1, gtc=0.1, cttc=0.3), alpha_ct=0.5)
 
@@ -54,7 +76,7 @@ class RocCurve:
 
 @dataclass(frozen=True, eq=False)
 class PsdRoc:
-    """PSD-ROC of a system: the effective curve and one per class that occurs in the truth."""
+    """PSD-ROC of a system: the effective curve, and one for each class that occurs."""
 
     scenario: Scenario
     total: RocCurve
@@ -73,7 +95,7 @@ class PsdRoc:
 def staircase(efpr: Floats, rate: Floats) -> RocCurve:
     """The rising staircase through some points in any order: where the best rate up to there rises.
 
-    Its first point stays, also with rate 0.
+    Its first point is used, also with rate 0.
     """
     order = np.lexsort((-rate, efpr))
     efpr, best = efpr[order], np.maximum.accumulate(rate[order])

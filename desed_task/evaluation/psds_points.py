@@ -27,13 +27,11 @@ def match(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[dict[int
     matched = []
     for scenario in scenarios:
         counts = intersection.match(
+            scoring,
             scoring.points,
-            scoring.true,
-            overlaps,
-            scoring.durations,
             scenario.criteria,
             n_levels=len(scoring.thresholds),
-            n_classes=scoring.n_classes,
+            overlaps=overlaps,
         )
         correct, false = (_changes(array, labels) for array in (counts.correct, counts.false))
         cross: list[Changes | None] = [None] * len(labels)

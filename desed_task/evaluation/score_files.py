@@ -1,10 +1,7 @@
 """Folders of score files in the format of sed_scores_eval: CLIP.tsv with onset, offset, classes."""
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from desed_task.evaluation.decode import TimeAxis, frame_edges
 from desed_task.evaluation.events import Floats
 from desed_task.evaluation.outputs import Scores
 from desed_task.evaluation.truth import GroundTruth
-from desed_task.files import visible_entries, writing
+from desed_task.files import atomic_folder, visible_entries
 from desed_task.tables import (
     TIME_COLUMNS,
     joined_fields,
@@ -60,7 +57,7 @@ def write_scores(
 
     Raises:
         InputError: a clip's name has a folder, two clips would share a file, or `folder` holds
-            other files than score files (it is not changed then).
+            other files than score files or is written by another process (it is not changed then).
         ValueError: shapes that do not match.
     """
     if scores.ndim != 3 or scores.shape[:2] != (len(names), len(classes)):
@@ -82,21 +79,12 @@ def write_scores(
         )
     folder = Path(folder)
     _refuse_other_files(folder)
-    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    try:
-        with writing(folder):
-            partial.mkdir(parents=True)
-            edges = frame_edges(axis, len(scores), scores.shape[2])
-            ends = [scores.shape[2]] * len(scores) if lengths is None else lengths
-            for clip, (stem, end) in enumerate(zip(stems, ends, strict=True)):
-                layout = _layout(tuple(classes), tuple(edges[clip, : end + 1].tolist()))
-                text = layout % tuple(scores[clip, :, :end].T.ravel().tolist())
-                (partial / f"{stem}{SUFFIX}").write_text(text, encoding="utf-8")
-            if folder.exists():
-                shutil.rmtree(folder)
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with atomic_folder(folder) as partial:
+        edges = frame_edges(axis, len(scores), scores.shape[2])
+        ends = [scores.shape[2]] * len(scores) if lengths is None else lengths
+        for clip, (stem, end) in enumerate(zip(stems, ends, strict=True)):
+            lines = score_lines(scores[clip, :, :end], classes, edges[clip, : end + 1])
+            (partial / f"{stem}{SUFFIX}").write_text("".join(lines), encoding="utf-8")
 
 
 def score_classes(folder: str | Path) -> tuple[str, ...]:
@@ -109,12 +97,20 @@ def score_classes(folder: str | Path) -> tuple[str, ...]:
     path = next((entry for entry in entries if entry.suffix == SUFFIX), None)
     if path is None:
         return ()
+    columns = column_names(path)
+    return tuple(name for name in dict.fromkeys(columns) if name not in TIME_COLUMNS)
+
+
+def column_names(path: Path) -> list[str]:
+    """Column names of a table separated by tabs. Raises InputError where they cannot be read."""
+    return _split_header(path, read_text(path).split("\n", maxsplit=1)[0])
+
+
+def _split_header(path: Path, header: str) -> list[str]:
     try:
-        header = normalised(read_text(path).split("\n", maxsplit=1)[0])
-        columns = split_fields(header)
+        return split_fields(normalised(header))
     except ValueError as error:
         raise InputError(f"{path}:1: {error}") from None
-    return tuple(name for name in dict.fromkeys(columns) if name not in TIME_COLUMNS)
 
 
 def score_lines(
@@ -128,11 +124,12 @@ def score_lines(
         edges: starts of the frames and the end of the last one, seconds, `(frames + 1,)`.
     """
     yield joined_fields((*TIME_COLUMNS, *classes))
+    line = "\t".join(["%s", "%s", *["%.9g"] * len(classes)]) + "\n"
     for first in range(0, values.shape[1], _FRAMES_AT_ONCE):
         frames = slice(first, first + _FRAMES_AT_ONCE)
         times = [f"{seconds:.10g}" for seconds in edges[first : first + _FRAMES_AT_ONCE + 1]]
         for (begin, end), row in zip(pairwise(times), values[:, frames].T, strict=True):
-            yield "\t".join((begin, end, *(f"{score:.9g}" for score in row.tolist()))) + "\n"
+            yield line % (begin, end, *row.tolist())
 
 
 def read_scores(folder: str | Path, truth: GroundTruth) -> Scores:
@@ -181,16 +178,6 @@ def _check_unit(edges_by_path: Mapping[Path, Floats], truth: GroundTruth) -> Non
             )
 
 
-@lru_cache(maxsize=16)  # most clips of a set have the same frames
-def _layout(classes: tuple[str, ...], edges: tuple[float, ...]) -> str:
-    """A clip's file as a format string with a field for each score, by frame and class."""
-    times = [f"{seconds:.10g}" for seconds in edges]
-    fields = "\t".join(["%.9g"] * len(classes))
-    rows = [f"{begin}\t{end}\t{fields}\n" for begin, end in pairwise(times)]
-    header = joined_fields((*TIME_COLUMNS, *classes)).replace("%", "%%")
-    return f"{header}{''.join(rows)}"
-
-
 def _refuse_other_files(folder: Path) -> None:
     if not folder.exists():
         return
@@ -237,10 +224,7 @@ def _read_clip(
         raise InputError(
             f"{path}:1: no frame: expected at least one row below the column names, got 0"
         )
-    try:
-        columns = split_fields(normalised(header))
-    except ValueError as error:
-        raise InputError(f"{path}:1: {error}") from None
+    columns = _split_header(path, header)
     _check_columns(path, columns, classes)
     rows = _read_numbers(path, lines, len(columns))
     edges = _read_edges(path, rows[:, 0], rows[:, 1])

@@ -5,23 +5,24 @@ from numpy.typing import NDArray
 
 from desed_task.evaluation.clip_counts import ClipArray, ClipCounts
 from desed_task.evaluation.events import EventTable, Floats
+from desed_task.evaluation.scoring_input import ScoringInput
 
 SEGMENT_SECONDS = 1.0
 
 
-def match(detections: EventTable, truth: EventTable, n_clips: int, n_classes: int) -> ClipCounts:
+def match(scoring: ScoringInput, detections: EventTable) -> ClipCounts:
     """The segments in which a class is active in the ground truth, in the detections, or in both.
 
     An event is active in every segment that it touches. Segments begin at the clip's start and
     reach to the last event of any clip, whatever the clip's length.
 
     Args:
-        detections: events of one operating point.
-        truth: true events.
-        n_clips, n_classes: how many clips and classes the tables number.
+        scoring: what is evaluated.
+        detections: its events at one operating point.
     """
+    truth, n_classes = scoring.true, scoring.n_classes
     last = max((t.offset.max() for t in (detections, truth) if len(t)), default=0.0)
-    shape = (n_clips, n_classes, int(np.ceil(last / SEGMENT_SECONDS)))
+    shape = (len(scoring.durations), n_classes, int(np.ceil(last / SEGMENT_SECONDS)))
     detected = _activity(detections, shape)
     true = _activity(truth, shape)
     return ClipCounts(

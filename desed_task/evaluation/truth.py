@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from desed_task.dataio.annotations import merge_overlaps, read_durations, read_strong
 from desed_task.errors import InputError
-from desed_task.evaluation.events import EventTable
+from desed_task.evaluation.events import EventTable, event_table
 from desed_task.labels import Event
 
 logger = logging.getLogger(__name__)
@@ -37,9 +37,9 @@ class GroundTruth:
         """Read an event file and its durations file, and check both.
 
         A row with only a file name, and a clip that only the durations file names, are clips
-        without events. Offsets past the clip's end stay (annotators heard longer clips); onsets
-        there are an error. Events of one class that overlap in a clip are merged, with a warning
-        that has their number.
+        without events. Offsets past the clip's end are not cut (annotators heard longer clips);
+        onsets there are an error. Events of one class that overlap in a clip are merged, with a
+        warning that has their number.
 
         Args:
             tsv: columns filename, onset, offset, event_label; times in seconds.
@@ -69,7 +69,7 @@ class GroundTruth:
         *,
         source: str,
     ) -> "GroundTruth":
-        """The truth with overlapping events of one class merged; a warning has their number.
+        """The ground truth with overlapping events of one class merged; a warning has their number.
 
         `source` names the file in the warning.
         """
@@ -98,23 +98,9 @@ class GroundTruth:
         """Only the clips that have true events."""
         return self._with_clips([name for name, events in self.events.items() if events])
 
-    @property
-    def total_seconds(self) -> float:
-        """Length of all clips, in seconds."""
-        return float(sum(self.durations.values()))
-
     def table(self, names: Sequence[str]) -> EventTable:
         """The events as columns, with clips numbered as in `names` (other clips are excluded)."""
-        index = {label: number for number, label in enumerate(self.classes)}
-        rows = [
-            (clip, index[event.event_label], event.onset, event.offset)
-            for clip, name in enumerate(names)
-            for event in self.events.get(name, [])
-        ]
-        columns = np.array(rows, dtype=np.float64).reshape(-1, 4)
-        clip, label = columns[:, :2].T.astype(np.int64)
-        level = np.zeros(len(columns), dtype=np.int64)
-        return EventTable(level, clip, label, columns[:, 2], columns[:, 3]).ordered()
+        return event_table([self.events], names, self.classes)
 
     def duration_of(self, names: Sequence[str]) -> NDArray[np.float64]:
         """Seconds per clip, `(clips,)`."""

@@ -5,14 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import soundfile
-
-from desed_task.dataio.audio import mono_float, open_audio
-from desed_task.dataio.prepare import to_16_bit
+from desed_task.dataio.audio import mono_float, open_audio, to_16_bit, wav_bytes
 from desed_task.labels import Event
 
-MIN_SECONDS = 0.5  # seconds: shorter ends of recordings are no clips
-MIN_REST = 0.02  # seconds: shorter pieces of events that a cut divides are dropped
+MIN_CLIP_S = 0.5  # shorter ends of recordings are no clips
+MIN_REST_S = 0.02  # shorter pieces of events that a cut divides are dropped
 
 
 class Annotated(NamedTuple):
@@ -34,13 +31,20 @@ class Annotated(NamedTuple):
     strong: bool
     group: str
 
+    @property
+    def classes(self) -> set[str]:
+        """Those that are heard in it."""
+        return {event.event_label for event in self.events} | set(self.tags)
 
-def cut(seconds: float, clip_seconds: float, overlap: float) -> list[tuple[float, float]]:
-    """Begin and end of the clips of a recording in seconds."""
+
+def cut(
+    seconds: float, clip_seconds: float, overlap: float = 0.0, shortest: float = MIN_CLIP_S
+) -> list[tuple[float, float]]:
+    """Begin and end of the clips of a recording in seconds; a shorter end is no clip."""
     step = clip_seconds - overlap
     number = max(1, math.ceil((seconds - overlap) / step - 1e-9))
     clips = [(n * step, min(seconds, n * step + clip_seconds)) for n in range(number)]
-    return [clip for n, clip in enumerate(clips) if n == 0 or clip[1] - clip[0] >= MIN_SECONDS]
+    return [clip for n, clip in enumerate(clips) if n == 0 or clip[1] - clip[0] >= shortest]
 
 
 def clip_events(recording: Annotated, begin: float, end: float) -> tuple[Event, ...]:
@@ -51,21 +55,25 @@ def clip_events(recording: Annotated, begin: float, end: float) -> tuple[Event, 
     for onset, offset, name in recording.events:
         inside = Event(max(begin, onset), min(end, offset), name)
         is_cut = inside != Event(onset, offset, name)
-        if inside.offset - inside.onset >= (MIN_REST if is_cut else 0) and onset < end:
+        if inside.offset - inside.onset >= (MIN_REST_S if is_cut else 0) and onset < end:
             events.append(Event(inside.onset - begin, inside.offset - begin, name))
     return tuple(event for event in events if event.offset > event.onset)
 
 
-def write_clips(
-    path: Path, clips: Sequence[tuple[float, float]], names: Sequence[Path]
-) -> list[float]:
-    """Write sections of a recording as mono 16-bit WAV at its rate; their lengths in seconds."""
+def cut_file(path: Path, clips: Sequence[tuple[Path, float, float]]) -> list[float]:
+    """Write sections of a recording as mono 16-bit WAV at its rate; their lengths in seconds.
+
+    Args:
+        path: the recording.
+        clips: the file to write, and its begin and end in seconds.
+    """
     lengths = []
     with open_audio(path) as file:
-        for (begin, end), name in zip(clips, names, strict=True):
-            file.seek(round(begin * file.samplerate))
-            samples = round(end * file.samplerate) - round(begin * file.samplerate)
+        for target, begin, end in clips:
+            start = round(begin * file.samplerate)
+            file.seek(start)
+            samples = round(end * file.samplerate) - start
             audio = mono_float(file.read(samples, dtype="float32", always_2d=True)).audio
-            soundfile.write(name, to_16_bit(audio), file.samplerate, subtype="PCM_16", format="WAV")
+            target.write_bytes(wav_bytes(to_16_bit(audio), file.samplerate))
             lengths.append(len(audio) / file.samplerate)
     return lengths

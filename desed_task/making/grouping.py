@@ -8,6 +8,7 @@ without its ending and without a take letter: `1-100032-A.ogg` and `1-100032-B.o
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from desed_task.errors import InputError, listing, shortened
 from desed_task.tables import Table, normalised
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
-SHARES = {VALIDATION: 0.15, TEST: 0.2}
-"""Share of each class's groups; the others are for training."""
+SOUNDBANK_SHARES = {VALIDATION: 0.15, TEST: 0.2}
+"""Share of the groups of each class in a soundbank; the others are for training."""
 _TAKE = re.compile(r"(?<=.)[-_ ][A-Za-z]$")
 
 GroupOf = Callable[[Path], str]
@@ -27,19 +28,32 @@ def by_take_letter(path: Path) -> str:
     return _TAKE.sub("", path.stem)
 
 
-def pattern(text: str, option: str) -> re.Pattern[str]:
-    """A compiled regular expression. Raises InputError that names the option."""
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise InputError(
-            f"{option}: expected a regular expression, got {text!r}: {error}"
-        ) from None
+def group_rule(
+    group: str | None,
+    groups: Path | None,
+    default: GroupOf,
+    named: Mapping[str, GroupOf] = MappingProxyType({}),
+) -> GroupOf:
+    """The function that returns the group of a file.
+
+    Args:
+        group: of the option `--group`: a key of `named` or a regular expression (`by_pattern`).
+        groups: of the option `--groups`, which excludes it: a table (`by_table`).
+        default: the function where neither is given.
+        named: functions by name.
+    """
+    if group is not None and groups is not None:
+        raise InputError("--group, --groups: expected one of them, got both")
+    if groups is not None:
+        return by_table(groups)
+    if group is None:
+        return default
+    return named[group] if group in named else by_pattern(group)
 
 
 def by_pattern(text: str) -> GroupOf:
     """The group of a file: what the expression's first parenthesis, or all of it, matches."""
-    expression = pattern(text, "--group")
+    expression = _pattern(text, "--group")
 
     def group_of(path: Path) -> str:
         match = expression.search(path.name)
@@ -86,8 +100,30 @@ def grouped(paths: Iterable[Path], group_of: GroupOf) -> dict[Path, str]:
     return groups
 
 
-def split_groups(
-    kinds: Mapping[str, Sequence[str]], seed: int, test_groups: str | None = None
+def split_labelled(
+    kinds: Mapping[str, Iterable[str]], shares: Sequence[float], seed: int
+) -> dict[str, str]:
+    """The split of each group, drawn so that every class is in every split if groups suffice.
+
+    Of a class with few groups the last one is for training.
+
+    Args:
+        kinds: the groups of each class; of recordings without a class those of the key "".
+        shares: of `SPLITS`.
+        seed: of the draw.
+    """
+    random = np.random.default_rng(seed)
+    drawn = dict(zip(SPLITS[:0:-1], shares[:0:-1], strict=True))
+    splits: dict[str, str] = {}
+    for groups in _rare_first(kinds):
+        order = [groups[index] for index in random.permutation(len(groups))]
+        free = [group for group in order if group not in splits]
+        _split_kind(splits, groups, free, drawn, train_first=True)
+    return splits
+
+
+def split_soundbank(
+    kinds: Mapping[str, Iterable[str]], seed: int, test_groups: str | None = None
 ) -> dict[str, str]:
     """The split of each group, drawn so that every kind of sound has groups in every split.
 
@@ -98,22 +134,17 @@ def split_groups(
 
     Raises InputError for a kind with too few groups.
     """
-    rng = np.random.default_rng([seed, 0x5011D])
-    splits: dict[str, str] = {}
-    every = sorted({group for groups in kinds.values() for group in groups})
-    if test_groups is not None:
-        expression = pattern(test_groups, "--test_groups")
-        splits = {group: TEST for group in every if expression.search(group)}
-        if not splits:
-            raise InputError(
-                f"--test_groups: expected an expression that matches some of "
-                f"{shortened(every)}, got {test_groups!r}"
-            )
-    drawn = SHARES if test_groups is None else {VALIDATION: SHARES[VALIDATION]}
+    random = np.random.default_rng([seed, 0x5011D])
+    splits = {} if test_groups is None else _given_test(kinds, test_groups)
+    drawn = {
+        split: share for split, share in SOUNDBANK_SHARES.items() if split not in splits.values()
+    }
     fixed = frozenset(splits)
-    for kind in sorted(kinds, key=lambda each: (len(set(kinds[each])), each)):
-        own = sorted(set(kinds[kind]))
-        _split_kind(rng, [group for group in own if group not in fixed], drawn, splits)
+    for every in _rare_first(kinds):
+        groups = [group for group in every if group not in fixed]
+        free = [group for group in groups if group not in splits]
+        free = [free[index] for index in random.permutation(len(free))]
+        _split_kind(splits, groups, free, drawn)
     problems = [
         f"{kind}: expected recordings in each of {', '.join(SPLITS)}, got "
         f"{len(set(groups))} recording{'s' * (len(set(groups)) != 1)}, none for {split}"
@@ -124,23 +155,61 @@ def split_groups(
     if problems:
         raise InputError(
             listing("--soundbank", problems)
-            + "\n  (--group and --groups tell which files are of one recording)"
+            + "\n  (--group and --groups define which files are of one recording)"
         )
     return splits
 
 
+def _given_test(kinds: Mapping[str, Iterable[str]], text: str) -> dict[str, str]:
+    """The test's groups by a regular expression."""
+    every = sorted({group for groups in kinds.values() for group in groups})
+    expression = _pattern(text, "--test_groups")
+    splits = {group: TEST for group in every if expression.search(group)}
+    if not splits:
+        raise InputError(
+            f"--test_groups: expected an expression that matches some of {shortened(every)}, "
+            f"got {text!r}"
+        )
+    return splits
+
+
+def _rare_first(kinds: Mapping[str, Iterable[str]]) -> list[list[str]]:
+    """The groups of each kind, sorted; the kinds with few groups first."""
+    groups = {kind: sorted(set(found)) for kind, found in kinds.items()}
+    return [groups[kind] for kind in sorted(groups, key=lambda kind: (len(groups[kind]), kind))]
+
+
 def _split_kind(
-    rng: np.random.Generator,
-    groups: Sequence[str],
-    shares: Mapping[str, float],
     splits: dict[str, str],
+    groups: Sequence[str],
+    free: list[str],
+    shares: Mapping[str, float],
+    *,
+    train_first: bool = False,
 ) -> None:
-    """Draw the split of the groups that have none yet, with regard to those that have one."""
-    free = [group for group in groups if group not in splits]
-    free = [free[index] for index in rng.permutation(len(free))]
+    """Assign the groups of a kind that have no split yet, with regard to those that have one.
+
+    Args:
+        splits: of the groups that have one; the others are added.
+        groups: all of the kind.
+        free: those without a split, in random order.
+        shares: of validation and test; the others are for training.
+        train_first: whether training has a group before validation and test have one.
+    """
     for split, share in shares.items():
         wanted = max(1, round(share * len(groups)))
-        for _ in range(wanted - sum(splits.get(group) == split for group in groups)):
-            if free:
-                splits[free.pop()] = split
+        wanted -= sum(splits.get(group) == split for group in groups)
+        reserved = train_first and TRAIN not in {splits.get(group) for group in groups}
+        for _ in range(min(wanted, len(free) - reserved)):
+            splits[free.pop()] = split
     splits.update(dict.fromkeys(free, TRAIN))
+
+
+def _pattern(text: str, option: str) -> re.Pattern[str]:
+    """A compiled regular expression. Raises InputError that names the option."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise InputError(
+            f"{option}: expected a regular expression, got {text!r}: {error}"
+        ) from None

@@ -5,13 +5,15 @@ of Audacity ("Importing and Exporting Labels") and Raven (selection tables).
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from desed_task.dataio.audio import audio_info
-from desed_task.errors import InputError, listing, nearest, shortened
+from desed_task.dataio.recordings import files_below
+from desed_task.errors import InputError, file_error, listing, nearest, shortened
 from desed_task.files import visible_entries
 from desed_task.tables import class_name, is_empty, normalised, quoted, read_text, split_fields
 
@@ -33,6 +35,7 @@ NOISE = frozenset({"background", "backgrounds", "noise", "noises"})
 """Folders of recordings without events."""
 _TABLES = frozenset({".csv", ".tsv"})
 _RAVEN = "selection\t"
+_HINTED = 10  # problems with a search for the nearest file name
 
 
 class Label(NamedTuple):
@@ -42,7 +45,7 @@ class Label(NamedTuple):
         recording: the audio file.
         name: class; None: the recording is labelled, and has no event here.
         onset, offset: seconds; None: a tag of the whole recording.
-        group: what keeps recordings in one set, where the table has a column of it.
+        group: recordings of one group are in one set; None: the table has no column of groups.
     """
 
     recording: Path
@@ -52,163 +55,162 @@ class Label(NamedTuple):
     group: str | None = None
 
 
-@dataclass
 class LabelReader:
     """Reads label files for the recordings of one folder.
 
     Args:
         recordings: audio files, with their paths relative to the audio folder.
         group_column: name of a column with groups.
+
+    Attributes:
+        points: number of labels without length (Audacity's points), which are ignored.
+        pointed: recordings that have no other labels; what happens in them is not known.
     """
 
-    recordings: Mapping[Path, Path]
-    group_column: str | None = None
-    _problems: list[str] = field(default_factory=list)
-    _by_name: dict[str, list[Path]] = field(default_factory=dict)
-    points: int = 0
-    """Labels without length (Audacity's points), which are ignored."""
-    pointed: set[Path] = field(default_factory=set)
-    """Recordings that have no other labels; what happens in them is not known."""
-
-    def __post_init__(self) -> None:
-        for path, relative in self.recordings.items():
+    def __init__(self, recordings: Mapping[Path, Path], group_column: str | None = None) -> None:
+        self.points = 0
+        self.pointed: set[Path] = set()
+        self._recordings, self._group_column = recordings, group_column
+        self._problems: list[str] = []
+        self._seconds = cache(lambda recording: audio_info(recording).seconds)
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        for path, relative in recordings.items():
             keys = {relative.as_posix(), relative.with_suffix("").as_posix(), path.name, path.stem}
             for key in keys:
-                self._by_name.setdefault(normalised(key), []).append(path)
+                self._by_name[normalised(key)].append(path)
 
-    def folder(self, folder: Path) -> list[Label]:
-        """Labels of all Audacity, Raven, CSV and TSV files below a folder."""
-        labels: list[Label] = []
-        files = [path for path in _files(folder) if path.suffix.lower() in {".txt", *_TABLES}]
+    def read(self, source: Path) -> list[Label]:
+        """Labels of one file, or of all Audacity, Raven, CSV and TSV files below a folder.
+
+        Raises InputError with all problems of the files.
+        """
+        files = {source: Path(source.name)}
+        if source.is_dir():
+            found = files_below(source, {".txt", *_TABLES})
+            files = {path: path.relative_to(source) for path in found}
         if not files:
-            raise InputError(f"--labels {folder}: expected .txt, .csv or .tsv files, got none")
-        for path in files:
-            labels += self._read(path, path.relative_to(folder))
-        return self._finish(labels)
+            raise InputError(f"--labels {source}: expected .txt, .csv or .tsv files, got none")
+        labels = [label for path, relative in files.items() for label in self._read(path, relative)]
+        if self._problems:
+            raise InputError(listing("--labels", self._problems))
+        self.pointed -= {label.recording for label in labels if label.name is not None}
+        return [label for label in labels if label.recording not in self.pointed]
 
-    def file(self, path: Path) -> list[Label]:
-        """Labels of one file."""
-        return self._finish(self._read(path, Path(path.name)))
-
-    def _read(self, path: Path, relative: Path) -> list[Label]:
-        try:
-            lines = read_text(path).split("\n")
-        except ValueError as error:
-            raise InputError(f"{path}: {error}") from None
-        first = lines[0].lower() if lines else ""
-        if path.suffix.lower() in _TABLES or first.startswith(_RAVEN):
-            return list(self._table(path, relative, lines))
-        return list(self._audacity(path, relative, lines))
+    def _read(self, path: Path, relative: Path) -> Iterator[Label]:
+        lines = read_text(path).split("\n")
+        is_table = path.suffix.lower() in _TABLES or lines[0].lower().startswith(_RAVEN)
+        yield from (self._table if is_table else self._audacity)(path, relative, lines)
 
     def _audacity(self, path: Path, relative: Path, lines: Sequence[str]) -> Iterator[Label]:
         """Lines `onset TAB offset TAB label`; lines that begin with a backslash are frequencies."""
-        recording = self._of_label_file(path, relative)
+        recording = self._of_label_file(relative)
         if recording is None:
+            self._problem(f"{path}:1", "expected the name of a recording below --audio")
             return
         yield Label(recording, None)
         for number, line in enumerate(lines, start=1):
             if not line.strip() or line.startswith("\\"):
                 continue
-            fields = line.split("\t")
+            fields, where = line.split("\t"), f"{path}:{number}"
             if len(fields) < 3 or not fields[2].strip():
-                self._problem(path, number, f"expected onset, offset, label, got {quoted(line)}")
-                continue
-            yield from self._event(path, number, recording, fields[0], fields[1], fields[2], None)
+                self._problem(where, f"expected onset, offset, label, got {quoted(line)}")
+            else:
+                yield from self._label(where, recording, *fields[:3], group=None)
 
     def _table(self, path: Path, relative: Path, lines: Sequence[str]) -> Iterator[Label]:
         """Rows of a CSV or TSV file with columns of any of the names in `COLUMNS`."""
-        separator = next((mark for mark in "\t;," if mark in lines[0]), "\t")
-        header = [name.lower() for name in split_fields(lines[0], separator)]
+        first = next((line for line in lines if line.strip()), "")
+        separator = next((mark for mark in "\t;," if mark in first), "\t")
+        rows = list(self._rows(path, lines, separator))
+        header = [name.lower() for name in rows[0][1]] if rows else []
         columns = {
             meaning: next((header.index(name) for name in names if name in header), None)
             for meaning, names in COLUMNS.items()
         }
-        group = self.group_column and self.group_column.lower()
-        if group and group not in header:
-            raise InputError(f"{path}:1: --group: expected a column {self.group_column}")
-        own = None if columns["file"] is not None else self._of_label_file(path, relative)
+        if self._group_column is not None:
+            if self._group_column.lower() not in header:
+                raise InputError(f"{path}:1: --group: expected a column {self._group_column}")
+            columns["group"] = header.index(self._group_column.lower())
+        own = None if columns["file"] is not None else self._of_label_file(relative)
         missing = [m for m in ("label", *(() if own else ("file",))) if columns[m] is None]
         if missing:
             wanted = "; ".join(f"{m}: {shortened(COLUMNS[m], 4)}" for m in missing)
             raise InputError(
-                f"{path}:1: missing columns: expected one of {wanted}; got {quoted(lines[0])}"
+                f"{path}:1: missing columns: expected one of {wanted}; got {quoted(first)}"
             )
-        for number, line in enumerate(lines[1:], start=2):
-            if not line.strip():
-                continue
-            fields = split_fields(line, separator)
+        for number, fields in rows[1:]:
             fields += [""] * (len(header) - len(fields))
+            values = {m: "" if index is None else fields[index] for m, index in columns.items()}
+            yield from self._row(f"{path}:{number}", own, values)
 
-            def value(meaning: str, fields: list[str] = fields) -> str:
-                index = columns[meaning]
-                return "" if index is None else fields[index]
+    def _rows(
+        self, path: Path, lines: Sequence[str], separator: str
+    ) -> Iterator[tuple[int, list[str]]]:
+        """Line number and fields of the lines that are not blank."""
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    yield number, split_fields(line, separator)
+                except ValueError as error:
+                    self._problem(f"{path}:{number}", str(error))
 
-            recording = own or self._named(path, number, value("file"))
-            if recording is None:
-                continue
-            group_name = fields[header.index(group)] if group else None
-            onset, offset = value("onset"), value("offset")
-            if is_empty(offset) and not is_empty(value("duration")) and not is_empty(onset):
-                offset = self._end(path, number, onset, value("duration"))
-            yield Label(recording, None, group=group_name)
-            labels = [value("label")] if onset else value("label").split(",")
-            for label in labels:
-                if is_empty(label):
-                    continue
-                yield from self._event(path, number, recording, onset, offset, label, group_name)
+    def _row(self, where: str, own: Path | None, values: Mapping[str, str]) -> Iterator[Label]:
+        """Labels of a row by the meaning of its columns; `own`: the recording of the whole file."""
+        recording = own or self._named(where, values["file"])
+        if recording is None:
+            return
+        onset, offset, group = values["onset"], values["offset"], values.get("group")
+        if is_empty(offset) and not is_empty(values["duration"]) and not is_empty(onset):
+            begin, length = (self._number(where, text) for text in (onset, values["duration"]))
+            if begin is None or length is None:
+                return
+            offset = repr(begin + length)
+        yield Label(recording, None, group=group)
+        for label in [values["label"]] if onset else values["label"].split(","):
+            if not is_empty(label):
+                yield from self._label(where, recording, onset, offset, label, group=group)
 
-    def _event(
-        self,
-        path: Path,
-        number: int,
-        recording: Path,
-        onset: str,
-        offset: str,
-        label: str,
-        group: str | None,
+    def _label(
+        self, where: str, recording: Path, onset: str, offset: str, label: str, *, group: str | None
     ) -> Iterator[Label]:
+        """The label of a row's texts; none after a problem, and for a point."""
         try:
             name = class_name(label.strip())
         except ValueError as error:
-            self._problem(path, number, f"label: {error}")
+            self._problem(where, f"label: {error}")
             return
         if is_empty(onset) and is_empty(offset):
             yield Label(recording, name, group=group)
+            return
+        begin, end = (self._number(where, text) for text in (onset, offset))
+        seconds = self._seconds(recording)
+        if begin is None or end is None:
+            return
+        if begin == end:
+            self.points += 1
+            self.pointed.add(recording)
+        elif not 0 <= begin < end:
+            self._problem(where, f"expected 0 <= onset < offset, got {onset}, {offset}")
+        elif begin >= seconds:
+            self._problem(
+                where,
+                f"onset: expected less than the recording's {seconds:g} s, got {onset} "
+                "(milliseconds?)",
+            )
         else:
-            begin, end = (self._number(path, number, text) for text in (onset, offset))
-            seconds = audio_info(recording).seconds
-            if begin is None or end is None:
-                return
-            if begin == end:
-                self.points += 1
-                self.pointed.add(recording)
-            elif not 0 <= begin < end:
-                self._problem(path, number, f"expected 0 <= onset < offset, got {onset}, {offset}")
-            elif begin >= seconds:
-                self._problem(
-                    path,
-                    number,
-                    f"onset: expected less than the recording's {seconds:g} s, got {onset} "
-                    "(milliseconds?)",
-                )
-            else:
-                yield Label(recording, name, begin, min(end, seconds), group)
+            yield Label(recording, name, begin, min(end, seconds), group)
 
-    def _end(self, path: Path, number: int, onset: str, duration: str) -> str:
-        begin, length = (self._number(path, number, text) for text in (onset, duration))
-        return "" if begin is None or length is None else repr(begin + length)
-
-    def _number(self, path: Path, number: int, text: str) -> float | None:
+    def _number(self, where: str, text: str) -> float | None:
         try:
             value = float(text.replace(",", "."))
         except ValueError:
             value = float("nan")
         if abs(value) < float("inf"):
             return value
-        self._problem(path, number, f"expected a number of seconds, got {quoted(text)}")
+        self._problem(where, f"expected a number of seconds, got {quoted(text)}")
         return None
 
-    def _named(self, path: Path, number: int, name: str) -> Path | None:
+    def _named(self, where: str, name: str) -> Path | None:
         """The recording that a table names, by its path, its file name, or without its ending."""
         given = name.replace("\\", "/")
         for key in (given, given.rsplit("/", maxsplit=1)[-1], Path(given).stem):
@@ -216,16 +218,15 @@ class LabelReader:
             if len(found) == 1:
                 return found[0]
             if found:
-                self._problem(
-                    path, number, f"{quoted(name)}: expected one recording, got {shortened(found)}"
-                )
+                expected = f"expected one recording, got {shortened(found)}"
+                self._problem(where, f"{quoted(name)}: {expected}")
                 return None
-        known = [relative.as_posix() for relative in self.recordings.values()]
-        hint = nearest(name, known)
-        self._problem(path, number, f"no such recording below --audio: {quoted(name)}{hint}")
+        known = [relative.as_posix() for relative in self._recordings.values()]
+        hint = nearest(name, known) if len(self._problems) < _HINTED else ""
+        self._problem(where, f"no such recording below --audio: {quoted(name)}{hint}")
         return None
 
-    def _of_label_file(self, path: Path, relative: Path) -> Path | None:
+    def _of_label_file(self, relative: Path) -> Path | None:
         """The recording of a label file, by its name: `x.txt`, `x.wav.txt`, `x.Table.1.….txt`."""
         stem = relative.with_suffix("").as_posix()
         stems = [stem, re.sub(r"(\.Table\.\d+)?(\.selections)?$", "", stem), stem.split(".")[0]]
@@ -233,23 +234,17 @@ class LabelReader:
             found = self._by_name.get(normalised(key), [])
             if len(found) == 1:
                 return found[0]
-        if path.suffix.lower() not in _TABLES:
-            self._problem(path, 1, "expected the name of a recording below --audio")
         return None
 
-    def _problem(self, path: Path, number: int, text: str) -> None:
-        self._problems.append(f"{path}:{number}: {text}")
-
-    def _finish(self, labels: list[Label]) -> list[Label]:
-        """Labels without those of recordings of points alone; raises all problems as one error."""
-        if self._problems:
-            raise InputError(listing("--labels", self._problems))
-        self.pointed -= {label.recording for label in labels if label.name is not None}
-        return [label for label in labels if label.recording not in self.pointed]
+    def _problem(self, where: str, text: str) -> None:
+        self._problems.append(f"{where}: {text}")
 
 
 def class_folders(recordings: Mapping[Path, Path]) -> list[Label]:
     """Tags from a folder per class: `CLASS/*`; recordings in `background` or `noise` have none.
+
+    Args:
+        recordings: audio files, with their paths relative to the audio folder.
 
     Raises InputError for recordings in no folder, and for names that classes cannot have.
     """
@@ -260,21 +255,35 @@ def class_folders(recordings: Mapping[Path, Path]) -> list[Label]:
             f"{shortened(loose)}"
         )
     return [
-        Label(path, None if relative.parts[0].lower() in NOISE else _folder_class(path, relative))
+        Label(path, None if relative.parts[0].lower() in NOISE else _class(path, relative.parts[0]))
         for path, relative in recordings.items()
     ]
 
 
-def _folder_class(path: Path, relative: Path) -> str:
+def class_files(folder: Path) -> dict[str, list[Path]]:
+    """The audio files of each class: a subfolder per class, sorted by name.
+
+    Raises InputError for a folder without classes, for names that classes cannot have, and for
+    classes without audio files.
+    """
     try:
-        return class_name(relative.parts[0])
+        classes = [path for path in visible_entries(folder) if path.is_dir()]
+    except OSError as error:
+        raise file_error(folder, error) from error
+    if not classes:
+        raise InputError(f"{folder}: expected a folder for each class, got none")
+    found: dict[str, list[Path]] = defaultdict(list)  # two folders may have a name in two forms
+    for path in classes:
+        found[_class(path, path.name)] += files_below(path)
+    empty = [name for name, paths in found.items() if not paths]
+    if empty:
+        raise InputError(f"{folder}: no audio files in the folder of {shortened(empty)}")
+    return dict(found)
+
+
+def _class(path: Path, folder: str) -> str:
+    """The class that a folder's name is; a message names `path`."""
+    try:
+        return class_name(folder)
     except ValueError as error:
         raise InputError(f"{path}: name of the folder: {error}") from None
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    for path in visible_entries(folder):
-        if path.is_dir():
-            yield from _files(path)
-        else:
-            yield path

@@ -7,25 +7,24 @@ Any format that libsndfile reads; hidden files and files of other kinds are igno
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-import soundfile
 from tqdm import tqdm
 
-from desed_task.errors import InputError, file_error, listing, shortened
-from desed_task.files import visible_entries
+from desed_task.dataio.recordings import files_below
+from desed_task.errors import InputError, listing, shortened
 from desed_task.making.grouping import (
     SPLITS,
     GroupOf,
-    by_pattern,
-    by_table,
     by_take_letter,
+    group_rule,
     grouped,
-    split_groups,
+    split_soundbank,
 )
+from desed_task.making.label_files import class_files
 from desed_task.synthesis.recorded import (
     RecordedSounds,
     Section,
@@ -34,20 +33,15 @@ from desed_task.synthesis.recorded import (
     extent_of,
 )
 from desed_task.synthesis.signals import SAMPLE_RATE
-from desed_task.tables import class_name
+from desed_task.tables import aligned_text, table_text
 
 logger = logging.getLogger(__name__)
 
 BACKGROUND = "background"
 FOREGROUND = "foreground"
 NARROW_HZ = 8000.0
-"""A common bandwidth below it takes frequencies away that the recipe's network would see."""
+"""A common bandwidth below it removes frequencies that the recipe's network would see."""
 MIN_BANDWIDTH_HZ = 1000.0
-_ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {
-    ".aif",
-    ".oga",
-    ".opus",
-}
 
 
 @dataclass(frozen=True)
@@ -71,12 +65,8 @@ class BankOptions:
     pauses_s: Mapping[str, float] = field(default_factory=dict)
 
     def group_of(self) -> GroupOf:
-        """The function that tells a file's group."""
-        if self.group is not None and self.groups is not None:
-            raise InputError("--group, --groups: expected one of them, got both")
-        if self.groups is not None:
-            return by_table(self.groups)
-        return by_take_letter if self.group is None else by_pattern(self.group)
+        """The function that returns the group of a file."""
+        return group_rule(self.group, self.groups, by_take_letter)
 
 
 @dataclass(frozen=True)
@@ -106,54 +96,18 @@ class Soundbank:
         """The split of each group."""
         return {each.group: each.split for each in self.files}
 
-    def table(self) -> pd.DataFrame:
-        """One row per file: filename, kind, group, split."""
+    def table(self) -> str:
+        """Text of a TSV file with a row per file: filename, kind, group, split."""
         rows = [(each.path.name, each.kind, each.group, each.split) for each in self.files]
-        return pd.DataFrame(rows, columns=["filename", "kind", "group", "split"])
+        return table_text(("filename", "kind", "group", "split"), rows)
 
-
-def audio_files(folder: Path) -> list[Path]:
-    """Audio files in a folder and its subfolders, sorted, without hidden ones.
-
-    Raises InputError for a folder that cannot be read.
-    """
-    return sorted(_walk(folder))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    try:
-        entries = visible_entries(folder)
-    except OSError as error:
-        raise file_error(folder, error) from error
-    for path in entries:
-        if path.is_dir():
-            yield from _walk(path)
-        elif path.suffix.lower() in _ENDINGS:
-            yield path
-
-
-def class_files(folder: Path) -> dict[str, list[Path]]:
-    """The audio files of each class: a subfolder per class, sorted by name.
-
-    Raises InputError for a folder without classes, for names that classes cannot have, and for
-    classes without audio files.
-    """
-    try:
-        classes = [path for path in visible_entries(folder) if path.is_dir()]
-    except OSError as error:
-        raise file_error(folder, error) from error
-    if not classes:
-        raise InputError(f"{folder}: expected a folder for each class, got none")
-    found: dict[str, list[Path]] = {}
-    for path in classes:
-        try:
-            found.setdefault(class_name(path.name), []).extend(audio_files(path))
-        except ValueError as error:
-            raise InputError(f"{path}: {error}") from None
-    empty = [name for name, paths in found.items() if not paths]
-    if empty:
-        raise InputError(f"{folder}: no audio files in the folder of {shortened(empty)}")
-    return found
+    def summary(self) -> str:
+        """A text table: recordings (groups of files) of each class in each split."""
+        found = {(each.kind, each.split, each.group) for each in self.files}
+        counts = Counter((kind, split) for kind, split, _ in found)
+        kinds = dict.fromkeys(each.kind for each in self.files)
+        rows = [(kind, *(counts[kind, split] for split in SPLITS)) for kind in kinds]
+        return aligned_text(("", *SPLITS), rows)
 
 
 def read_soundbank(folder: Path, seed: int, options: BankOptions) -> Soundbank:
@@ -166,7 +120,7 @@ def read_soundbank(folder: Path, seed: int, options: BankOptions) -> Soundbank:
     if unknown:
         raise InputError(f"--pause: expected classes of {folder / FOREGROUND}, got {unknown[0]!r}")
     background = folder / BACKGROUND
-    ambiences = audio_files(background) if background.is_dir() else []
+    ambiences = files_below(background) if background.is_dir() else []
     if not ambiences:
         logger.warning("%s: no recordings: synthetic noises instead", background)
     group_of = options.group_of()
@@ -174,7 +128,7 @@ def read_soundbank(folder: Path, seed: int, options: BankOptions) -> Soundbank:
     by_kind = {label: [groups[path] for path in paths] for label, paths in kinds.items()}
     if ambiences:
         by_kind[_background_kind(kinds)] = [groups[path] for path in ambiences]
-    splits = split_groups(by_kind, seed, options.test_groups)
+    splits = split_soundbank(by_kind, seed, options.test_groups)
     cutoff_hz = _common_bandwidth(list(groups), options.bandwidth_hz)
     events = _events(kinds, cutoff_hz, options)
     extents = [section for path in ambiences if (section := extent_of(path, cutoff_hz))]
@@ -206,7 +160,7 @@ def _background_kind(kinds: Mapping[str, object]) -> str:
 
 
 def _common_bandwidth(paths: list[Path], given_hz: float | None) -> float:
-    """The given cutoff, or the lowest bandwidth; says which recordings have less than usual."""
+    """The given cutoff, or the lowest bandwidth; warns of recordings that have less than usual."""
     if given_hz is not None and not MIN_BANDWIDTH_HZ <= given_hz <= SAMPLE_RATE / 2:
         raise InputError(
             f"--bandwidth: expected {MIN_BANDWIDTH_HZ:g} to {SAMPLE_RATE / 2:g} Hz, "
@@ -237,7 +191,7 @@ def _common_bandwidth(paths: list[Path], given_hz: float | None) -> float:
 def _events(
     kinds: Mapping[str, list[Path]], cutoff_hz: float, options: BankOptions
 ) -> dict[str, list[list[Section]]]:
-    """The events of each recording of each class; names the silent ones, which are excluded."""
+    """The events of each recording of each class; warns of the silent ones, which are excluded."""
     events = {
         label: [
             events_of(path, cutoff_hz, options.pauses_s.get(label, options.pause_s))
@@ -259,7 +213,7 @@ def _events(
 def _check_sounds(
     sounds: Mapping[str, RecordedSounds], folder: Path, with_backgrounds: bool
 ) -> None:
-    """Raise InputError where silent recordings left a split without sounds."""
+    """Raise InputError for a split without sounds because its recordings are silent."""
     for split, each in sounds.items():
         missing = [label for label, recordings in each.events.items() if not recordings]
         if with_backgrounds and not each.ambiences:

@@ -14,6 +14,7 @@ from desed_task.files import atomic_folder
 from desed_task.model.description import ModelDescription
 from desed_task.model.network import Model, build_scaler
 from desed_task.nnet.crnn import CRNN
+from desed_task.settings import problems
 
 DESCRIPTION_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -63,7 +64,8 @@ def load_model(folder: str | Path) -> Model:
         raise InputError(f"{folder / WEIGHTS_FILE}: cannot be read: {error}") from None
     # Without memory of its own: a description may claim any size.
     with torch.device("meta"):
-        network, scaler = CRNN(description.network), build_scaler(description)
+        network = CRNN(description.network, len(description.classes))
+        scaler = build_scaler(description)
     _check_tensors(tensors, _tensors(network, scaler), folder)
     for module, prefix in ((network, "network."), (scaler, "scaler.")):
         own = {
@@ -89,10 +91,7 @@ def read_description(folder: Path) -> ModelDescription:
     try:
         return ModelDescription.model_validate_json(content)
     except ValidationError as error:
-        lines = [
-            f"{path}: {'.'.join(map(str, problem['loc'])) or 'content'}: {problem['msg']}"
-            for problem in error.errors(include_url=False)
-        ]
+        lines = [f"{path}: {problem}" for problem in problems(error, ModelDescription)]
         raise InputError("\n       ".join(lines)) from None
 
 

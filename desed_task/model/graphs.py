@@ -147,8 +147,8 @@ def largest_difference(model: Model, run: Run, name: str) -> float:
         audio = _audio(model, batch)
         with torch.no_grad():
             expected = [output for output in model(audio) if output is not None]
-        for ours, theirs in zip(expected, run(audio), strict=True):
-            largest = max(largest, float((ours - theirs).abs().max()))
+        for output, graph_output in zip(expected, run(audio), strict=True):
+            largest = max(largest, float((output - graph_output).abs().max()))
     if not largest <= TOLERANCE:
         raise FaultError(
             f"{name}: not written: expected the model's outputs within {TOLERANCE:g}, got a "
@@ -158,7 +158,7 @@ def largest_difference(model: Model, run: Run, name: str) -> float:
 
 
 class RealLogMel(nn.Module):
-    """`LogMel` without complex numbers, which ONNX lacks: a Fourier transform by convolution."""
+    """`LogMel` without complex numbers (ONNX has none): a Fourier transform by convolution."""
 
     basis: Tensor
     bands: Tensor

@@ -35,7 +35,7 @@ class Model(nn.Module):
     def __init__(self, description: ModelDescription, network: CRNN, scaler: Scaler) -> None:
         super().__init__()
         self.description = description
-        self.log_mel = build_log_mel(description)
+        self.log_mel = LogMel(description.features, description.sample_rate)
         self.scaler = scaler
         self.network = network
         self.eval()
@@ -47,9 +47,9 @@ class Model(nn.Module):
         The range of `minmax` and the statistics of a data set are the same with less silence.
         Weak scores are means over frames always.
         """
-        scaler, shape = self.description.scaler, self.description.network
+        scaler, network = self.description.scaler, self.description.network
         fixed = scaler.normtype == "minmax" or (scaler.statistic == "dataset" and 2 in scaler.dims)
-        return fixed and "frequency_dynamic" not in shape.convolution
+        return fixed and "frequency_dynamic" not in network.convolution
 
     def forward(self, audio: Tensor) -> ModelOutput:
         """`(batch, samples)` in [-1, 1], of the length of the network's input -> probabilities."""
@@ -61,15 +61,6 @@ class Model(nn.Module):
         return ModelOutput(strong, weak, None if sod_logits is None else sod_logits.softmax(dim=-1))
 
 
-def build_log_mel(description: ModelDescription) -> LogMel:
-    """The front end of a description."""
-    return LogMel(sample_rate=description.sample_rate, **description.features.model_dump())
-
-
 def build_scaler(description: ModelDescription) -> Scaler:
     """The scaler of a description, without statistics."""
-    return Scaler(
-        **description.scaler.model_dump(),
-        n_mels=description.features.n_mels,
-        n_frames=description.grid.n_hops,
-    )
+    return Scaler(description.scaler, description.features.n_mels, description.grid.n_hops)

@@ -3,18 +3,19 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from desed_task.nnet.crnn import CRNN, CRNNShape
+from desed_task.nnet.crnn import CRNN
+from desed_task.nnet.settings import NetworkSettings
 
 
 @torch.no_grad()
-def count_multiply_adds(shape: CRNNShape, bands: int, frames: int) -> int:
-    """Multiply-adds of convolutions, linear layers and GRUs for one clip's features.
+def count_multiply_adds(settings: NetworkSettings, n_classes: int, n_mels: int, n_hops: int) -> int:
+    """Multiply-adds of convolutions, linear layers and GRUs for one clip's `(n_mels, n_hops)`.
 
     Counted on a CPU, where a GRU is a series of matrix products, which the counter sees; on a GPU
     it is one operation that the counter ignores. The random state is not changed.
     """
     with torch.random.fork_rng(devices=[]):
-        network = CRNN(shape).eval()
+        network = CRNN(settings, n_classes).eval()
     with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, bands, frames))
+        network(torch.zeros(1, n_mels, n_hops))
     return counter.get_total_flops() // 2  # a multiply-add is two operations

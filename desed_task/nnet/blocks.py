@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from desed_task.nnet.cpu import Dropout, draw_mask, gated_pool, is_exported
 from desed_task.nnet.frequency_dynamic import FrequencyDynamicConv
+from desed_task.nnet.settings import PLAIN, NetworkSettings
 
 
 class SubSpectralBatchNorm(nn.Module):
@@ -51,50 +52,45 @@ class ConvBlock(nn.Module):
 
     Args:
         inputs, channels: channels of the input and of the output.
+        settings: of the whole network: dropout, norms, frequency-dynamic convolutions.
         kernel_size: odd; the map keeps its size before pooling.
-        basis_kernels: of a frequency-dynamic convolution; None: a plain convolution.
-        attention_temperature: of a frequency-dynamic convolution.
+        convolution: `plain` or `frequency_dynamic`.
         pooling: (time, band) window of the average pooling.
-        subspectral_bands: groups of bands of the sub-spectral batch norm; None: plain batch norm.
-        dropout: probability.
-        batchnorm_eps, batchnorm_momentum: of the normalisation.
+        subspectral: whether the batch norm is sub-spectral.
     """
 
     def __init__(
         self,
         inputs: int,
         channels: int,
+        settings: NetworkSettings,
         *,
         kernel_size: int,
-        basis_kernels: int | None,
-        attention_temperature: float,
+        convolution: str,
         pooling: tuple[int, int],
-        subspectral_bands: int | None,
-        dropout: float,
-        batchnorm_eps: float,
-        batchnorm_momentum: float,
+        subspectral: bool,
     ) -> None:
         super().__init__()
         self.conv: nn.Conv2d | FrequencyDynamicConv
-        if basis_kernels is None:
+        if convolution == PLAIN:
             self.conv = nn.Conv2d(inputs, channels, kernel_size, padding=kernel_size // 2)
         else:
             self.conv = FrequencyDynamicConv(
                 inputs,
                 channels,
                 kernel_size=kernel_size,
-                basis_kernels=basis_kernels,
-                temperature=attention_temperature,
+                basis_kernels=settings.basis_kernels,
+                temperature=settings.attention_temperature,
             )
+        eps, momentum = settings.batchnorm_eps, settings.batchnorm_momentum
         self.norm: nn.BatchNorm2d | SubSpectralBatchNorm
-        if subspectral_bands is None:
-            self.norm = nn.BatchNorm2d(channels, batchnorm_eps, batchnorm_momentum)
+        if subspectral:
+            groups = settings.subspectral_bands
+            self.norm = SubSpectralBatchNorm(channels, groups, eps, momentum)
         else:
-            self.norm = SubSpectralBatchNorm(
-                channels, subspectral_bands, batchnorm_eps, batchnorm_momentum
-            )
+            self.norm = nn.BatchNorm2d(channels, eps, momentum)
         self.gate = ContextGating(channels)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(settings.dropout)
         time, band = pooling
         self.pooling = (band, time)
         self.pool = nn.AvgPool2d(self.pooling)
@@ -113,20 +109,13 @@ class ConvBlock(nn.Module):
 class FusionLayer(nn.Module):
     """D1 and D2 of the cross-layer fusion: norm -> ReLU -> conv 1x1 -> norm -> ReLU -> dropout."""
 
-    def __init__(
-        self,
-        inputs: int,
-        channels: int,
-        *,
-        dropout: float,
-        batchnorm_eps: float,
-        batchnorm_momentum: float,
-    ) -> None:
+    def __init__(self, inputs: int, channels: int, settings: NetworkSettings) -> None:
         super().__init__()
-        self.norm_in = nn.BatchNorm2d(inputs, batchnorm_eps, batchnorm_momentum)
+        eps, momentum = settings.batchnorm_eps, settings.batchnorm_momentum
+        self.norm_in = nn.BatchNorm2d(inputs, eps, momentum)
         self.conv = nn.Conv2d(inputs, channels, kernel_size=1)
-        self.norm_out = nn.BatchNorm2d(channels, batchnorm_eps, batchnorm_momentum)
-        self.dropout = Dropout(dropout)
+        self.norm_out = nn.BatchNorm2d(channels, eps, momentum)
+        self.dropout = Dropout(settings.dropout)
 
     def forward(self, z: Tensor) -> Tensor:
         """`(batch, inputs, bands, frames)` -> `(batch, channels, bands, frames)`."""

@@ -21,7 +21,7 @@ Pooling = tuple[int, int]  # (band, time)
 
 
 class DropoutMask(NamedTuple):
-    """Which elements dropout keeps, and the factor that keeps their sum's expectation.
+    """Elements that dropout does not drop, and the factor for an equal expectation of their sum.
 
     Attributes:
         kept: boolean, in the shape of the map: one byte per element.

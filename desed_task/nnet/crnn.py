@@ -4,17 +4,15 @@ Source: Guan et al. 2024; docs/recipe.md, "Network".
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from desed_task.nnet.blocks import ConvBlock, FusionLayer
 from desed_task.nnet.cpu import Dropout
+from desed_task.nnet.settings import PLAIN, NetworkSettings
 from desed_task.sod import SOD_STATES
-
-PLAIN = "plain"
 
 
 class SEDOutput(NamedTuple):
@@ -32,98 +30,56 @@ class SEDOutput(NamedTuple):
     sod_logits: Tensor | None
 
 
-@dataclass(frozen=True)
-class CRNNShape:
-    """Widths and depths of a `CRNN`, named as the keys of `net`; lists: one entry per block.
+class CRNN(nn.Module):
+    """Shared convolutional backbone, cross-layer fusion, one recurrent branch per task.
 
-    Attributes:
-        n_classes: classes of the SED branch.
-        nb_filters, kernel_size, pooling: the shared backbone, at least three blocks; pooling is
-            (time, band).
-        sed_filters, sed_kernel_size, sed_pooling: further blocks of the SED branch.
-        subspectral_blocks: number of the first blocks that have sub-spectral batch norm.
-        subspectral_bands: number of its groups of bands.
-        rnn_layers, n_RNN_cell: layers and cells per direction of each branch's bidirectional GRU.
-        dropout, dropout_recurrent, dropout_output: in blocks, between GRU layers, before the heads.
-        batchnorm_eps, batchnorm_momentum: of every batch norm (momentum weighs the new batch).
-        weak_floor: smallest attention weight of a frame in `weak`.
-        sod_branch: whether the network has the SOD branch.
-        convolution: of each block of the backbone, then of the SED branch; (): all plain.
-        basis_kernels, attention_temperature: of frequency-dynamic convolutions.
+    Args:
+        settings: widths and depths.
+        n_classes: outputs of the SED branch.
     """
 
-    n_classes: int
-    nb_filters: tuple[int, ...]
-    kernel_size: tuple[int, ...]
-    pooling: tuple[tuple[int, int], ...]
-    sed_filters: tuple[int, ...]
-    sed_kernel_size: tuple[int, ...]
-    sed_pooling: tuple[tuple[int, int], ...]
-    subspectral_blocks: int
-    subspectral_bands: int
-    batchnorm_eps: float
-    batchnorm_momentum: float
-    dropout: float
-    rnn_layers: int
-    n_RNN_cell: int  # noqa: N815 - the configuration key
-    dropout_recurrent: float
-    dropout_output: float
-    weak_floor: float
-    sod_branch: bool
-    convolution: tuple[Literal["plain", "frequency_dynamic"], ...] = ()
-    basis_kernels: int = 4
-    attention_temperature: float = 31.0
-
-
-class CRNN(nn.Module):
-    """Shared convolutional backbone, cross-layer fusion, one recurrent branch per task."""
-
-    def __init__(self, shape: CRNNShape) -> None:
+    def __init__(self, settings: NetworkSettings, n_classes: int) -> None:
         super().__init__()
-        self.weak_floor = shape.weak_floor
+        self.weak_floor = settings.weak_floor
         self._compiled: Callable[..., tuple[Tensor, Tensor | None]] | None = None
-        width = shape.nb_filters[-1]
-        n_backbone, n_sed = len(shape.nb_filters), len(shape.sed_filters)
-        convolution = shape.convolution or (PLAIN,) * (n_backbone + n_sed)
-        if len(convolution) != n_backbone + n_sed:
-            raise ValueError(
-                f"convolution: expected none or {n_backbone + n_sed} entries, got {convolution}"
-            )
+        width = settings.nb_filters[-1]
+        n_backbone = len(settings.nb_filters)
+        convolution = settings.convolution or (PLAIN,) * settings.n_blocks
         self.backbone = _conv_blocks(
-            (1, *shape.nb_filters),
-            shape.kernel_size,
+            (1, *settings.nb_filters),
+            settings.kernel_size,
             convolution[:n_backbone],
-            shape.pooling,
-            shape.subspectral_blocks,
-            shape,
+            settings.pooling,
+            settings.subspectral_blocks,
+            settings,
         )
         # The two blocks before the last, pooled to the last one's size, are fused with it.
         self.pool_third_last = nn.Sequential(
-            _average_pool(shape.pooling[-2]), _average_pool(shape.pooling[-1])
+            _average_pool(settings.pooling[-2]), _average_pool(settings.pooling[-1])
         )
-        self.pool_second_last = _average_pool(shape.pooling[-1])
-        fused = shape.nb_filters[-2] + shape.nb_filters[-3]
-        self.sed_fusion = _fusion(fused, width, shape)
+        self.pool_second_last = _average_pool(settings.pooling[-1])
+        fused = settings.nb_filters[-2] + settings.nb_filters[-3]
+        self.sed_fusion = FusionLayer(fused, width, settings)
         self.sed_scale = nn.Parameter(torch.ones(1))
         self.sed_blocks = _conv_blocks(
-            (width, *shape.sed_filters),
-            shape.sed_kernel_size,
+            (width, *settings.sed_filters),
+            settings.sed_kernel_size,
             convolution[n_backbone:],
-            shape.sed_pooling,
+            settings.sed_pooling,
             0,
-            shape,
+            settings,
         )
-        sed_width = (width, *shape.sed_filters)[-1]
-        self.sed_rnn = _gru(sed_width, shape)
-        self.output_dropout = Dropout(shape.dropout_output)
-        self.strong_head = nn.Linear(2 * shape.n_RNN_cell, shape.n_classes)
-        self.attention_head = nn.Linear(2 * shape.n_RNN_cell, shape.n_classes)
-        self.has_sod = shape.sod_branch
+        sed_width = (width, *settings.sed_filters)[-1]
+        self.sed_rnn = _gru(sed_width, settings)
+        self.output_dropout = Dropout(settings.dropout_output)
+        self.strong_head = nn.Linear(2 * settings.n_RNN_cell, n_classes)
+        self.attention_head = nn.Linear(2 * settings.n_RNN_cell, n_classes)
+        self.has_sod = settings.sod_branch
         if self.has_sod:
-            self.sod_fusion = _fusion(fused, width, shape)
+            self.sod_fusion = FusionLayer(fused, width, settings)
             self.sod_scale = nn.Parameter(torch.ones(1))
-            self.sod_rnn = _gru(width, shape)
-            self.sod_head = nn.Linear(2 * shape.n_RNN_cell, SOD_STATES)
+            self.sod_rnn = _gru(width, settings)
+            self.sod_head = nn.Linear(2 * settings.n_RNN_cell, SOD_STATES)
 
     def forward(self, features: Tensor, with_sod: bool = True) -> SEDOutput:
         """Scaled log-mel features `(batch, bands, frames)` -> `SEDOutput`.
@@ -165,7 +121,7 @@ class CRNN(nn.Module):
             x, _ = self.sed_rnn(x.float())  # (batch, frames, 2 cells)
             x = self.output_dropout(x)
             strong = self.strong_head(x).sigmoid()
-            # Over the classes, not over time: a published peculiarity, kept.
+            # Over the classes, not over time: a peculiarity of the published code.
             attention = self.attention_head(x).softmax(dim=-1).clamp(min=self.weak_floor)
             weak = (strong * attention).sum(dim=1) / attention.sum(dim=1)
         return strong.transpose(1, 2), weak
@@ -182,20 +138,17 @@ def _conv_blocks(
     convolutions: tuple[str, ...],
     pooling: tuple[tuple[int, int], ...],
     subspectral_blocks: int,
-    shape: CRNNShape,
+    settings: NetworkSettings,
 ) -> nn.Sequential:
     blocks = [
         ConvBlock(
             before,
             channels,
+            settings,
             kernel_size=kernel_size,
-            basis_kernels=None if convolution == PLAIN else shape.basis_kernels,
-            attention_temperature=shape.attention_temperature,
+            convolution=convolution,
             pooling=pool,
-            subspectral_bands=shape.subspectral_bands if number < subspectral_blocks else None,
-            dropout=shape.dropout,
-            batchnorm_eps=shape.batchnorm_eps,
-            batchnorm_momentum=shape.batchnorm_momentum,
+            subspectral=number < subspectral_blocks,
         )
         for number, (before, channels, kernel_size, convolution, pool) in enumerate(
             zip(filters[:-1], filters[1:], kernel_sizes, convolutions, pooling, strict=True)
@@ -204,27 +157,17 @@ def _conv_blocks(
     return nn.Sequential(*blocks)
 
 
-def _fusion(inputs: int, channels: int, shape: CRNNShape) -> FusionLayer:
-    return FusionLayer(
-        inputs,
-        channels,
-        dropout=shape.dropout,
-        batchnorm_eps=shape.batchnorm_eps,
-        batchnorm_momentum=shape.batchnorm_momentum,
-    )
-
-
 def _average_pool(pooling: tuple[int, int]) -> nn.AvgPool2d:
     time, band = pooling
     return nn.AvgPool2d((band, time))
 
 
-def _gru(inputs: int, shape: CRNNShape) -> nn.GRU:
+def _gru(inputs: int, settings: NetworkSettings) -> nn.GRU:
     return nn.GRU(
         inputs,
-        shape.n_RNN_cell,
-        shape.rnn_layers,
+        settings.n_RNN_cell,
+        settings.rnn_layers,
         bidirectional=True,
         batch_first=True,
-        dropout=shape.dropout_recurrent,
+        dropout=settings.dropout_recurrent,
     )

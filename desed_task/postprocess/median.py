@@ -15,7 +15,7 @@ def median_filter(scores: NDArray[np.floating], windows: Sequence[int]) -> NDArr
 
     Args:
         scores: `(clips, classes, frames)`.
-        windows: frames, one per class; 1 keeps the scores.
+        windows: frames, one per class; 1: the scores are not changed.
 
     Returns:
         A new array of the same shape and type.

@@ -9,15 +9,21 @@
 Parameters are stored by class name, as plain values, so that a checkpoint can hold them.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, TypeVar
-
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from desed_task.evaluation.outputs import Boxes, Scores
 from desed_task.evaluation.scoring_input import Threshold
 from desed_task.postprocess.median import median_filter
 from desed_task.postprocess.sebbs import BoxParameters, bounding_boxes
+from desed_task.settings import (
+    FractionBelow1,
+    NonNegativeOrInf,
+    Positive,
+    PositiveInt,
+    Settings,
+    misfit,
+)
 
 Value = TypeVar("Value")
 Method = Literal["median", "tuned_median", "sebbs"]
@@ -31,15 +37,7 @@ DESCRIPTIONS: dict[str, str] = {
 }
 
 
-class _Stored(BaseModel):
-    """Plain values, checked when they are read from a checkpoint."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, ser_json_inf_nan="constants"
-    )
-
-
-class MedianParameters(_Stored):
+class MedianParameters(Settings):
     """Parameters of `median` and `tuned_median`.
 
     Attributes:
@@ -47,8 +45,8 @@ class MedianParameters(_Stored):
         f1_threshold: of all classes, or by class name.
     """
 
-    window: dict[str, int]
-    f1_threshold: float | dict[str, float]
+    window: dict[str, PositiveInt]
+    f1_threshold: FractionBelow1 | dict[str, FractionBelow1]
 
     def apply(self, scores: Scores, classes: Sequence[str]) -> Scores:
         """Scores, median-filtered over time. `classes`: names, in the order of the scores."""
@@ -56,13 +54,13 @@ class MedianParameters(_Stored):
         return scores.processed(lambda values: median_filter(values, windows))
 
 
-class SebbsParameters(_Stored):
+class SebbsParameters(Settings):
     """Parameters of `sebbs` by class name: those of `BoxParameters`, and the F1 threshold."""
 
-    step_seconds: dict[str, float]
-    merge_absolute: dict[str, float]
-    merge_relative: dict[str, float]
-    f1_threshold: dict[str, float]
+    step_seconds: dict[str, Positive]
+    merge_absolute: dict[str, NonNegativeOrInf]
+    merge_relative: dict[str, NonNegativeOrInf]
+    f1_threshold: dict[str, FractionBelow1]
 
     def apply(self, scores: Scores, classes: Sequence[str]) -> Boxes:
         """Bounding boxes of the scores. `classes`: names, in the order of the scores."""
@@ -74,11 +72,43 @@ class SebbsParameters(_Stored):
 Parameters = MedianParameters | SebbsParameters
 
 
-class TunedParameters(_Stored):
+class TunedParameters(Settings):
     """What was tuned for one network, by method; None: not tuned."""
 
     tuned_median: MedianParameters | None = None
     sebbs: SebbsParameters | None = None
+
+
+class Postprocessing(Settings):
+    """Methods that turn scores into events, and their parameters by class.
+
+    Attributes:
+        method: the method that is used unless the user chooses another.
+        median: parameters of `median`.
+        tuned: parameters of the methods that were tuned.
+    """
+
+    method: Method
+    median: MedianParameters
+    tuned: TunedParameters
+
+    @property
+    def methods(self) -> list[Method]:
+        """The methods that have parameters."""
+        tuned: list[Any] = [name for name, values in self.tuned if values is not None]
+        return [MEDIAN, *tuned]
+
+    def parameters(self, method: Method) -> Parameters | None:
+        """Parameters of a method; None for one that was not tuned."""
+        return self.median if method == MEDIAN else getattr(self.tuned, method)
+
+    def check_classes(self, classes: Collection[str]) -> None:
+        """Raise a misfit unless all parameters by class are of these classes."""
+        for method in self.methods:
+            section = MEDIAN if method == MEDIAN else f"tuned.{method}"
+            for key, by_class in self.parameters(method) or ():
+                if isinstance(by_class, dict) and set(by_class) != set(classes):
+                    raise misfit("expected a value for each class", f"{section}.{key}")
 
 
 def class_thresholds(parameters: Parameters, classes: Sequence[str]) -> Threshold:

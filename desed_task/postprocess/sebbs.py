@@ -15,7 +15,6 @@ interval in which that expression is not positive, and no integral is needed to 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -34,30 +33,19 @@ SAME_TIME = 1e-7
 SCORE_FLOOR = 1e-3
 
 
-@dataclass(frozen=True)
-class BoxParameters:
+class BoxParameters(NamedTuple):
     """Parameters of one class's boxes.
 
-    Args:
-        step_seconds: length L of the step filter.
+    Attributes:
+        step_seconds: length L of the step filter, above 0.
         merge_absolute: neighbouring events merge if their highest score is less than this above
-            the lowest one between them; `inf`: no condition.
+            the lowest one between them; at least 0, `inf`: no condition.
         merge_relative: the same for the ratio of the two scores; 0: no events merge.
-
-    Raises:
-        ValueError: a value out of range.
     """
 
     step_seconds: float
     merge_absolute: float
     merge_relative: float
-
-    def __post_init__(self) -> None:
-        _check_step(self.step_seconds)
-        for name in ("merge_absolute", "merge_relative"):
-            value = getattr(self, name)
-            if not value >= 0:
-                raise ValueError(f"{name}: expected a number >= 0 or inf, got {value}")
 
 
 class Segments(NamedTuple):
@@ -132,7 +120,8 @@ def find_segments(rows: NDArray[np.floating], edges: Floats, step_seconds: float
     Raises:
         ValueError: scores or edges of another shape, or a step that is not positive.
     """
-    _check_step(step_seconds)
+    if not 0 < step_seconds < np.inf:
+        raise ValueError(f"step_seconds: expected a positive, finite number, got {step_seconds}")
     if rows.ndim != 2:
         raise ValueError(f"scores: expected (clips, frames), got shape {rows.shape}")
     values = np.where(np.isneginf(rows), 0.0, rows).astype(np.float64)
@@ -209,7 +198,7 @@ def _grid_segments(rows: Floats, edges: Floats, step_seconds: float) -> Segments
 def _breakpoints(edges: Floats, half: float) -> Floats:
     """Edges, and edges shifted by half a step, within the clip; seconds, ascending.
 
-    Of several that are equal up to rounding one is kept: the edge, if one is among them.
+    Of several that are equal up to rounding one remains: the edge, if one is among them.
     """
     shifted = np.concatenate([edges - half, edges + half])
     inside = shifted[(shifted > edges[0]) & (shifted < edges[-1])]
@@ -223,9 +212,3 @@ def _reduce(function: np.ufunc, rows: Floats, begin: Ints, stop: Ints) -> Floats
     """A ufunc's reduction of `begin[k]:stop[k]` of the flattened rows, for every k."""
     flat = np.append(rows.reshape(-1), 0.0)  # `stop` may be the length
     return function.reduceat(flat, np.stack([begin, stop], axis=1).reshape(-1))[::2]
-
-
-def _check_step(seconds: float) -> None:
-    """Raise ValueError for an impossible length of a step filter."""
-    if not 0 < seconds < np.inf:
-        raise ValueError(f"step_seconds: expected a positive, finite number, got {seconds}")

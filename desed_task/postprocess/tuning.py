@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
+from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from desed_task.evaluation import event_based, psds_exact
@@ -21,17 +22,57 @@ from desed_task.evaluation.truth import GroundTruth
 from desed_task.postprocess.median import median_filter
 from desed_task.postprocess.methods import MedianParameters, SebbsParameters, by_class_name
 from desed_task.postprocess.sebbs import BoxParameters, bounding_boxes
+from desed_task.settings import NonEmpty, NonNegative, Positive, PositiveInt, Settings, Values
 
 Choice = TypeVar("Choice")
 TuningMetric = Literal["psds1", "psds2", "event_f1"]
 _SCENARIOS = {"psds1": PSDS1, "psds2": PSDS2}
 
 
+class TuningSettings(Settings):
+    """Choices to try for each class, and the metric that chooses among them."""
+
+    tuning_metric: TuningMetric = Field(
+        description="metric that `tuned_median` and `sebbs` maximise for each class: exact "
+        "`psds1`, `psds2`, or `event_f1` at its best threshold; F1 thresholds always maximise "
+        "event F1"
+    )
+    tuning_windows: NonEmpty[PositiveInt] = Field(
+        description="median windows in frames that `tuned_median` tries"
+    )
+    sebbs_step: NonEmpty[Positive] = Field(
+        description="lengths of the step filter in seconds that `sebbs` tries"
+    )
+    sebbs_merge_absolute: Values[NonNegative] = Field(
+        description="differences of scores below which events merge; each is tried without a ratio"
+    )
+    sebbs_merge_relative: Values[NonNegative] = Field(
+        description="ratios of scores below which events merge; each is tried without a difference"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "TuningSettings":
+        self._require(
+            bool(self.sebbs_merge_absolute or self.sebbs_merge_relative),
+            "sebbs_merge_absolute",
+            "at least 1 value here or in sebbs_merge_relative",
+            "sebbs_merge_relative",
+            got=0,
+        )
+        return self
+
+    def boxes(self) -> Iterator[BoxParameters]:
+        """Every step filter with each absolute merge threshold alone and each relative one."""
+        merging = [(absolute, math.inf) for absolute in self.sebbs_merge_absolute]
+        merging += [(math.inf, relative) for relative in self.sebbs_merge_relative]
+        for step, thresholds in itertools.product(self.sebbs_step, merging):
+            yield BoxParameters(step, *thresholds)
+
+
 def tune_median(
     scores: Scores,
     truth: GroundTruth,
-    tuning_windows: Sequence[int],
-    tuning_metric: TuningMetric,
+    settings: TuningSettings,
     *,
     default_threshold: float,
     title: str,
@@ -41,8 +82,7 @@ def tune_median(
     Args:
         scores: of the validation set, before post-processing.
         truth: the validation set; at least one event.
-        tuning_windows: frames to try.
-        tuning_metric: see `class_metrics`.
+        settings: windows to try, and the metric.
         default_threshold: F1 threshold of a class without any found event.
         title: the network, for the progress bar.
     """
@@ -50,9 +90,9 @@ def tune_median(
     def filtered(chosen: Sequence[int]) -> Scores:
         return scores.processed(lambda values: median_filter(values, chosen))
 
-    progress = tqdm(tuning_windows, desc=f"Tuning median windows, {title}", leave=False)
+    progress = tqdm(settings.tuning_windows, desc=f"Tuning median windows, {title}", leave=False)
     choices = ((window, filtered([window] * scores.n_classes)) for window in progress)
-    chosen = choose_by_class(choices, truth, tuning_metric)
+    chosen = choose_by_class(choices, truth, settings.tuning_metric)
     thresholds = best_thresholds(filtered(chosen), truth, default=default_threshold)
     return MedianParameters(
         window=by_class_name(chosen, truth.classes),
@@ -63,16 +103,15 @@ def tune_median(
 def tune_sebbs(
     scores: Scores,
     truth: GroundTruth,
-    grid: Iterable[BoxParameters],
-    tuning_metric: TuningMetric,
+    settings: TuningSettings,
     *,
     default_threshold: float,
     title: str,
 ) -> SebbsParameters:
-    """Each class's best bounding boxes of a grid; see `tune_median` for the arguments."""
-    progress = tqdm(list(grid), desc=f"Tuning bounding boxes, {title}", leave=False)
+    """Each class's best bounding boxes; see `tune_median` for the arguments."""
+    progress = tqdm(list(settings.boxes()), desc=f"Tuning bounding boxes, {title}", leave=False)
     choices = ((each, bounding_boxes(scores, [each] * scores.n_classes)) for each in progress)
-    chosen = choose_by_class(choices, truth, tuning_metric)
+    chosen = choose_by_class(choices, truth, settings.tuning_metric)
     boxes = bounding_boxes(scores, chosen)
     thresholds = best_thresholds(boxes, truth, default=default_threshold)
     return SebbsParameters(
@@ -83,24 +122,10 @@ def tune_sebbs(
     )
 
 
-def box_grid(
-    sebbs_step: Sequence[float],
-    sebbs_merge_absolute: Sequence[float],
-    sebbs_merge_relative: Sequence[float],
-) -> Iterator[BoxParameters]:
-    """Every step filter with each absolute merge threshold alone and each relative one alone."""
-    merging = [(absolute, math.inf) for absolute in sebbs_merge_absolute]
-    merging += [(math.inf, relative) for relative in sebbs_merge_relative]
-    for step, thresholds in itertools.product(sebbs_step, merging):
-        yield BoxParameters(step, *thresholds)
-
-
 def choose_by_class(
     choices: Iterable[tuple[Choice, ScoredOutput]],
     truth: GroundTruth,
     tuning_metric: TuningMetric,
-    *,
-    thresholds: Sequence[float] = THRESHOLDS,
 ) -> list[Choice]:
     """The choice with the best metric for each class, the first of equal ones.
 
@@ -110,7 +135,6 @@ def choose_by_class(
         choices: parameters, and the output that they make of the validation set's scores.
         truth: the validation set.
         tuning_metric: see `class_metrics`.
-        thresholds: see `class_metrics`.
 
     Raises:
         ValueError: no choices, or a truth without any event.
@@ -119,7 +143,7 @@ def choose_by_class(
     metrics: list[Floats] = []
     for choice, output in choices:
         parameters.append(choice)
-        metrics.append(class_metrics(output, truth, tuning_metric, thresholds=thresholds))
+        metrics.append(class_metrics(output, truth, tuning_metric))
     if not parameters or np.isnan(metrics[0]).all():
         raise ValueError("nothing to tune: expected at least 1 choice and at least 1 true event")
     table = np.stack(metrics)  # (choices, classes)
@@ -132,16 +156,14 @@ def class_metrics(
     output: ScoredOutput,
     truth: GroundTruth,
     tuning_metric: TuningMetric,
-    *,
-    thresholds: Sequence[float] = THRESHOLDS,
 ) -> Floats:
     """One metric per class, `(classes,)`; NaN for a class without true events.
 
     `psds1` and `psds2`: share of the area below the class's own exact PSD-ROC curve;
-    `event_f1`: the class's best event-based F1 over `thresholds` (ascending).
+    `event_f1`: the class's best event-based F1 over `THRESHOLDS`.
     """
     if tuning_metric == "event_f1":
-        return event_f1_by_threshold(output, truth, thresholds).max(axis=0)
+        return event_f1_by_threshold(output, truth, THRESHOLDS).max(axis=0)
     task = ScoringInput.prepare(output, truth)
     (roc,) = psds_exact.rocs(task, [_SCENARIOS[tuning_metric]])
     metrics = np.full(task.n_classes, np.nan)
@@ -176,5 +198,5 @@ def event_f1_by_threshold(
     """Event-based F1 `(thresholds, classes)`; NaN for classes without true events."""
     task = ScoringInput.prepare(output, truth, thresholds=thresholds)
     assert task.points is not None
-    counts = event_based.match(task.points, task.true, task.n_classes, n_levels=len(thresholds))
+    counts = event_based.match(task, task.points, n_levels=len(thresholds))
     return counts.total().f1

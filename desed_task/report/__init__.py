@@ -1,7 +1,7 @@
 """The evaluation report: one or more systems side by side on one HTML page with pictures.
 
-Each section of the page has a module of its own: its numbers, its picture, its tables, and the
-function that makes the section. Only commands import this package.
+Each section of the page has its own module: numbers, picture, tables, and the function that makes
+the section.
 """
 
 from desed_task.report.page import write_page, write_report

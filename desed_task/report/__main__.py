@@ -1,7 +1,7 @@
 r"""Evaluate the output of any system: metrics, confidence intervals and a report.
 
 python -m desed_task.evaluation --ground_truth validation.tsv --durations durations.tsv \
-    --output report --system mine=scores/ --system theirs=predictions_operating_points/,events.csv
+    --output report --system ours=scores/ --system baseline=predictions_operating_points/,events.csv
 
 The output of a system is one or more of: a folder of score files in the format of sed_scores_eval
 (one CLIP.tsv per clip: onset, offset, a column per class), a folder of operating points (one TSV
@@ -32,11 +32,11 @@ from desed_task.evaluation.results import (
     difference_lines,
     metric_table,
 )
-from desed_task.evaluation.score_files import SUFFIX, read_scores, score_classes
+from desed_task.evaluation.score_files import SUFFIX, column_names, read_scores, score_classes
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.files import user_path, visible_entries, write_file
 from desed_task.report import ReportSystem, write_report
-from desed_task.tables import TIME_COLUMNS, class_name, read_text
+from desed_task.tables import TIME_COLUMNS, class_name
 
 UNNAMED = "system"
 _CLASS_PROBLEM = re.compile(r": unknown class: expected|: columns: expected .*; unknown ")
@@ -209,8 +209,7 @@ def kind_of(path: Path) -> tuple[str, Path]:
             f"{path}: expected score files (CLIP.tsv) or operating points "
             "(predictions_th_0.01.tsv …), got a folder without .tsv files"
         )
-    header = read_text(tables[0]).split("\n", maxsplit=1)[0]
-    columns = [column.strip(' "') for column in header.split("\t")]
+    columns = column_names(tables[0])
     is_scores = tuple(columns[:2]) == TIME_COLUMNS and "filename" not in columns
     return ("scores" if is_scores else "operating_points"), path
 

@@ -1,4 +1,4 @@
-"""Section on boundaries: errors of onsets, offsets and durations."""
+"""Section on boundaries: errors of onsets and offsets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from desed_task.report.systems import ReportInput
 
 HISTOGRAM_LIMIT = 1.0  # seconds; larger errors are counted there
 HISTOGRAM_STEP = 0.05  # seconds
-COLLARS = {"onset": ONSET_COLLAR, "offset": OFFSET_COLLAR, "duration": None}  # seconds
+COLLARS = {"onset": ONSET_COLLAR, "offset": OFFSET_COLLAR}  # seconds
 INTRO = (
     "Each detection is paired with the true event of its class that overlaps most with it; if "
     "several detections choose the same event, only the one with most overlap is used."
@@ -32,11 +32,7 @@ INTRO = (
 
 def boundary_section(report: ReportInput) -> Section:
     """Histograms and quartiles of the errors."""
-    found = {
-        number: boundary_errors(system.metrics.scoring_input)
-        for number, system in enumerate(report.systems)
-    }
-    errors = {number: each for number, each in found.items() if each is not None}
+    errors = report.scored(boundary_errors)
     if not any(map(len, errors.values())):
         remark = Paragraph("No detection overlaps with a true event of its class.")
         return Section("boundaries", "Onsets and offsets", INTRO, [remark])
@@ -44,7 +40,7 @@ def boundary_section(report: ReportInput) -> Section:
     picture = Picture(
         "boundaries.png",
         draw_histograms(errors, names),
-        "Histograms of the errors of onset, offset and duration, one outline per system.",
+        "Histograms of the errors of onset and offset, one outline per system.",
         f"Steps of {HISTOGRAM_STEP:g} s; the outermost steps include all errors beyond "
         f"±{HISTOGRAM_LIMIT:g} s. Grey: the collar of ±{ONSET_COLLAR:g} s of the event-based F1 "
         "(its offset collar is wider, 20 % of the length, for events over 1 s).",
@@ -62,11 +58,6 @@ class BoundaryErrors:
 
     def __len__(self) -> int:
         return len(self.onset)
-
-    @property
-    def duration(self) -> Floats:
-        """Detected minus true duration, seconds, `(pairs,)`."""
-        return self.offset - self.onset
 
 
 def boundary_errors(scoring: ScoringInput) -> BoundaryErrors | None:
@@ -112,10 +103,10 @@ def error_table(errors: Mapping[str, BoundaryErrors]) -> Table:
             values: Floats = getattr(system_errors, kind)
             quartiles = np.percentile(values, [25, 50, 75]) if len(values) else [np.nan] * 3
             low, median, high = (format_signed(float(value), 3) for value in quartiles)
-            share = format_share(None if collar is None else share_within(values, collar))
+            share = format_share(share_within(values, collar))
             rows.append(row(f"{name}, {kind}", format_value(len(values)), median, low, high, share))
     return Table(
-        "Detected minus true, in seconds; a positive onset is late, a positive duration too long.",
+        "Detected minus true, in seconds; positive: too late.",
         (
             "system and boundary",
             "pairs",
@@ -129,7 +120,7 @@ def error_table(errors: Mapping[str, BoundaryErrors]) -> Table:
 
 
 def draw_histograms(errors: Mapping[int, BoundaryErrors], names: Mapping[int, str]) -> bytes:
-    """PNG with histograms of the errors of onsets, offsets and durations.
+    """PNG with histograms of the errors of onsets and offsets.
 
     Args:
         errors: by the system's number.
@@ -140,8 +131,7 @@ def draw_histograms(errors: Mapping[int, BoundaryErrors], names: Mapping[int, st
     n_bins = round(2 * HISTOGRAM_LIMIT / HISTOGRAM_STEP)
     edges = np.linspace(-HISTOGRAM_LIMIT, HISTOGRAM_LIMIT, n_bins + 1)
     for axes, (kind, collar) in zip(grid, COLLARS.items(), strict=True):
-        if collar is not None:
-            axes.axvspan(-collar, collar, color="#000000", alpha=0.1, linewidth=0)
+        axes.axvspan(-collar, collar, color="#000000", alpha=0.1, linewidth=0)
         axes.axvline(0, color="#000000", linewidth=0.8)
         for number, system_errors in errors.items():
             values = np.clip(getattr(system_errors, kind), -HISTOGRAM_LIMIT, HISTOGRAM_LIMIT)

@@ -1,93 +1,148 @@
-"""Section on single clips: the best and the worst."""
+"""Section on single clips: the worst ones."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from desed_task.drawing.clip_pictures import MAX_ROWS, Spectrogram, draw_clip, log_mel
+from desed_task.drawing.clip_pictures import (
+    MAX_ROWS,
+    Panel,
+    Row,
+    Spectrogram,
+    Strip,
+    choose_rows,
+    class_spans,
+    draw_clip,
+    hidden_text,
+    log_mel,
+)
+from desed_task.drawing.style import nth_colour, plain, to_png
 from desed_task.errors import InputError
 from desed_task.evaluation import event_based
-from desed_task.evaluation.events import Floats, Ints, find_overlaps, sums
+from desed_task.evaluation.events import EventTable, Floats, Ints, find_overlaps, sums
 from desed_task.evaluation.outputs import Boxes
 from desed_task.evaluation.scoring_input import ScoringInput
-from desed_task.report.blocks import (
-    Block,
-    Heading,
-    Paragraph,
-    Picture,
-    Section,
-    Table,
-    format_value,
-    row,
-)
+from desed_task.report.blocks import Block, Paragraph, Picture, Section, Table, format_value, row
 from desed_task.report.systems import ReportInput, ReportSystem
 
-N_CLIPS = 3  # best and worst ones each
-TITLE = "Best and worst clips"
+N_CLIPS = 5
+TITLE = "Worst clips"
 INTRO = (
-    "The clips with the highest and the lowest event-based F1 of {name}, and the output of every "
-    "system for them. Of clips with equal F1, the best have most true events; the worst have the "
-    "smallest overlap of true and detected events, then most errors."
+    "The clips with the lowest event-based F1 of {name}, and the output of every system for them. "
+    "Of clips with equal F1, the first have the smallest overlap of true and detected events, then "
+    "most errors."
 )
-SCORES_LEGEND = (
-    "area: score from 0 to 1 in each row, with the F1 threshold dotted; bar at the foot of a "
-    "row: detected events"
+CAPTION = (
+    f"Classes that are true or detected here (of more than {MAX_ROWS} the true ones, and those "
+    "detected for most time). Grey: true events. Area: score from 0 to 1, with the F1 threshold "
+    "dotted; box: its confidence; bar at the foot of a row, or alone: detected events. Dashed: the "
+    "end of the clip, if events extend beyond it."
 )
-BOXES_LEGEND = "boxes: as high as their confidence, which is written in them"
-EVENTS_LEGEND = "wide bars: detected events of a system without scores"
 
 
 def clip_section(report: ReportInput) -> Section:
-    """The best and the worst clips of the first system that has detections."""
-    for system in report.systems:
-        scores = clip_scores(system.metrics.scoring_input)
-        if scores is not None:
-            intro = INTRO.format(name=system.name)
-            return Section("clips", TITLE, intro, _clips_blocks(report, system, scores))
+    """The worst clips of the first system that has detections."""
+    for number, scores in report.scored(clip_scores).items():
+        system = report.systems[number]
+        intro = INTRO.format(name=system.name)
+        return Section("clips", TITLE, intro, _clips_blocks(report, system, scores))
     return Section("clips", TITLE, "No system has events at one threshold.", ())
 
 
 def _clips_blocks(report: ReportInput, system: ReportSystem, scores: "ClipScores") -> list[Block]:
-    """A table of the best and worst clips of this system, and a picture of each."""
+    """A table of the worst clips of this system, and a picture of each."""
     scoring = system.metrics.scoring_input
     names = list(scoring.truth.events)
-    best, worst = best_and_worst(scoring, scores)
-    clips = {f"best {rank}": names[clip] for rank, clip in enumerate(best, start=1)}
-    clips |= {f"worst {rank}": names[clip] for rank, clip in enumerate(worst, start=1)}
+    clips = [names[clip] for clip in worst_clips(scoring, scores)]
     if not clips:
-        return [Paragraph("No clip has an event or a detection.")]
-    blocks: list[Block] = [clip_table(report, clips)]
-    for rank, clip in clips.items():
-        blocks += _clip_blocks(report, rank, clip)
+        return [Paragraph("No clip has an error.")]
+    blocks: list[Block] = [clip_table(report, clips), Paragraph(CAPTION)]
+    for rank, clip in enumerate(clips, start=1):
+        spectrogram, problem = _spectrogram(report, clip)
+        png = to_png(draw_clip([clip_strip(report, clip, spectrogram)]))
+        alt = f"Clip {clip} over time: true events, and each system's scores and events."
+        remark = "" if problem is None else f" No spectrogram: {problem}"
+        blocks.append(Picture(f"clip_worst_{rank}.png", png, alt, f"{rank}. {clip}{remark}"))
     return blocks
 
 
-def _clip_blocks(report: ReportInput, rank: str, clip: str) -> list[Block]:
-    """One clip's picture, and a remark if its audio is missing or unreadable."""
-    spectrogram, problem = _spectrogram(report, clip)
-    picture = Picture(
-        f"clip_{rank.replace(' ', '_')}.png",
-        draw_clip(report, clip, spectrogram),
-        f"Clip {clip} over time: true events, and each system's scores and events.",
-        f"Classes that are true or detected here (of more than {MAX_ROWS} the true ones, and "
-        f"those detected for most time). Grey: true events; {_legend(report)}. "
-        "Dashed: the end of the clip, if events extend beyond it.",
-    )
-    blocks: list[Block] = [Heading(f"{rank.capitalize()}: {clip}"), picture]
-    return blocks if problem is None else [*blocks, Paragraph(f"No spectrogram: {problem}")]
+def clip_strip(report: ReportInput, clip: str, spectrogram: Spectrogram | None) -> Strip:
+    """One clip's rows of classes, a panel for each system.
+
+    Args:
+        report: the systems; at least one has a true or detected event in the clip.
+        clip: its name.
+        spectrogram: of the clip's audio; not drawn if None.
+    """
+    scoring = report.systems[0].metrics.scoring_input
+    index = list(scoring.truth.events).index(clip)
+    true = scoring.true.select(scoring.true.clip == index)
+    detected = [_detected_events(system, index) for system in report.systems]
+    seconds = [
+        sums(table.label, table.offset - table.onset, scoring.n_classes)
+        for table in (true, *detected)
+    ]
+    labels, n_hidden = choose_rows(seconds[0], np.sum(seconds[1:], axis=0))
+    panels = [
+        _system_panel(report, number, clip, labels, true, events)
+        for number, events in enumerate(detected)
+    ]
+    hidden = hidden_text(len(labels), n_hidden)
+    panels[0] = panels[0]._replace(title=f"{panels[0].title}{hidden}")
+    end = float(scoring.durations[index])
+    last = max(float(events.offset.max()) for events in (true, *detected) if len(events))
+    beyond = last > end + 1e-6
+    return Strip(0.0, max(end, last), panels, spectrogram, clip_end=end if beyond else None)
 
 
-def _legend(report: ReportInput) -> str:
-    """Explanation of the areas, boxes and bars."""
-    kinds = {type(system.metrics.scoring_input.scores) for system in report.systems}
-    entries = [SCORES_LEGEND] if kinds - {Boxes, type(None)} else []
-    if Boxes in kinds:
-        entries.append(BOXES_LEGEND)
-    if type(None) in kinds:
-        entries.append(EVENTS_LEGEND)
-    return "; ".join(entries)
+def _detected_events(system: ReportSystem, clip: int) -> EventTable:
+    """Events that are detected in a clip; none if the system has no detections."""
+    scoring = system.metrics.scoring_input
+    if scoring.detections is None:
+        return scoring.true.select(slice(0))
+    return scoring.detections.select(scoring.detections.clip == clip)
+
+
+def _system_panel(
+    report: ReportInput,
+    number: int,
+    clip: str,
+    labels: Sequence[int],
+    true: EventTable,
+    events: EventTable,
+) -> Panel:
+    """A system's events, and its scores or boxes, in the rows of some classes."""
+    system = report.systems[number]
+    scoring = system.metrics.scoring_input
+    remark = "" if scoring.detections is not None else ": no events at one threshold"
+    scores, edges, values = scoring.scores, None, None
+    if scores is not None and clip not in scores.names:
+        scores, remark = None, remark or ": no scores of this clip"
+    elif scores is not None and not isinstance(scores, Boxes):
+        frames = scores.as_scores()
+        index = list(frames.names).index(clip)
+        edges, values = frames.edges[index], frames.values[index]
+    rows = [
+        Row(
+            name=report.classes[label],
+            events=class_spans(events, label),
+            true=class_spans(true, label),
+            scores=None if values is None else values[label],
+            boxes=_clip_boxes(scores, clip, label) if isinstance(scores, Boxes) else None,
+            threshold=system.metrics.per_class[report.classes[label]].f1_threshold,
+        )
+        for label in labels
+    ]
+    return Panel(f"{plain(system.name, 60)}{remark}", rows, nth_colour(number), edges)
+
+
+def _clip_boxes(boxes: Boxes, clip: str, label: int) -> Floats:
+    """Onset, offset and confidence of a class's boxes in a clip, `(boxes, 3)`."""
+    events = boxes.events
+    rows = (events.clip == list(boxes.names).index(clip)) & (events.label == label)
+    return np.stack([events.onset[rows], events.offset[rows], boxes.confidence[rows]], axis=1)
 
 
 def _spectrogram(report: ReportInput, clip: str) -> tuple[Spectrogram | None, str | None]:
@@ -150,7 +205,7 @@ def clip_scores(scoring: ScoringInput) -> ClipScores | None:
         return None
     n_clips = len(scoring.durations)
     detections, true = scoring.detections, scoring.true
-    counts = event_based.match(detections, true, scoring.n_classes)
+    counts = event_based.match(scoring, detections)
     correct, false = counts.correct.per_clip(n_clips), counts.false.per_clip(n_clips)
     overlaps = find_overlaps(detections, true)
     detected, _, seconds = overlaps.select(overlaps.same_class)
@@ -165,47 +220,30 @@ def clip_scores(scoring: ScoringInput) -> ClipScores | None:
     )
 
 
-def best_and_worst(
-    scoring: ScoringInput, scores: ClipScores, number: int = N_CLIPS
-) -> tuple[Ints, Ints]:
-    """Indices of the clips with the highest and with the lowest F1, at most `number` of each.
+def worst_clips(scoring: ScoringInput, scores: ClipScores, number: int = N_CLIPS) -> Ints:
+    """Indices of the clips with the lowest F1, at most `number`, all below 1.
 
-    Of clips with equal F1 the best have most true events, then most overlap; the worst have least
-    overlap, then most errors. No clip is in both; the best have an F1 above 0, the worst one
-    below 1. Clips without true and detected events, and clips without scores of a system that has
-    scores for others, are excluded.
+    Of clips with equal F1 the first have least overlap, then most errors. Clips without true and
+    detected events, and clips without scores of a system that has scores for others, are excluded.
     """
     f1 = scores.f1
-    known = ~np.isnan(f1)
+    known = f1 < 1  # not NaN
     if scoring.scores is not None:
         known &= np.isin(np.array(list(scoring.truth.events), dtype=object), list(scoring.names))
     clips = np.flatnonzero(known)
-    best = clips[np.lexsort((clips, -scores.overlap[clips], -scores.true[clips], -f1[clips]))]
-    best = best[f1[best] > 0][: min(number, (len(clips) + 1) // 2)]
-    rest = np.setdiff1d(clips, best)
-    worst = rest[np.lexsort((rest, -scores.errors[rest], scores.overlap[rest], f1[rest]))]
-    return best, worst[f1[worst] < 1][:number]
+    return clips[np.lexsort((-scores.errors[clips], scores.overlap[clips], f1[clips]))][:number]
 
 
-def clip_table(report: ReportInput, clips: Mapping[str, str]) -> Table:
-    """Event-based F1 and counts of some clips by system; systems without detections are excluded.
-
-    Args:
-        report: the systems.
-        clips: clip names by rank.
-    """
-    columns = {}
-    for system in report.systems:
-        scores = clip_scores(system.metrics.scoring_input)
-        if scores is not None:
-            index = {name: k for k, name in enumerate(system.metrics.scoring_input.truth.events)}
-            columns[system.name] = [_clip_cell(scores, index[clip]) for clip in clips.values()]
-    rows = [
-        row(f"{rank}: {clip}", *cells)
-        for (rank, clip), *cells in zip(clips.items(), *columns.values(), strict=True)
-    ]
+def clip_table(report: ReportInput, clips: Sequence[str]) -> Table:
+    """Event-based F1 and counts of some clips, by system that has detections."""
+    index = {name: k for k, name in enumerate(report.systems[0].metrics.scoring_input.truth.events)}
+    columns = {
+        report.names[number]: [_clip_cell(scores, index[clip]) for clip in clips]
+        for number, scores in report.scored(clip_scores).items()
+    }
+    rows = tuple(row(clip, *cells) for clip, *cells in zip(clips, *columns.values(), strict=True))
     caption = "Event-based micro-F1, and number of events: correct / detected / true."
-    return Table(caption, ("clip", *columns), tuple(rows))
+    return Table(caption, ("clip", *columns), rows)
 
 
 def _clip_cell(scores: ClipScores, clip: int) -> str:

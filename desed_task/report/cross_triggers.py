@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from desed_task.drawing.style import cell_colour_map, class_text, new_figure, to_png, write_cell
+from desed_task.drawing.style import class_text, draw_matrix, new_figure, to_png
 from desed_task.evaluation.events import Ints
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.report.blocks import Block, Paragraph, Picture, Section
@@ -76,24 +76,15 @@ def draw_cross_triggers(matrix: Ints, classes: Sequence[str]) -> bytes:
     """PNG of the cross triggers `(classes, classes)`; rows: detected, columns: true class."""
     n_classes = len(classes)
     side = min(max(0.46 * n_classes, 1.8), 7.4)
-    figure = new_figure(side + 1.9, width=min(side + 3.6, 10.5))
+    figure = new_figure(side + 1.9, width=min(side + 2.9, 10.0))
     axes = figure.add_subplot()
-    shown = np.ma.masked_equal(matrix, 0)
-    highest = max(int(matrix.max()), 1)
-    image = axes.imshow(shown, cmap=cell_colour_map(), vmin=0, vmax=highest)
-    for (line, column), count in np.ndenumerate(matrix):
-        if line == column:
-            axes.fill_between(
-                [line - 0.5, line + 0.5], line - 0.5, line + 0.5, color="#cccccc", linewidth=0
-            )
-        else:
-            shade = count / highest if count else None
-            size = 9 if n_classes <= 12 else 7
-            write_cell(axes, line, column, str(count), shade=shade, size=size)
+    shades = np.where(matrix > 0, matrix / max(int(matrix.max()), 1), np.nan)
+    texts = [[str(count) for count in line] for line in matrix.tolist()]
+    for k, line in enumerate(texts):
+        line[k] = ""
+    draw_matrix(axes, shades, texts, size=9 if n_classes <= 12 else 7)
     names = [class_text(label) for label in classes]
     axes.set_xticks(range(n_classes), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(n_classes), names)
-    axes.tick_params(length=0)
     axes.set(xlabel="true class", ylabel="detected class")
-    figure.colorbar(image, ax=axes, label="rejected detections", shrink=0.8)
     return to_png(figure)

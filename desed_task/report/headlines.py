@@ -1,16 +1,8 @@
 """First section: the metrics of all systems, their differences, and the scoring input."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from desed_task.drawing.style import (
-    legend_above,
-    new_figure,
-    nth_colour,
-    separate_rows,
-    tidy,
-    to_png,
-)
 from desed_task.evaluation.results import HEADLINE_METRICS, MetricValue, SystemMetrics
 from desed_task.report.blocks import (
     NOT_DEFINED,
@@ -18,7 +10,6 @@ from desed_task.report.blocks import (
     Cell,
     Heading,
     Paragraph,
-    Picture,
     Section,
     Table,
     format_signed,
@@ -31,7 +22,6 @@ from desed_task.report.systems import ReportInput, ReportSystem
 if TYPE_CHECKING:
     from desed_task.evaluation.bootstrap import Interval
 
-MIN_AXIS_LENGTH = 0.2  # of the picture
 INTRO = (
     "PSDS is the share of the area below the PSD-ROC, over all thresholds (exact) or through "
     "operating points. F1 is 2 · correct / (true + detected) at the F1 threshold: event-based by "
@@ -43,76 +33,15 @@ INTRO = (
 )
 
 
-class Dot(NamedTuple):
-    """A system's metric, and its interval if there is one."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
 def headline_section(report: ReportInput) -> Section:
     """All metrics side by side, their differences, and what was scored."""
-    blocks: list[Block] = []
-    dots = _dots(report)
-    if dots:
-        lines = "" if report.intervals is None else f" Lines: {_describe_intervals(report)}."
-        blocks.append(
-            Picture(
-                "headlines.png",
-                draw_dots(dots, report.names),
-                "Each headline metric of each system as a dot; the values are in the table below.",
-                f"One line per metric, one dot per system; right is better.{lines}",
-            )
-        )
-    blocks.append(metric_table(report))
+    blocks: list[Block] = [metric_table(report)]
     blocks += [Paragraph(reason) for reason in missing_reasons(report.systems)]
     differences = difference_tables(report)
     if differences:
         blocks += [Heading("Differences"), *differences]
     blocks += [Heading("Scoring input"), input_table(report.systems)]
     return Section("headlines", "Metrics", INTRO, blocks)
-
-
-def _dots(report: ReportInput) -> dict[str, dict[int, Dot]]:
-    """Dots by the metric's title and the system's number, where they are defined."""
-    dots: dict[str, dict[int, Dot]] = {}
-    for metric, title in HEADLINE_METRICS.items():
-        for number, system in enumerate(report.systems):
-            value = getattr(system.metrics, metric)
-            interval = report.interval(system.name, metric)
-            if value is not None:
-                bounds = (None, None) if interval is None else (interval.low, interval.high)
-                dots.setdefault(title, {})[number] = Dot(value, *bounds)
-    return dots
-
-
-def draw_dots(rows: Mapping[str, Mapping[int, Dot]], names: Mapping[int, str]) -> bytes:
-    """PNG with a line per metric and a dot per system on it.
-
-    Args:
-        rows: dots by the metric's title and the system's number.
-        names: by the system's number.
-    """
-    step = min(0.22, 0.75 / len(names))
-    figure = new_figure(1.2 + len(rows) * max(0.34, 0.12 * len(names)))
-    axes = figure.add_subplot()
-    for line, dots in enumerate(rows.values()):
-        for number, (value, low, high) in dots.items():
-            y = line + (number - (len(names) - 1) / 2) * step
-            if low is not None and high is not None:
-                axes.plot([low, high], [y, y], color=nth_colour(number), linewidth=2, alpha=0.7)
-            axes.plot(value, y, "o", color=nth_colour(number), markersize=6)
-    axes.set_yticks(range(len(rows)), list(rows))
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    left, right = axes.get_xlim()
-    left, right = min(left, right - MIN_AXIS_LENGTH), max(right, left + MIN_AXIS_LENGTH)
-    axes.set_xlim(max(left, -0.02), min(right, 1.02))
-    axes.set_xlabel("metric, 0 to 1; higher is better")
-    tidy(axes, grid="x")
-    separate_rows(axes, len(rows), alpha=0.1, offset=-0.5)
-    legend_above(figure, names, patches=True)
-    return to_png(figure)
 
 
 def metric_table(report: ReportInput) -> Table:
@@ -155,13 +84,13 @@ def missing_reasons(systems: Sequence[ReportSystem]) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for system in systems:
         scoring = system.metrics.scoring_input
-        lacks = {
-            "exact PSDS needs scores": scoring.scores is None,
-            "PSDS from operating points needs events at several thresholds": scoring.points is None,
-            "F1 needs events at one threshold": scoring.detections is None,
+        sources = {
+            "exact PSDS needs scores": scoring.scores,
+            "PSDS from operating points needs events at several thresholds": scoring.points,
+            "F1 needs events at one threshold": scoring.detections,
         }
-        for reason, applies in lacks.items():
-            if applies:
+        for reason, source in sources.items():
+            if source is None:
                 reasons.setdefault(reason, []).append(system.name)
     return [f"{NOT_DEFINED} for {join_names(names)}: {why}." for why, names in reasons.items()]
 
@@ -215,25 +144,25 @@ def _difference_cell(interval: "Interval | None") -> Cell:
 def input_table(systems: Sequence[ReportSystem]) -> Table:
     """Clips, events and thresholds of each system's scoring input."""
     metrics = [system.metrics for system in systems]
-    rows = [
-        ("clips scored", [format_value(m.clips_scored) for m in metrics]),
-        ("clips without true events", [format_value(m.clips_without_events) for m in metrics]),
-        ("clips without predictions", [format_value(m.clips_missing) for m in metrics]),
-        ("clips whose detections were dropped", [format_value(m.clips_dropped) for m in metrics]),
-        ("classes in the ground truth", [format_value(m.classes_averaged) for m in metrics]),
-        ("true events", [format_value(len(m.scoring_input.true)) for m in metrics]),
-        ("detected events", [_n_detections(m) for m in metrics]),
-        ("F1 threshold", [_f1_threshold(m) for m in metrics]),
-        ("operating points", [_n_operating_points(m) for m in metrics]),
-    ]
+    cells: dict[str, Callable[[SystemMetrics], str]] = {
+        "clips scored": lambda m: format_value(m.clips_scored),
+        "clips without true events": lambda m: format_value(m.clips_without_events),
+        "clips without predictions": lambda m: format_value(m.clips_missing),
+        "clips whose detections were dropped": lambda m: format_value(m.clips_dropped),
+        "classes in the ground truth": lambda m: format_value(m.classes_averaged),
+        "true events": lambda m: format_value(len(m.scoring_input.true)),
+        "detected events": _n_detections,
+        "F1 threshold": _f1_threshold,
+        "operating points": _n_operating_points,
+    }
+    rows = [row(title, *map(cell, metrics)) for title, cell in cells.items()]
     if any(system.note for system in systems):
-        rows.append(("remark", [system.note or NOT_DEFINED for system in systems]))
+        rows.append(row("remark", *(system.note or NOT_DEFINED for system in systems)))
     caption = (
         "A clip without predictions is scored as if nothing was detected in it. Detections in "
         "clips without true events are dropped only on request."
     )
-    names = (system.name for system in systems)
-    return Table(caption, ("input", *names), tuple(row(title, *cells) for title, cells in rows))
+    return Table(caption, ("input", *(system.name for system in systems)), tuple(rows))
 
 
 def _n_detections(metrics: SystemMetrics) -> str:

@@ -8,8 +8,7 @@ import numpy as np
 from desed_task.drawing.style import legend_above, new_figure, nth_colour, nth_dash, tidy, to_png
 from desed_task.evaluation import event_based, intersection
 from desed_task.evaluation.clip_counts import Counts
-from desed_task.evaluation.events import Floats, find_overlaps
-from desed_task.evaluation.intersection import F1_CRITERIA
+from desed_task.evaluation.events import Floats
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.report.blocks import (
     NOT_DEFINED,
@@ -33,11 +32,7 @@ INTRO = (
 
 def threshold_section(report: ReportInput) -> Section:
     """The curves, and each system's best operating point."""
-    found = {
-        number: threshold_curves(system.metrics.scoring_input)
-        for number, system in enumerate(report.systems)
-    }
-    curves = {number: each for number, each in found.items() if each is not None}
+    curves = report.scored(threshold_curves)
     blocks: list[Block] = []
     if curves:
         names = {number: report.names[number] for number in curves}
@@ -116,17 +111,9 @@ def threshold_curves(scoring: ScoringInput) -> ThresholdCurves | None:
     """
     if scoring.points is None or not len(scoring.true):
         return None
-    n_levels, n_classes = len(scoring.thresholds), scoring.n_classes
-    by_collar = event_based.match(scoring.points, scoring.true, n_classes, n_levels=n_levels)
-    by_overlap = intersection.match(
-        scoring.points,
-        scoring.true,
-        find_overlaps(scoring.points, scoring.true),
-        scoring.durations,
-        F1_CRITERIA,
-        n_levels=n_levels,
-        n_classes=n_classes,
-    )
+    n_levels = len(scoring.thresholds)
+    by_collar = event_based.match(scoring, scoring.points, n_levels=n_levels)
+    by_overlap = intersection.match(scoring, scoring.points, n_levels=n_levels)
     return ThresholdCurves(
         thresholds=np.array(scoring.thresholds),
         event=macro_curves(by_collar.total()),

@@ -1,1 +1,1 @@
-"""The generated data set in DESED's layout: voices, timbres, rooms, domains, scenes."""
+"""Sounds and scenes of generated clips: voices, timbres, recordings, rooms, domains."""

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+CLIP_SECONDS = 10.0
 T = TypeVar("T")
 Range = tuple[float, float]
 
@@ -80,6 +81,8 @@ RECORDED = Domain(
     empty_share=0.013,
     overrun_share=0.02,
 )
+
+DOMAINS = {domain.name: domain for domain in (SYNTHETIC, RECORDED)}
 
 
 class Draw:

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.signal
 import soxr
 
-from desed_task.dataio.audio import open_audio, read_audio
+from desed_task.dataio.audio import audio_info, read_audio
 from desed_task.synthesis import backgrounds
 from desed_task.synthesis.domains import Draw
 from desed_task.synthesis.signals import (
@@ -72,12 +72,16 @@ def read_sound(path: Path, cutoff_hz: float) -> Signal:
 
     Raises InputError for a file that cannot be read.
     """
-    with open_audio(path) as file:
-        rate = file.samplerate
-    audio = read_audio(path, rate)
+    return low_passed(resampled(path), cutoff_hz)
+
+
+def resampled(path: Path, start: int = 0, n_samples: int | None = None) -> Signal:
+    """Samples of a file at `SAMPLE_RATE`; `start` and `n_samples` are at the file's rate."""
+    rate = audio_info(path).sample_rate
+    audio = read_audio(path, rate, start, n_samples)
     if rate != SAMPLE_RATE:
         audio = soxr.resample(audio, rate, SAMPLE_RATE, quality="HQ")
-    return low_passed(audio, cutoff_hz)
+    return audio
 
 
 def low_passed(signal: Signal, cutoff_hz: float) -> Signal:
@@ -93,11 +97,10 @@ def low_passed(signal: Signal, cutoff_hz: float) -> Signal:
 def bandwidth(path: Path) -> float:
     """Effective bandwidth of a recording in Hz: half its rate, or where its spectrum breaks off.
 
-    Recordings that were made at a lower rate, or compressed, lack all frequencies above a cutoff;
-    the spectrum falls there by `CLIFF_DB` within `CLIFF_HZ`, and stays below.
+    Recordings that were made at a lower rate, or compressed, have no frequencies above a cutoff;
+    the spectrum falls there by `CLIFF_DB` within `CLIFF_HZ`, and does not rise again.
     """
-    with open_audio(path) as file:
-        rate = file.samplerate
+    rate = audio_info(path).sample_rate
     audio = read_audio(path, rate)
     size = min(len(audio), 2 ** int(np.ceil(np.log2(rate / RESOLUTION_HZ))))
     frequencies, power = scipy.signal.welch(audio, rate, nperseg=size)
@@ -128,10 +131,10 @@ def bursts(signal: Signal, pause_s: float) -> list[tuple[int, int]]:
     ends = audible[np.concatenate([breaks, [len(audible) - 1]])] + 1
     energy = np.concatenate([[0.0], np.cumsum(np.square(levels))])
     energies = energy[ends] - energy[firsts]
-    kept = energies >= MIN_ENERGY * energies.max()
+    strong = energies >= MIN_ENERGY * energies.max()
     return [
         (int(first) * ENVELOPE_BLOCK, min(int(end) * ENVELOPE_BLOCK, len(signal)))
-        for first, end in zip(firsts[kept], ends[kept], strict=True)
+        for first, end in zip(firsts[strong], ends[strong], strict=True)
     ]
 
 
@@ -207,7 +210,7 @@ class RecordedSounds:
         return float(np.clip(4.0 / (1.0 + np.median(seconds)), 1.0, 3.0))
 
     def draw_length(self, rng: np.random.Generator, label: str, longest: float) -> float:
-        """The length of a random section, or part of it where the sound is continuous."""
+        """The length of a random section, or less where the sound is continuous."""
         recordings = self.events[label]
         sections = recordings[int(rng.integers(len(recordings)))]
         section = sections[int(rng.integers(len(sections)))]
@@ -219,7 +222,7 @@ class RecordedSounds:
     def event(self, draw: Draw, label: str, samples: int) -> Signal:
         """A section of this length; if there is none, the start of a longer one, or a shorter one.
 
-        Continuous sounds are cut at a random place.
+        Continuous sounds are cut at a random time.
         """
         sections = [section for each in self.events[label] for section in each]
         lengths = np.array([section.stop - section.start for section in sections])

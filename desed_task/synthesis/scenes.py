@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desed_task.labels import Event
-from desed_task.synthesis.domains import Domain, Draw
+from desed_task.synthesis.domains import CLIP_SECONDS, Domain, Draw
 from desed_task.synthesis.rooms import record
 from desed_task.synthesis.signals import (
     SAMPLE_RATE,
@@ -20,7 +20,6 @@ from desed_task.synthesis.signals import (
     unit_power,
 )
 from desed_task.synthesis.sources import (
-    CLIP_SECONDS,
     MIN_EVENT_S,
     SYNTHETIC_SOUNDS,
     SoundSource,

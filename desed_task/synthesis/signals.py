@@ -125,7 +125,7 @@ def add_at(target: Signal, signal: Signal, start: int) -> None:
 
 
 def unit_power(signal: Signal) -> Signal:
-    """Scale a signal to a root mean square of one; silence stays silence."""
+    """Scale a signal to a root mean square of one; silence is not changed."""
     power = float(np.sqrt(np.mean(np.square(signal, dtype=np.float64))))
     return (signal / max(power, 1e-9)).astype(np.float32)
 

@@ -11,11 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from desed_task.synthesis import backgrounds
-from desed_task.synthesis.domains import Draw
+from desed_task.synthesis.domains import CLIP_SECONDS, Draw
 from desed_task.synthesis.signals import Signal, trimmed
 from desed_task.synthesis.timbres import CLASSES, TIMBRES
 
-CLIP_SECONDS = 10.0
 MIN_EVENT_S = 0.2
 RARE_CLASS_EXPONENT = 0.4
 """Classes are drawn with their clip counts to this power: 1 as in DESED, 0 uniformly."""

@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the schema and the tables of published and retired keys.
+"""Write docs/configuration.md from the schema and the table of published keys.
 
 python -m local.config.document
 """
@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
+from desed_task.desed import CLIP_SETS
+from local.config.data import KEYS
 from local.config.published import CONFIG_TABLE
-from local.config.retired import RETIRED
 from local.config.schema import Config
 from local.config.yaml_files import RECIPE, read_composed
 
@@ -30,14 +31,17 @@ training:
 ```
 
 The file that `extends` names is searched beside the extending file, then in `confs/`.
-`--set section.key=value` changes one key on the command line. All other relative paths are relative
-to the folder in which `train_sed.py` is started. The resolved configuration is saved as
-`config.yaml` in the run's folder.
+`--set section.key=value` changes one key on the command line. The resolved configuration is saved
+as `config.yaml` in the run's folder.
+
+The paths of the sets are relative to `data.root`, and `data.root` to the folder in which
+`train_sed.py` is started: with a copy of DESED, `--set data.root=/data/desed` is enough. In a file
+of an older version, which has no `data.root`, they are relative to the current folder.
 
 An unknown key, a wrong type or an impossible value ends the program with exit status 2; every
 problem is reported with its file and line, the key, and what is allowed:
 
-    error: mine.yaml:3: training.n_epoch: unknown key; did you mean `n_epochs`?
+    error: mine.yaml:3: training.n_epoch: unknown key (did you mean n_epochs?)
 
 Sections and mappings are merged with those of the extended file. A mapping tagged `!replace` is
 not, for example with classes of your own:
@@ -55,18 +59,20 @@ The definitions of the metrics (PSDS scenarios, collars, segment length, interse
 constants of `desed_task.evaluation`.
 """
 
+SETS = """\
+## The sets of DESED
+
+Folders and tables below `data.root`, as `confs/sed.yaml` expects them. The prepared copy of a
+folder at 16 kHz has `_16k` at its end. Optional: the published recipe does not need the set, and
+its keys are `null` in `confs/sed.yaml`.
+"""
+
 PUBLISHED = """\
 ## The published YAML and checkpoint
 
 A published YAML (it has the key `net.nclass`), or the configuration in a published checkpoint, is
 converted by this table (`local/config/published.py`) and laid over `confs/sed.yaml`. Other keys are
 an error.
-"""
-
-RETIRED_KEYS = """\
-## Retired keys
-
-A file or checkpoint of an older version may have these keys; each is ignored with a warning.
 """
 
 
@@ -77,23 +83,38 @@ def document() -> str:
     for name, section in Config.model_fields.items():
         kind: Any = section.annotation
         rows = [
-            [f"`{name}.{key}`", _default(defaults[name][key]), str(field.description)]
-            for key, field in kind.model_fields.items()
+            [f"`{name}.{key}`", _default(default), str(kind.model_fields[key].description)]
+            for key, default in defaults[name].items()
         ]
         blocks += [f"## {name}\n\n{kind.__doc__}\n", _table(["key", "default", "meaning"], rows)]
+    blocks += [SETS, _table(["set", "labels", "clips", "audio", "table", "keys"], _set_rows())]
     published = [
-        [f"`{key}`", fate, "; ".join(filter(None, [target and f"`{target}`", reason]))]
-        for key, (fate, reason, target) in CONFIG_TABLE.items()
+        [f"`{key}`", _target(key, conversion.target), conversion.note]
+        for key, conversion in CONFIG_TABLE.items()
     ]
-    retired = [[f"`{key}`", reason] for key, reason in RETIRED.items()]
-    blocks += [PUBLISHED, _table(["published key", "fate", "note"], published)]
-    blocks += [RETIRED_KEYS, _table(["key", "reason"], retired)]
+    blocks += [PUBLISHED, _table(["published key", "key here", "note"], published)]
     return "\n".join(blocks)
 
 
+def _set_rows() -> list[list[str]]:
+    return [
+        [
+            clip_set.title + (" (optional)" if clip_set.optional else ""),
+            clip_set.labels,
+            f"{clip_set.clips}",
+            ", ".join(f"`{folder}`" for folder in clip_set.audio_folders),
+            f"`{clip_set.table}`",
+            ", ".join(f"`{key}`" for key in KEYS[clip_set.name] if key is not None),
+        ]
+        for clip_set in CLIP_SETS
+    ]
+
+
+def _target(key: str, target: str | None) -> str:
+    return "unused" if target is None else "the same" if target == key else f"`{target}`"
+
+
 def _default(value: Any) -> str:
-    if isinstance(value, str) and "/" in value:
-        return "a path in DESED"
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6)
     return f"`{text.split('...')[0].strip()}`"  # PyYAML ends a document of one scalar with "..."
 

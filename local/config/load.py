@@ -3,32 +3,30 @@
 Every problem of a configuration is reported at once, each with its file and line.
 """
 
-import difflib
-import re
-import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from desed_task.errors import InputError
-from desed_task.settings import MISFIT
 from desed_task.tables import normalised
 from local.config.published import from_published, is_published
-from local.config.retired import drop_retired
 from local.config.schema import Config
 from local.config.yaml_files import (
     RECIPE,
-    KeyPath,
     RawConfig,
     Replacement,
+    checked,
     nested,
     parse_value,
     read_composed,
 )
 
-NAMES_LISTED = 5
+NEWER = {
+    "data": {"root": ".", "strong_folder": None, "strong_folder_44k": None, "strong_tsv": None},
+    "losses": {"self_consistency_share": {"strong": 0.25}},
+}
+"""Values of the keys that a whole configuration of an older version does not have: paths were
+relative to the current folder, and there was no set `strong`."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -36,12 +34,12 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
     Raises InputError with file, line, key, and what is allowed.
     """
-    return _checked(_overridden(_converted(read_composed(Path(path))), overrides))
+    return checked(Config, _overridden(_converted(read_composed(Path(path))), overrides))
 
 
 def override_config(config: Config, overrides: Iterable[str]) -> Config:
     """Apply `section.key=value` overrides. Raises InputError as `load_config`."""
-    return _checked(_overridden(RawConfig(config.model_dump(), "configuration"), overrides))
+    return checked(Config, _overridden(RawConfig(config.plain(), "configuration"), overrides))
 
 
 def stored_config(values: Mapping[str, Any], source: str) -> Config:
@@ -60,20 +58,35 @@ def stored_config(values: Mapping[str, Any], source: str) -> Config:
         for name, section in values.items()
     }
     stored = _converted(RawConfig.from_values(whole, source))
-    return _checked(read_composed(RECIPE).with_changes(stored))
+    return checked(Config, read_composed(RECIPE).with_changes(stored))
 
 
 def build_config(values: Mapping[str, Any], source: str) -> Config:
     """Check nested mappings from `source`. Raises InputError as `load_config`."""
-    return _checked(RawConfig.from_values(values, source))
+    return checked(Config, RawConfig.from_values(values, source))
 
 
 def _converted(raw: RawConfig) -> RawConfig:
-    """In this recipe's layout, without retired keys."""
-    raw = drop_retired(raw)
+    """In this recipe's layout."""
     if is_published(raw.values):
-        return read_composed(RECIPE).with_changes(from_published(raw))
-    return raw
+        return read_composed(RECIPE).with_changes(_with_newer_keys(from_published(raw)))
+    return _with_newer_keys(raw)
+
+
+def _with_newer_keys(raw: RawConfig) -> RawConfig:
+    """With the keys that are newer than a file, where it has the section, as `NEWER` has them."""
+    return RawConfig(_filled(raw.values, NEWER), raw.source, raw.places)
+
+
+def _filled(values: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
+    filled = dict(values)
+    for key, value in newer.items():
+        if not isinstance(value, Mapping):
+            filled.setdefault(key, value)
+        elif isinstance(values.get(key), Mapping):
+            below = _filled(values[key], value)
+            filled[key] = Replacement(below) if isinstance(values[key], Replacement) else below
+    return filled
 
 
 def _overridden(raw: RawConfig, overrides: Iterable[str]) -> RawConfig:
@@ -84,72 +97,5 @@ def _overridden(raw: RawConfig, overrides: Iterable[str]) -> RawConfig:
         if not separator or not all(keys):
             raise InputError(f"{option}: expected section.key=value")
         values = nested(".".join(keys), parse_value(text, option))
-        raw = raw.with_changes(drop_retired(RawConfig.from_values(values, option)))
+        raw = raw.with_changes(RawConfig.from_values(values, option))
     return raw
-
-
-def _checked(raw: RawConfig) -> Config:
-    try:
-        return Config.model_validate(dict(raw.values))
-    except ValidationError as error:
-        lines = [_message(problem, raw) for problem in error.errors()]
-        raise InputError("\n       ".join(lines)) from None
-
-
-def _message(problem: Any, raw: RawConfig) -> str:
-    """`PLACE: KEY: problem` of one of pydantic's errors."""
-    path: KeyPath = tuple(key for key in problem["loc"] if key != "[key]")
-    involved = [path]
-    if problem["type"] == MISFIT and problem["ctx"]["keys"]:
-        involved = [(*path, *key.split(".")) for key in problem["ctx"]["keys"]]
-        path = involved[0]
-    name = ".".join(map(str, path)) or "configuration"
-    return f"{raw.place(*involved)}: {name}: {_reason(problem, path)}"
-
-
-def _reason(problem: Any, path: KeyPath) -> str:
-    value, kind, context = problem["input"], problem["type"], problem.get("ctx", {})
-    quoted = _quoted(value)
-    if kind == MISFIT:
-        return context["text"]
-    if kind == "missing":
-        return "missing"
-    if kind == "extra_forbidden":
-        return f"unknown key; {_hint(str(path[-1]), _allowed(path[:-1]))}"
-    if kind in ("too_short", "too_long"):
-        bound = "at least" if kind == "too_short" else "at most"
-        limit = context.get("min_length", context.get("max_length"))
-        return f"expected {bound} {limit} values, got {quoted}"
-    if kind == "literal_error":
-        names = re.findall("'(.+?)'", context["expected"])
-        if len(names) > NAMES_LISTED:
-            return f"unknown name {quoted}; {_hint(str(value), names)}"
-    expected = problem["msg"].removeprefix("Input should be ")
-    if kind == "model_type":
-        expected = "a section of keys"
-    shown = f"a section of {len(value)} keys" if isinstance(value, dict) else quoted
-    return f"expected {expected}, got {shown}"
-
-
-def _quoted(value: Any) -> str:
-    """A value for a message: a YAML alias can make a value whose full text never ends."""
-    try:
-        return reprlib.repr(value)
-    except ValueError:  # Python writes no integer of thousands of digits
-        return "a number of thousands of digits"
-
-
-def _hint(name: str, allowed: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, allowed, n=1)
-    if near:
-        return f"did you mean `{near[0]}`?"
-    more = ", …" if len(allowed) > NAMES_LISTED else ""
-    return f"expected one of {', '.join(allowed[:NAMES_LISTED])}{more}"
-
-
-def _allowed(path: KeyPath) -> list[str]:
-    """The keys of a section."""
-    content: Any = Config
-    for key in path:
-        content = content.model_fields[key].annotation
-    return list(content.model_fields)

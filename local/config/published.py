@@ -10,32 +10,31 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from desed_task.errors import InputError
-from local.config.yaml_files import KeyPath, RawConfig, merge, nested
+from desed_task.settings import KeyPath
+from local.config.yaml_files import RawConfig, merge, nested
 
 IGNORED_SECTIONS = ("log_dir",)
 
 
 class Conversion(NamedTuple):
-    """Fate of a published key: `kept`, `renamed` (to `target`) or `unused`, and the reason."""
+    """Key of this recipe for a published key (None: it has no effect), and a note."""
 
-    fate: str
-    reason: str = ""
-    target: str = ""
-
-
-_KEPT = Conversion("kept")
+    target: str | None
+    note: str = ""
 
 
-def _kept(section: str, names: str) -> dict[str, Conversion]:
-    return {f"{section}.{name}": _KEPT for name in names.split()}
+def _equal(section: str, names: str) -> dict[str, Conversion]:
+    """Keys that this recipe has, too."""
+    keys = [f"{section}.{name}" for name in names.split()]
+    return {key: Conversion(key) for key in keys}
 
 
-def _unused(reason: str) -> Conversion:
-    return Conversion("unused", reason)
+def _unused(note: str) -> Conversion:
+    return Conversion(None, note)
 
 
 CONFIG_TABLE: dict[str, Conversion] = {
-    **_kept(
+    **_equal(
         "training",
         "batch_size batch_size_val const_max n_epochs_warmup num_workers n_epochs "
         "early_stop_patience accumulate_batches gradient_clip val_thresholds n_test_thresholds "
@@ -44,9 +43,9 @@ CONFIG_TABLE: dict[str, Conversion] = {
     ),
     "training.median_window": _unused("not read: class-wise windows, postprocess.median_window"),
     "training.mixup": _unused("not read: augs.mixup decides"),
-    **_kept("scaler", "statistic normtype dims"),
+    **_equal("scaler", "statistic normtype dims"),
     "scaler.savepath": _unused("statistics of a data set are stored in the checkpoint"),
-    **_kept(
+    **_equal(
         "data",
         "synth_folder synth_folder_44k synth_tsv weak_folder weak_folder_44k weak_tsv "
         "unlabeled_folder unlabeled_folder_44k synth_val_folder synth_val_folder_44k "
@@ -54,12 +53,12 @@ CONFIG_TABLE: dict[str, Conversion] = {
         "audio_max_len fs",
     ),
     "data.net_subsample": _unused("derived from net.pooling"),
-    **_kept("opt", "lr"),
-    **_kept("feats", "n_mels hop_length n_window f_min f_max"),
+    **_equal("opt", "lr"),
+    **_equal("feats", "n_mels hop_length n_window f_min f_max"),
     "feats.n_filters": _unused("not read"),
     "feats.sample_rate": _unused("equals data.fs"),
     "net.dropout": _unused("not read: the network has 0.2 in its blocks and 0.5 before the heads"),
-    **_kept("net", "rnn_layers n_RNN_cell dropout_recurrent"),
+    **_equal("net", "rnn_layers n_RNN_cell dropout_recurrent"),
     "net.n_in_channel": _unused("always 1"),
     "net.nclass": _unused("data.classes: DESED's ten"),
     "net.attention": _unused("not read: weak predictions are always attention-weighted"),
@@ -70,12 +69,10 @@ CONFIG_TABLE: dict[str, Conversion] = {
     "net.stride": _unused("not read: 1"),
     "net.nb_filters": _unused("not read: 32, 64, 128, 256, 256"),
     "net.pooling": _unused("does not describe the network: its third block pools [1, 2]"),
-    "augs.mixup": Conversion("kept", "in lower case"),
-    **_kept("augs", "mixup_scale aug_methods aug_scale consis_loss"),
+    "augs.mixup": Conversion("augs.mixup", "in lower case"),
+    **_equal("augs", "mixup_scale aug_methods aug_scale consis_loss"),
     "augs.unsup": _unused("not read: unlabelled clips are always augmented"),
-    "augs.consis": Conversion(
-        "renamed", "true: weight 1, false: weight 0", "losses.self_consistency"
-    ),
+    "augs.consis": Conversion("losses.self_consistency", "true: weight 1, false: weight 0"),
 }
 
 
@@ -104,10 +101,9 @@ def from_published(raw: RawConfig) -> RawConfig:
             conversion = CONFIG_TABLE.get(path)
             if conversion is None:
                 unknown.append((section, key))
-            elif conversion.fate != "unused":
-                target = conversion.target or path
-                values = merge(values, nested(target, _converted(path, value)))
-                places[tuple(target.split("."))] = raw.place((section, key))
+            elif conversion.target is not None:
+                values = merge(values, nested(conversion.target, _converted(path, value)))
+                places[tuple(conversion.target.split("."))] = raw.place((section, key))
     if unknown:
         lines = [
             f"{raw.place(path)}: {'.'.join(map(str, path))}: unknown key of the published "
@@ -126,12 +122,13 @@ def _converted(path: str, value: Any) -> Any:
     return value
 
 
+# Published prefix of a parameter, and ours.
 _MODULES: tuple[tuple[str, str], ...] = (
     ("alpha", "sod_scale"),
     ("beta", "sed_scale"),
     *(
-        (f"{theirs}.{part_theirs}{index}", f"{ours}.{part_ours}")
-        for theirs, index, ours, norm in (
+        (f"{block}.{layer}{index}", f"{our_block}.{our_layer}")
+        for block, index, our_block, norm in (
             ("cnn_0_1.cnn", 0, "backbone.0", "subspectralnorm"),
             ("cnn_0_1.cnn", 1, "backbone.1", "subspectralnorm"),
             ("cnn_2.cnn", 0, "backbone.2", "subspectralnorm"),
@@ -140,7 +137,7 @@ _MODULES: tuple[tuple[str, str], ...] = (
             ("cnn_sed.cnn", 0, "sed_blocks.0", "batchnorm"),
             ("cnn_sed.cnn", 1, "sed_blocks.1", "batchnorm"),
         )
-        for part_theirs, part_ours in (("conv", "conv"), (norm, "norm"), ("cg", "gate"))
+        for layer, our_layer in (("conv", "conv"), (norm, "norm"), ("cg", "gate"))
     ),
     ("rnn_sed.rnn", "sed_rnn"),
     ("rnn_vad.rnn", "sod_rnn"),
@@ -158,9 +155,9 @@ _MODULES: tuple[tuple[str, str], ...] = (
 
 def convert_name(name: str) -> str:
     """New name of a published parameter. Raises KeyError for an unknown name."""
-    for theirs, ours in _MODULES:
-        if name == theirs or name.startswith(theirs + "."):
-            return ours + name[len(theirs) :]
+    for published, ours in _MODULES:
+        if name == published or name.startswith(f"{published}."):
+            return ours + name.removeprefix(published)
     raise KeyError(name)
 
 

@@ -4,19 +4,21 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import ValidationError
 
 from desed_task.errors import InputError, file_error
 from desed_task.files import user_path
+from desed_task.settings import KeyPath, Settings, problems
 from desed_task.tables import normalised
 
 SHIPPED = Path(__file__).parents[2] / "confs"
 RECIPE = SHIPPED / "sed.yaml"
 MAX_DEPTH = 4  # of remembered keys; a YAML alias can contain itself
 
-KeyPath = tuple[str | int, ...]
+Section = TypeVar("Section", bound=Settings)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,15 @@ class RawConfig:
         ]
         given = [path for path in known if path is not None]
         return self.places[max(given, key=order.index)] if given else self.source
+
+
+def checked(kind: type[Section], raw: RawConfig) -> Section:
+    """The settings in `raw`. Raises InputError with every problem, its place and its key."""
+    try:
+        return kind.model_validate(dict(raw.values))
+    except ValidationError as error:
+        lines = [f"{raw.place(*each.keys)}: {each}" for each in problems(error, kind)]
+        raise InputError("\n       ".join(lines)) from None
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

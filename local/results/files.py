@@ -68,7 +68,7 @@ class WrittenResults(NamedTuple):
 
 
 def write_results(
-    predictions: Mapping[int, Mapping[str, SetPredictions]],
+    predictions: Mapping[str, Mapping[str, SetPredictions]],
     sets: Sequence[LabelledSet],
     config: Config,
     run: Path,
@@ -79,19 +79,19 @@ def write_results(
     """Score every test set, write all files, print a table per set.
 
     Args:
-        predictions: by number of the test set, then by network.
+        predictions: by name of the set, then by network.
         sets: the test sets.
         config: the experiment.
         run: the run's folder.
         tuned: tuned parameters by network; empty if no method is tuned.
-        check: compute the metrics with the libraries as well, and write theirs beside ours.
+        check: compute the metrics with the libraries as well, and write them beside ours.
     """
     metrics: dict[str, MetricValue] = {}
     differences: list[str] = []
     tables: list[str] = []
-    for number, test_set in enumerate(sets):
+    for test_set in sets:
         name, folder = test_set.name, run / f"metrics_{test_set.name}"
-        systems = score_networks(predictions[number], test_set.truth, config, tuned, check=check)
+        systems = score_networks(predictions[name], test_set.truth, config, tuned, check=check)
         intervals = bootstrap_intervals(systems, config)
         set_metrics = flat_metrics(systems, intervals, test_set)
         write_set(systems, intervals, test_set, config, folder)

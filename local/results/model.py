@@ -2,17 +2,16 @@
 
 import platform
 from importlib.metadata import version
-from typing import Any
 
 from desed_task import __version__
-from desed_task.model import Correction, ModelDescription, Postprocessing
-from desed_task.model.description import Features, ScalerSettings
-from desed_task.postprocess.methods import MEDIAN, TunedParameters
-from local.build import build_crnn_shape
+from desed_task.desed import TRAINING_SETS
+from desed_task.model import ModelDescription
+from desed_task.postprocess.methods import MEDIAN, Postprocessing, TunedParameters
+from local.config.data import KEYS
 from local.config.load import Config
 from local.results.postprocessing import method_parameters
 
-TRAINING_DATA = ("synth_tsv", "weak_tsv", "unlabeled_folder")
+TRAINING_DATA = [KEYS[name].tsv or KEYS[name].folder for name in TRAINING_SETS]
 
 
 def describe_model(config: Config, tuned: TunedParameters | None, source: str) -> ModelDescription:
@@ -26,33 +25,22 @@ def describe_model(config: Config, tuned: TunedParameters | None, source: str) -
     tuned = tuned or TunedParameters()
     first = config.postprocess.methods[0]
     has_first = first == MEDIAN or getattr(tuned, first) is not None
-    corrects = config.postprocess.score_correction and config.net.sod_branch
-    correction = Correction(
-        excluded_classes=tuple(config.cross_task.excluded_classes),
-        active_threshold=config.cross_task.active_threshold,
-        correction_gain=config.postprocess.correction_gain,
-        correction_floor=config.postprocess.correction_floor,
-    )
-    data = config.data.model_dump()
+    paths = config.data.paths()
     libraries = {name: version(name) for name in ("torch", "torchaudio", "numpy", "safetensors")}
     return ModelDescription(
-        classes=tuple(config.data.classes),
+        classes=config.data.classes,
         sample_rate=config.data.fs,
         clip_seconds=config.data.audio_max_len,
-        features=Features(**_with_tuples(config.feats.model_dump())),
-        scaler=ScalerSettings(**_with_tuples(config.scaler.model_dump())),
-        network=build_crnn_shape(config),
-        correction=correction if corrects else None,
+        features=config.feats,
+        scaler=config.scaler,
+        network=config.net,
+        correction=config.correction,
         postprocessing=Postprocessing(
             method=first if has_first else MEDIAN,
             median=method_parameters(MEDIAN, config, None),  # type: ignore[arg-type]
             tuned=tuned,
         ),
         source=source,
-        trained_on={key: data[key] for key in TRAINING_DATA if data[key] is not None},
+        trained_on={key: paths[key] for key in TRAINING_DATA if key in paths},
         versions={"python": platform.python_version(), "desed_task": __version__} | libraries,
     )
-
-
-def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}

@@ -19,7 +19,7 @@ from desed_task.postprocess.methods import (
     TunedParameters,
     by_class_name,
 )
-from desed_task.postprocess.tuning import box_grid, tune_median, tune_sebbs
+from desed_task.postprocess.tuning import tune_median, tune_sebbs
 from local.config.load import Config
 
 CHECKPOINT_KEY = "postprocessing"
@@ -57,18 +57,13 @@ def tune(scores: Scores, truth: GroundTruth, config: Config, title: str) -> Tune
         raise InputError(
             "postprocess.methods: tuning needs a validation set with events, got none; use [median]"
         )
-    settings = config.postprocess
-    methods = tuned_methods(config)
-    metric, default = settings.tuning_metric, settings.f1_threshold
+    settings, methods = config.postprocess, tuned_methods(config)
+    default = settings.f1_threshold
     median = sebbs = None
     if TUNED_MEDIAN in methods:
-        windows = settings.tuning_windows
-        median = tune_median(scores, truth, windows, metric, default_threshold=default, title=title)
+        median = tune_median(scores, truth, settings, default_threshold=default, title=title)
     if SEBBS in methods:
-        grid = box_grid(
-            settings.sebbs_step, settings.sebbs_merge_absolute, settings.sebbs_merge_relative
-        )
-        sebbs = tune_sebbs(scores, truth, grid, metric, default_threshold=default, title=title)
+        sebbs = tune_sebbs(scores, truth, settings, default_threshold=default, title=title)
     return TunedParameters(tuned_median=median, sebbs=sebbs)
 
 
@@ -101,4 +96,4 @@ def load_tuned(checkpoint: Mapping[str, Any], source: str) -> dict[str, TunedPar
 
 def dump_tuned(tuned: Mapping[str, TunedParameters]) -> dict[str, Any]:
     """Tuned parameters as plain values that `load_tuned` reads."""
-    return {network: parameters.model_dump() for network, parameters in tuned.items()}
+    return {network: parameters.plain() for network, parameters in tuned.items()}

@@ -10,9 +10,9 @@ from torch import Tensor
 from desed_task.dataio.batch import Batch
 from desed_task.evaluation import Scores
 from desed_task.nnet.crnn import SEDOutput
-from desed_task.sod import SodResult, correct_scores, count_states
+from desed_task.sod import SodResult, corrected_scores, count_states
 from local.config.load import Config
-from local.results.windows import ClipWindows, WindowTable, join_frames, join_states
+from local.results.windows import ClipWindows, WindowTable, join_frames
 
 
 class SetPredictions:
@@ -30,7 +30,8 @@ class SetPredictions:
         """Add a batch of windows of strongly labelled clips."""
         columns = {"scores": output.strong.float()}
         if output.sod_logits is not None:
-            columns |= {"sod_logits": output.sod_logits.float(), "targets": batch.targets}
+            states = output.sod_logits.float().softmax(dim=-1).transpose(1, 2)
+            columns |= {"states": states, "targets": batch.targets}
         self._windows.add(batch, **columns)
 
     def gather(self) -> None:
@@ -46,25 +47,25 @@ class SetPredictions:
         return join_frames(self._clips, self._windows["scores"])
 
     @cached_property
-    def _sod_logits(self) -> list[NDArray[np.float32]]:
-        return join_states(self._clips, self._windows["sod_logits"])
+    def _states(self) -> list[NDArray[np.float32]] | None:
+        """Probabilities of SOD's states, `(states, frames)` of each clip."""
+        if "states" not in self._windows:
+            return None
+        return join_frames(self._clips, self._windows["states"])
 
     @cached_property
     def _corrected(self) -> list[NDArray[np.float32]]:
-        settings = self._config.postprocess
-        if "sod_logits" not in self._windows or not settings.score_correction:
+        if self._states is None:
             return self._raw
         # Frames are corrected one by one, so that all clips can be one long clip.
-        corrected = correct_scores(
-            torch.from_numpy(np.concatenate(self._raw, axis=1))[None],
-            torch.from_numpy(np.concatenate(self._sod_logits))[None],
-            self._counted,
-            active_threshold=self._config.cross_task.active_threshold,
-            correction_gain=settings.correction_gain,
-            correction_floor=settings.correction_floor,
+        corrected = corrected_scores(
+            np.concatenate(self._raw, axis=1),
+            np.concatenate(self._states, axis=1),
+            self._config.data.classes,
+            self._config.correction,
         )
         ends = np.cumsum([clip.shape[1] for clip in self._raw])
-        return np.split(corrected[0].numpy(), ends[:-1], axis=1)
+        return np.split(corrected, ends[:-1], axis=1)
 
     @property
     def names(self) -> list[str]:
@@ -84,7 +85,7 @@ class SetPredictions:
 
     @cached_property
     def _sod_result(self) -> SodResult | None:
-        if "sod_logits" not in self._windows:
+        if self._states is None:
             return None
         inside = [
             np.arange(clip.grid.n_frames) < clip.grid.offset_to_frame(clip.seconds)
@@ -93,7 +94,7 @@ class SetPredictions:
         targets = join_frames(self._clips, self._windows["targets"])
         return count_states(
             torch.from_numpy(np.concatenate(self._raw, axis=1)),
-            torch.from_numpy(np.concatenate(self._sod_logits)),
+            torch.from_numpy(np.concatenate(self._states, axis=1).T),
             torch.from_numpy(np.concatenate(targets, axis=1)),
             torch.from_numpy(np.concatenate(inside)),
             self._counted,

@@ -16,8 +16,9 @@ from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.evaluation import Scores, exact_psds, selection_metrics
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.nnet.crnn import SEDOutput
-from desed_task.postprocess.median import median_filter
+from desed_task.postprocess.methods import MEDIAN
 from local.config.load import Config
+from local.results.postprocessing import method_parameters
 from local.results.windows import WindowTable, join_frames, join_maxima
 
 # By training.obj_metric_synth_type.
@@ -86,8 +87,8 @@ class ValidationPredictions:
         return {"loss_strong": mean_loss(scores, targets)} | self._event_metrics(raw)
 
     def _event_metrics(self, raw: Scores) -> dict[str, float]:
-        windows = self._config.median_windows
-        scores = raw.processed(lambda values: median_filter(values, windows))
+        parameters = method_parameters(MEDIAN, self._config, None)
+        scores = parameters.apply(raw, self._config.data.classes)
         truth = self._truth.restricted(raw.names)
         by_threshold = [
             selection_metrics(scores, truth, threshold)

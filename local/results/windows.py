@@ -2,7 +2,7 @@
 
 Of n ranks, rank r predicts windows r, r + n, r + 2n, … of a set (`desed_task.process_group`), so
 that windows are joined after they were gathered. The windows of a clip follow each other in a set;
-a clip that fits the network's input is one window, whose output is kept to the bit.
+a clip that fits the network's input is one window, whose output is unchanged.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class ClipWindows(NamedTuple):
 
 
 class WindowTable:
-    """Named arrays with one row per window of a set, and the clip that each belongs to."""
+    """Named arrays with one row per window of a set, and the clip of each row."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
@@ -117,7 +117,7 @@ def set_order(lengths: Sequence[int]) -> NDArray[np.int64]:
 
 
 def join_frames(clips: Sequence[ClipWindows], values: NDArray) -> list[NDArray]:
-    """Weighted means of the windows' frame values (`desed_task.windows`), by clip.
+    """Averages of the windows' frame values (`average_windows`), by clip.
 
     Args:
         clips: rows of `values`, by clip.
@@ -126,34 +126,7 @@ def join_frames(clips: Sequence[ClipWindows], values: NDArray) -> list[NDArray]:
     Returns:
         `(rows, frames)` of each clip. Frames of windows that a shortened run omitted are 0.
     """
-    return [_join(clip, list(values[clip.rows])) for clip in clips]
-
-
-def join_states(clips: Sequence[ClipWindows], logits: NDArray) -> list[NDArray]:
-    """Logits of the mean probabilities of states, `(frames, states)` of each clip.
-
-    Args:
-        clips: rows of `logits`, by clip.
-        logits: `(windows, frames, states)`; those of a single window are returned unchanged.
-    """
-    joined = []
-    for clip in clips:
-        windows = logits[clip.rows]
-        if len(windows) == 1:
-            joined.append(windows[0])
-            continue
-        probabilities = torch.from_numpy(windows).softmax(dim=-1).transpose(1, 2).numpy()
-        joined.append(torch.from_numpy(_join(clip, list(probabilities))).log().T.numpy())
-    return joined
-
-
-def _join(clip: ClipWindows, windows: list[NDArray]) -> NDArray:
-    if clip.starts == [0]:
-        frames = windows[0]
-    else:
-        frames = average_windows(clip.starts, windows)[:, : clip.grid.n_frames]
-    missing = clip.grid.n_frames - frames.shape[1]
-    return np.pad(frames, ((0, 0), (0, missing))) if missing > 0 else frames
+    return [average_windows(clip.starts, values[clip.rows], clip.grid.n_frames) for clip in clips]
 
 
 def join_maxima(clips: Sequence[ClipWindows], values: NDArray) -> NDArray:

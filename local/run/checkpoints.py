@@ -96,9 +96,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _check_classes(stored: Any, wanted: Sequence[str], source: str) -> None:
     """Raise InputError unless a checkpoint's outputs are the wanted classes, in order."""
-    if stored == wanted:
+    names = list(stored) if isinstance(stored, list | tuple) else [stored]
+    if names == list(wanted):
         return
-    names = stored if isinstance(stored, list) else [stored]
     pairs = itertools.zip_longest(wanted, names, fillvalue="no class")
     wrong = [
         f"output {number} (expected {own}, got {name})"
@@ -155,7 +155,7 @@ class CheckpointFiles(TorchCheckpointIO):
     ) -> None:
         """Write a checkpoint by `write_checkpoint`.
 
-        Raises FaultError where a weight is not finite; an earlier checkpoint then stays.
+        Raises FaultError where a weight is not finite; the earlier checkpoint is not replaced.
         """
         broken = [
             name
@@ -231,8 +231,8 @@ def test_config(
     own = checkpoint_config(checkpoint, source)
     config = own
     if chosen is not None:
-        shaping = own.model_dump(include={"net", "feats", "scaler"})
-        config = build_config(chosen.model_dump() | shaping, source)
+        shaping = {name: own.plain()[name] for name in ("net", "feats", "scaler")}
+        config = build_config(chosen.plain() | shaping, source)
     config = override_config(config, overrides)
     _check_classes(own.data.classes, config.data.classes, source)
     if replace(config.grid, clip_seconds=own.grid.clip_seconds) != own.grid:

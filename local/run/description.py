@@ -4,7 +4,6 @@ import torch
 
 from desed_task.nnet.arithmetic import count_multiply_adds
 from desed_task.process_group import ranks
-from local.build import build_crnn_shape
 from local.run.machine import Machine
 from local.sed_trainer import CrossTaskSED
 
@@ -15,7 +14,7 @@ def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
     student = module.networks["student"]
     parameters = sum(parameter.numel() for parameter in student.parameters())
     multiply_adds = count_multiply_adds(
-        build_crnn_shape(config), config.feats.n_mels, config.grid.n_hops
+        config.net, len(config.data.classes), config.feats.n_mels, config.grid.n_hops
     )
     sizes = config.clips_per_set
     shares = " + ".join(f"{size} {name}" for name, size in sizes.items() if size)
@@ -31,7 +30,7 @@ def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
         f"Device          {device}, precision {precision}",
     ]
     if ranks() > 1:
-        lines.insert(3, f"Processes       {ranks()}, each with such a batch")
+        lines.insert(3, f"Processes       {ranks()}, with such a batch in each")
     if config.absent_sets:
         lines.append(f"Absent sets     {', '.join(config.absent_sets)} (data.*_folder: null)")
     if not config.net.sod_branch:

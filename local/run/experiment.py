@@ -5,45 +5,40 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tqdm import tqdm
 
+from desed_task.desed import SYNTHETIC_VALIDATION
 from desed_task.errors import InputError
 from desed_task.files import write_file
 from desed_task.model import save_model
 from desed_task.nnet.crnn import CRNN
-from desed_task.process_group import first_rank_first, from_first_rank, leave, rank, ranks, summed
+from desed_task.process_group import first_rank_first, from_first_rank, leave, rank, summed
 from local.config.load import Config
 from local.data import DesedDataModule
-from local.lightning_internals import ended_with_epoch
-from local.rank_state import number_of_ranks, seed_everything
+from local.rank_state import seed_everything
 from local.results.files import WrittenResults, write_results
 from local.results.model import describe_model
 from local.results.postprocessing import (
     CHECKPOINT_KEY,
-    TunedParameters,
     dump_tuned,
     is_tuned,
-    load_tuned,
     tuned_methods,
 )
 from local.results.scoring import tune_networks
-from local.run.callbacks import Checkpoints, EarlyStopping, Preemption, Progress
+from local.run.callbacks import Checkpoints, EarlyStopping, Pictures
 from local.run.checkpoints import (
     CheckpointFiles,
     add_to_checkpoint,
-    checkpoint_config,
-    checkpoint_weights,
-    is_ours,
-    read_checkpoint,
 )
 from local.run.description import describe
 from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT
-from local.run.initial_weights import start_from
 from local.run.machine import Machine
-from local.run.resuming import check_changes
+from local.run.preemption import Preemption
+from local.run.progress import Progress
+from local.run.resuming import check_resumable
+from local.run.weights import load_tested, start_from
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
 
 MISSING_FILE = "missing_clips.txt"
@@ -53,7 +48,12 @@ FAST_BATCHES = 2
 
 
 def make_trainer(
-    config: Config, machine: Machine, run: Path, log_interval: int = LOG_INTERVAL
+    config: Config,
+    machine: Machine,
+    run: Path,
+    *,
+    log_interval: int = LOG_INTERVAL,
+    fast: bool = False,
 ) -> pl.Trainer:
     """Lightning's trainer with the run's loggers, checkpoints and progress.
 
@@ -62,9 +62,10 @@ def make_trainer(
         machine: the devices.
         run: the run's folder.
         log_interval: optimiser steps between two rows of the loggers.
+        fast: one epoch, with two batches of everything instead of all.
     """
     training = config.training
-    limit = FAST_BATCHES if machine.fast else 1.0
+    limit = FAST_BATCHES if fast else 1.0
     run = run.absolute()
     tensorboard = RunTensorBoard(str(run.parent), name="", version=run.name)
     callbacks: list[Callback] = [
@@ -78,17 +79,18 @@ def make_trainer(
             enable_version_counter=False,
         ),
         EarlyStopping(SELECTION_METRIC, mode="max", patience=training.early_stop_patience),
+        Pictures(config),
         Preemption(run / CHECKPOINTS / LAST_CHECKPOINT),
     ]
     options = machine.trainer_options(config)
     plugins = [*(options.pop("plugins", None) or []), CheckpointFiles()]
     return pl.Trainer(
         benchmark=bool(machine.gpus),  # cuDNN's fastest convolutions for shapes that do not change
-        max_epochs=1 if machine.fast else training.n_epochs,
+        max_epochs=1 if fast else training.n_epochs,
         limit_train_batches=limit,
         limit_val_batches=limit,
         limit_test_batches=limit,
-        check_val_every_n_epoch=1 if machine.fast else training.validation_interval,
+        check_val_every_n_epoch=1 if fast else training.validation_interval,
         accumulate_grad_batches=training.accumulate_batches,
         gradient_clip_val=training.gradient_clip or None,
         num_sanity_val_steps=0,
@@ -128,6 +130,7 @@ def fit(
     *,
     initial: Path | None = None,
     check: bool = False,
+    fast: bool = False,
 ) -> WrittenResults | None:
     """Train, then test the best checkpoint; process 0 gets the results, the others None.
 
@@ -138,13 +141,14 @@ def fit(
         resume: a checkpoint of this project to resume from.
         initial: a checkpoint, ours or published, whose weights a new training starts from.
         check: compute the test's metrics with other libraries as well.
+        fast: one epoch, with two batches of everything instead of all.
     """
-    trainer, module, data = prepare_fit(config, machine, run, resume, initial)
+    trainer, module, data = prepare_fit(config, machine, run, resume, initial=initial, fast=fast)
     resumed = None if resume is None else resume.absolute()
     trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     best: str = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
     from_first_rank(lambda: _check_trained(best, config, resume))
-    say(f"Testing {best}")
+    print_once(f"Testing {best}")
     trainer.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
     leave()
     if rank() > 0:
@@ -152,7 +156,7 @@ def fit(
     predictions = module.test_predictions
     tuned = {}
     if data.tune:
-        validation = predictions[len(data.test_sets)]
+        validation = predictions[SYNTHETIC_VALIDATION]
         tuned = tune_networks(validation, data.validation_truth, config)
         add_to_checkpoint(Path(best), {CHECKPOINT_KEY: dump_tuned(tuned)})
     student, source = cast(CRNN, module.networks["student"]), f"student of {Path(best).name}"
@@ -162,7 +166,13 @@ def fit(
 
 
 def prepare_fit(
-    config: Config, machine: Machine, run: Path, resume: Path | None, initial: Path | None = None
+    config: Config,
+    machine: Machine,
+    run: Path,
+    resume: Path | None,
+    *,
+    initial: Path | None = None,
+    fast: bool = False,
 ) -> Training:
     """Prepare the data, make networks and trainer, describe them; arguments as of `fit`.
 
@@ -181,8 +191,8 @@ def prepare_fit(
     from_first_rank(prepare_data)
     first_rank_first(lambda: data.setup("fit"))
     loader = data.train_dataloader()
-    batches = min(len(loader), FAST_BATCHES) if machine.fast else len(loader)
-    trainer = make_trainer(config, machine, run, log_interval=min(LOG_INTERVAL, batches))
+    batches = min(len(loader), FAST_BATCHES) if fast else len(loader)
+    trainer = make_trainer(config, machine, run, log_interval=min(LOG_INTERVAL, batches), fast=fast)
     steps = -(-len(loader) // config.training.accumulate_batches)
     seed_everything(config.training.seed)
     module = CrossTaskSED(config, steps)
@@ -190,12 +200,12 @@ def prepare_fit(
         seed_everything(config.training.seed + rank())
     has_statistics = resume is not None or config.scaler.statistic != "dataset"
     if initial is not None:
-        line, scaler_taken = first_rank_first(lambda: start_from(module, initial))
-        say(line)
-        has_statistics = has_statistics or scaler_taken
+        line, scaler_loaded = first_rank_first(lambda: start_from(module, initial))
+        print_once(line)
+        has_statistics = has_statistics or scaler_loaded
     if not has_statistics:
         fit_scaler(module, itertools.islice(loader, batches))
-    say(describe(module, machine, steps))
+    print_once(describe(module, machine, steps))
     return Training(trainer, module, data)
 
 
@@ -209,42 +219,25 @@ def _check_trained(best: str, config: Config, resume: Path | None) -> None:
         )
 
 
-def check_resumable(config: Config, checkpoint: Path) -> None:
-    """Raise InputError where a run with this configuration cannot resume from the checkpoint."""
-    content = read_checkpoint(checkpoint)
-    if not is_ours(content):
-        raise InputError(
-            f"--resume_from_checkpoint {checkpoint}: expected a checkpoint of this project, got "
-            "the published layout, which has no optimiser state; test it with "
-            "--test_from_checkpoint"
-        )
-    own = checkpoint_config(content, str(checkpoint))
-    within_epoch = not ended_with_epoch(content)
-    told = check_changes(own, config, within_epoch=within_epoch, source=str(checkpoint))
-    if told is not None:
-        print(told)
-    before, now = number_of_ranks(content), ranks()
-    if before != now and within_epoch:
-        raise InputError(
-            f"--resume_from_checkpoint {checkpoint}: was saved in the middle of an epoch of "
-            f"{before} process(es): expected {before}, got {now}; or use a checkpoint of the end "
-            "of an epoch"
-        )
-
-
 def test(
-    config: Config, machine: Machine, run: Path, checkpoint: Path, *, check: bool
+    config: Config,
+    machine: Machine,
+    run: Path,
+    checkpoint: Path,
+    *,
+    check: bool,
+    fast: bool,
 ) -> WrittenResults | None:
     """Test a checkpoint, ours or published; process 0 gets the results, the others None.
 
-    Post-processing whose parameters the checkpoint lacks is tuned first, on the synthetic
+    Post-processing whose parameters the checkpoint does not have is tuned first, on the synthetic
     validation set; the checkpoint does not change.
     """
     module, tuned = first_rank_first(lambda: load_tested(config, checkpoint))
     config = module.config
     if rank() == 0:
         save_config(config, run)
-    trainer = make_trainer(config, machine, run)
+    trainer = make_trainer(config, machine, run, fast=fast)
     tune = not is_tuned(tuned, module.networks, config)
     data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=tune)
     trainer.test(module, datamodule=data, verbose=False)
@@ -253,44 +246,9 @@ def test(
         return None
     predictions = module.test_predictions
     if tune:
-        validation = predictions[len(data.test_sets)]
+        validation = predictions[SYNTHETIC_VALIDATION]
         tuned = tune_networks(validation, data.validation_truth, config)
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
-
-
-def load_tested(
-    config: Config, checkpoint: Path
-) -> tuple[CrossTaskSED, dict[str, TunedParameters]]:
-    """Networks of a checkpoint, and the parameters of post-processing that it holds."""
-    content = read_checkpoint(checkpoint)
-    weights = checkpoint_weights(content, str(checkpoint))
-    has_teacher = any(name.startswith("networks.teacher.") for name in weights)
-    if config.training.mean_teacher != has_teacher:
-        training = config.training.model_copy(update={"mean_teacher": has_teacher})
-        config = config.model_copy(update={"training": training})
-    module = CrossTaskSED(config)
-    load_weights(module, weights, str(checkpoint))
-    return module, load_tuned(content, str(checkpoint))
-
-
-def load_weights(module: CrossTaskSED, weights: dict[str, torch.Tensor], source: str) -> None:
-    """Load weights by our names. Raises InputError for a tensor that is missing or does not fit."""
-    own = module.state_dict()
-    # The front end follows from the configuration; the published layout names it otherwise.
-    wanted = {name for name in own if name.startswith(("networks.", "scaler."))}
-    missing = sorted(wanted - weights.keys())
-    misfits = [
-        f"{name}: expected {tuple(own[name].shape)}, got {tuple(weights[name].shape)}"
-        for name in sorted(wanted & weights.keys())
-        if weights[name].shape != own[name].shape
-    ]
-    if missing or misfits:
-        problem = misfits[0] if misfits else f"{missing[0]} is missing"
-        raise InputError(
-            f"{source}: does not fit the configuration's network ({len(missing)} tensors missing, "
-            f"{len(misfits)} of another shape): {problem}"
-        )
-    module.load_state_dict({name: weights[name] for name in wanted}, strict=False)
 
 
 def fit_scaler(module: CrossTaskSED, loader: Any) -> None:
@@ -301,7 +259,7 @@ def fit_scaler(module: CrossTaskSED, loader: Any) -> None:
     module.scaler.fit(features, summed)
 
 
-def say(text: str) -> None:
+def print_once(text: str) -> None:
     """Print a text in process 0."""
     if rank() == 0:
         print(text)

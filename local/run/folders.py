@@ -1,18 +1,16 @@
 """Folders of runs, `version_N` below `--log_dir`."""
 
 import contextlib
-import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from desed_task.errors import InputError, file_error
-from desed_task.files import writing
+from desed_task.files import only_writer, remove_partial_files
 
 CHECKPOINTS = "checkpoints"
 LAST_CHECKPOINT = "last.ckpt"
 CONFIG_FILE = "config.yaml"
-LOCK = ".lock"
 
 
 def run_folders(log_dir: Path) -> dict[int, Path]:
@@ -55,33 +53,15 @@ def claimed(folder: Path, *, new: bool) -> Iterator[None]:
 
     Raises InputError where another process writes the folder.
     """
-    with writing(folder / LOCK):
-        lock = (folder / LOCK).open("ab")
-    with lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise InputError(
-                f"{folder}: another process is writing this run: wait until it ends"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
+    with only_writer(folder):
         if not new:
-            _remove_partial(folder)
+            remove_partial_files(folder)
         try:
             yield
         except BaseException:
-            if new and {path.name for path in folder.iterdir()} <= {CONFIG_FILE, LOCK}:
+            if new and {path.name for path in folder.iterdir()} <= {CONFIG_FILE}:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
-
-
-def _remove_partial(folder: Path) -> None:
-    for path in folder.rglob("*.partial-*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def saved(run: Path) -> str:

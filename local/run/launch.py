@@ -1,7 +1,7 @@
-"""Start, join and leave the processes of a run.
+"""Start the processes of a run, and join and leave their process group.
 
-torchrun, `srun` or `start_processes` starts them. Whichever fails writes its message and leaves
-with its status; the launcher then ends the others, which leave without a message.
+torchrun, `srun` or `start_processes` starts them. The first that fails writes its message and exits
+with its status; the launcher then ends the others, which exit without a message.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import time
-import uuid
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,13 +18,11 @@ from typing import NoReturn
 import torch
 import torch.distributed as dist
 from pytorch_lightning.plugins.environments import SLURMEnvironment
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from desed_task import process_group
-from desed_task.errors import USAGE_ERROR, InputError, Terminated, exit_status
+from desed_task.errors import InputError, Terminated, exit_status, one_error_per_node
 from desed_task.process_group import Ranks
+from desed_task.processor import thread_share
 
 # Process 0 may prepare data or score predictions for hours while the others wait for it.
 CONTROL_TIMEOUT = timedelta(days=7)
@@ -38,7 +35,7 @@ _ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 
 
 def launched_ranks() -> Ranks | None:
-    """Position of this process by torchrun's or `srun`'s variables; None without a launcher."""
+    """Rank of this process by torchrun's or `srun`'s variables; None without a launcher."""
     env = os.environ
     if all(name in env for name in (*_RANKS, *_ADDRESS)):
         return Ranks(*(int(env[name]) for name in _RANKS))
@@ -72,30 +69,26 @@ def check_ranks(gpus: int) -> None:
 def start_processes(number: int) -> int:
     """Exit status of this command line in `number` processes on this node, once all have ended.
 
-    PyTorch's launcher starts them, as `torchrun --standalone --nproc_per_node` does, and ends all
-    when one fails; the status is that of the first that failed. Not by the command `torchrun`,
-    which would end with status 1 and a traceback of its own whatever the processes' status.
+    They are started by `torchrun --standalone`, which ends all when one fails; the status is that
+    of the first that failed. torchrun as a command would end with status 1 and a traceback.
     """
-    logging.disable(logging.ERROR)  # the launcher's reports of what the processes tell themselves
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=number,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        run_id=str(uuid.uuid4()),
-        max_restarts=0,
-        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
-    )
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    logging.disable(logging.ERROR)  # torchrun's reports: the processes write their own messages
+    os.environ.setdefault("OMP_NUM_THREADS", str(thread_share(number)))  # torchrun would set 1
+    options = ["--standalone", "--nproc-per-node", str(number), "--log-dir", os.devnull]
+    command = ["--no-python", sys.executable, *sys.orig_argv[1:]]
     try:
-        elastic_launch(config, sys.executable)(*sys.orig_argv[1:])
+        torchrun.run(torchrun.parse_args([*options, *command]))
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode >= 0:
             return failure.exitcode
         print(f"error: process {rank} was ended by {failure.signal_name()}", file=sys.stderr)
         return 128 - failure.exitcode
-    except SignalException as error:  # the processes got the same signal from the launcher
+    except SignalException as error:  # the processes got the same signal from torchrun
         return 128 + error.sigval
     return 0
 
@@ -105,7 +98,7 @@ def start_processes(number: int) -> int:
 
 @contextlib.contextmanager
 def joined_process_group(gpus: int) -> Iterator[None]:
-    """Join the processes that a launcher started, if any; on failure, leave with one message.
+    """Join the process group that a launcher started, if any; one message where the block fails.
 
     Args:
         gpus: GPUs to use on each node; 0: the CPU.
@@ -137,15 +130,16 @@ def _join(own: Ranks, on_gpu: bool) -> None:
     device = torch.device("cuda", own.local_rank) if on_gpu else None
     if device is not None:
         torch.cuda.set_device(device)
-    try:
-        dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device)
-        control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
-    except dist.DistError as error:
-        if own.local_rank > 0:
-            sys.exit(USAGE_ERROR)
-        address = ":".join(os.environ[name] for name in _ADDRESS)
-        reason = str(error).splitlines()[0]
-        raise InputError(f"the {own.ranks} processes did not meet at {address}: {reason}") from None
+    with one_error_per_node():
+        try:
+            dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device)
+            control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
+        except dist.DistError as error:
+            address = ":".join(os.environ[name] for name in _ADDRESS)
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"the {own.ranks} processes did not meet at {address}: {reason}"
+            ) from None
     process_group.join(own, control)
     if own.rank > 0:  # process 0 warns for all
         logging.disable(logging.WARNING)

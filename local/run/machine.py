@@ -8,6 +8,7 @@ from pytorch_lightning.plugins.environments import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
 from desed_task import process_group
+from desed_task.desed import BY_NAME
 from desed_task.errors import InputError
 from local.config.load import Config
 from local.run.launch import launched_ranks
@@ -19,14 +20,12 @@ class Machine:
 
     Attributes:
         gpus: number of GPUs of each node; 0: the CPU.
-        fast: two batches of everything instead of all.
     """
 
     gpus: int
-    fast: bool
 
     def precision(self, config: Config) -> Any:
-        """Lightning's name of the precision. Raises InputError where the device lacks it."""
+        """Lightning's name of the precision. Raises InputError for one that needs a GPU."""
         wanted = config.training.precision
         if wanted == "auto":
             wanted = "16-mixed" if self.gpus else 32
@@ -83,9 +82,10 @@ def all_parameters_used(config: Config) -> bool:
 
     The three supervised terms reach all; without one of them DDP has to search for those without.
     """
-    losses, clips = config.losses, config.clips_per_set
-    strong = losses.sed_strong > 0 and clips["synthetic"] > 0
-    weak = losses.sed_weak > 0 and clips["weak"] > 0
+    losses = config.losses
+    labels = {BY_NAME[name].labels for name, clips in config.clips_per_set.items() if clips}
+    strong = losses.sed_strong > 0 and "strong" in labels
+    weak = losses.sed_weak > 0 and "weak" in labels
     return strong and weak and (losses.sod > 0 or not config.net.sod_branch)
 
 

@@ -1,130 +1,89 @@
-"""Finished runs -> their metrics on the test set and on resampled clips, computed once per run."""
+"""Finished runs -> means, standard deviations and paired differences of the variants."""
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from desed_task.errors import InputError
-from desed_task.evaluation import GroundTruth, evaluate
-from desed_task.evaluation.bootstrap import draw, resampled_values
-from desed_task.evaluation.events import Floats
-from desed_task.evaluation.score_files import read_scores
-from desed_task.files import atomic_write
-from desed_task.postprocess.methods import class_thresholds
-from local.results.postprocessing import method_parameters
-from local.studies.runs import METRICS, Run
-
-NETWORKS = ("student", "teacher")
-CLIP_METRICS = {
-    "psds1_sed_scores_eval": "PSDS1 (exact)",
-    "psds2_sed_scores_eval": "PSDS2 (exact)",
-    "event_f1_macro": "event-based F1, macro",
-    "segment_f1_macro": "segment-based F1, macro",
-    "intersection_f1_macro_occurring": "intersection-based F1, macro",
-}
-"""Metrics that are computed on resampled clips."""
-SET_METRICS = {"sod_accuracy": "SOD accuracy", "sod_sed_agreement": "SOD and SED agree"}
-"""Metrics of the whole test set only: their intervals cover the seeds, not the clips."""
-METRIC_TITLES = CLIP_METRICS | SET_METRICS
-DRAW_SEED = 0
+from desed_task.evaluation.comparison import Comparison, compare
+from local.studies.run_metrics import METRIC_TITLES, NETWORKS, RunMetrics, read_truth, run_metrics
+from local.studies.runs import Run
+from local.studies.variants import Ablation
 
 
 @dataclass(frozen=True, eq=False)
-class RunResult:
-    """Metrics of one run, by network: arrays with the metrics in the order of `METRIC_TITLES`.
+class FinishedRuns:
+    """The finished runs of an ablation.
 
     Args:
-        values: on the test set, `(metrics,)`; NaN: undefined.
-        drawn: on resampled clips, `(replicates, metrics)`; of `SET_METRICS` the value itself.
+        ablation: the variants.
+        results: metrics of the runs, by variant and seed.
+        unfinished: names of the other runs.
+        clips: number of test clips.
+        replicates: of the bootstrap.
     """
 
-    values: Mapping[str, Floats]
-    drawn: Mapping[str, Floats]
+    ablation: Ablation
+    results: Mapping[str, Mapping[int, RunMetrics]]
+    unfinished: Sequence[str]
+    clips: int
+    replicates: int
+
+    def values(self, variant: str, network: str, metric: str) -> dict[int, float]:
+        """A metric by seed, where it is defined."""
+        column = list(METRIC_TITLES).index(metric)
+        found = {
+            seed: float(result.values[network][column])
+            for seed, result in self.results[variant].items()
+            if network in result.values
+        }
+        return {seed: value for seed, value in found.items() if not np.isnan(value)}
+
+    def comparison(self, variant: str, network: str, metric: str) -> Comparison | None:
+        """The variant minus the reference, over the seeds that both have.
+
+        None for the reference itself, and for a teacher that the variant does not have.
+        """
+        pairs = [
+            (result, reference)
+            for seed, result in self.results[variant].items()
+            if (reference := self.results[self.ablation.reference].get(seed)) is not None
+            and network in result.values
+            and network in reference.values
+        ]
+        if not pairs or variant == self.ablation.reference:
+            return None
+        column = list(METRIC_TITLES).index(metric)
+        values = [a.values[network][column] - b.values[network][column] for a, b in pairs]
+        drawn = [a.drawn[network][:, column] - b.drawn[network][:, column] for a, b in pairs]
+        return compare(np.array(values), np.stack(drawn))
+
+    @property
+    def networks(self) -> list[str]:
+        """The networks that any run has."""
+        found = {
+            name for runs in self.results.values() for run in runs.values() for name in run.values
+        }
+        return [name for name in NETWORKS if name in found]
 
 
-def read_result(run: Run, truth: GroundTruth, replicates: int) -> RunResult:
-    """Metrics of a finished run; those of resampled clips are kept in its folder."""
-    folder = run.result
-    if folder is None:
-        raise ValueError(f"{run.name}: expected a finished run")
-    content = json.loads((folder / METRICS).read_bytes())
-    networks = [each for each in NETWORKS if f"test/{each}/event_f1_macro" in content]
-    values = {
-        network: np.array(
-            [content.get(f"test/{network}/{metric}") for metric in METRIC_TITLES], dtype=float
-        )
-        for network in networks
-    }
-    drawn = {
-        network: _with_set_metrics(
-            _resampled(run, folder, network, truth, replicates), values[network]
-        )
-        for network in networks
-    }
-    return RunResult(values, drawn)
+def read_finished(ablation: Ablation, runs: Sequence[Run], replicates: int) -> FinishedRuns | None:
+    """Metrics of all finished runs; None where there is none.
+
+    Raises InputError where runs were tested on different clips.
+    """
+    finished = [run for run in runs if run.result is not None]
+    if not finished:
+        return None
+    truth = read_truth(finished[0])
+    results: dict[str, dict[int, RunMetrics]] = {name: {} for name in ablation.variants}
+    for run in tqdm(finished, desc="resampling clips", unit="run"):
+        results[run.variant][run.seed] = run_metrics(run, truth, replicates)
+    unfinished = [run.name for run in runs if run.result is None]
+    return FinishedRuns(ablation, results, unfinished, len(truth.events), replicates)
 
 
-def _with_set_metrics(drawn: Floats, values: Floats) -> Floats:
-    fixed = np.broadcast_to(values[len(CLIP_METRICS) :], (len(drawn), len(SET_METRICS)))
-    return np.concatenate([drawn, fixed], axis=1)
-
-
-def _resampled(run: Run, folder: Path, network: str, truth: GroundTruth, replicates: int) -> Floats:
-    """`CLIP_METRICS` on resampled clips, `(replicates, metrics)`, from the file if it is there."""
-    path = folder / "metrics_test" / network / "resampled.npz"
-    source = _digest(truth, replicates)
-    try:
-        with np.load(path) as stored:
-            if str(stored["source"]) == source:
-                return np.asarray(stored["values"], dtype=np.float64)
-    except (OSError, ValueError, KeyError):
-        pass
-    values = resample(run, folder / "metrics_test" / network, truth, replicates)
-    with atomic_write(path) as partial, partial.open("wb") as file:
-        np.savez(file, source=np.array(source), values=values)
-    return values
-
-
-def resample(run: Run, system: Path, truth: GroundTruth, replicates: int) -> Floats:
-    """`CLIP_METRICS` of a system's score files on resampled clips, `(replicates, metrics)`."""
-    config = run.config
-    parameters = method_parameters(config.postprocess.methods[0], config, None)
-    metrics = evaluate(
-        read_scores(system / "scores" / "postprocessed", truth),
-        truth,
-        thresholds=(),
-        f1_threshold=class_thresholds(parameters, config.data.classes),
-        drop_clips_without_events=config.postprocess.drop_clips_without_events,
-        trim_to_clip=config.postprocess.trim_to_clip,
-    )
-    weights = draw(len(truth.events), replicates, DRAW_SEED)
-    rows = [
-        [each[metric] for metric in CLIP_METRICS] for each in resampled_values(metrics, weights)
-    ]
-    return np.array(rows, dtype=np.float64)
-
-
-def read_truth(run: Run) -> GroundTruth:
-    """The test set's ground truth, without the clips that have no audio."""
-    data = run.config.data
-    truth = GroundTruth.read(data.test_tsv, data.test_dur, data.classes)
-    folder = run.result
-    if folder is None:
-        raise ValueError(f"{run.name}: expected a finished run")
-    scores = folder / "metrics_test" / "student" / "scores" / "postprocessed"
-    stems = {path.stem for path in scores.glob("*.tsv")}
-    tested = [name for name in truth.events if Path(name).stem in stems or name in stems]
-    if not tested:
-        raise InputError(f"{scores}: expected score files of clips of {data.test_tsv}, got none")
-    return truth.restricted(tested)
-
-
-def _digest(truth: GroundTruth, replicates: int) -> str:
-    text = json.dumps(
-        [list(truth.classes), truth.durations, truth.events, replicates, DRAW_SEED, *CLIP_METRICS]
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def spread(values: Sequence[float]) -> float | None:
+    """Standard deviation between seeds; None of fewer than 2."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from desed_task.dataio.recordings import wav_files
+from desed_task.desed import BY_NAME, CLIP_SETS, PREPARED, ClipSet
 from desed_task.errors import InputError, file_error
 from desed_task.tables import Table
 
@@ -16,95 +18,21 @@ HEADER_BYTES = 44  # a WAV file of this size has no samples: a download that fai
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where a published set lies, relative to the folder that holds `audio/` and `metadata/`.
-
-    Attributes:
-        name: in messages.
-        prefix: of its keys, `data.PREFIX_folder`.
-        clips: their published number.
-        folders: possible folders of its audio.
-        table: its annotations, or its list of files.
-        effect: what missing clips do to a comparison.
-        annotated: whether `table` is a key of the configuration.
-        optional: whether a reproduction can do without the set.
-    """
-
-    name: str
-    prefix: str
-    clips: int
-    folders: tuple[str, ...]
-    table: str
-    effect: str
-    annotated: bool = True
-    optional: bool = False
-
-
-_TRAINS = "the network learns from fewer clips than the authors'"
-_SCORES = "metrics are of another set of clips than the authors'"
-LAYOUTS = (
-    Layout(
-        "synthetic",
-        "synth",
-        10_000,
-        ("audio/train/synthetic21_train/soundscapes",),
-        "metadata/train/synthetic21_train/soundscapes.tsv",
-        _TRAINS,
-    ),
-    Layout("weak", "weak", 1578, ("audio/train/weak",), "metadata/train/weak.tsv", _TRAINS),
-    Layout(
-        "unlabelled",
-        "unlabeled",
-        14_412,
-        ("audio/train/unlabel_in_domain",),
-        "metadata/train/unlabel_in_domain.tsv",
-        _TRAINS,
-        annotated=False,
-    ),
-    Layout(
-        "synthetic validation",
-        "synth_val",
-        2500,
-        ("audio/validation/synthetic21_validation/soundscapes",),
-        "metadata/validation/synthetic21_validation/soundscapes.tsv",
-        "the best epoch is chosen on fewer clips",
-    ),
-    Layout(
-        "real validation",
-        "test",
-        1168,
-        ("audio/validation/validation", "audio/validation"),
-        "metadata/validation/validation.tsv",
-        _SCORES,
-    ),
-    Layout(
-        "public evaluation",
-        "eval",
-        692,
-        ("audio/eval21", "audio/eval/public", "audio/eval/eval21"),
-        "metadata/eval/public.tsv",
-        _SCORES,
-        optional=True,
-    ),
-)
-
-
-@dataclass(frozen=True)
 class FoundSet:
     """A set on the disk.
 
     Attributes:
-        layout: what it should be.
+        clip_set: what it should be.
         original: folder of its published audio; None where only 16 kHz copies were found.
         folder: folder for its audio at 16 kHz; None where the set was not found.
         table: its annotations; None where they were not found.
         listed: clips of `table`; without a table the published number.
         missing: names of listed clips without audio; empty without a table.
-        n_missing: their number; without a table, as many as the published number lacks.
+        n_missing: their number; without a table, of the published number.
         empty: number of files without samples, which are missing, too.
     """
 
-    layout: Layout
+    clip_set: ClipSet
     original: Path | None = None
     folder: Path | None = None
     table: Path | None = None
@@ -116,8 +44,13 @@ class FoundSet:
     @property
     def usable(self) -> bool:
         """Whether it has audio and, where it needs them, annotations."""
-        has_table = self.table is not None or not self.layout.annotated
+        has_table = self.table is not None or self.clip_set.labels == "unlabelled"
         return self.folder is not None and has_table and self.n_missing < self.listed
+
+    @property
+    def scored(self) -> bool:
+        """Whether the test scores it."""
+        return self.clip_set.split == "test"
 
     @property
     def lost_share(self) -> float:
@@ -126,12 +59,13 @@ class FoundSet:
 
 
 def find_sets(data: Path) -> list[FoundSet]:
-    """The published sets below a folder, in the order of `LAYOUTS`. Raises InputError for none."""
+    """The published sets below a folder, in order; InputError if none is there."""
     roots = list(_roots(data))
-    sets = [_find_set(layout, roots) for layout in LAYOUTS]
+    sets = [_find_set(clip_set, roots) for clip_set in CLIP_SETS]
     if not any(found.folder or found.table for found in sets):
+        weak = BY_NAME["weak"]
         raise InputError(
-            f"--data {data}: expected DESED, as {LAYOUTS[1].folders[0]} and {LAYOUTS[1].table}, "
+            f"--data {data}: expected DESED, as {weak.audio} and {weak.table}, "
             f"at most {MAX_LEVELS} folders below, got none of its folders and files"
         )
     return sets
@@ -157,30 +91,29 @@ def _roots(data: Path) -> Iterator[Path]:
         level = below
 
 
-def _find_set(layout: Layout, roots: list[Path]) -> FoundSet:
+def _find_set(clip_set: ClipSet, roots: list[Path]) -> FoundSet:
     """The set, in the folder with most of its clips."""
-    tables = [root / layout.table for root in roots]
+    tables = [root / clip_set.table for root in roots]
     table = next((path for path in tables if path.is_file()), None)
     names = _names(table) if table else ()
     wanted = set(names)
     best: Path | None = None
     most, empty = 0, 0
     for root in roots:
-        for relative in layout.folders:
-            for folder in (root / relative, root / f"{relative}_16k"):
-                sizes = _wav_sizes(folder)
-                full = {name for name, size in sizes.items() if size > HEADER_BYTES}
+        for relative in clip_set.audio_folders:
+            for folder in (root / relative, root / (relative + PREPARED)):
+                full, n_empty = _with_samples(folder)
                 useful = len(full & wanted) if table else len(full)
                 if useful > most:
-                    best, most, empty = folder, useful, len(sizes) - len(full)
-    listed = len(names) or layout.clips
+                    best, most, empty = folder, useful, n_empty
+    listed = len(names) or clip_set.clips
     found: set[str] = set()
     if best is not None and table:
-        found = {name for name, size in _wav_sizes(best).items() if size > HEADER_BYTES}
-    prepared = best is not None and best.name.endswith("_16k")
-    converted = best if best is None or prepared else best.with_name(f"{best.name}_16k")
+        found, _ = _with_samples(best)
+    prepared = best is not None and best.name.endswith(PREPARED)
+    converted = best if best is None or prepared else best.with_name(best.name + PREPARED)
     return FoundSet(
-        layout,
+        clip_set,
         original=None if prepared else best,
         folder=converted,
         table=table,
@@ -200,16 +133,8 @@ def _names(table: Path) -> tuple[str, ...]:
     return names
 
 
-def _wav_sizes(folder: Path) -> dict[str, int]:
-    """Size of each WAV file in a folder, in bytes; empty for a folder that does not exist."""
-    try:
-        with os.scandir(folder) as entries:
-            return {
-                entry.name: entry.stat().st_size
-                for entry in entries
-                if entry.name.endswith(".wav") and not entry.name.startswith(".")
-            }
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise file_error(folder, error) from None
+def _with_samples(folder: Path) -> tuple[set[str], int]:
+    """Names of a folder's WAV files that have samples, and the number of the other ones."""
+    files = wav_files(folder)
+    full = {name for name, state in files.items() if state.size > HEADER_BYTES}
+    return full, len(files) - len(full)

@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from desed_task.dataio.batch import Batch
-from desed_task.errors import InputError, run_cli
+from desed_task.errors import run_cli
 from desed_task.files import user_path
+from desed_task.options import check_least, command_parser
 from local.data import DesedDataModule
 from local.rank_state import seed_everything
 from local.run.checkpoints import read_checkpoint, test_config
-from local.run.experiment import load_tested
+from local.run.weights import load_tested
 from local.sed_trainer import CrossTaskSED
 
 PARTS = {"all": "", "backbone": "backbone."}
@@ -51,18 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m local.studies.gradients",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("python -m local.studies.gradients", __doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--checkpoint", type=user_path, required=True, help="of a training of this project")
     add("--steps", type=int, default=20, help="batches (default: %(default)s)")
     add("--seed", type=int, default=1, help="of distortions and dropout (default: %(default)s)")
     args = parser.parse_args(argv)
-    if args.steps < 1:
-        raise InputError(f"--steps: expected at least 1, got {args.steps}")
+    check_least(args, steps=1)
     return args
 
 
@@ -94,7 +90,7 @@ def measure(module: CrossTaskSED, batch: Batch) -> dict[str, dict[str, float]]:
 def gradient(loss: Tensor, network: nn.Module) -> dict[str, Tensor]:
     """Gradient of a loss by name of the parameter; 0 where it does not depend on one."""
     named = {name: each for name, each in network.named_parameters() if each.requires_grad}
-    if not loss.requires_grad:  # a term that nothing of this batch enters
+    if not loss.requires_grad:  # a term without clips in this batch
         return {name: torch.zeros_like(each) for name, each in named.items()}
     gradients = torch.autograd.grad(
         loss, list(named.values()), retain_graph=True, allow_unused=True, materialize_grads=True

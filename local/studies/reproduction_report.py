@@ -1,16 +1,16 @@
 """What was found, and the authors' metrics beside ours, as Markdown that can be posted."""
 
-import json
 import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from desed_task.errors import InputError
+from desed_task.desed import CLIP_SETS
 from local.studies.find import FoundSet
+from local.studies.markdown import markdown_table
+from local.studies.runs import ROOT
 
-ROOT = Path(__file__).parents[2]
 METRICS = {
     "event_f1_macro": "event F1",
     "psds1_psds_eval": "PSDS1 (50 thresholds)",
@@ -18,7 +18,13 @@ METRICS = {
     "psds2_psds_eval": "PSDS2 (50 thresholds)",
     "psds2_sed_scores_eval": "PSDS2 (exact)",
 }
-SETS = {"test": "real validation", "eval": "public evaluation"}
+SETS = {each.name: each.title for each in CLIP_SETS if each.split == "test"}
+EFFECTS = {
+    "train": "the network learns from fewer clips than the authors'",
+    "validation": "the best epoch is chosen on fewer clips",
+    "test": "metrics are of another set of clips than the authors'",
+}
+"""What missing clips do to a comparison, by the split of their set."""
 # The authors' values of their released model, in the order of METRICS. The teacher's exact PSDS2 is
 # unknown: their code scored the student twice.
 AUTHORS: dict[tuple[str, str], tuple[float | None, ...]] = {
@@ -27,7 +33,17 @@ AUTHORS: dict[tuple[str, str], tuple[float | None, ...]] = {
     ("eval", "student"): (0.533, 0.499, 0.513, 0.720, 0.741),
     ("eval", "teacher"): (0.539, 0.489, 0.505, 0.710, None),
 }
-DEVIATIONS = "## Defects of the published code, and decisions"
+COLUMNS = (
+    "set",
+    "network",
+    "metric",
+    "authors",
+    "ours, mean",
+    "lowest to highest run",
+    "95 % interval",
+    "authors' value in it",
+)
+DEVIATIONS = ROOT / "docs" / "defects.md"
 
 
 def data_report(sets: Sequence[FoundSet], data: Path) -> str:
@@ -37,47 +53,47 @@ def data_report(sets: Sequence[FoundSet], data: Path) -> str:
         sets: what was found.
         data: the folder that was searched; the sets' folders are relative to it.
     """
-    rows = [
-        "| set | published | listed | found | missing | folder |",
-        "|---|---|---|---|---|---|",
-    ]
-    remarks = []
+    rows, remarks, whole = [], [], True
     for found in sets:
-        layout, folder = found.layout, found.original or found.folder
+        clip_set, folder = found.clip_set, found.original or found.folder
         place = folder.relative_to(data) if folder else "not found"
-        rows.append(
-            f"| {layout.name} | {layout.clips} | {found.listed if found.table else 'no table'} | "
-            f"{found.listed - found.n_missing} | {found.n_missing} | {place} |"
-        )
+        listed = found.listed if found.table else "no table"
+        n_found = found.listed - found.n_missing
+        rows.append((clip_set.title, clip_set.clips, listed, n_found, found.n_missing, place))
         remarks += _remarks(found)
-    return "\n".join([*rows, "", *(remarks or ["- The data is whole."])])
+        whole = whole and (not _remarks(found) or (clip_set.optional and not found.usable))
+    columns = ("set", "published", "listed", "found", "missing", "folder")
+    lines = markdown_table(columns, rows)
+    return "\n".join([*lines, "", *remarks, *(["- The data is whole."] * whole)])
 
 
 def _remarks(found: FoundSet) -> list[str]:
-    layout, remarks = found.layout, []
+    clip_set, remarks = found.clip_set, []
     if not found.usable:
-        lacks = [] if found.folder else [" or ".join(layout.folders)]
-        if found.table is None and layout.annotated:
-            lacks.append(layout.table)
-        needed = "needed" if layout.prefix in SETS else "needed for training"
-        fate = "excluded" if layout.optional else needed
-        return [f"- {layout.name}: not found: {', '.join(lacks) or 'none of its clips'} ({fate})."]
-    if found.table is not None and found.listed != layout.clips:
+        absent = [] if found.folder else [" or ".join(clip_set.audio_folders)]
+        if found.table is None and clip_set.labels != "unlabelled":
+            absent.append(clip_set.table)
+        needed = "needed" if found.scored else "needed for training"
+        use = "excluded" if clip_set.optional else needed
+        return [
+            f"- {clip_set.title}: not found: {', '.join(absent) or 'none of its clips'} ({use})."
+        ]
+    if found.table is not None and found.listed != clip_set.clips:
         remarks.append(
-            f"- {layout.name}: {found.table.name} lists {found.listed} clips, the published one "
-            f"{layout.clips}: another version."
+            f"- {clip_set.title}: {found.table.name} lists {found.listed} clips, the published one "
+            f"{clip_set.clips}: another version."
         )
     if found.empty:
         remarks.append(
-            f"- {layout.name}: {found.empty} files without samples: download them again."
+            f"- {clip_set.title}: {found.empty} files without samples: download them again."
         )
     if found.n_missing:
         line = (
-            f"- {layout.name}: {found.n_missing} of {found.listed} clips "
+            f"- {clip_set.title}: {found.n_missing} of {found.listed} clips "
             f"({found.lost_share:.1%}) are missing, as when a recording can no longer be "
-            f"downloaded: {layout.effect}."
+            f"downloaded: {EFFECTS[clip_set.split]}."
         )
-        if layout.prefix in SETS:
+        if found.scored:
             shift = found.lost_share**0.5
             line += (
                 " If they are missing at random, this alone moves a metric by about "
@@ -88,52 +104,32 @@ def _remarks(found: FoundSet) -> list[str]:
     return remarks
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
-    """Content of a run's metrics.json. Raises InputError for another file."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: expected a run's metrics: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a run's metrics, got {type(values).__name__}")
-    return values
-
-
 def comparison(runs: Mapping[str, Mapping[str, Any]]) -> str:
     """Table of the authors' metrics and ours.
 
     Args:
-        runs: content of metrics.json by name of the run.
+        runs: content of metrics.json by title of the run.
     """
     rows = [
-        "| set | network | metric | authors | ours, mean | lowest to highest run | 95 % interval | "
-        "authors' value in it |",
-        "|---|---|---|---|---|---|---|---|",
+        (SETS[set_name], network, title, _shown(authors), *_our_cells(ours, runs, name, authors))
+        for (set_name, network), values in AUTHORS.items()
+        for (key, title), authors in zip(METRICS.items(), values, strict=True)
+        if (ours := _values(runs, name := f"{set_name}/{network}/{key}"))
     ]
-    for (set_name, network), expected in AUTHORS.items():
-        for (key, title), theirs in zip(METRICS.items(), expected, strict=True):
-            name = f"{set_name}/{network}/{key}"
-            ours = _values(runs, name)
-            if ours:
-                rows.append(
-                    f"| {SETS[set_name]} | {network} | {title} | {_shown(theirs)} | "
-                    + " | ".join(_our_cells(ours, runs, name, theirs))
-                    + " |"
-                )
-    return "\n".join(rows)
+    return "\n".join(markdown_table(COLUMNS, rows))
 
 
 def _our_cells(
-    ours: list[float], runs: Mapping[str, Mapping[str, Any]], name: str, theirs: float | None
+    ours: list[float], runs: Mapping[str, Mapping[str, Any]], name: str, authors: float | None
 ) -> list[str]:
-    """Mean, range over runs, interval over clips, and where the authors' value lies."""
+    """Mean, range over runs, interval over clips, and whether the authors' value is in it."""
     cells = [f"{statistics.fmean(ours):.3f}", f"{min(ours):.3f} to {max(ours):.3f}"]
     lows, highs = _values(runs, f"{name}/low"), _values(runs, f"{name}/high")
     if not lows or not highs:
         return [*cells, "not computed", "unknown"]
     low, high = statistics.fmean(lows), statistics.fmean(highs)
-    place = "unknown" if theirs is None else "yes" if low <= theirs <= high else "no"
-    return [*cells, f"{low:.3f} to {high:.3f}", place]
+    inside = "unknown" if authors is None else "yes" if low <= authors <= high else "no"
+    return [*cells, f"{low:.3f} to {high:.3f}", inside]
 
 
 def _values(runs: Mapping[str, Mapping[str, Any]], name: str) -> list[float]:
@@ -172,8 +168,8 @@ def reproduction(
         "## Metrics",
         comparison(runs) if runs else "No run has ended.",
         "The authors' values are of their released model. The interval is that of a bootstrap over "
-        "clips (the mean of the runs' bounds): it says how much the metric depends on the clips of "
-        "the set. How much it depends on the training's random numbers, the runs show.",
+        "clips (mean of the runs' bounds): it covers the choice of the set's clips. The range over "
+        "the runs covers the training's random numbers.",
         "## Deviations from the published code",
         deviations(),
     ]
@@ -192,10 +188,6 @@ def _versions(runs: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def deviations() -> str:
-    """The table of README.md that says where the published code is not followed.
-
-    Links to files are dropped: the text is read elsewhere.
-    """
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.partition(DEVIATIONS)[2].partition("\n## ")[0]
-    return re.sub(r"\[([^]]+)\]\((?!http)[^)]+\)", r"\1", section).strip() or "See README.md."
+    """Table of the defects of the published code and the decisions, without links to files."""
+    table = DEVIATIONS.read_text(encoding="utf-8").partition("\n\n")[2]
+    return re.sub(r"\[([^]]+)\]\((?!http)[^)]+\)", r"\1", table).strip()

@@ -1,145 +1,164 @@
-"""The runs of an ablation: their folders, their state, and the commands that advance them.
+"""A run: one training and its test, or a test alone; its folder, state, command and result.
 
-A run is one variant with one seed. Its folder `OUTPUT/runs/VARIANT/seed_N-DIGEST` is the
-`--log_dir` of `train_sed.py`; the digest is that of the whole configuration, so that a changed
-experiment gets new folders and a finished run is found again.
+The folder of a run, `OUTPUT/runs/VARIANT/NAME-DIGEST`, is the `--log_dir` of `train_sed.py`. The
+digest is that of the whole configuration: another experiment has another folder, and a finished run
+is found again.
 """
 
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from desed_task.errors import InputError
-from desed_task.postprocess.methods import MEDIAN
-from local.config.load import Config, load_config
-from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT, run_folders
-from local.studies.variants import Ablation
+from desed_task.dataio.manifest import content_digest
+from desed_task.errors import FaultError, InputError
+from local.config.load import Config, load_config, stored_config
+from local.config.yaml_files import read_composed
+from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT, run_folders
 
-TRAIN = Path(__file__).parents[2] / "train_sed.py"
+ROOT = Path(__file__).parents[2]
+TRAIN = ROOT / "train_sed.py"
 BEST_CHECKPOINT = "best.ckpt"
 METRICS = Path("metrics_test", "metrics.json")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What all runs share.
+    """What all runs of a study share.
 
     Args:
         conf_file: the configuration.
-        overrides: `section.key=value` for all runs, before those of the variants.
-        output: folder of the ablation.
-        program: the command that trains, in place of which tests put their own.
+        overrides: `section.key=value` for all runs, before their own.
+        output: folder of the study.
+        gpus: `--gpus` of `train_sed.py`; None: its default.
+        program: the command that trains; tests replace it.
     """
 
     conf_file: Path
     overrides: Sequence[str]
     output: Path
+    gpus: int | None = None
     program: Sequence[str] = (sys.executable, str(TRAIN))
 
+    def run(
+        self,
+        variant: str,
+        seed: int,
+        overrides: Sequence[str] = (),
+        trained_by: "Run | None" = None,
+    ) -> "Run":
+        """The run of a variant with a seed.
 
-@dataclass(frozen=True)
+        Raises InputError for overrides that the configuration refuses.
+        """
+        given = (*self.overrides, *overrides, f"training.seed={seed}")
+        config = load_config(self.conf_file, given)
+        folder = self.output / "runs" / variant / f"seed_{seed}-{config.digest}"
+        if not folder.exists():  # an earlier version had another digest, or another layout
+            older = [*folder.parent.glob(f"seed_{seed}-*"), *self.output.glob(f"seed_{seed}")]
+            same = (each for each in sorted(older) if _stored_digests(each) == {config.digest})
+            folder = next(same, folder)
+        return Run(self, f"{variant}:{seed}", variant, seed, given, config, folder, trained_by)
+
+    def test_run(self, checkpoint: Path) -> "Run":
+        """The run that tests a checkpoint file. Raises InputError or OSError."""
+        config = load_config(self.conf_file, self.overrides)
+        folder = self.output / "runs" / "checkpoint"
+        folder /= f"{content_digest(checkpoint)[:12]}-{config.digest}"
+        given = tuple(self.overrides)
+        seed = config.training.seed
+        return Run(self, "checkpoint", "checkpoint", seed, given, config, folder, checkpoint)
+
+
+@dataclass(frozen=True, eq=False)
 class Run:
     """One variant with one seed.
 
     Args:
-        variant: its name.
+        experiment: what it shares with the other runs.
+        name: in messages.
+        variant: name of the variant.
         seed: `training.seed`.
         overrides: all `section.key=value`.
         config: the resolved configuration.
-        folder: the `--log_dir` of the run.
-        trained_by: the run whose best checkpoint this one tests; None: it trains its own.
+        folder: its `--log_dir`.
+        tested: the checkpoint that it tests, or the run whose best checkpoint it tests; None: it
+            trains.
     """
 
+    experiment: Experiment = field(repr=False)
+    name: str
     variant: str
     seed: int
     overrides: tuple[str, ...]
     config: Config = field(repr=False)
     folder: Path
-    trained_by: "Run | None" = None
+    tested: "Run | Path | None" = None
 
     @property
-    def name(self) -> str:
-        """`VARIANT:SEED`, as `--run` takes it."""
-        return f"{self.variant}:{self.seed}"
+    def trained_by(self) -> "Run | None":
+        """The run that must be finished before this one can start."""
+        return self.tested if isinstance(self.tested, Run) else None
 
     @property
     def result(self) -> Path | None:
-        """Its newest `version_N` with the metrics of this configuration; None: not finished."""
-        for folder in reversed(run_folders(self.folder).values()):
-            if self._is_result(folder / METRICS):
-                return folder
-        return None
+        """Its newest `version_N` with metrics; None: not finished."""
+        folders = reversed(run_folders(self.folder).values())
+        return next((folder for folder in folders if _metrics(folder) is not None), None)
+
+    @property
+    def finished_folder(self) -> Path:
+        """`result` of a finished run; raises ValueError for another."""
+        if (folder := self.result) is None:
+            raise ValueError(f"{self.name}: expected a finished run")
+        return folder
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Content of a finished run's metrics.json."""
+        return _metrics(self.finished_folder) or {}
 
     @property
     def checkpoint(self) -> Path | None:
         """The newest checkpoint of an interrupted training; None: there is none."""
-        for folder in reversed(run_folders(self.folder).values()):
-            path = folder / CHECKPOINTS / LAST_CHECKPOINT
-            if path.is_file():
-                return path
-        return None
+        folders = reversed(run_folders(self.folder).values())
+        paths = (folder / CHECKPOINTS / LAST_CHECKPOINT for folder in folders)
+        return next((path for path in paths if path.is_file()), None)
 
     @property
-    def best_checkpoint(self) -> Path | None:
-        """The checkpoint that the test of a finished training used."""
-        folder = self.result
-        return None if folder is None else folder / CHECKPOINTS / BEST_CHECKPOINT
-
-    def _is_result(self, metrics: Path) -> bool:
-        try:
-            content = json.loads(metrics.read_bytes())
-        except (OSError, ValueError):
-            return False
-        return isinstance(content, dict) and content.get("config_digest") == self.config.digest
-
-
-def plan(ablation: Ablation, experiment: Experiment, seeds: Sequence[int]) -> list[Run]:
-    """All runs, seed after seed, so that an interrupted ablation has whole seeds.
-
-    A run that only tests follows the one that trains for it.
-    Raises InputError for overrides that the configuration refuses.
-    """
-    runs: list[Run] = []
-    for seed in seeds:
-        by_variant: dict[str, Run] = {}
-        for name in sorted(ablation.variants, key=lambda each: _order(ablation, each)):
-            test_of = ablation.variants[name].test_of
-            given = (*experiment.overrides, *ablation.overrides(name), f"training.seed={seed}")
-            config = load_config(experiment.conf_file, given)
-            _check_scored(config, name)
-            folder = experiment.output / "runs" / name / f"seed_{seed}-{config.digest}"
-            trained_by = None if test_of is None else by_variant[test_of]
-            by_variant[name] = Run(name, seed, given, config, folder, trained_by)
-        runs += by_variant.values()
-    return runs
+    def command(self) -> list[str]:
+        """The command that starts it, resumes its newest checkpoint, or only tests."""
+        experiment = self.experiment
+        command = [*experiment.program, "--log_dir", str(self.folder)]
+        if experiment.gpus is not None:
+            command += ["--gpus", str(experiment.gpus)]
+        tested = self.tested
+        if isinstance(tested, Run):
+            tested = tested.finished_folder / CHECKPOINTS / BEST_CHECKPOINT
+        if tested is not None:
+            command += ["--test_from_checkpoint", str(tested)]
+        elif self.checkpoint is not None:
+            return [*command, "--resume_from_checkpoint", str(self.checkpoint)]
+        command += ["--conf_file", str(experiment.conf_file)]
+        return [*command, *(part for each in self.overrides for part in ("--set", each))]
 
 
-def _check_scored(config: Config, variant: str) -> None:
-    first = config.postprocess.methods[0]
-    if first != MEDIAN:
-        raise InputError(
-            f"variants.{variant}: postprocess.methods: expected {MEDIAN} first, whose parameters "
-            f"need no tuning, got {first}"
-        )
+def _stored_digests(log_dir: Path) -> set[str]:
+    """Today's digests of the configurations that the runs in a folder stored."""
+    digests = set()
+    for folder in run_folders(log_dir).values():
+        path = folder / CONFIG_FILE
+        with contextlib.suppress(InputError, FaultError):
+            digests.add(stored_config(read_composed(path).values, str(path)).digest)
+    return digests
 
 
-def _order(ablation: Ablation, name: str) -> tuple[int, bool]:
-    """Position among the trained variants; a variant that only tests follows the trained one."""
-    names = list(ablation.variants)
-    test_of = ablation.variants[name].test_of
-    return names.index(test_of or name), test_of is not None
-
-
-def command(run: Run, experiment: Experiment) -> list[str]:
-    """The command that starts a run, resumes its newest checkpoint, or tests another's best."""
-    program = [*experiment.program, "--log_dir", str(run.folder)]
-    settings = [argument for each in run.overrides for argument in ("--set", each)]
-    if run.trained_by is not None:
-        best = run.trained_by.best_checkpoint
-        own = ["--conf_file", str(experiment.conf_file), *settings]
-        return [*program, "--test_from_checkpoint", str(best), *own]
-    if run.checkpoint is not None:
-        return [*program, "--resume_from_checkpoint", str(run.checkpoint)]
-    return [*program, "--conf_file", str(experiment.conf_file), *settings]
+def _metrics(folder: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads((folder / METRICS).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -4,16 +4,18 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from desed_task.errors import InputError
-from local.config.yaml_files import SHIPPED, RawConfig, read_composed
+from desed_task.settings import Settings, Values
+from local.config.yaml_files import SHIPPED, RawConfig, checked, read_composed
+from local.studies.runs import Experiment, Run
 
 VARIANTS_FILE = SHIPPED / "ablation_variants.yaml"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
-class Variant(BaseModel):
+class Variant(Settings):
     """One variant: the experiment with some keys changed.
 
     Args:
@@ -23,14 +25,12 @@ class Variant(BaseModel):
             nothing itself.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
     title: str = Field(min_length=1)
-    set: list[str] = []
+    set: Values[str] = ()
     test_of: str | None = None
 
 
-class Ablation(BaseModel):
+class Ablation(Settings):
     """A file of variants.
 
     Args:
@@ -39,10 +39,8 @@ class Ablation(BaseModel):
         variants: by name, in the order of the tables.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
     reference: str
-    common: list[str] = []
+    common: Values[str] = ()
     variants: dict[str, Variant]
 
     def overrides(self, name: str) -> list[str]:
@@ -61,10 +59,31 @@ class Ablation(BaseModel):
             raise InputError(
                 f"--variants: expected some of {', '.join(self.variants)}; got {unknown[0]!r}"
             )
-        kept = {self.reference, *names}
-        kept |= {test_of for name in kept if (test_of := self.variants[name].test_of)}
-        variants = {name: each for name, each in self.variants.items() if name in kept}
+        chosen = {self.reference, *names}
+        chosen |= {test_of for name in chosen if (test_of := self.variants[name].test_of)}
+        variants = {name: each for name, each in self.variants.items() if name in chosen}
         return self.model_copy(update={"variants": variants})
+
+    def plan(self, experiment: Experiment, seeds: Sequence[int]) -> list[Run]:
+        """All runs, seed after seed, so that an interrupted ablation has whole seeds.
+
+        A run that only tests follows the one that trains for it.
+        Raises InputError for overrides that the configuration refuses.
+        """
+        runs: list[Run] = []
+        for seed in seeds:
+            by_variant: dict[str, Run] = {}
+            for name in sorted(self.variants, key=self._position):
+                test_of = self.variants[name].test_of
+                trained_by = None if test_of is None else by_variant[test_of]
+                by_variant[name] = experiment.run(name, seed, self.overrides(name), trained_by)
+            runs += by_variant.values()
+        return runs
+
+    def _position(self, name: str) -> tuple[int, bool]:
+        """Position among the trained variants; one that only tests follows the trained one."""
+        test_of = self.variants[name].test_of
+        return list(self.variants).index(test_of or name), test_of is not None
 
 
 def read_variants(path: Path) -> Ablation:
@@ -73,15 +92,7 @@ def read_variants(path: Path) -> Ablation:
     Raises InputError with every problem, each with its file and line.
     """
     raw = read_composed(path)
-    try:
-        ablation = Ablation.model_validate(dict(raw.values))
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            key = tuple(problem["loc"])
-            reason = problem["msg"].removeprefix("Input should be ")
-            lines.append(f"{raw.place(key)}: {'.'.join(map(str, key))}: expected {reason}")
-        raise InputError("\n       ".join(lines)) from None
+    ablation = checked(Ablation, raw)
     _check_names(ablation, raw)
     return ablation
 

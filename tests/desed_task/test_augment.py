@@ -1,6 +1,5 @@
 """Each augmentation against an independent check: pitch of a tone, time of an impulse, labels."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -46,7 +45,7 @@ SETTINGS = AugmentSettings(
 
 def _context(seed: int = 0, **changes: object) -> AugmentContext:
     return AugmentContext(
-        settings=dataclasses.replace(SETTINGS, **changes),  # type: ignore[arg-type]
+        settings=SETTINGS.model_copy(update=changes),
         sample_rate=GRID.sample_rate,
         n_frames=GRID.n_frames,
         n_mels=128,
@@ -181,7 +180,7 @@ def test_mixup_adds_audio_and_unites_labels() -> None:
 
 def _batch() -> Batch:
     generator = torch.Generator().manual_seed(1)
-    kinds = [0] * 2 + [1] * 2 + [2] * 4
+    kinds = [0] * 2 + [1] * 2 + [2] * 4  # of the published recipe
     return Batch(
         audio=torch.rand(8, 16000, generator=generator) - 0.5,
         targets=(torch.rand(8, 10, 156, generator=generator) > 0.8).float(),
@@ -200,8 +199,8 @@ def test_distort_makes_two_copies_per_kind(seed: int) -> None:
     assert torch.equal(batch.targets, before[1])
     assert distorted.copy.tolist() == [0] * 8 + [1, 1, 2, 2] * 2 + [1] * 4 + [2] * 4
     assert distorted.kind.tolist() == [0] * 2 + [1] * 2 + [2] * 4 + [0] * 4 + [1] * 4 + [2] * 8
-    for kind in ClipKind:
-        record = distorted.records[kind]
+    assert list(distorted.records) == [ClipKind.SYNTHETIC, ClipKind.WEAK, ClipKind.UNLABELLED]
+    for kind, record in distorted.records.items():
         original = distorted.rows(kind, copy=Copy.ORIGINAL)
         mixed = distorted.rows(kind, copy=Copy.MIXED)
         augmented = distorted.rows(kind, copy=Copy.AUGMENTED)

@@ -1,12 +1,22 @@
-"""A user's mistake becomes one message and exit status 2, wherever it is found."""
+"""Mistakes and faults of the system become one message and an exit status."""
 
-import sys
+import errno
+import os
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from desed_task.errors import InputError, Terminated, listing, run_cli, shortened
+from desed_task.errors import (
+    FaultError,
+    InputError,
+    Terminated,
+    file_error,
+    listing,
+    named_folders,
+    run_cli,
+    shortened,
+)
 
 
 class Broken(Dataset[torch.Tensor]):
@@ -50,9 +60,68 @@ def test_statuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "interrupted\ngo on with --resume\n"
 
 
-def test_other_errors_are_not_hidden() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run_cli(lambda: sys.exit(1 // 0))
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOENT, InputError),
+        (errno.EISDIR, InputError),
+        (errno.EACCES, FaultError),
+        (errno.EMFILE, FaultError),
+        (errno.EIO, FaultError),
+    ],
+)
+def test_a_wrong_path_is_a_mistake_and_all_else_a_fault(number: int, kind: type) -> None:
+    error = file_error("a.tsv", OSError(number, os.strerror(number)))
+    assert type(error) is kind
+    assert str(error) == f"a.tsv: cannot be read: {os.strerror(number)}"
+
+
+FAULTS = {
+    "a permission": (PermissionError(13, "Permission denied", "/d/x.wav"), "/d/x.wav: Permission"),
+    "no file name": (OSError(28, "No space left on device"), "/run: No space left on device"),
+    "PyTorch": (RuntimeError("unable to write: No space left on device (28)\nat x.cc"), "(28)"),
+    "ours": (FaultError("/d/y.wav: cannot be written: x", "/d/y.wav"), "/d/y.wav: cannot be"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_of_the_system_are_one_line_with_status_1(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error, expected = FAULTS[name]
+
+    def main() -> None:
+        with named_folders({"data.test_folder": "/d", "data.other": "/e"}, written="/run"):
+            _fail(error)
+
+    with pytest.raises(SystemExit) as caught:
+        run_cli(main)
+    assert caught.value.code == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    assert expected in message
+    assert ("; data.test_folder may name another place" in message) == ("/d/" in message)
+
+
+def test_a_fault_survives_the_closing_of_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lightning closes its loggers after an error; on a full disk that fails too."""
+
+    def main() -> None:
+        try:
+            _fail(FaultError("last.ckpt: cannot be written", "last.ckpt"))
+        finally:
+            _fail(OSError(28, "No space left on device"))
+
+    with pytest.raises(SystemExit):
+        run_cli(main)
+    assert capsys.readouterr().err == "error: last.ckpt: cannot be written\n"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2 do not fit"), ZeroDivisionError()])
+def test_other_errors_keep_their_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        run_cli(lambda: _fail(error))
 
 
 def test_lists_in_messages_are_short() -> None:

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from desed_task.features import LogMel, Scaler
-from local.build import build_log_mel, build_scaler
-from local.config.load import load_config
+from desed_task.features import LogMel, Scaler, ScalerSettings
+from local.config.load import Config, load_config
 from tests.support.paths import CONFS, GOLDEN
 
 
@@ -17,15 +16,20 @@ def golden() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def log_mel() -> LogMel:
-    return build_log_mel(load_config(CONFS / "sed.yaml"))
+def sed() -> Config:
+    return load_config(CONFS / "sed.yaml")
 
 
-def test_golden(golden: dict[str, np.ndarray], log_mel: LogMel) -> None:
+@pytest.fixture(scope="module")
+def log_mel(sed: Config) -> LogMel:
+    return LogMel(sed.feats, sed.data.fs)
+
+
+def test_golden(golden: dict[str, np.ndarray], sed: Config, log_mel: LogMel) -> None:
     audio = torch.from_numpy(golden["waveform_16bit"] / np.float32(32768))
     mel = log_mel.mel(audio)
     decibel = log_mel(audio)
-    scaled = build_scaler(load_config(CONFS / "sed.yaml"))(decibel)
+    scaled = Scaler(sed.scaler, sed.feats.n_mels, sed.grid.n_hops)(decibel)
     assert mel.shape == (2, 128, 626)
 
     def part(features: torch.Tensor) -> np.ndarray:
@@ -62,13 +66,17 @@ def test_features_stay_float32_under_autocast(log_mel: LogMel) -> None:
     torch.testing.assert_close(under, log_mel(audio), rtol=0, atol=0)
 
 
+def _scaler(**settings: object) -> Scaler:
+    return Scaler(ScalerSettings.model_validate(settings), 6, 20)
+
+
 FEATURES = 5 + 3 * torch.randn(4, 6, 20, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.mark.parametrize("dims", [[1], [2], [1, 2]])
 def test_instance_statistics(dims: list[int]) -> None:
     def scaled(normtype: str) -> np.ndarray:
-        return Scaler("instance", normtype, dims, 6, 20)(FEATURES).numpy()  # type: ignore[arg-type]
+        return _scaler(statistic="instance", normtype=normtype, dims=dims)(FEATURES).numpy()
 
     values, axes = FEATURES.numpy(), tuple(dims)
     mean = values.mean(axis=axes, keepdims=True)
@@ -84,16 +92,14 @@ def test_dataset_statistics(dims: list[int]) -> None:
     axes = (0, *dims)
     values = FEATURES.numpy()
     mean, deviation = values.mean(axis=axes, keepdims=True), values.std(axis=axes, keepdims=True)
-    scaler = Scaler("dataset", "standard", dims, 6, 20)
+    scaler = _scaler(statistic="dataset", normtype="standard", dims=dims)
     scaler.fit(iter([FEATURES[:1], FEATURES[1:]]))
     np.testing.assert_allclose(scaler(FEATURES), (values - mean) / deviation, atol=1e-5)
-    restored = Scaler("dataset", "mean", dims, 6, 20)
+    restored = _scaler(statistic="dataset", normtype="mean", dims=dims)
     restored.load_state_dict(scaler.state_dict())
     np.testing.assert_allclose(restored(FEATURES), values - mean, atol=1e-5)
 
 
-def test_refusals() -> None:
-    with pytest.raises(ValueError, match="standard"):
-        Scaler("dataset", "minmax", [1, 2], 6, 20)
+def test_statistics_need_features() -> None:
     with pytest.raises(ValueError, match="batches: expected at least 1, got 0"):
-        Scaler("dataset", "mean", [1, 2], 6, 20).fit([])
+        _scaler(statistic="dataset", normtype="mean", dims=[1, 2]).fit([])

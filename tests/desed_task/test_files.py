@@ -1,19 +1,29 @@
-"""Files that are whole or absent, paths with `~`, and faults of the system in one line."""
+"""Files and folders that are whole or absent, locks, paths with `~`."""
 
 import errno
 import os
 import resource
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import soundfile
 
-from desed_task.dataio.audio import audio_info
-from desed_task.errors import FaultError, InputError, file_error, named_folders, run_cli
-from desed_task.files import atomic_write, remove_partial_files, user_path, write_file
+from desed_task.errors import FaultError, InputError
+from desed_task.files import (
+    atomic_folder,
+    atomic_write,
+    check_new_folder,
+    only_writer,
+    remove_partial_files,
+    user_path,
+    write_file,
+)
+from tests.support.paths import ROOT
 
 
 @pytest.fixture
@@ -27,7 +37,7 @@ def file_limit() -> Iterator[int]:
     signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_leaves_the_old_file_and_says_how_much_is_needed(
+def test_a_full_disk_leaves_the_old_file_and_reports_needed_and_free_space(
     tmp_path: Path, file_limit: int
 ) -> None:
     path = tmp_path / "metrics.json"
@@ -38,8 +48,8 @@ def test_a_full_disk_leaves_the_old_file_and_says_how_much_is_needed(
     assert str(caught.value).startswith(
         f"{path}: cannot be written: File too large: needs 0.30 MB, "
     )
-    told = float(str(caught.value).split(", ")[-1].removesuffix(" MB free"))
-    assert told == pytest.approx(free.f_bavail * free.f_frsize / 1e6, rel=0.5)
+    free_mb = float(str(caught.value).split(", ")[-1].removesuffix(" MB free"))
+    assert free_mb == pytest.approx(free.f_bavail * free.f_frsize / 1e6, rel=0.5)
     assert caught.value.path == str(path)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["metrics.json"]
@@ -116,6 +126,139 @@ def test_partial_files_of_a_killed_process_are_removed(
     assert os.listdir(tmp_path) == ["a.wav"]
 
 
+def _write_folder(path: Path) -> None:
+    with atomic_folder(path) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub/new.txt").write_text("new")
+
+
+def _tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+NEW_FOLDER = ["out", "out/sub", "out/sub/new.txt"]
+
+
+@pytest.mark.parametrize("step", ["new", "replaces", "fails", "moved", "empty"])
+def test_a_folder_is_old_or_new(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    if step != "new":
+        out.mkdir()
+        (out / (".hidden" if step == "empty" else "old.txt")).touch()
+    old = _tree(tmp_path)
+    if step in ("new", "replaces", "empty"):
+        _write_folder(out)
+        assert _tree(tmp_path) == sorted(NEW_FOLDER + ["out/.hidden"] * (step == "empty"))
+    elif step == "fails":
+
+        def failing(*_: Any, **__: Any) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(Path, "write_text", failing)
+        with pytest.raises(FaultError, match="out: cannot be written: Input/output"):
+            _write_folder(out)
+        assert _tree(tmp_path) == old
+    else:  # Ctrl-C after the old folder was moved away
+        rename = Path.rename
+
+        def interrupted(path: Path, target: Path) -> Path:
+            if path.name.endswith("new"):
+                raise KeyboardInterrupt
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            _write_folder(out)
+        assert _tree(tmp_path) == old
+
+
+WRITING = """
+import sys
+from pathlib import Path
+from desed_task.files import atomic_folder, only_writer
+writing = atomic_folder if sys.argv[1] == "folder" else only_writer
+with writing(Path(sys.argv[2])) as folder:
+    if folder is not None:
+        (folder / "half.txt").touch()
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("kind", ["folder", "lock"])
+def test_one_process_writes_and_a_killed_one_leaves_nothing_for_long(
+    kind: str, tmp_path: Path
+) -> None:
+    """Its children, as a loader's workers, do not keep the lock."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", WRITING, kind, str(out)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        left = _tree(tmp_path)
+        with pytest.raises(InputError, match=r"out: another process is writing it"):
+            _write_folder(out)
+        assert _tree(tmp_path) == left
+        other.kill()
+    assert _tree(tmp_path) == left
+    _write_folder(out)
+    assert _tree(tmp_path) == NEW_FOLDER
+
+
+def test_the_old_folder_of_a_killed_process_is_restored(tmp_path: Path) -> None:
+    """It was killed after it had moved the old folder and before the new one had its name."""
+    (tmp_path / ".out.partial-old").mkdir()
+    (tmp_path / ".out.partial-old/old.txt").touch()
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "out"):
+        raise KeyboardInterrupt
+    assert _tree(tmp_path) == ["out", "out/old.txt"]
+
+
+def test_children_of_a_killed_process_do_not_keep_its_lock(tmp_path: Path) -> None:
+    started, child_lives = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        with only_writer(tmp_path / "run"):
+            if os.fork() == 0:
+                os.write(child_lives, str(os.getpid()).encode())
+                time.sleep(60)
+            time.sleep(60)
+    child = int(os.read(started, 100))
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    try:
+        with only_writer(tmp_path / "run"):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.close(started)
+        os.close(child_lives)
+
+
+@pytest.mark.parametrize("reason", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks(
+    reason: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr("fcntl.flock", failing)
+    _write_folder(tmp_path / "out")
+    assert [path for path in _tree(tmp_path) if "lock" not in path] == NEW_FOLDER
+
+
+def test_only_a_new_folder(tmp_path: Path) -> None:
+    check_new_folder("--output", tmp_path / "new")
+    (tmp_path / ".hidden").touch()
+    check_new_folder("--output", tmp_path)
+    (tmp_path / "mine.txt").touch()
+    for path in (tmp_path, tmp_path / "mine.txt"):
+        with pytest.raises(InputError, match="--output: expected a new or empty folder, got"):
+            check_new_folder("--output", path)
+
+
 def test_user_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     for text, expected in {
@@ -129,91 +272,3 @@ def test_user_path(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("~nobody_at_all/x", "", "  ", "a\0b"):
         with pytest.raises(InputError):
             user_path(wrong)
-
-
-@pytest.mark.parametrize(
-    ("number", "kind"),
-    [
-        (errno.ENOENT, InputError),
-        (errno.EISDIR, InputError),
-        (errno.EACCES, FaultError),
-        (errno.EMFILE, FaultError),
-        (errno.EIO, FaultError),
-    ],
-)
-def test_a_wrong_path_is_a_mistake_and_all_else_a_fault(number: int, kind: type) -> None:
-    error = file_error("a.tsv", OSError(number, os.strerror(number)))
-    assert type(error) is kind
-    assert str(error) == f"a.tsv: cannot be read: {os.strerror(number)}"
-
-
-def _raise(error: BaseException) -> None:
-    raise error
-
-
-FAULTS = {
-    "a permission": (PermissionError(13, "Permission denied", "/d/x.wav"), "/d/x.wav: Permission"),
-    "no file name": (OSError(28, "No space left on device"), "/run: No space left on device"),
-    "PyTorch": (RuntimeError("unable to write: No space left on device (28)\nat x.cc"), "(28)"),
-    "ours": (FaultError("/d/y.wav: cannot be written: x", "/d/y.wav"), "/d/y.wav: cannot be"),
-}
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_faults_of_the_system_are_one_line_with_status_1(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    error, expected = FAULTS[name]
-
-    def main() -> None:
-        with named_folders({"data.test_folder": "/d", "data.other": "/e"}, written="/run"):
-            _raise(error)
-
-    with pytest.raises(SystemExit) as caught:
-        run_cli(main)
-    assert caught.value.code == 1
-    message = capsys.readouterr().err
-    assert message.startswith("error: ")
-    assert message.count("\n") == 1
-    assert expected in message
-    assert ("; data.test_folder may name another place" in message) == ("/d/" in message)
-
-
-def test_a_fault_survives_the_closing_of_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Lightning closes its loggers after an error; on a full disk that fails too."""
-
-    def main() -> None:
-        try:
-            _raise(FaultError("last.ckpt: cannot be written", "last.ckpt"))
-        finally:
-            _raise(OSError(28, "No space left on device"))
-
-    with pytest.raises(SystemExit):
-        run_cli(main)
-    assert capsys.readouterr().err == "error: last.ckpt: cannot be written\n"
-
-
-def test_other_runtime_errors_keep_their_traceback() -> None:
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        run_cli(lambda: _raise(RuntimeError("mat1 and mat2 shapes cannot be multiplied")))
-
-
-def test_what_the_system_refuses_is_no_broken_audio(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.wav"
-    soundfile.write(path, [0.0] * 10, 16000)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = max(int(name) for name in os.listdir("/proc/self/fd"))
-    kept = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, limits[1]))
-    try:
-        while True:
-            kept.append(os.open(os.devnull, os.O_RDONLY))
-    except OSError:
-        with pytest.raises(FaultError, match=r"a\.wav: cannot be read: Too many open files"):
-            audio_info(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for descriptor in kept:
-            os.close(descriptor)

@@ -82,12 +82,8 @@ def test_tables_are_read_as_pandas_writes_them(tmp_path: Path) -> None:
 def test_separators_are_those_of_the_header(file: Writer) -> None:
     path = file("filename,tags\na.wav,Dog\nb.wav\tCat\n")
     table = Table(path, COLUMNS, separators="\t,")
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=rf"{path}:3: .* commas, .* \(this .* separated by tabs"):
         rows_of(table)
-    assert str(caught.value) == (
-        f"{path}:3: number of fields: expected 2, separated by commas, got 1: 'b.wav\\tCat' "
-        "(this row is separated by tabs)"
-    )
     with pytest.raises(InputError, match="missing columns filename, tags"):
         Table(path, COLUMNS)
 
@@ -98,12 +94,8 @@ def test_problems_name_file_and_line_and_are_counted(file: Writer) -> None:
         rows_of(Table(path, COLUMNS))
     first, *lines = str(caught.value).splitlines()
     assert first == f"{path}: 7 problems, the first 5:"
-    assert lines[0] == (
-        f"  {path}:2: quotation marks: expected pairs around fields, got 'a.wav\\t\"Dog'"
-    )
-    assert lines[1] == (
-        f"  {path}:3: number of fields: expected 2, separated by tabs, got 3: 'a.wav\\tDog\\tx'"
-    )
+    assert lines[0].startswith(f"  {path}:2: quotation marks: ")
+    assert lines[1].startswith(f"  {path}:3: number of fields: expected 2, ")
     assert len(lines) == 5
 
 
@@ -126,18 +118,17 @@ def test_texts_that_are_no_finite_numbers(file: Writer, text: str) -> None:
     path = file("filename\ttags\nx\ty")
     table = Table(path, COLUMNS)
     assert table.number(2, "tags", text) is None
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=f"{path}:2: tags: expected a number"):
         table.finish()
-    assert str(caught.value) == f"{path}:2: tags: expected a number of seconds, got {text!r}"
 
 
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("filename", r":1: missing column tags: expected filename tags, separated by tabs, got 'f"),
-        ("a b", r":1: missing columns filename, tags: expected filename tags, separated by tabs,"),
-        ("tags\tfilename\ttags", r":1: repeated column tags: expected filename tags, separated"),
-        ('filename\t"tags', ":1: quotation marks: expected pairs around fields"),
+        ("filename", ":1: missing column tags: "),
+        ("a b", ":1: missing columns filename, tags: "),
+        ("tags\tfilename\ttags", ":1: repeated column tags: "),
+        ('filename\t"tags', ":1: quotation marks: "),
     ],
 )
 def test_column_names_are_checked(file: Writer, header: str, message: str) -> None:
@@ -150,12 +141,8 @@ def test_a_file_without_rows_is_refused_where_rows_are_required(
     file: Writer, text: str, count: int
 ) -> None:
     path = file(text)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=f"{path}: no rows: .* got {count} line"):
         Table(path, COLUMNS)
-    assert str(caught.value) == (
-        f"{path}: no rows: expected a line of column names (filename tags) and rows, "
-        f"got {count} line"
-    )
 
 
 def test_a_file_without_rows_is_read_where_none_are_required(file: Writer) -> None:

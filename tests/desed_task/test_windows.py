@@ -56,13 +56,16 @@ def test_average_equals_its_definition(n_samples: int) -> None:
     rng = np.random.default_rng(0)
     values = [rng.random((3, SMALL.n_frames)) for _ in starts]
     np.testing.assert_allclose(
-        average_windows(starts, values), _weighted_mean(starts, values), rtol=0, atol=1e-12
+        average_windows(starts, values, starts[-1] + SMALL.n_frames),
+        _weighted_mean(starts, values),
+        rtol=0,
+        atol=1e-12,
     )
 
 
 def test_one_window_is_returned_to_the_bit() -> None:
     values = np.random.default_rng(1).random((10, 156)).astype(np.float32)
-    result = average_windows([0], [values])
+    result = average_windows([0], [values], 156)
     assert result.dtype == np.float32
     assert (result == values).all()
 
@@ -72,7 +75,7 @@ def test_frames_are_returned_as_soon_as_no_window_changes_them() -> None:
     assert average.add(0, np.ones((1, 4))).shape == (1, 0)
     assert average.add(2, np.ones((1, 4))).tolist() == [[1.0, 1.0]]
     assert average.add(3, np.ones((1, 4))).tolist() == [[1.0]]
-    assert average.finish().tolist() == [[1.0, 1.0, 1.0, 1.0]]
+    assert average.finish(8).tolist() == [[1.0, 1.0, 1.0, 1.0, 0.0]]
 
 
 def test_a_window_before_the_last_one_is_refused() -> None:

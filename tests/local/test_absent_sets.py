@@ -4,12 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from desed_task.desed import BY_NAME
+from desed_task.desed import SYNTHETIC_VALIDATION as VALIDATION
 from desed_task.errors import InputError
-from local.audio_sets import VALIDATION, training_sets
-from local.config.data import SET_KEYS
+from desed_task.making.generate import generate_dataset
+from local.audio_sets import training_sets
+from local.config.data import KEYS
 from local.config.load import load_config
 from local.data import DesedDataModule
 from local.run.description import describe
+from local.run.machine import all_parameters_used
 from tests.support.paths import CONFS
 from tests.support.tiny import tiny_config
 from tests.support.training import CPU, train
@@ -17,22 +21,18 @@ from tests.support.training import CPU, train
 SYNTHETIC_TERMS = {"train/sed_strong", "train/sod"}
 
 
-def without(*prefixes: str) -> list[str]:
+def without(*sets: str) -> list[str]:
     """Overrides that remove sets."""
-    return [
-        f"data.{prefix}_{part}=null"
-        for prefix in prefixes
-        for part in (*SET_KEYS[prefix], "folder_44k")
-    ]
+    return [f"data.{key}=null" for name in sets for key in KEYS[name] if key is not None]
 
 
 ABSENT = {
     ("weak",): ["synthetic", "unlabelled", VALIDATION],
-    ("unlabeled",): ["synthetic", "weak", VALIDATION],
-    ("weak", "unlabeled"): ["synthetic", VALIDATION],
-    ("synth",): ["weak", "unlabelled", VALIDATION],
-    ("synth_val",): ["synthetic", "weak", "unlabelled"],
-    ("synth", "unlabeled", "synth_val"): ["weak"],
+    ("unlabelled",): ["synthetic", "weak", VALIDATION],
+    ("weak", "unlabelled"): ["synthetic", VALIDATION],
+    ("synthetic",): ["weak", "unlabelled", VALIDATION],
+    (VALIDATION,): ["synthetic", "weak", "unlabelled"],
+    ("synthetic", "unlabelled", VALIDATION): ["weak"],
 }
 
 
@@ -47,16 +47,16 @@ def test_absent_sets_are_neither_read_nor_in_a_batch(
     data.setup("fit")
     rows = capsys.readouterr().out.splitlines()[1:-1]
     assert [row.split("  ")[0] for row in rows][: len(ABSENT[absent])] == ABSENT[absent]
-    sizes = {"synth": 1, "weak": 2, "unlabeled": 2}  # clips of a batch
+    sizes = {"synthetic": 1, "weak": 2, "unlabelled": 2}  # clips of a batch
     kept = [name for name in sizes if name not in absent]
     kinds = [list(sizes).index(name) for name in kept for _ in range(sizes[name])]
     assert next(iter(data.train_dataloader())).kind.tolist() == kinds
     kinds_of_loaders = [next(iter(loader)).kind[0].item() for loader in data.val_dataloader()]
-    assert kinds_of_loaders == [1] * ("weak" not in absent) + [0] * ("synth_val" not in absent)
+    assert kinds_of_loaders == [1] * ("weak" not in absent) + [0] * (VALIDATION not in absent)
 
 
 def test_strong_labels_alone_train_and_select(tiny_data: Path, tmp_path: Path) -> None:
-    config = tiny_config(tiny_data, *without("weak", "unlabeled"), "training.n_epochs=1")
+    config = tiny_config(tiny_data, *without("weak", "unlabelled"), "training.n_epochs=1")
     module, trainer, recorder = train(config, tmp_path)
     logged = trainer.logged_metrics
     assert trainer.logged_metrics.keys() >= SYNTHETIC_TERMS | {"train/sed_consistency"}
@@ -67,7 +67,7 @@ def test_strong_labels_alone_train_and_select(tiny_data: Path, tmp_path: Path) -
 
 
 def test_weak_labels_alone_train_and_select(tiny_data: Path, tmp_path: Path) -> None:
-    absent = without("synth", "unlabeled", "synth_val")
+    absent = without("synthetic", "unlabelled", VALIDATION)
     _, trainer, recorder = train(tiny_config(tiny_data, *absent, "training.n_epochs=1"), tmp_path)
     logged = trainer.logged_metrics
     assert logged.keys() >= {"train/sed_weak", "train/cross_task"}
@@ -76,25 +76,54 @@ def test_weak_labels_alone_train_and_select(tiny_data: Path, tmp_path: Path) -> 
     assert recorder.metrics == [float(logged["val/student/weak_f1_macro"])]
 
 
+STRONG = ("data.strong_folder=a", "data.strong_tsv=a.tsv")
+
+
+def test_a_real_set_with_strong_labels_is_trained_on(tiny_data: Path, tmp_path: Path) -> None:
+    """Beside the recipe's sets, and in place of the synthetic one."""
+    generate_dataset(tmp_path / "more", seed=7, sizes={"strong": 4})
+    clip_set = BY_NAME["strong"]
+    strong = (
+        f"data.strong_folder={tmp_path / 'more' / clip_set.prepared}",
+        f"data.strong_folder_44k={tmp_path / 'more' / clip_set.audio}",
+        f"data.strong_tsv={tmp_path / 'more' / clip_set.table}",
+        "training.train_sets=[synthetic, weak, unlabelled, strong]",
+        "training.batch_size=[1, 2, 2, 1]",
+        "training.n_epochs=1",
+    )
+    for absent in ((), ("synthetic",)):
+        config = tiny_config(tiny_data, *strong, *without(*absent))
+        module, trainer, _ = train(config, tmp_path / str(len(absent)))
+        assert trainer.logged_metrics.keys() >= SYNTHETIC_TERMS | {"train/self_consistency"}
+        assert ("1 synthetic + 2 weak" in describe(module, CPU, 4)) == (not absent)
+        assert "2 unlabelled + 1 strong clips" in describe(module, CPU, 4)
+        assert all_parameters_used(config)
+
+
 REFUSED = {
     ("data.weak_tsv=null",): (
         "data.weak_tsv: expected a value in weak_folder and weak_tsv, or null in all of "
-        "weak_folder, weak_tsv, weak_folder_44k, got None"
+        "weak_folder, weak_tsv, weak_folder_44k, got null"
     ),
     ("data.unlabeled_folder=null",): "data.unlabeled_folder: expected a value in unlabeled_folder,",
     ("data.synth_folder=null", "data.synth_tsv=null"): "data.synth_folder: expected a value in ",
-    ("data.test_folder=null",): "data.test_folder: expected a valid string, got None",
-    tuple(without("synth", "weak")): (
-        "training.train_sets: expected a labelled set, synthetic with losses.sed_strong or weak "
-        "with losses.sed_weak above 0, got unlabelled (data.*_folder is null: synthetic, weak)"
+    ("data.test_folder=null",): "data.test_folder: expected a valid string, got null",
+    tuple(without("synthetic", "weak")): (
+        "training.train_sets: expected a set with strong labels and losses.sed_strong above 0, or "
+        "weak ones and losses.sed_weak above 0, got unlabelled (data.*_folder is null: synthetic, "
+        "weak)"
     ),
-    tuple(without("synth", "weak", "unlabeled")): "got none (data.*_folder is null: synthetic, ",
+    tuple(without("synthetic", "weak", "unlabelled")): "got none (data.*_folder is null: synth",
     ("training.train_sets=[weak]", *without("weak")): "got none (data.*_folder is null: weak)",
-    tuple(without("weak", "synth_val")): (
+    tuple(without("weak", VALIDATION)): (
         "data.synth_val_folder: expected a synthetic validation set or a weak set, to select the "
         "best checkpoint, got neither"
     ),
-    ("postprocess.methods=[median, sebbs]", *without("synth_val")): (
+    ("training.train_sets=[synthetic, weak, unlabelled, strong]", *STRONG): (
+        "training.batch_size: expected 4 values, as training.train_sets has strong, got [6, 6, 12]"
+    ),
+    ("data.strong_tsv=a.tsv",): "data.strong_folder: expected a value in strong_folder and",
+    ("postprocess.methods=[median, sebbs]", *without(VALIDATION)): (
         "postprocess.methods: expected [median] without the synthetic validation set"
     ),
 }

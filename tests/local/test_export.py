@@ -11,8 +11,8 @@ from desed_task.model import load_model
 from local.config.load import Config
 from local.export import main
 from local.run.checkpoints import checkpoint_config, read_checkpoint
-from local.run.experiment import load_tested
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
+from local.run.weights import load_tested
 from tests.support.classes import CLASSES
 from tests.support.tiny import tiny_config
 from tests.support.training import train
@@ -59,7 +59,7 @@ def test_a_model_gives_the_scores_of_its_checkpoint(
     windows = config.postprocess.median_window
     assert description.postprocessing.median.window == windows
     content = json.loads((tmp_path / "model" / "model.json").read_text())
-    assert content["trained_on"]["weak_tsv"] == config.data.weak_tsv
+    assert content["trained_on"]["weak_tsv"] == config.data.paths()["weak_tsv"]
 
 
 def test_the_published_checkpoint(published_checkpoint: Path, tmp_path: Path) -> None:

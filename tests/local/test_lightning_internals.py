@@ -153,7 +153,7 @@ def test_progress_in_a_checkpoint(run: tuple[Path, Watch, pl.Trainer], tmp_path:
     assert not ended_with_epoch(torch.load(tmp_path / "middle.ckpt", weights_only=True))
 
 
-def test_a_validation_starts_anew(tmp_path: Path) -> None:
+def test_a_validation_starts_again(tmp_path: Path) -> None:
     path = tmp_path / "validating.ckpt"
 
     class Validation(pl.Callback):

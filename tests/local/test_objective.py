@@ -140,14 +140,10 @@ def test_sod_labels_and_counts(golden: dict[str, Tensor]) -> None:
     assert torch.equal(agree.long(), golden["agreement"])
 
 
-def test_score_correction(golden: dict[str, Tensor]) -> None:
+def test_score_correction(golden: dict[str, Tensor], config: Config) -> None:
+    assert config.correction is not None
     corrected = correct_scores(
-        golden["student_strong"],
-        golden["student_sod"],
-        COUNTED,
-        active_threshold=0.5,
-        correction_gain=0.2,
-        correction_floor=0.2,
+        golden["student_strong"], golden["student_sod"], COUNTED, config.correction
     )
     torch.testing.assert_close(corrected, golden["post_processed"], rtol=RELATIVE, atol=0)
 

@@ -13,15 +13,9 @@ from desed_task.augment import AugmentContext, DistortedBatch, distort
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher
 from desed_task.errors import InputError
-from desed_task.nnet.crnn import SEDOutput
+from desed_task.features import LogMel, Scaler
+from desed_task.nnet.crnn import CRNN, SEDOutput
 from desed_task.sod import counted_classes
-from local.build import (
-    build_augment_settings,
-    build_crnn_shape,
-    build_log_mel,
-    build_network,
-    build_scaler,
-)
 from local.config.load import Config, load_config, override_config
 from local.objective import Objective
 from tests.support import reference
@@ -39,25 +33,26 @@ def config() -> Config:
     return load_config(CONFS / "sed.yaml")
 
 
-@pytest.fixture(scope="module")
-def batch() -> Batch:
+@pytest.fixture(scope="module", params=[3, 4], ids=["recipe", "with_strong"])
+def batch(request: pytest.FixtureRequest) -> Batch:
+    """Two clips of each kind: of the published recipe, and of the real set with strong labels."""
     generator = torch.Generator().manual_seed(1)
-    kinds = [kind for kind in ClipKind for _ in range(2)]
-    targets = (torch.rand(6, 10, 156, generator=generator) > 0.9).float()
-    targets[4:] = 0
+    kinds = torch.tensor([kind for kind in list(ClipKind)[: request.param] for _ in range(2)])
+    targets = (torch.rand(len(kinds), 10, 156, generator=generator) > 0.9).float()
+    targets[kinds == ClipKind.UNLABELLED] = 0
     return Batch(
-        audio=0.1 * torch.randn(6, 160000, generator=generator),
+        audio=0.1 * torch.randn(len(kinds), 160000, generator=generator),
         targets=targets,
-        kind=torch.tensor(kinds),
-        names=tuple(map(str, range(6))),
-        seconds=torch.full((6,), 10.0, dtype=torch.float64),
+        kind=kinds,
+        names=tuple(map(str, range(len(kinds)))),
+        seconds=torch.full((len(kinds),), 10.0, dtype=torch.float64),
     )
 
 
 def _context(config: Config, seed: int, *methods: str) -> AugmentContext:
     changed = override_config(config, [f"augs.aug_methods=[{', '.join(methods)}]"])
     return AugmentContext(
-        settings=build_augment_settings(changed if methods else config),
+        settings=(changed if methods else config).augs,
         sample_rate=16000,
         n_frames=156,
         n_mels=128,
@@ -78,7 +73,8 @@ def test_augmentation(method: str, config: Config, batch: Batch) -> None:
 
 
 def test_features(config: Config, batch: Batch) -> None:
-    ours = build_scaler(config)(build_log_mel(config)(batch.audio))
+    log_mel = LogMel(config.feats, config.data.fs)(batch.audio)
+    ours = Scaler(config.scaler, config.feats.n_mels, config.grid.n_hops)(log_mel)
     torch.testing.assert_close(reference.features(batch.audio), ours, rtol=0, atol=1e-5)
 
 
@@ -86,7 +82,7 @@ def _network_pair(config: Config) -> tuple[nn.Module, nn.Module]:
     """Ours and the reference with equal weights, in training mode, without dropout."""
     still = override_config(config, ["net.dropout=0", "net.dropout_output=0"])
     torch.manual_seed(0)
-    ours, plain = build_network(still), ReferenceCRNN(build_crnn_shape(still))
+    ours, plain = CRNN(still.net, 10), ReferenceCRNN(still.net, 10)
     with torch.no_grad():
         for name, parameter in ours.named_parameters():
             if "norm" in name:
@@ -115,22 +111,24 @@ def test_network_in_training(config: Config) -> None:
         torch.testing.assert_close(buffers[name], buffer, rtol=1e-3, atol=1e-4, msg=name)
 
 
-def _output(generator: torch.Generator) -> SEDOutput:
+def _output(generator: torch.Generator, clips: int) -> SEDOutput:
     def uniform(*shape: int) -> Tensor:
         # Towards 0 and 1, so that confident predictions are among them.
         return (8 * torch.rand(*shape, generator=generator) - 4).sigmoid()
 
     return SEDOutput(
-        uniform(18, 10, 156).requires_grad_(),
-        uniform(18, 10).requires_grad_(),
-        torch.randn(18, 156, 3, generator=generator).requires_grad_(),
+        uniform(clips, 10, 156).requires_grad_(),
+        uniform(clips, 10).requires_grad_(),
+        torch.randn(clips, 156, 3, generator=generator).requires_grad_(),
     )
 
 
 def test_losses(config: Config, batch: Batch) -> None:
     distorted: DistortedBatch = distort(batch, _context(config, 5, "Time shift"))
     generator = torch.Generator().manual_seed(4)
-    student, teacher = _output(generator), SEDOutput(*(x.detach() for x in _output(generator)))  # type: ignore[union-attr]
+    clips = len(distorted.audio)
+    student = _output(generator, clips)
+    teacher = SEDOutput(*(x.detach() for x in _output(generator, clips)))  # type: ignore[union-attr]
     objective = Objective(config, COUNTED)
     terms = objective.terms(student, teacher, distorted)
     plain = reference.loss_terms(student, teacher, distorted, COUNTED)
@@ -178,7 +176,7 @@ def test_whole_steps_have_the_same_loss(config: Config) -> None:
 def test_both_steps_load_the_same_clips(workers: int, config: Config, tmp_path: Path) -> None:
     """Two epochs and one batch: audio, labels, kinds and order."""
     cpu = torch.device("cpu")
-    data = StepData(tmp_path, (1, 1, 2), override_config(config, NARROW[:1]).grid)
+    data = StepData(tmp_path, (1, 1, 2, 1), override_config(config, NARROW[:1]).grid)
     both = zip(data.batches(workers, cpu), data.reference_batches(cpu), strict=False)
     names: list[str] = []
     for ours, plain in islice(both, 2 * BATCHES + 1):
@@ -186,5 +184,5 @@ def test_both_steps_load_the_same_clips(workers: int, config: Config, tmp_path: 
         for field in ("audio", "targets", "kind"):
             torch.testing.assert_close(getattr(ours, field), getattr(plain, field))
         names += ours.names
-    assert len(set(names)) == 4 * BATCHES
-    assert ours.kind.tolist() == [0, 1, 2, 2]
+    assert len(set(names)) == 5 * BATCHES
+    assert ours.kind.tolist() == [0, 1, 2, 2, 3]

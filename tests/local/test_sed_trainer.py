@@ -1,6 +1,8 @@
 """The real training on a handful of generated clips."""
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,17 @@ from local.run.machine import Machine
 from local.sed_trainer import CrossTaskSED
 from tests.support.compare import assert_equal
 from tests.support.given_batches import PLAIN, given_batch, gradients, half
+from tests.support.paths import ROOT
 from tests.support.tiny import tiny_config
 from tests.support.training import Recorder, Trained, metrics, train
+
+
+def test_the_trainer_draws_nothing() -> None:
+    code = (
+        "import sys, local.sed_trainer; names = sys.modules; "
+        "sys.exit(any(n.startswith(('desed_task.report', 'desed_task.drawing')) for n in names))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def weights(module: CrossTaskSED) -> dict[str, Tensor]:
@@ -263,7 +274,7 @@ def test_mel_masks_reach_the_network(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_fp16_steps(tiny_data: Path, tmp_path: Path) -> None:
     config = tiny_config(tiny_data, "training.n_epochs=2")
-    trainer = make_trainer(config, Machine(gpus=1, fast=False), tmp_path)
+    trainer = make_trainer(config, Machine(gpus=1), tmp_path)
     data = DesedDataModule(config, config.grid, tmp_path / "missing.txt")
     data.prepare_data()
     data.setup("fit")

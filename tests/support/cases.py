@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.evaluation import GroundTruth
+from desed_task.evaluation import GroundTruth, Predictions
+from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
 
@@ -86,3 +87,9 @@ def scores_of(
         for first, end, label, value in rows:
             scores[clip, classes.index(label), first:end] = value
     return scores
+
+
+def scoring_of(truth: GroundTruth) -> ScoringInput:
+    """The scoring input of a system that detects nothing."""
+    nothing = truth.table([])
+    return ScoringInput.prepare(None, truth, predictions=Predictions(nothing, []))

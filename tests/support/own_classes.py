@@ -5,7 +5,9 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from local.config.load import load_config
 from tests.support.classes import CLASSES
+from tests.support.paths import CONFS
 from tests.support.tiny import data_overrides
 
 OWN = ("\u0414\u0432\u0435\u0440\u044c", "\u732b \u306e\u58f0", "Z\u00e4hler 2")
@@ -32,5 +34,10 @@ def own_classes(data: Path, folder: Path) -> list[str]:
         for number, name in enumerate(CLASSES):
             text = text.replace(name, unicodedata.normalize("NFD", OWN[number % len(OWN)]))
         path.write_text(text, encoding="utf-8")
-    tables = [text for text in data_overrides(data) if "/metadata/" in text]
-    return [*class_overrides(OWN), *(text.replace(str(data), str(folder)) for text in tables)]
+    sets = load_config(CONFS / "demo.yaml", data_overrides(data)).data
+    tables = [
+        f"data.{key}={folder / path}"
+        for key, path in sets
+        if isinstance(path, str) and path.startswith("metadata/")
+    ]
+    return [*class_overrides(OWN), *tables]

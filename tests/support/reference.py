@@ -25,7 +25,12 @@ CONSISTENCY = {
     "cross_task": 0.01,
     "self_consistency": 1.0,
 }
-SHARES = {ClipKind.SYNTHETIC: 0.25, ClipKind.WEAK: 0.25, ClipKind.UNLABELLED: 0.5}
+SHARES = {
+    ClipKind.SYNTHETIC: 0.25,
+    ClipKind.WEAK: 0.25,
+    ClipKind.UNLABELLED: 0.5,
+    ClipKind.STRONG: 0.25,
+}
 
 
 def distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
@@ -33,7 +38,7 @@ def distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
     audio, targets = list(batch.audio), list(batch.targets)
     kinds, copies = batch.kind.tolist(), [Copy.ORIGINAL] * len(batch.kind)
     records = {}
-    for kind in ClipKind:
+    for kind in sorted(set(batch.kind.tolist())):
         rows = [row for row, its_kind in enumerate(batch.kind.tolist()) if its_kind == kind]
         clips, labels = [batch.audio[row] for row in rows], [batch.targets[row] for row in rows]
         number = context.integer(*context.settings.mixup_scale)
@@ -56,7 +61,9 @@ def distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
         targets += [torch.roll(label, shift, dims=-1) for label in labels]
         kinds += [kind] * (2 * len(rows))
         copies += [Copy.MIXED] * len(rows) + [Copy.AUGMENTED] * len(rows)
-        records[kind] = Record(torch.stack(permutations).to(batch.audio.device), name, shift)
+        records[ClipKind(kind)] = Record(
+            torch.stack(permutations).to(batch.audio.device), name, shift
+        )
     return DistortedBatch(
         audio=torch.stack(audio),
         targets=torch.stack(targets),
@@ -131,9 +138,9 @@ def loss_terms(
     assert student.sod_logits is not None
     assert teacher.sod_logits is not None
     synthetic, weak = distorted.kind == ClipKind.SYNTHETIC, distorted.kind == ClipKind.WEAK
-    real = ~synthetic
+    real, strong = ~synthetic, synthetic | (distorted.kind == ClipKind.STRONG)
     targets = distorted.targets
-    sod_labels = targets[synthetic][:, counted].sum(1).clamp(max=2).long()
+    sod_labels = targets[strong][:, counted].sum(1).clamp(max=2).long()
     teacher_count = (teacher.strong[:, counted] > 0.5).sum(1).clamp(max=2)
     agree = (teacher_count == teacher.sod_logits.argmax(-1)).float()[real].unsqueeze(1)
     s, t = student.strong[real], teacher.strong[real]
@@ -143,15 +150,18 @@ def loss_terms(
     expected = student.strong[:, counted].sum(1).clamp(max=2)
     probability, state = torch.softmax(student.sod_logits, dim=-1).max(dim=-1)
     return {
-        "sed_strong": binary_cross_entropy(student.strong[synthetic], targets[synthetic]),
+        "sed_strong": binary_cross_entropy(student.strong[strong], targets[strong]),
         "sed_weak": binary_cross_entropy(student.weak[weak], targets[weak].amax(-1)),
-        "sod": cross_entropy(student.sod_logits[synthetic].transpose(1, 2), sod_labels),
+        "sod": cross_entropy(student.sod_logits[strong].transpose(1, 2), sod_labels),
         "sed_consistency": sed_consistency,
         "weak_consistency": mse_loss(student.weak, teacher.weak),
         "sod_consistency": mse_loss(student.sod_logits, teacher.sod_logits),
         "cross_task": mse_loss(expected, probability * state),
         "self_consistency": sum(
-            (share * self_consistency(student, distorted, kind) for kind, share in SHARES.items()),
+            (
+                SHARES[kind] * self_consistency(student, distorted, kind)
+                for kind in distorted.records
+            ),
             torch.zeros((), device=targets.device),
         ),
     }

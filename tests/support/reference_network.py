@@ -10,14 +10,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from desed_task.nnet.crnn import CRNNShape, SEDOutput
+from desed_task.nnet.crnn import SEDOutput
+from desed_task.nnet.settings import NetworkSettings
 from desed_task.sod import SOD_STATES
 
 
 class SubSpectralNorm(nn.Module):
     """Batch norm with separate statistics per group of bands."""
 
-    def __init__(self, channels: int, shape: CRNNShape) -> None:
+    def __init__(self, channels: int, shape: NetworkSettings) -> None:
         super().__init__()
         self.groups = shape.subspectral_bands
         self.norm = _norm(channels * self.groups, shape)
@@ -53,7 +54,7 @@ class Block(nn.Module):
         size: int,
         pooling: tuple[int, int],
         subspectral: bool,
-        shape: CRNNShape,
+        shape: NetworkSettings,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, channels, size, padding=size // 2)
@@ -71,7 +72,7 @@ class Block(nn.Module):
 class Fusion(nn.Module):
     """Norm -> ReLU -> conv 1x1 -> norm -> ReLU -> dropout."""
 
-    def __init__(self, inputs: int, channels: int, shape: CRNNShape) -> None:
+    def __init__(self, inputs: int, channels: int, shape: NetworkSettings) -> None:
         super().__init__()
         self.norm_in = _norm(inputs, shape)
         self.conv = nn.Conv2d(inputs, channels, 1)
@@ -87,7 +88,7 @@ class Fusion(nn.Module):
 class ReferenceCRNN(nn.Module):
     """The two-branch network, with the input and output of `desed_task.nnet.crnn.CRNN`."""
 
-    def __init__(self, shape: CRNNShape) -> None:
+    def __init__(self, shape: NetworkSettings, n_classes: int) -> None:
         super().__init__()
         self.weak_floor = shape.weak_floor
         width, sed_width = shape.nb_filters[-1], (shape.nb_filters[-1], *shape.sed_filters)[-1]
@@ -111,8 +112,8 @@ class ReferenceCRNN(nn.Module):
         self.sed_rnn, self.sod_rnn = _gru(sed_width, shape), _gru(width, shape)
         self.output_dropout = nn.Dropout(shape.dropout_output)
         cells = 2 * shape.n_RNN_cell
-        self.strong_head = nn.Linear(cells, shape.n_classes)
-        self.attention_head = nn.Linear(cells, shape.n_classes)
+        self.strong_head = nn.Linear(cells, n_classes)
+        self.attention_head = nn.Linear(cells, n_classes)
         self.sod_head = nn.Linear(cells, SOD_STATES)
 
     def forward(self, features: Tensor) -> SEDOutput:
@@ -153,7 +154,7 @@ def _blocks(
     sizes: tuple[int, ...],
     pooling: tuple[tuple[int, int], ...],
     subspectral: int,
-    shape: CRNNShape,
+    shape: NetworkSettings,
 ) -> nn.ModuleList:
     return nn.ModuleList(
         Block(widths[i], widths[i + 1], sizes[i], pooling[i], i < subspectral, shape)
@@ -161,11 +162,11 @@ def _blocks(
     )
 
 
-def _norm(channels: int, shape: CRNNShape) -> nn.BatchNorm2d:
+def _norm(channels: int, shape: NetworkSettings) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=shape.batchnorm_eps, momentum=shape.batchnorm_momentum)
 
 
-def _gru(inputs: int, shape: CRNNShape) -> nn.GRU:
+def _gru(inputs: int, shape: NetworkSettings) -> nn.GRU:
     return nn.GRU(
         inputs,
         shape.n_RNN_cell,

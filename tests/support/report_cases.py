@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def truth_with_names(rng: np.random.Generator) -> GroundTruth:
     """Twelve clips, one with a nasty name, some without events; the last class never occurs."""
     truth = cases.random_truth(rng, 12, classes=("Cat", "Dishes"))
     labels = dict(zip(("Cat", "Dishes"), CLASSES, strict=False))
-    names = {name: NASTY_CLIP if k == 0 else name for k, name in enumerate(truth.events)}
+    names = {name: NASTY_CLIP if k == 11 else name for k, name in enumerate(truth.events)}
     return cases.truth_of(
         {
             names[name]: [(e.onset, e.offset, labels[e.event_label]) for e in events]
@@ -149,6 +150,16 @@ def make_systems(truth: GroundTruth, rng: np.random.Generator) -> dict[str, Syst
         "_points": evaluate(None, truth, operating_points=points, f1_threshold=0.49),
         "events": evaluate(None, truth, predictions=predictions),
     }
+
+
+@dataclass
+class Written:
+    """A report on four systems of different kinds, with intervals, SOD and audio."""
+
+    folder: Path
+    truth: GroundTruth
+    metrics: dict[str, SystemMetrics]
+    page: Page
 
 
 def fake_intervals(metrics: dict[str, SystemMetrics]) -> Intervals:

@@ -51,27 +51,25 @@ class StepData:
 
     Args:
         folder: an empty folder.
-        clips_per_kind: originals of each kind in a batch, in the order of `ClipKind`.
+        clips_per_kind: originals of each kind in a batch, in the order of `ClipKind`; three
+            numbers: none of the kind `STRONG`.
         grid: the clips' time axis.
     """
 
     def __init__(self, folder: Path, clips_per_kind: Sequence[int], grid: FrameGrid) -> None:
         self.folder, self.grid = folder / "16k", grid
-        self._batch = {str(int(k)): n for k, n in zip(ClipKind, clips_per_kind, strict=True)}
+        numbers = dict(zip(ClipKind, clips_per_kind, strict=False))
+        self._batch = {str(int(kind)): number for kind, number in numbers.items()}
         n_clips, rng = BATCHES * sum(clips_per_kind), np.random.default_rng(SEED)
         truth = generated_truth(rng, n_clips, grid.clip_seconds)
         self.clips = list(truth.events.items())
-        self.kinds = [
-            kind
-            for kind, number in zip(ClipKind, clips_per_kind, strict=True)
-            for _ in range(BATCHES * number)
-        ]
+        self.kinds = [kind for kind, number in numbers.items() for _ in range(BATCHES * number)]
         write_noise(self.folder, list(truth.events), grid)
 
     def batches(self, workers: int, device: torch.device) -> Iterator[Batch]:
         """Batches as `local.data` serves and moves them; float32 audio on the device."""
         loader: DataLoader[Clip] = DataLoader(
-            CombinedDataset([self._clips(kind) for kind in ClipKind]),
+            CombinedDataset([self._clips(kind) for kind in dict.fromkeys(self.kinds)]),
             batch_sampler=self._sampler(),
             collate_fn=collate,
             num_workers=workers,
@@ -98,8 +96,8 @@ class StepData:
 
     def _clips(self, kind: ClipKind) -> ClipDataset:
         clips = dict(clip for clip, k in zip(self.clips, self.kinds, strict=True) if k == kind)
-        if kind == ClipKind.SYNTHETIC:
-            return ClipDataset.strong(self.folder, clips, CLASSES, self.grid)
+        if kind in (ClipKind.SYNTHETIC, ClipKind.STRONG):
+            return ClipDataset.strong(self.folder, clips, CLASSES, self.grid, kind)
         if kind == ClipKind.WEAK:
             tags = {name: _tags(events) for name, events in clips.items()}
             return ClipDataset.weak(self.folder, tags, CLASSES, self.grid)
@@ -111,7 +109,7 @@ class StepData:
         audio = torch.zeros(self.grid.n_samples)
         audio[: len(samples)] = torch.from_numpy(samples)[: self.grid.n_samples]
         targets = torch.zeros(len(CLASSES), self.grid.n_frames)
-        if self.kinds[index] == ClipKind.SYNTHETIC:
+        if self.kinds[index] in (ClipKind.SYNTHETIC, ClipKind.STRONG):
             for event in events:
                 first = self.grid.onset_to_frame(event.onset)
                 end = self.grid.offset_to_frame(event.offset)

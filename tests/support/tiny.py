@@ -7,12 +7,12 @@ from local.config.load import Config, load_config
 from tests.support.paths import CONFS
 
 SIZES = {
-    "synthetic_train": 4,
+    "synthetic": 4,
     "weak": 8,
     "unlabelled": 6,
-    "synthetic_validation": 3,
-    "validation": 4,
-    "public": 2,
+    "synthetic validation": 3,
+    "test": 4,
+    "eval": 2,
 }
 NETWORK = (
     "feats.n_mels=16",
@@ -58,12 +58,7 @@ def make_data(folder: Path) -> Path:
 
 def data_overrides(data: Path) -> list[str]:
     """`data.key=value` that point `confs/demo.yaml` to a generated data set."""
-    demo = load_config(CONFS / "demo.yaml").data.model_dump()
-    return [
-        f"data.{key}={str(value).replace('demo_data', str(data))}"
-        for key, value in demo.items()
-        if isinstance(value, str)
-    ]
+    return [f"data.root={data}"]
 
 
 def overrides(data: Path, *more: str) -> list[str]:

@@ -5,19 +5,25 @@ from typing import Any
 
 import torch
 
-from desed_task.model import Correction, Model, ModelDescription, Postprocessing, save_model
-from desed_task.model.description import Features, ScalerSettings
+from desed_task.features import FeatureSettings, ScalerSettings
+from desed_task.model import Model, ModelDescription, save_model
 from desed_task.model.network import build_scaler
-from desed_task.nnet.crnn import CRNN, CRNNShape
-from desed_task.postprocess.methods import MedianParameters, SebbsParameters, TunedParameters
+from desed_task.nnet.crnn import CRNN
+from desed_task.nnet.settings import NetworkSettings
+from desed_task.postprocess.methods import (
+    MedianParameters,
+    Postprocessing,
+    SebbsParameters,
+    TunedParameters,
+)
+from desed_task.sod_settings import CorrectionSettings
 
 CLASSES = ("Bell", "Cat 猫", "Dog")
 
 
 def tiny_description(**changes: Any) -> ModelDescription:
     """A description of 3 classes, clips of 2 s at 8 kHz, frames of 64 ms; `changes` of its keys."""
-    shape = CRNNShape(
-        n_classes=3,
+    network = NetworkSettings(
         nb_filters=(4, 4, 8),
         kernel_size=(3, 3, 3),
         pooling=((2, 2), (1, 2), (1, 2)),
@@ -35,12 +41,15 @@ def tiny_description(**changes: Any) -> ModelDescription:
         dropout_output=0.5,
         weak_floor=1e-7,
         sod_branch=True,
+        convolution=(),
+        basis_kernels=4,
+        attention_temperature=31.0,
     )
     values: dict[str, Any] = {
         "classes": CLASSES,
         "sample_rate": 8000,
         "clip_seconds": 2.0,
-        "features": Features(
+        "features": FeatureSettings(
             n_window=512,
             hop_length=256,
             n_mels=16,
@@ -50,8 +59,8 @@ def tiny_description(**changes: Any) -> ModelDescription:
             log_range=(-50.0, 80.0),
         ),
         "scaler": ScalerSettings(statistic="instance", normtype="minmax", dims=(1, 2)),
-        "network": shape,
-        "correction": Correction(
+        "network": network,
+        "correction": CorrectionSettings(
             excluded_classes=(),
             active_threshold=0.5,
             correction_gain=0.2,
@@ -81,7 +90,7 @@ def tiny_model(seed: int = 0, **changes: Any) -> Model:
     description = tiny_description(**changes)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = CRNN(description.network)
+        network = CRNN(description.network, len(description.classes))
         for head in (network.strong_head, network.sod_head):
             torch.nn.init.normal_(head.weight, std=3.0)
     return Model(description, network, build_scaler(description))

@@ -16,7 +16,7 @@ from local.run.experiment import prepare_fit
 from local.run.machine import Machine
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
 
-CPU = Machine(gpus=0, fast=False)
+CPU = Machine(gpus=0)
 
 
 class Recorder(pl.Callback):

@@ -14,7 +14,6 @@ from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.ema import MeanTeacher, make_teacher
 from desed_task.errors import InputError
 from desed_task.nnet.crnn import SEDOutput
-from local.build import build_augment_settings, build_crnn_shape
 from local.config.load import Config
 from local.sed_trainer import CrossTaskSED
 from tests.support import reference
@@ -31,7 +30,7 @@ NARROW = (
 """Overrides of `confs/sed.yaml`: clips of a second, few channels, all layers."""
 
 COPIES = 3  # of every clip: original, mixed, augmented
-KIND_RATIO = (1, 1, 2)  # synthetic : weak : unlabelled
+KIND_RATIO = (1, 1, 2)  # synthetic : weak : unlabelled, the published recipe's
 CONSISTENCY_WEIGHT = 1.0  # w of the step
 LOADING = "loading"
 AUGMENT_SEED = 1000  # of the first step; each later step adds 1
@@ -53,7 +52,7 @@ def random_batch(clips: int, config: Config, device: torch.device) -> Batch:
     generator = torch.Generator().manual_seed(0)
     kinds = [
         int(kind)
-        for kind, number in zip(ClipKind, clips_per_kind(clips), strict=True)
+        for kind, number in zip(ClipKind, clips_per_kind(clips), strict=False)
         for _ in range(number)
     ]
     grid = config.grid
@@ -121,7 +120,7 @@ class TrainingStep:
         """Random draws of the step, the same for steps with the same number."""
         self._generator.manual_seed(AUGMENT_SEED + self.steps)
         return AugmentContext(
-            settings=build_augment_settings(self.config),
+            settings=self.config.augs,
             sample_rate=self.config.data.fs,
             n_frames=self.config.grid.n_frames,
             n_mels=self.config.feats.n_mels,
@@ -224,7 +223,7 @@ class ReferenceStep(TrainingStep):
         ours: OurStep | None = None,
     ) -> None:
         super().__init__(config, batch, batches=batches)
-        self.student = ReferenceCRNN(build_crnn_shape(config))
+        self.student = ReferenceCRNN(config.net, len(config.data.classes))
         if ours is not None:
             self.student.load_state_dict(reference_weights(ours.student.state_dict()))
         self.student.to(self.device).train()

@@ -17,7 +17,6 @@ from desed_task.dataio.annotations import (
 from desed_task.errors import InputError, listing
 from desed_task.labels import Event
 from tests.support.classes import CLASSES
-from tests.support.shared_data import shared_path
 
 Writer = Callable[[str], Path]
 
@@ -222,9 +221,10 @@ def test_real_strong_files(
     without_event: int,
     events: int,
     latest: float,
+    desed_tables: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    path = shared_path("desed_metadata") / name
+    path = desed_tables / name
     annotations = read_strong(path, CLASSES)
     assert not caplog.records
     assert len(annotations) == clips
@@ -238,10 +238,10 @@ def test_real_strong_files(
     assert sorted(flat) == sorted(table.itertuples(index=False, name=None))
 
 
-def test_real_weak_and_unlabelled_files(caplog: pytest.LogCaptureFixture) -> None:
-    folder = shared_path("desed_metadata")
-    tags = read_weak(folder / "weak.tsv", CLASSES)
-    table = pandas.read_csv(folder / "weak.tsv", sep="\t")
+def test_real_weak_file(desed_tables: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = desed_tables / "weak.tsv"
+    tags = read_weak(path, CLASSES)
+    table = pandas.read_csv(path, sep="\t")
     assert list(tags) == table.filename.tolist()
     assert [set(clip_tags) for clip_tags in tags.values()] == [
         set(listed.split(",")) for listed in table.event_labels

@@ -1,3 +1,5 @@
+import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 import soundfile
 
 from desed_task.dataio.audio import as_float, audio_info, fit_length, read_audio, read_excerpt
-from desed_task.errors import InputError
+from desed_task.errors import FaultError, InputError
 from tests.support.audio_files import cut_off, write_tone
 
 RATE = 16000
@@ -146,3 +148,24 @@ def test_floats_beyond_full_scale_are_clipped_up_to_a_peak_and_refused_beyond(
     soundfile.write(path, np.array([0.0, -1.6]), RATE, subtype="FLOAT")
     with pytest.raises(InputError, match=r"loud\.wav: samples: .* got a peak of 1\.6 \(integers"):
         read_audio(path, RATE)
+
+
+def test_too_many_open_files_are_a_fault_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, [0.0] * 10, 16000)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(int(name) for name in os.listdir("/proc/self/fd"))
+    opened = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, limits[1]))
+    try:
+        while True:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        with pytest.raises(FaultError, match=r"a\.wav: cannot be read: Too many open files"):
+            audio_info(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in opened:
+            os.close(descriptor)

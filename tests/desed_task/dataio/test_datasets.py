@@ -16,7 +16,6 @@ from desed_task.errors import InputError
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
 from tests.support.audio_files import write_tone
-from tests.support.shared_data import shared_path
 
 CLASSES = ("Cat", "Dog", "Speech")
 GRID = FrameGrid()
@@ -228,9 +227,8 @@ def test_names_and_events_must_have_one_length() -> None:
         ClipDataset(".", ["a", "b"], [[]], ClipKind.SYNTHETIC, CLASSES, GRID)
 
 
-def test_the_weak_split_is_the_published_one() -> None:
-    path = shared_path("desed_metadata") / "weak.tsv"
-    table = pandas.read_csv(path, sep="\t")
+def test_the_weak_split_is_the_published_one(desed_tables: Path) -> None:
+    table = pandas.read_csv(desed_tables / "weak.tsv", sep="\t")
     annotations = {row.filename: (row.event_labels,) for row in table.itertuples()}
     published = table.sample(frac=0.9, random_state=2021)
     split = weak_split(annotations, 0.9, seed=2021)

@@ -37,12 +37,7 @@ def test_no_clip_comes_twice_in_an_epoch_and_the_smallest_set_is_used_up() -> No
     assert len(drawn) == 7 * 9
 
 
-def test_an_incomplete_last_batch_is_dropped() -> None:
-    sampler = MixtureBatchSampler({"a": 7, "b": 100}, {"a": 2, "b": 1}, seed=0)
-    assert len(sampler) == len(indices(sampler)) == 3
-
-
-def test_every_epoch_draws_anew_from_all_of_the_larger_sets() -> None:
+def test_every_epoch_draws_from_all_clips_of_the_larger_sets() -> None:
     sampler = MixtureBatchSampler(SIZES, SHARES, seed=0)
     epochs = []
     for epoch in range(30):
@@ -69,8 +64,9 @@ def test_an_epoch_depends_on_seed_and_number_alone() -> None:
     assert indices(MixtureBatchSampler(SIZES, SHARES, seed=6, epoch=2)) != indices(sampler)
 
 
-def test_an_epoch_continues_at_its_next_batch() -> None:
-    sampler = MixtureBatchSampler(SIZES, SHARES, seed=5, epoch=3)
+@pytest.mark.parametrize(("rank", "ranks"), [(0, 1), (1, 2)])
+def test_an_epoch_continues_at_its_next_batch(rank: int, ranks: int) -> None:
+    sampler = MixtureBatchSampler(SIZES, SHARES, seed=5, epoch=3, rank=rank, ranks=ranks)
     whole = list(sampler)
     sampler.set_epoch(3, first_batch=2)
     assert list(sampler) == whole[2:]
@@ -96,13 +92,6 @@ def test_a_batch_size_of_zero_excludes_a_set() -> None:
     batches = indices(sampler)
     assert len(batches) == len(sampler) == 3
     assert all(max(batch[:3]) < 9 <= batch[3] < 14 for batch in batches)
-
-
-def test_a_set_smaller_than_its_batch_size_is_an_error() -> None:
-    with pytest.raises(
-        InputError, match="weak set: expected at least the 2 clips of one batch, got 1"
-    ):
-        MixtureBatchSampler(SIZES | {"weak": 1}, SHARES, seed=0)
 
 
 @pytest.mark.parametrize("shares", [{"a": 1}, {"a": 0, "b": 0}, {"a": -1, "b": 2}])
@@ -131,14 +120,9 @@ def test_processes_share_the_epoch_of_one_with_larger_batches(ranks: int) -> Non
             assert kinds == ["synthetic"] * 3 + ["weak"] * 2 + ["unlabelled"] * 4
 
 
-def test_each_process_continues_an_interrupted_epoch() -> None:
-    sampler = MixtureBatchSampler(SIZES, SHARES, seed=5, rank=1, ranks=2)
-    whole = list(sampler)
-    sampler.set_epoch(0, first_batch=2)
-    assert list(sampler) == whole[2:]
-
-
-def test_a_set_smaller_than_the_batch_of_all_processes_is_an_error() -> None:
+def test_a_set_smaller_than_its_batch_is_an_error() -> None:
+    with pytest.raises(InputError, match="weak set: expected at least the 2 clips of one batch"):
+        MixtureBatchSampler(SIZES | {"weak": 1}, SHARES, seed=0)
     message = "weak set: expected at least the 16 clips of one batch of 8 processes, got 14"
     with pytest.raises(InputError, match=message):
         MixtureBatchSampler({**SIZES, "synthetic": 99, "unlabelled": 99}, SHARES, 0, ranks=8)

@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from desed_task.detect import Detector, Settings
-from desed_task.detect.events import Detection, corrected_scores, tidy
+from desed_task.detect.events import Detection, EventJoiner
 from desed_task.errors import InputError
-from desed_task.labels import decode_strong
+from desed_task.features import ScalerSettings
 from desed_task.model import load_model
-from desed_task.model.description import Postprocessing, ScalerSettings
 from desed_task.postprocess.median import median_filter
-from desed_task.postprocess.methods import MedianParameters, TunedParameters
+from desed_task.postprocess.methods import MedianParameters, Postprocessing, TunedParameters
+from desed_task.sod import corrected_scores
+from tests.support.slow_decoding import decode_strong
 from tests.support.tiny_model import tiny_description, tiny_model, write_tiny_model
 
 
@@ -32,7 +33,9 @@ def test_a_short_file_by_hand(model: Path, recordings: Path) -> None:
     with torch.no_grad():
         strong, _, sod = network(torch.from_numpy(padded)[None])
     assert sod is not None
-    corrected = corrected_scores(strong[0].numpy(), sod[0].T.numpy(), description)
+    corrected = corrected_scores(
+        strong[0].numpy(), sod[0].T.numpy(), description.classes, description.correction
+    )
     smooth = median_filter(corrected[None], [3, 3, 3])[0]
     found = Detector.load(model)(path)
     frames = found.scores.shape[1]
@@ -177,7 +180,12 @@ def test_what_a_stream_cannot_do(model: Path) -> None:
 def test_boxes_and_their_threshold(model: Path, recordings: Path) -> None:
     many = Detector.load(model, settings=Settings(method="sebbs", threshold=0.1))
     few = Detector.load(model, settings=Settings(method="sebbs", threshold=0.6))
-    all_boxes, some = (d(recordings / "long.wav").detections for d in (many, few))
+    found = many(recordings / "long.wav")
+    all_boxes, some = found.detections, few(recordings / "long.wav").detections
+    for name, scores in found.scores.iterrows():  # by the times of the boxes
+        assert scores.max() == max(b.confidence for b in all_boxes if b.event_label == name)
+    assert found.sod is not None
+    assert found.sod.shape == (3, 177)  # by frames
     assert 0 < len(some) < len(all_boxes)
     assert [b for b in all_boxes if b.confidence > 0.6] == some
 
@@ -211,15 +219,16 @@ def test_settings_that_do_not_fit(message: str, model: Path) -> None:
     assert message in str(caught.value)
 
 
-def test_close_events_are_merged_before_short_ones_are_dropped(model: Path) -> None:
-    checked = Settings(merge_gap=0.5, min_duration=1.0).checked(load_model(model).description)
+def test_close_events_are_merged_before_short_ones_are_dropped() -> None:
+    joiner = EventJoiner(merge_gap=0.5, min_duration=1.0)
     events = [
         Detection(0.0, 0.6, "Dog", 0.6),
         Detection(1.0, 1.2, "Dog", 1.0),
         Detection(1.1, 3.0, "Bell", 0.9),
         Detection(1.8, 2.0, "Dog", 0.9),
     ]
-    assert tidy(events, checked) == [
-        Detection(0.0, 1.2, "Dog", pytest.approx(0.7)),  # type: ignore[arg-type]
-        Detection(1.1, 3.0, "Bell", 0.9),
-    ]
+    merged = Detection(0.0, 1.2, "Dog", pytest.approx(0.7))  # type: ignore[arg-type]
+    assert joiner.add(events[:2], end=1.6) == []
+    assert joiner.add(events[2:3], end=1.7) == [merged]  # a later dog is another one
+    assert joiner.add(events[3:], end=np.inf) == [events[2]]
+    assert EventJoiner(0.5, 1.0).add(events, np.inf) == [merged, events[2]]

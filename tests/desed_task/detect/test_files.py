@@ -1,8 +1,7 @@
-"""Which recordings are found, their names in the output, and names that tables must quote."""
+"""Names of recordings in the output, and names that tables must quote."""
 
 import csv
 import io
-import os
 import warnings
 from pathlib import Path
 from urllib.parse import unquote
@@ -14,42 +13,14 @@ import pytest
 from desed_task.detect.detector import Result
 from desed_task.detect.events import Detection
 from desed_task.detect.formats import Found, audacity, combined_csv, raven, rttm, scores, tsv
-from desed_task.detect.reading import find_recordings
 from desed_task.drawing.style import new_figure, to_png
 from desed_task.tables import Table, split_fields
-
-
-def _touched(folder: Path, *names: str) -> list[Path]:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-    return [folder / name for name in names]
-
-
-def test_a_file_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _touched(tmp_path, "in/a.wav", "in/x/b.wav")
-    monkeypatch.chdir(tmp_path)
-    ways = ["in", "in/x/../a.wav", str(tmp_path / "in" / "a.wav"), "in/x"]
-    found = find_recordings(map(Path, ways))
-    assert [name.as_posix() for _, name in found] == ["a.wav", "x/b.wav"]
-
-
-def test_names_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("a/x.wav", "b/x.wav", "c/a/x.wav", "a/s/y.wav", "b/s/y.wav", "z.wav")
-    files = _touched(tmp_path / "d", *names)
-    found = [name.as_posix() for _, name in find_recordings(files)]
-    assert found == ["d/a/x.wav", "b/x.wav", "c/a/x.wav", "a/s/y.wav", "b/s/y.wav", "z.wav"]
-    monkeypatch.chdir(tmp_path / "d" / "c")
-    found = [name.as_posix() for _, name in find_recordings([Path("../a"), Path("../b")])]
-    assert found == ["a/s/y.wav", "a/x.wav", "b/s/y.wav", "b/x.wav"]
-    os.symlink("x.wav", tmp_path / "d" / "a" / "link.wav")
-    assert len(find_recordings([tmp_path / "d"])) == len(names)
 
 
 @pytest.mark.parametrize("name", ["a\tb.wav", 'a"b.wav', "a\nb.wav", "a\rb.wav", "a, b.wav"])
 def test_any_name_in_tables(name: str, tmp_path: Path) -> None:
     found = Found(name, name, 3.0, [Detection(0.5, 1.0, "Dog", 0.75), Detection(1, 2, "Cat", 0.5)])
-    result = Result(3.0, [], ("Cat", "Dog"), np.zeros((2, 1)), np.zeros(2), None)
+    result = Result(3.0, [], ("Cat", "Dog"), np.zeros((2, 1)), np.zeros(2), None, np.zeros(2))
     for separator, column, parts in (
         ("\t", "filename", tsv([found], {})),
         ("\t", "Begin Path", raven(found, result)),
@@ -69,7 +40,7 @@ def test_any_name_in_tables(name: str, tmp_path: Path) -> None:
         assert [values for _, values in read.rows(str.isalpha)] == [[name, "Dog"], [name, "Cat"]]
 
 
-def test_class_names_are_told_apart_in_every_format() -> None:
+def test_class_names_differ_in_every_format() -> None:
     names = [
         "A B",
         "A_B",
@@ -82,7 +53,8 @@ def test_class_names_are_told_apart_in_every_format() -> None:
         "می\u200cزند",
     ]
     found = Found("x.wav", "x.wav", 9.0, [Detection(0, 1, name, 0.5) for name in names])
-    result = Result(9.0, [], tuple(names), np.zeros((9, 1)), np.array([0.0, 9.0]), None)
+    edges = np.array([0.0, 9.0])
+    result = Result(9.0, [], tuple(names), np.zeros((9, 1)), edges, None, edges)
     marked = [line.split() for line in "".join(rttm(found, result)).splitlines()]
     assert [unquote(fields[7]) for fields in marked] == names
     assert {len(fields) for fields in marked} == {10}

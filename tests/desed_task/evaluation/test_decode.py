@@ -6,10 +6,10 @@ import pytest
 from desed_task.evaluation import THRESHOLDS, detect, detect_many, to_frame
 from desed_task.evaluation.events import EventTable, trim_events
 from desed_task.frames import FrameGrid
-from desed_task.labels import decode_strong
 from tests.support import cases
 from tests.support.classes import CLASSES
 from tests.support.paths import GOLDEN
+from tests.support.slow_decoding import decode_strong
 
 
 def rows(table: EventTable, classes: tuple[str, ...]) -> list[tuple[int, int, str, float, float]]:

@@ -56,11 +56,11 @@ def test_counts_and_f_scores_equal_sed_eval(kind: str, seed: int) -> None:
     detections = detect(scores, 0.5, cases.GRID)
     frame = to_frame(detections, names, truth.classes)
     if kind == "events":
-        counts = event_based.match(detections, table(truth), 4)
+        counts = event_based.match(cases.scoring_of(truth), detections)
         values = event_based.measure(counts)
         theirs = libraries.event_based(frame, truth)
     else:
-        counts = segment_based.match(detections, table(truth), len(names), 4)
+        counts = segment_based.match(cases.scoring_of(truth), detections)
         values = segment_based.measure(counts)
         theirs = libraries.segment_based(frame, truth)
     ours = counts.total()
@@ -81,7 +81,7 @@ def test_crowded_events_are_paired_as_sed_eval_pairs_them() -> None:
             onsets = rng.uniform(0, 0.8, 6)
             events[f"{clip}.wav"] = [(t, t + rng.uniform(0.1, 0.4), "Dog") for t in onsets.tolist()]
     truth, detections = cases.truth_of(true), detections_of(said)
-    ours = event_based.match(detections, table(truth), 4).total()
+    ours = event_based.match(cases.scoring_of(truth), detections).total()
     frame = to_frame(detections, list(true), cases.CLASSES)
     theirs = libraries.event_based(frame, truth)
     assert ours.correct[0].tolist() == counts_of(theirs)[2]
@@ -94,9 +94,11 @@ def test_event_based_counts_at_several_thresholds_are_those_of_each() -> None:
     truth = cases.random_truth(rng, 20, step=0.064)
     scores = cases.random_scores(rng, truth)
     points = detect_many(scores, cases.THRESHOLDS, cases.GRID)
-    together = event_based.match(points, table(truth), 4, n_levels=len(cases.THRESHOLDS)).total()
+    together = event_based.match(
+        cases.scoring_of(truth), points, n_levels=len(cases.THRESHOLDS)
+    ).total()
     for level in range(len(cases.THRESHOLDS)):
-        alone = event_based.match(points.at_level(level), table(truth), 4).total()
+        alone = event_based.match(cases.scoring_of(truth), points.at_level(level)).total()
         np.testing.assert_array_equal(together.correct[level], alone.correct[0])
         np.testing.assert_array_equal(together.false[level], alone.false[0])
     assert len(set(together.correct.sum(axis=1).tolist())) > 2
@@ -111,17 +113,17 @@ def test_a_hit_needs_the_onset_collar_and_the_offset_tolerance() -> None:
         (1.0, 7.01, 0),
     ):
         detections = detections_of({"a": [(onset, offset, "Cat")], "b": []})
-        counts = event_based.match(detections, table(truth), 4).total()
+        counts = event_based.match(cases.scoring_of(truth), detections).total()
         assert counts.correct.tolist() == [[hit, 0, 0, 0]]
         assert counts.false.tolist() == [[1 - hit, 0, 0, 0]]
     elsewhere = detections_of({"a": [(1.0, 6.0, "Dog")], "b": [(1.0, 6.0, "Cat")]})
-    assert event_based.match(elsewhere, table(truth), 4).total().correct.sum() == 0
+    assert event_based.match(cases.scoring_of(truth), elsewhere).total().correct.sum() == 0
 
 
 def test_segments_an_event_touches_count() -> None:
     truth = cases.truth_of({"a": [(0.5, 1.1, "Cat"), (3.0, 4.0, "Dog")]})
     detections = detections_of({"a": [(1.9, 2.0, "Cat"), (2.9, 3.1, "Dog")]})
-    counts = segment_based.match(detections, table(truth), 1, 4).total()
+    counts = segment_based.match(cases.scoring_of(truth), detections).total()
     assert counts.true.tolist() == [2, 0, 1, 0]
     assert detected(counts) == [1, 0, 2, 0]
     assert counts.correct.tolist() == [[1, 0, 1, 0]]

@@ -23,9 +23,9 @@ from desed_task.evaluation import (
     to_frame,
 )
 from desed_task.evaluation.clip_counts import ClipCounts
-from desed_task.evaluation.events import EventTable, find_overlaps
-from desed_task.evaluation.intersection import F1_CRITERIA, compensated_sums
-from desed_task.evaluation.psds import RocCurve, staircase
+from desed_task.evaluation.events import EventTable
+from desed_task.evaluation.intersection import compensated_sums
+from desed_task.evaluation.psds import F1_CRITERIA, RocCurve, staircase
 from desed_task.evaluation.scoring_input import ScoringInput
 from tests.support import cases
 
@@ -35,17 +35,8 @@ POINTS = THRESHOLDS[::5]
 def match(
     detections: EventTable, truth: GroundTruth, criteria: Criteria, n_levels: int
 ) -> ClipCounts:
-    names = list(truth.events)
-    true = truth.table(names)
-    return intersection.match(
-        detections,
-        true,
-        find_overlaps(detections, true),
-        truth.duration_of(names),
-        criteria,
-        n_levels=n_levels,
-        n_classes=len(truth.classes),
-    )
+    scoring = cases.scoring_of(truth)
+    return intersection.match(scoring, detections, criteria, n_levels=n_levels)
 
 
 def psds_eval_counts(events: pd.DataFrame, truth: GroundTruth, criteria: Criteria) -> np.ndarray:

@@ -7,28 +7,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from numpy.typing import NDArray
 
+from desed_task.desed import BY_NAME
 from desed_task.errors import InputError
-from desed_task.making import generate
-from desed_task.making.generate import main
-from desed_task.making.grouping import SPLITS, TEST, by_take_letter, split_groups
-from desed_task.making.layout import CLIP_SETS
-from desed_task.making.soundbank import class_files
-from desed_task.synthesis.domains import SYNTHETIC, Draw
-from desed_task.synthesis.recorded import (
-    RecordedSounds,
-    Section,
-    bandwidth,
-    bursts,
-    looped,
-    low_passed,
-)
-from desed_task.synthesis.signals import SAMPLE_RATE
+from local import generate
 from local.config.load import load_config
+from local.generate import main
 from tests.support.audio_files import tone
 
-SIZES = dict(zip([each.name for each in CLIP_SETS], (6, 3, 2, 4, 5, 0), strict=True))
+SIZES = {
+    "synthetic": 6,
+    "weak": 3,
+    "unlabelled": 2,
+    "synthetic validation": 4,
+    "test": 5,
+    "eval": 0,
+}
 PITCHES = {  # of each recording in Hz
     "Ding": {"1-dog": 500.0, "1-11": 700.0, "2-12": 900.0, "5-13": 1100.0},
     "Düdel laut": {"1-21": 1500.0, "2-22": 1900.0, "5-23": 2300.0},
@@ -72,15 +66,15 @@ def made(bank: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setitem(generate.SIZES, "tiny", SIZES)
         arguments = ["--size", "tiny", "--workers", "1", "--test_groups", "^5-"]
         given = ["--weak", str(bank / "given"), "--unlabelled", str(bank / "given/Ding")]
-        main(["--out", str(out), "--soundbank", str(bank), *arguments, *given])
+        main(["--output", str(out), "--soundbank", str(bank), *arguments, *given])
     return out
 
 
 def heard_recordings(made: Path, set_name: str) -> set[str]:
     """The recordings whose pitch is the strongest of its class within some event of a set."""
-    clip_set = next(each for each in CLIP_SETS if each.name == set_name)
+    clip_set = BY_NAME[set_name]
     found = set()
-    for row in pd.read_csv(made / str(clip_set.strong), sep="\t").dropna().itertuples():
+    for row in pd.read_csv(made / clip_set.table, sep="\t").dropna().itertuples():
         audio, rate = soundfile.read(made / clip_set.audio / row.filename, always_2d=True)
         section = audio[int(row.onset * rate) : int(row.offset * rate), 0]
         time = np.arange(len(section)) / rate
@@ -95,8 +89,7 @@ def heard_recordings(made: Path, set_name: str) -> set[str]:
 
 def test_no_recording_is_heard_in_two_splits(made: Path) -> None:
     train, validation, test = (
-        heard_recordings(made, name)
-        for name in ("synthetic_train", "synthetic_validation", "validation")
+        heard_recordings(made, name) for name in ("synthetic", "synthetic validation", "test")
     )
     assert test == {"5-13", "5-23"}
     assert train
@@ -133,151 +126,34 @@ def test_the_configuration_names_what_was_made(made: Path) -> None:
     assert list(config.data.classes) == list(PITCHES)
     assert config.postprocess.median_window == {"default": 3}
     assert not config.cross_task.excluded_classes
-    names = ("synth_folder_44k", "synth_tsv", "weak_tsv", "unlabeled_folder_44k", "test_dur")
-    for value in (getattr(config.data, name) for name in names):
-        assert Path(value).exists(), value
-    assert config.data.eval_folder is None  # the set has no clips
-    assert config.data.eval_tsv is None
-
-
-def test_bursts_have_the_times_of_a_hand_made_signal() -> None:
-    second = SAMPLE_RATE
-    audio = np.zeros(3 * second, dtype=np.float32)
-    audio += 1e-3 * np.random.default_rng(0).standard_normal(len(audio)).astype(np.float32)
-    wave = tone(1.0, second).astype(np.float32)
-    for start, stop in ((0.5, 0.8), (1.0, 1.1), (2.0, 2.5)):
-        first, end = round(start * second), round(stop * second)
-        audio[first:end] += wave[: end - first]
-    audio[round(1.5 * second) : round(1.51 * second)] += 0.3 * wave[:441]  # a click
-    for pause, expected in (
-        (0.1, [(0.5, 0.8), (1.0, 1.1), (2.0, 2.5)]),
-        (0.3, [(0.5, 1.1), (2.0, 2.5)]),
-        (np.inf, [(0.5, 2.5)]),
-    ):
-        found = np.array(bursts(audio, pause)) / second
-        np.testing.assert_allclose(found, expected, atol=0.006)
-    assert not bursts(np.zeros(5000, dtype=np.float32), 0.2)
-
-
-def shaped_noise(samples: int, rate: int, gain: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Noise with linear gains on a frequency axis from 0 to half the rate."""
-    spectrum = np.fft.rfft(np.random.default_rng(1).standard_normal(samples))
-    axis = np.linspace(0, 1, len(gain))
-    return 0.05 * np.fft.irfft(
-        spectrum * np.interp(np.linspace(0, 1, len(spectrum)), axis, gain), samples
-    )
-
-
-def test_bandwidth_is_where_a_filter_cut(tmp_path: Path) -> None:
-    axis = np.linspace(0, 22050, 2000)
-    dark = 10.0 ** (-axis / 22050 * 70 / 20)  # falls by 70 dB, as many sounds do
-    for name, gain, expected in (
-        ("white", np.ones(2000), 22050.0),
-        ("dark", dark, 22050.0),
-        ("cut", np.where(axis < 7000, dark, 0.0), 7000.0),
-    ):
-        path = tmp_path / f"{name}.wav"
-        soundfile.write(path, shaped_noise(88200, 44100, gain), 44100)
-        assert bandwidth(path) == pytest.approx(expected, abs=700), name
-
-
-def test_low_pass_removes_what_is_above() -> None:
-    audio = (tone(0.5, SAMPLE_RATE, 3000.0) + tone(0.5, SAMPLE_RATE, 9000.0)).astype(np.float32)
-    spectrum = np.abs(np.fft.rfft(low_passed(audio, 8000.0) * np.hanning(len(audio))))
-    assert spectrum[4500] < 1e-3 * spectrum[1500]
-    kept = np.abs(np.fft.rfft(audio * np.hanning(len(audio))))[1500]
-    assert spectrum[1500] == pytest.approx(kept, rel=0.05)
-
-
-def test_a_short_background_fills_a_clip_without_gaps() -> None:
-    background = tone(0.7, SAMPLE_RATE).astype(np.float32)
-    filled = looped(np.random.default_rng(0), background, 3 * SAMPLE_RATE)
-    power = np.sqrt(np.mean(filled.reshape(-1, 441) ** 2, axis=1))
-    assert len(filled) == 3 * SAMPLE_RATE
-    assert power.min() > 0.1
-
-
-def test_a_continuous_sound_is_cut_to_any_length(tmp_path: Path) -> None:
-    path = tmp_path / "motor.wav"
-    soundfile.write(path, tone(3.0, SAMPLE_RATE), SAMPLE_RATE)
-    sounds = RecordedSounds({"Motor": [[Section(path, 0, 3 * SAMPLE_RATE, True)]]}, (), 22050.0)
-    rng = np.random.default_rng(0)
-    lengths = [sounds.draw_length(rng, "Motor", 2.5) for _ in range(50)]
-    assert 1.0 <= min(lengths) < 1.3
-    assert 2.2 < max(lengths) <= 2.5
-    event = sounds.event(Draw(rng, SYNTHETIC), "Motor", 50000)
-    assert len(event) == pytest.approx(50000, abs=440)
-
-
-def test_splits_keep_groups_and_serve_every_class() -> None:
-    shared = ["a", "b", "c"]
-    kinds = {"One": [*shared, "d", "d"], "Two": [*shared, *(f"g{n}" for n in range(37))]}
-    for seed in range(20):
-        splits = split_groups(kinds, seed)
-        for groups in kinds.values():
-            assert {splits[group] for group in groups} == set(SPLITS)
-        share = np.mean([splits[group] == TEST for group in kinds["Two"]])
-        assert 0.1 < share < 0.3
-    assert split_groups(kinds, 3) == split_groups(kinds, 3)
-    assert len({tuple(split_groups(kinds, seed).items()) for seed in range(5)}) > 1
+    paths = config.data.paths()
+    made_later = {key for key, path in paths.items() if path.endswith("_16k")}
+    assert all(Path(path).exists() for key, path in paths.items() if key not in made_later)
+    # The set `eval` has no clips.
+    assert config.data.sets.keys() == SIZES.keys() - {"eval"}
 
 
 @pytest.mark.parametrize(
-    ("name", "group"),
+    ("arguments", "place"),
     [
-        ("1-100032-A.ogg", "1-100032"),
-        ("dog_b.wav", "dog"),
-        ("dog_12.wav", "dog_12"),
-        ("a.wav", "a"),
+        (["--soundbank={bank}/background"], "{bank}/background/foreground"),
+        (["--test_groups=("], "--test_groups"),
+        (["--test_groups=^9"], "--test_groups"),
+        (["--group=^x(.)"], "--group"),
+        ([r"--group=\."], "expected recordings in each of train, validation, test"),
+        (["--groups={bank}/none.tsv"], "{bank}/none.tsv"),
+        (["--group=x", "--groups=y"], "--group, --groups"),
+        (["--bandwidth=9"], "--bandwidth"),
+        (["--pause=x"], "--pause"),
+        (["--pause=Cat=1"], "--pause"),
+        (["--weak={bank}/foreground/.."], "--weak"),
     ],
 )
-def test_a_take_letter_is_no_part_of_the_group(name: str, group: str) -> None:
-    assert by_take_letter(Path(name)) == group
-
-
-def test_two_folders_can_have_the_name_of_a_class(tmp_path: Path) -> None:
-    for name in ("B\u00e4r/x.wav", "Ba\u0308r/y.wav"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).touch()
-    found = class_files(tmp_path)
-    assert list(found) == ["B\u00e4r"]
-    assert {path.name for path in found["B\u00e4r"]} == {"x.wav", "y.wav"}
-    (tmp_path / "a,b").mkdir()
-    with pytest.raises(InputError, match="a,b: expected a name without commas"):
-        class_files(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--weak", "w"), "--weak: expected --soundbank as well, got none"),
-        (("--soundbank", "{bank}/background"), "foreground: cannot be read: No such file"),
-        (("--soundbank", "{bank}", "--test_groups", "("), "--test_groups: expected a regular exp"),
-        (("--soundbank", "{bank}", "--test_groups", "^9"), "expected an expression that matches"),
-        (("--soundbank", "{bank}", "--group", "^x(.)"), "--group: expected a name that matches"),
-        (("--soundbank", "{bank}", "--group", r"\."), "expected recordings in each of train, val"),
-        (("--soundbank", "{bank}", "--groups", "{bank}/none.tsv"), "none.tsv: cannot be read"),
-        (("--soundbank", "{bank}", "--bandwidth", "9"), "--bandwidth: expected 1000 to 22050 Hz"),
-        (("--soundbank", "{bank}", "--pause", "x"), "--pause: expected seconds or CLASS=seconds"),
-        (("--soundbank", "{bank}", "--pause", "Cat=1"), "--pause: expected classes of"),
-        (
-            ("--soundbank", "{bank}", "--weak", "{bank}/foreground/.."),
-            "expected folders named as the soundbank's classes",
-        ),
-    ],
-)
-def test_bad_arguments_are_refused(
-    arguments: tuple[str, ...], message: str, bank: Path, tmp_path: Path
+def test_mistakes_name_their_place(
+    arguments: list[str], place: str, bank: Path, tmp_path: Path
 ) -> None:
+    given = [f"--output={tmp_path / 'out'}", f"--soundbank={bank}", "--size=tiny"]
     with pytest.raises(InputError) as caught:
-        main(
-            [
-                "--out",
-                str(tmp_path / "out"),
-                "--size",
-                "tiny",
-                *(text.format(bank=bank) for text in arguments),
-            ]
-        )
-    assert message in str(caught.value)
+        main([*given, *(text.format(bank=bank) for text in arguments)])
+    assert place.format(bank=bank) in str(caught.value)
     assert not list(tmp_path.iterdir())

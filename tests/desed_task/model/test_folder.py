@@ -12,8 +12,13 @@ import torch
 
 from desed_task.errors import FaultError, InputError
 from desed_task.model import load_model, save_model
+from desed_task.model.folder import read_description
+from local.config.load import load_config
 from tests.support.compare import assert_equal
+from tests.support.paths import CONFS
 from tests.support.tiny_model import tiny_description, tiny_model, write_tiny_model
+
+OLDER = Path(__file__).parent / "older_models"
 
 
 def test_a_model_is_read_back(tmp_path: Path) -> None:
@@ -46,6 +51,27 @@ def test_statistics_of_a_data_set_are_read_back(tmp_path: Path) -> None:
     assert torch.equal(load_model(tmp_path / "model").scaler.deviation, model.scaler.deviation)
 
 
+@pytest.mark.parametrize("name", ["demo", "sed"])
+def test_a_description_of_an_older_run(name: str, tmp_path: Path) -> None:
+    """model.json of format 1, written in 2026-11; the demo's has infinite thresholds."""
+    content = (OLDER / f"{name}.json").read_text()
+    (tmp_path / "model.json").write_text(content)
+    description = read_description(tmp_path)
+    written, read = json.loads(content), json.loads(description.model_dump_json())
+    assert written["network"].pop("n_classes") == len(description.classes)
+    assert read.pop("format") == 2
+    assert read == {key: value for key, value in written.items() if key != "format"}
+    config = load_config(CONFS / f"{name}.yaml")
+    assert description.features == config.feats
+    assert description.scaler == config.scaler
+    assert description.network == config.net
+    assert description.correction == config.correction
+    for key in ("convolution", "basis_kernels", "attention_temperature"):  # the first format 1
+        del written["network"][key]
+    (tmp_path / "model.json").write_text(json.dumps(written))
+    assert read_description(tmp_path) == description
+
+
 def _edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path = folder / "model.json"
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -54,28 +80,41 @@ def _edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 DESCRIPTIONS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "another format": (lambda c: c.update(format=2), "format: Input should be 1"),
-    "unknown key": (lambda c: c.update(colour=1), "colour: Extra inputs are not permitted"),
-    "unknown key of the network": (lambda c: c["network"].update(x=1), "network.x: Unexpected"),
-    "missing key": (lambda c: c.pop("scaler"), "scaler: Field required"),
-    "fewer classes": (lambda c: c["classes"].pop(), "expected a value for each class"),
-    "one class twice": (lambda c: c.update(classes=["Bell"] * 3), "expected a value for each"),
+    "another format": (lambda c: c.update(format=3), "format: expected 2, got 3"),
+    "unknown key": (lambda c: c.update(colour=1), "colour: unknown key: expected one of format"),
+    "unknown key of the network": (
+        lambda c: c["network"].update(nb_filter=[4]),
+        "network.nb_filter: unknown key (did you mean nb_filters?)",
+    ),
+    "missing key": (lambda c: c.pop("scaler"), "scaler: missing"),
+    "fewer classes": (lambda c: c["classes"].pop(), "postprocessing.median.window: expected a"),
+    "one class twice": (lambda c: c.update(classes=["Bell"] * 3), "classes: expected distinct"),
     "endless windows": (
         lambda c: c["features"].update(n_window=10**12),
-        "features.n_window: Input should be less than or equal to 65536",
+        "features.n_window: expected at most 65536",
     ),
-    "hours as a window": (lambda c: c.update(clip_seconds=3600.0, sample_rate=96000), "samples"),
-    "a band above half the rate": (lambda c: c["features"].update(f_max=4001.0), "expected f_max"),
+    "hours as a window": (
+        lambda c: c.update(clip_seconds=3600.0, sample_rate=96000),
+        "clip_seconds: expected at most 33554432 samples",
+    ),
+    "a band above half the rate": (
+        lambda c: c["features"].update(f_max=4001.0),
+        "features.f_max: expected at most half of the sample rate 8000, got 4001",
+    ),
     "bands that are not pooled to one": (
         lambda c: c["features"].update(n_mels=32),
-        "expected network.pooling",
+        "network.sed_pooling: expected pooling of 32 bands to exactly 1, got 2",
     ),
-    "endless layers": (lambda c: c["network"].update(rnn_layers=10**9), "rnn_layers: at most"),
+    "a clip without frames": (
+        lambda c: c["network"].update(pooling=[[64, 2], [1, 2], [1, 2]]),
+        "network.pooling: expected at least 1 frame",
+    ),
+    "endless layers": (lambda c: c["network"].update(rnn_layers=10**9), "expected at most 100"),
     "endless filters": (
         lambda c: c["network"].update(nb_filters=[10**9, 4, 8]),
         "does not fit model.json",
     ),
-    "no number": (lambda c: c.update(clip_seconds="ten"), "clip_seconds: Input should be a valid"),
+    "no number": (lambda c: c.update(clip_seconds="ten"), "clip_seconds: expected a valid number"),
     "another kernel": (
         lambda c: c["network"].update(kernel_size=[5, 3, 3]),
         "network.backbone.0.conv.weight: expected (4, 1, 5, 5) torch.float32, got (4, 1, 3, 3)",
@@ -83,6 +122,10 @@ DESCRIPTIONS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "without SOD": (
         lambda c: (c["network"].update(sod_branch=False), c.update(correction=None)),
         "network.sod_fusion.conv.bias is unknown",
+    ),
+    "correction without SOD": (
+        lambda c: c["network"].update(sod_branch=False),
+        "correction: expected null",
     ),
 }
 
@@ -157,7 +200,7 @@ def test_what_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.json: .*No such file"):
         load_model(tmp_path)
     (tmp_path / "model.json").write_text("[" * 100_000)
-    with pytest.raises(InputError, match=r"model\.json: content: Invalid JSON"):
+    with pytest.raises(InputError, match=r"model\.json: content: not valid JSON"):
         load_model(tmp_path)
 
 

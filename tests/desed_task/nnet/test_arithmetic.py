@@ -3,7 +3,6 @@
 import pytest
 
 from desed_task.nnet.arithmetic import count_multiply_adds
-from local.build import build_crnn_shape
 from local.config.load import Config, load_config
 from tests.support.paths import CONFS
 
@@ -31,5 +30,5 @@ def _multiply_adds_by_hand(config: Config) -> int:
 @pytest.mark.parametrize("name", ["sed.yaml", "demo.yaml"])
 def test_multiply_adds(name: str) -> None:
     config = load_config(CONFS / name)
-    counted = count_multiply_adds(build_crnn_shape(config), config.feats.n_mels, config.grid.n_hops)
+    counted = count_multiply_adds(config.net, 10, config.feats.n_mels, config.grid.n_hops)
     assert counted == _multiply_adds_by_hand(config)

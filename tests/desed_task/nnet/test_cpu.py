@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from desed_task.nnet import blocks, cpu
 from desed_task.nnet.blocks import ConvBlock
 from desed_task.nnet.cpu import Dropout, DropoutMask, draw_mask, gated_pool
+from tests.support.tiny_model import tiny_description
 
 SHAPE = (3, 6, 16, 11)
 POOLINGS = [(1, 1), (2, 1), (1, 2), (2, 2), (3, 1), (4, 3)]  # (band, time); some leave a rest
@@ -64,9 +65,9 @@ def test_half_precision_is_as_exact_as_the_layers() -> None:
     assert fused_error < max(2 * layers_error, 0.01)
 
 
-@pytest.mark.parametrize("groups", [4, None])
+@pytest.mark.parametrize("subspectral", [True, False])
 @pytest.mark.parametrize("training", [True, False])
-def test_block(groups: int | None, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block(subspectral: bool, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole block equals its layers, in training and in evaluation, which has no dropout."""
     drawn = []
 
@@ -76,17 +77,17 @@ def test_block(groups: int | None, training: bool, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(blocks, "draw_mask", given_mask)
     torch.manual_seed(0)
+    settings = tiny_description().network.model_copy(
+        update={"dropout": 0.4, "subspectral_bands": 4}
+    )
     block = ConvBlock(
         2,
         6,
+        settings,
         kernel_size=3,
-        basis_kernels=None,
-        attention_temperature=31.0,
+        convolution="plain",
         pooling=(2, 2),
-        subspectral_bands=groups,
-        dropout=0.4,
-        batchnorm_eps=1e-3,
-        batchnorm_momentum=0.1,
+        subspectral=subspectral,
     ).train(training)
     features = torch.randn(3, 2, 16, 11)
     out = block(features)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from desed_task.features import LogMel, Scaler
 from desed_task.nnet.cpu import Dropout
-from local.build import build_log_mel, build_network, build_scaler
+from desed_task.nnet.crnn import CRNN
 from local.config.load import Config, load_config
 from local.config.published import convert_name, convert_weights
 from tests.golden import weights
@@ -28,11 +29,12 @@ def published() -> Config:
 def features(published: Config) -> torch.Tensor:
     waveform = np.load(GOLDEN / "features.npz")["waveform_16bit"]
     audio = torch.from_numpy(waveform / np.float32(32768))
-    return build_scaler(published)(build_log_mel(published)(audio))
+    log_mel = LogMel(published.feats, published.data.fs)(audio)
+    return Scaler(published.scaler, published.feats.n_mels, published.grid.n_hops)(log_mel)
 
 
 def _network(config: Config) -> nn.Module:
-    network = build_network(config)
+    network = CRNN(config.net, 10)
     stand_ins = {name: torch.from_numpy(value) for name, value in weights.state_dict().items()}
     network.load_state_dict(convert_weights(stand_ins))
     return network
@@ -92,7 +94,7 @@ def test_training_outputs_gradients_and_running_statistics(
 
 
 def test_published_size(published: Config) -> None:
-    parameters = sum(p.numel() for p in build_network(published).parameters())
+    parameters = sum(p.numel() for p in CRNN(published.net, 10).parameters())
     shapes = json.loads((GOLDEN / "network_shapes.json").read_text())
     trained = [
         shape
@@ -126,11 +128,11 @@ def test_every_key_of_net_takes_effect() -> None:
         "attention_temperature": 1.0,
     }
     published = load_config(CONFS / "sed_fdy.yaml")
-    before = repr(build_network(published))
+    before = repr(CRNN(published.net, 10))
     assert set(changes) | {"weak_floor"} == set(type(published.net).model_fields)
     for key, value in changes.items():
         net = published.net.model_copy(update={key: value})
-        assert repr(build_network(published.model_copy(update={"net": net}))) != before, key
+        assert repr(CRNN(net, 10)) != before, key
 
 
 def test_another_depth_runs(published: Config) -> None:
@@ -147,7 +149,7 @@ def test_another_depth_runs(published: Config) -> None:
             "n_RNN_cell": 8,
         }
     )
-    network = build_network(published.model_copy(update={"net": net})).eval()
+    network = CRNN(net, 10).eval()
     output = network(torch.rand(2, 32, 100))
     assert output.strong.shape == (2, 10, 25)
     assert output.sod_logits.shape == (2, 25, 3)
@@ -156,7 +158,7 @@ def test_another_depth_runs(published: Config) -> None:
 def test_weak_floor_bounds_the_attention(published: Config) -> None:
     """With a floor of 1 every attention weight is 1, so weak is the mean of strong."""
     net = published.net.model_copy(update={"weak_floor": 1.0})
-    network = build_network(published.model_copy(update={"net": net})).eval()
+    network = CRNN(net, 10).eval()
     output = network(torch.rand(1, 128, 626))
     torch.testing.assert_close(output.weak, output.strong.mean(dim=-1))
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from desed_task.nnet.blocks import ConvBlock
 from desed_task.nnet.cpu import band_convolution
+from desed_task.nnet.crnn import CRNN
 from desed_task.nnet.frequency_dynamic import FrequencyDynamicConv, sum_of_convolutions
-from local.build import build_network
 from local.config.load import load_config
 from tests.support.paths import CONFS, GOLDEN
 
@@ -102,7 +102,7 @@ def test_the_recipe_s_network_with_it() -> None:
     config = load_config(
         CONFS / "sed_fdy.yaml", ["net.nb_filters=[4, 4, 8, 8, 8]", "net.sed_filters=[8, 8]"]
     )
-    network = build_network(config)
+    network = CRNN(config.net, 10)
     kinds = [type(m.conv) for m in network.modules() if isinstance(m, ConvBlock)]
     assert kinds == [nn.Conv2d, *[FrequencyDynamicConv] * 6]
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -56,13 +56,28 @@ def test_thresholds_of_all_classes_or_of_each() -> None:
     assert class_thresholds(SEBBS, CLASSES) == [0.25, 0.75]
 
 
-def test_stored_parameters_are_plain_values_that_are_checked() -> None:
+def test_stored_parameters_are_plain_values() -> None:
     median = MedianParameters(window=WINDOW, f1_threshold={"Cat": 0.3, "Dog": 0.4})
     tuned = TunedParameters(tuned_median=median, sebbs=SEBBS)
-    stored = tuned.model_dump()
+    stored = tuned.plain()
     assert stored["tuned_median"] == {"window": WINDOW, "f1_threshold": {"Cat": 0.3, "Dog": 0.4}}
     assert stored["sebbs"]["merge_absolute"] == {"Cat": 0.0, "Dog": math.inf}
     assert TunedParameters.model_validate(stored) == tuned
-    for content in ({"median": None}, {"tuned_median": {"window": {"Cat": "1"}}}):
-        with pytest.raises(ValidationError):
-            TunedParameters.model_validate(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"median": None},
+        {"tuned_median": {"window": {"Cat": "1"}, "f1_threshold": 0.5}},
+        {"tuned_median": {"window": {"Cat": 0}, "f1_threshold": 0.5}},
+        {"sebbs": SEBBS.plain() | {"step_seconds": {"Cat": 0.0, "Dog": 2.0}}},
+        {"sebbs": SEBBS.plain() | {"step_seconds": {"Cat": math.inf, "Dog": 2.0}}},
+        {"sebbs": SEBBS.plain() | {"merge_absolute": {"Cat": -0.1, "Dog": 2.0}}},
+        {"sebbs": SEBBS.plain() | {"merge_relative": {"Cat": math.nan, "Dog": 2.0}}},
+        {"sebbs": SEBBS.plain() | {"f1_threshold": {"Cat": math.inf, "Dog": 0.5}}},
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(content: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        TunedParameters.model_validate(content)

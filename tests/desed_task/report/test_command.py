@@ -20,6 +20,7 @@ from desed_task.evaluation import (
 from desed_task.report.__main__ import kind_of, main
 from tests.support import cases
 from tests.support.paths import ROOT
+from tests.support.required import require_package
 
 
 @pytest.fixture
@@ -68,6 +69,7 @@ def evaluated(files: Path) -> dict[str, float | None]:
 
 
 def test_scores_give_every_metric(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    require_package("sed_scores_eval")
     assert run(files, "--scores", str(files / "scores"), "--check", "--no_report") == 0
     found, expected = written(files), evaluated(files)
     assert {name: found[name] for name in expected} == pytest.approx(expected)
@@ -84,7 +86,7 @@ def test_a_report_is_written(files: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run(files, "--predictions", str(files / "events.csv")) == 0
     assert str(files / "out" / "report.html") in capsys.readouterr().out
     assert "<html" in (files / "out" / "report.html").read_text()
-    assert (files / "out" / "report_pictures" / "headlines.png").is_file()
+    assert (files / "out" / "report_pictures" / "boundaries.png").is_file()
 
 
 def test_hidden_files_do_not_decide_what_a_folder_has(files: Path) -> None:

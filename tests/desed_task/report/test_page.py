@@ -2,17 +2,14 @@ import base64
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from desed_task.evaluation import GroundTruth, SystemMetrics
-from desed_task.report import ReportSystem, write_report
-from desed_task.sod import SodResult
-from tests.support.audio_files import write_tone
+from desed_task.evaluation.results import HEADLINE_METRICS
+from tests.support.paths import ROOT
 from tests.support.report_cases import (
     CLASSES,
     LONG,
@@ -20,48 +17,21 @@ from tests.support.report_cases import (
     NASTY_CLASS,
     NASTY_CLIP,
     SLUGS,
-    Page,
-    fake_intervals,
-    make_systems,
-    truth_with_names,
+    Written,
 )
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@dataclass
-class Written:
-    """A report on four systems of different kinds, with intervals, SOD and audio."""
-
-    folder: Path
-    truth: GroundTruth
-    metrics: dict[str, SystemMetrics]
-    page: Page
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    rng = np.random.default_rng(5)
-    truth = truth_with_names(rng)
-    metrics = make_systems(truth, rng)
-    folder = tmp_path_factory.mktemp("report")
-    audio = folder / "audio"
-    for number, clip in enumerate(list(truth.events)[2::2]):
-        write_tone(audio / clip, truth.durations[clip], (8000, 16000, 44100)[number % 3])
-    sod = SodResult(np.array([[60, 30, 10], [5, 90, 5], [0, 0, 0]]), 0.875)
-    systems = [
-        ReportSystem(name, each, sod if name == "scores" else None, f"note on {name}")
-        for name, each in metrics.items()
-    ]
-    path = write_report(
-        folder,
-        systems,
-        title="Title <1> & more",
-        intervals=fake_intervals(metrics),
-        audio=audio,
+def test_importing_the_report_needs_no_drawing_and_no_network_library() -> None:
+    code = (
+        "import sys, desed_task.report; "
+        "print([m for m in ('torch', 'pandas', 'matplotlib', 'PIL') if m in sys.modules])"
     )
-    assert path == folder / "report.html"
-    return Written(folder, truth, metrics, Page(path.read_text(encoding="utf-8")))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.strip() == "[]"
 
 
 def test_every_section_is_on_the_page_and_in_the_table_of_contents(written: Written) -> None:
@@ -72,50 +42,27 @@ def test_every_section_is_on_the_page_and_in_the_table_of_contents(written: Writ
 def test_nothing_is_loaded_from_elsewhere(written: Written) -> None:
     page = written.page
     assert page.tags.isdisjoint({"script", "link", "iframe", "object", "base", "source"})
-    assert len(page.images) > 15
+    assert len(page.images) > 10
     for image in page.images:
         assert (image["src"] or "").startswith("data:image/png;base64,iVBOR")
         assert len(image["alt"] or "") > 20
         assert int(image["width"] or 0) > 100
         assert int(image["height"] or 0) > 50
-    assert "http" not in page.text
-    assert "url(" not in page.text
-    assert "@import" not in page.text
-
-
-def test_the_page_is_small(written: Written) -> None:
-    assert len(written.page.text) < 3_000_000
+    assert not re.search(r"http|url\(|@import", page.text)
+    assert len(page.text) < 3_000_000
 
 
 def test_metrics_of_all_systems_are_side_by_side(written: Written) -> None:
-    page, metrics = written.page, list(written.metrics.values())
+    page, metrics = written.page, written.metrics.values()
     assert page.tables[0][0] == ["metric", *written.metrics]
-    scored, boxes, points, _ = metrics
-    assert page.row(0, "PSDS1 (exact)") == [
-        f"{scored.psds1_sed_scores_eval:.4f} [0.123, 0.988]",
-        f"{boxes.psds1_sed_scores_eval:.4f} [0.123, 0.988]",
-        "–",
-        "–",
-    ]
-    assert page.row(0, "PSDS2 (operating points)") == [
-        *(f"{each.psds2_psds_eval:.4f}" for each in (scored, boxes, points)),
-        "–",
-    ]
-    for title, name in (
-        ("event-based F1, micro", "event_f1_micro"),
-        ("segment-based F1, macro", "segment_f1_macro"),
-        ("segment-based F1, micro", "segment_f1_micro"),
-        ("intersection-based F1, macro over found classes", "intersection_f1_macro"),
-        ("intersection-based F1, macro", "intersection_f1_macro_occurring"),
-        ("intersection-based F1, micro", "intersection_f1_micro"),
-    ):
-        assert page.row(0, title) == [f"{getattr(each, name):.4f}" for each in metrics]
+    for name, title in HEADLINE_METRICS.items():
+        values = [getattr(each, name) for each in metrics]
+        found = [cell.split(" [")[0] for cell in page.row(0, title)]
+        assert found == ["–" if value is None else f"{value:.4f}" for value in values]
+    assert [cell[6:] for cell in page.row(0, "PSDS1 (exact)")] == [" [0.123, 0.988]"] * 2 + [""] * 2
     assert "90 % intervals of 500 bootstrap replicates" in page.words
-
-
-def test_undefined_metrics_are_explained(written: Written) -> None:
-    assert "– for _points and events: exact PSDS needs scores." in written.page.words
-    assert "– for events: PSDS from operating points needs events at several" in written.page.words
+    for reason in ("for _points and events: exact PSDS", "for events: PSDS from operating points"):
+        assert f"– {reason} needs" in page.words
 
 
 def test_differences_whose_interval_excludes_0_are_marked(written: Written) -> None:
@@ -132,11 +79,9 @@ def test_differences_whose_interval_excludes_0_are_marked(written: Written) -> N
 
 def test_clip_counts_thresholds_and_notes(written: Written) -> None:
     page = written.page
+    n_empty = sum(not events for events in written.truth.events.values())
     assert page.row(2, "clips scored") == ["12"] * 4
-    assert (
-        page.row(2, "clips without true events")
-        == [str(sum(not events for events in written.truth.events.values()))] * 4
-    )
+    assert page.row(2, "clips without true events") == [str(n_empty)] * 4
     assert page.row(2, "clips without predictions") == ["0"] * 4
     assert page.row(2, "clips whose detections were dropped") == ["0"] * 4
     assert page.row(2, "F1 threshold") == ["0.5", "one per class", "0.49", "the system's own"]
@@ -145,54 +90,49 @@ def test_clip_counts_thresholds_and_notes(written: Written) -> None:
 
 
 def test_classes_have_their_metrics_and_no_underscores(written: Written) -> None:
-    page = written.page
-    tables = [table for table in page.tables if table[0][0] == "class"]
-    assert len(tables) == 4
-    for table, metrics in zip(tables, written.metrics.values(), strict=True):
-        assert [cells[0] for cells in table[1:]] == [name.replace("_", " ") for name in CLASSES]
-        for cells, class_metrics in zip(table[1:], metrics.per_class.values(), strict=True):
-            named = dict(zip(table[0], cells, strict=True))
-            assert named["true events"] == str(class_metrics.true)
-            assert named["detected"] == f"{class_metrics.detected:.0f}"
-            occurs = class_metrics.event_f1 is not None
-            assert named["event F1"] == (f"{class_metrics.event_f1:.3f}" if occurs else "–")
-            assert named["correct (event)"] == f"{class_metrics.event_true_positives:.0f}"
-            if metrics.scoring_input.scores is not None and occurs:
-                assert named["PSDS1 (exact)"] == f"{class_metrics.psds1_sed_scores_eval:.3f}"
-            if metrics.scoring_input.points is not None and occurs:
-                assert named["PSDS2 (operating points)"] == f"{class_metrics.psds2_psds_eval:.3f}"
-    assert LONG not in page.words
+    (table,) = [table for table in written.page.tables if table[0][0] == "class"]
+    rows = [dict(zip(table[0], cells, strict=True)) for cells in table[1:]]
+    names = [name.replace("_", " ") for name in CLASSES]
+    systems = written.metrics
+    assert [(row["class"], row["system"]) for row in rows] == [
+        (name, system) for name in names for system in systems
+    ]
+    found = (metrics.per_class[name] for name in CLASSES for metrics in systems.values())
+    for row, metrics in zip(rows, found, strict=True):
+        assert row["true"] == str(metrics.true)
+        assert row["detected"] == f"{metrics.detected:.0f}"
+        assert row["correct"] == f"{metrics.event_true_positives:.0f}"
+        assert row["event F1"] == ("–" if metrics.event_f1 is None else f"{metrics.event_f1:.3f}")
+        psds = (metrics.psds1_sed_scores_eval, metrics.psds1_psds_eval)
+        expected = next((value for value in psds if value is not None), None)
+        assert row["PSDS1"] == ("–" if expected is None else f"{expected:.3f}")
+    assert LONG not in written.page.words
 
 
-def test_curves_are_said_to_be_exact_or_not(written: Written) -> None:
+def test_areas_of_the_curves(written: Written) -> None:
     scored, _, points, _ = written.metrics.values()
     words = written.page.words
     assert f"scores: {scored.psds1_sed_scores_eval:.4f} (exact)" in words
-    assert f"_points: {points.psds1_psds_eval:.4f} (50 operating points)" in words
+    assert f"_points: {points.psds1_psds_eval:.4f} (50 operating points" in words
     assert "Without a curve: events." in words
 
 
 def test_sod_and_polyphony(written: Written) -> None:
-    tables = [table for table in written.page.tables if table[0][0] == "system"]
-    assert [cells[0] for cells in tables[0][1:]] == list(written.metrics)
-    assert tables[1] == [
-        ["system", "correct frames", "frames in which SED and SOD agree"],
-        ["scores", "75.0 %", "87.5 %"],
-    ]
+    assert "Correct frames: scores: 75.0 %." in written.page.words
+    assert "agree: scores: 87.5 %." in written.page.words
+    shares = re.search(r"Correct time: (.*)\.", written.page.words)
+    assert shares is not None
+    assert [text.split(": ")[0] for text in shares[1].split("; ")] == list(written.metrics)
 
 
-def test_best_and_worst_clips_are_named_with_every_system(written: Written) -> None:
+def test_worst_clips_are_named_with_every_system(written: Written) -> None:
     table = next(table for table in written.page.tables if table[0][0] == "clip")
     assert table[0] == ["clip", *written.metrics]
-    assert [cells[0].split(":")[0] for cells in table[1:]] == [
-        *("best 1", "best 2", "best 3"),
-        *("worst 1", "worst 2", "worst 3"),
-    ]
+    assert {cells[0] for cells in table[1:]} <= set(written.truth.events)
     scores = [float(cells[1].split()[0]) for cells in table[1:]]
-    assert scores[:3] == sorted(scores[:3], reverse=True)
-    assert scores[3:] == sorted(scores[3:])
-    assert max(scores[3:]) <= min(scores[:3])
-    assert re.search(r"No spectrogram: the audio folder holds no file of clip", written.page.words)
+    assert len(scores) == 5
+    assert scores == sorted(scores)
+    assert "No spectrogram: the audio folder holds no file of clip" in written.page.words
 
 
 def test_all_text_is_escaped(written: Written) -> None:

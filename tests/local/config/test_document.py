@@ -2,7 +2,6 @@
 
 from local.config.document import DOCUMENT, document
 from local.config.load import load_config
-from local.config.published import CONFIG_TABLE
 from tests.support.paths import CONFS
 
 
@@ -18,9 +17,3 @@ def test_every_key_has_a_default_and_a_description() -> None:
             default, description = described.pop(f"`{section}.{key}`")
             assert default
             assert len(description) >= len("seconds"), key
-
-
-def test_every_published_key_is_listed() -> None:
-    table = document().split("| published key |")[1]
-    for key, conversion in CONFIG_TABLE.items():
-        assert f"| `{key}` | {conversion.fate} |" in table

@@ -31,7 +31,7 @@ def offer(picture: ClipPicture, kinds: list[ClipKind], with_event: list[bool]) -
     strong = torch.rand(targets.shape, generator=generator)
     output = SEDOutput(strong, strong.amax(dim=-1), torch.zeros(n_clips, N_FRAMES, 3))
     features = torch.rand(n_clips, 128, 4 * N_FRAMES, generator=generator)
-    picture.offer(batch, features, {"student": output, "teacher": output})
+    picture.offer(batch, lambda: (features, {"student": output, "teacher": output}))
 
 
 def test_picture_of_a_clip_with_frame_labels_and_an_event(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from desed_task.nnet.crnn import SEDOutput
 from desed_task.sod import counted_classes, sod_metrics
 from local.config.load import Config, load_config, override_config
 from local.results.predictions import SetPredictions
+from local.results.scoring import operating_points
 from tests.support.classes import CLASSES
 from tests.support.paths import CONFS
 
@@ -35,7 +36,7 @@ def _batch(seconds: float = 10.0) -> Batch:
 
 
 def _output() -> SEDOutput:
-    """Dog at 0.4 everywhere; SOD hears nothing, one sound, two sounds, in thirds of the clip."""
+    """Dog at 0.4 everywhere; SOD predicts none, one and two sounds, in thirds of the clip."""
     strong = torch.full((1, 10, 156), 0.1)
     strong[0, 4] = 0.4
     logits = torch.zeros(1, 156, 3)
@@ -57,7 +58,7 @@ def test_raw_and_corrected_scores(config: Config) -> None:
     raw = predictions.raw_scores().values
     processed = predictions.corrected_scores().values
     np.testing.assert_allclose(raw[0, 4], 0.4, rtol=1e-6)
-    # Only where SOD says 1 and SED counts 0; where it says 2, it exceeds the count by 2.
+    # Only where SOD predicts 1 and SED counts 0; where it predicts 2, it exceeds the count by 2.
     expected = np.repeat([0.4, 0.6, 0.4], 52)
     np.testing.assert_allclose(processed[0, 4], expected, rtol=1e-6)
     np.testing.assert_allclose(processed[0, :4], 0.1, rtol=1e-6)
@@ -72,7 +73,7 @@ def test_correction_can_be_switched_off(config: Config) -> None:
 
 
 def test_sod_metrics(config: Config) -> None:
-    """True: 25 frames of one, 25 of two, 25 of one, 81 of none; said: 52 of each."""
+    """True: 25 frames of one, 25 of two, 25 of one, 81 of none; predicted: 52 of each."""
     predictions = SetPredictions(config, COUNTED)
     predictions.add(_batch(), _output())
     assert _confusion(predictions).tolist() == [[0, 29, 52], [27, 23, 0], [25, 0, 0]]
@@ -81,7 +82,7 @@ def test_sod_metrics(config: Config) -> None:
     assert metrics["sod_f1_0"] == 0
     assert metrics["sod_f1_1"] == pytest.approx(2 * 23 / (50 + 52))
     assert metrics["sod_f1_macro"] == pytest.approx(2 * 23 / 102 / 3)
-    # SED says 0 everywhere: the dog stays below 0.5.
+    # SED predicts 0 everywhere: the dog stays below 0.5.
     result = predictions.sod_result()
     assert result is not None
     assert metrics["sod_sed_agreement"] == result.agreement == pytest.approx(52 / 156)
@@ -123,6 +124,32 @@ def test_clips_of_a_batch_are_counted_one_by_one(config: Config) -> None:
     assert alone[1].tolist() == [[0, 0, 0], [0, 0, 25], [0, 0, 25]]
 
 
+def test_states_of_a_long_clip_are_those_of_the_mean_probabilities(config: Config) -> None:
+    """Three windows of a clip of 20 s, 78 frames apart; ground truth: no sound."""
+    random = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(3, 156, 3, generator=random)
+    strong = torch.zeros(3, 10, 156)
+    starts = (0, 78, 157)
+    batch = Batch(
+        torch.zeros(3, 10),
+        strong,
+        torch.zeros(3),
+        ("a.wav",) * 3,
+        torch.full((3,), 20.0, dtype=torch.float64),
+        first_frames=starts,
+    )
+    predictions = SetPredictions(config, COUNTED)
+    predictions.add(batch, SEDOutput(strong, strong[..., 0], logits))
+    exponentials = np.exp(logits.double().numpy())
+    probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    total = np.zeros((313, 3))
+    for start, window in zip(starts, probabilities, strict=True):
+        for frame in range(156):
+            total[start + frame] += min(frame + 1, 156 - frame) * window[frame]
+    expected = np.bincount(total[:312].argmax(axis=1), minlength=3)
+    assert _confusion(predictions).tolist() == [expected.tolist(), [0] * 3, [0] * 3]
+
+
 def test_metrics_without_a_sod_branch_are_undefined(config: Config) -> None:
     predictions = SetPredictions(config, COUNTED)
     predictions.add(_batch(), _output()._replace(sod_logits=None))
@@ -131,3 +158,9 @@ def test_metrics_without_a_sod_branch_are_undefined(config: Config) -> None:
     assert metrics["sod_f1_macro"] is None
     assert metrics["sod_sed_agreement"] is None
     assert predictions.sod_result() is None
+
+
+def test_operating_points() -> None:
+    assert operating_points(50)[:2] == [0.01, 0.03]
+    assert operating_points(50)[-1] == 0.99
+    assert operating_points(1) == [0.5]

@@ -8,13 +8,12 @@ import torch
 
 from desed_task.dataio.batch import Batch
 from desed_task.frames import FrameGrid
-from desed_task.windows import window_starts, window_weights
+from desed_task.windows import average_windows, window_starts
 from local.results.windows import (
     ClipWindows,
     WindowTable,
     join_frames,
     join_maxima,
-    join_states,
     set_order,
 )
 
@@ -101,38 +100,13 @@ def some_clips() -> list[ClipWindows]:
     return clips
 
 
-def weighted_mean(starts: list[int], windows: np.ndarray, n_frames: int) -> np.ndarray:
-    """Definition of a joined clip, frame by frame: `(windows, rows, 20)` -> `(rows, n_frames)`."""
-    weights = window_weights(20)
-    result = np.zeros((windows.shape[1], n_frames))
-    for frame in range(n_frames):
-        cover = [(w, frame - start) for w, start in enumerate(starts) if 0 <= frame - start < 20]
-        total = sum(weights[inside] for _, inside in cover)
-        for window, inside in cover:
-            result[:, frame] += weights[inside] / total * windows[window, :, inside]
-    return result
-
-
-def test_frames_are_weighted_means_and_single_windows_are_kept() -> None:
+def test_frames_are_averages_and_those_of_single_windows_are_unchanged() -> None:
     clips = some_clips()
     values = np.random.default_rng(0).random((6, 3, 20)).astype(np.float32)
     short, long, full = join_frames(clips, values)
     np.testing.assert_array_equal(short, values[0])
     np.testing.assert_array_equal(full, values[5])
-    expected = weighted_mean(clips[1].starts, values[1:5], 45)
-    np.testing.assert_allclose(long, expected, rtol=0, atol=1e-6)
-
-
-def test_states_are_joined_as_probabilities() -> None:
-    clips = some_clips()
-    logits = np.random.default_rng(1).normal(0, 3, (6, 20, 3)).astype(np.float32)
-    short, long, full = join_states(clips, logits)
-    np.testing.assert_array_equal(short, logits[0])
-    np.testing.assert_array_equal(full, logits[5])
-    exponentials = np.exp(logits[1:5].astype(np.float64))
-    probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
-    expected = weighted_mean(clips[1].starts, probabilities.transpose(0, 2, 1), 45)
-    np.testing.assert_allclose(np.exp(long).T, expected, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(long, average_windows(clips[1].starts, values[1:5], 45))
 
 
 def test_tags_of_a_clip_are_the_maxima_of_its_windows() -> None:

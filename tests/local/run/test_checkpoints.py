@@ -8,16 +8,17 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from desed_task.errors import InputError
+from desed_task.errors import FaultError, InputError
 from local.config.load import load_config, override_config
 from local.run.checkpoints import (
+    CheckpointFiles,
     checkpoint_config,
     checkpoint_weights,
     is_ours,
     read_checkpoint,
     test_config,
 )
-from local.run.experiment import load_weights
+from local.run.weights import load_weights
 from local.sed_trainer import CrossTaskSED
 from tests.golden import weights as golden
 from tests.support.paths import CONFS
@@ -138,7 +139,7 @@ def test_chosen_configuration_keeps_the_network(published_checkpoint: Path) -> N
     content = read_checkpoint(published_checkpoint)
     chosen = load_config(CONFS / "demo.yaml", ["data.test_folder=/mine", "training.seed=5"])
     config = test_config(content, chosen, [], "x.ckpt")
-    assert config.net.nb_filters == [32, 64, 128, 256, 256]
+    assert config.net.nb_filters == (32, 64, 128, 256, 256)
     assert config.feats.n_mels == 128
     assert (config.data.test_folder, config.training.seed) == ("/mine", 5)
 
@@ -164,12 +165,21 @@ def test_a_test_may_use_other_windows_but_not_other_frames(
 
 def test_keys_newer_than_a_checkpoint_have_the_recipe_s_values() -> None:
     config = load_config(CONFS / "demo.yaml")
-    stored = config.model_dump()
+    stored = config.plain()
     del stored["postprocess"]["methods"], stored["postprocess"]["tuning_metric"]
     old = checkpoint_config({"hyper_parameters": stored}, "old.ckpt")
-    assert old.postprocess.methods == ["median"]
-    changed = config.postprocess.model_copy(update={"methods": ["median"]})
+    assert old.postprocess.methods == ("median",)
+    changed = config.postprocess.model_copy(update={"methods": ("median",)})
     assert old == config.model_copy(update={"postprocess": changed})
     stored["postprocess"]["volume"] = 11
     with pytest.raises(InputError, match=r"postprocess\.volume: unknown key"):
         checkpoint_config({"hyper_parameters": stored}, "old.ckpt")
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    path.write_bytes(b"the old one")
+    content = {"state_dict": {"a.norm.running_var": torch.tensor([1.0, float("inf")])}}
+    with pytest.raises(FaultError, match=r"best\.ckpt: not saved: .*a\.norm\.running_var"):
+        CheckpointFiles().save_checkpoint(content, path)
+    assert path.read_bytes() == b"the old one"

@@ -1,9 +1,8 @@
-"""Description, devices, memory and folder of a run."""
+"""Description, devices and memory of a run."""
 
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ import torch
 from desed_task.errors import InputError
 from local.config.load import load_config, override_config
 from local.run.description import describe
-from local.run.folders import new_run_folder, run_folder_of
 from local.run.machine import Machine, all_parameters_used, choose_gpus
 from local.sed_trainer import CrossTaskSED
 from tests.support.paths import CONFS, ROOT
@@ -19,7 +17,7 @@ from tests.support.paths import CONFS, ROOT
 
 def test_description(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A GPU")
-    cpu, gpu = Machine(gpus=0, fast=False), Machine(gpus=1, fast=False)
+    cpu, gpu = Machine(gpus=0), Machine(gpus=1)
     config = load_config(CONFS / "sed.yaml", ["training.precision=32"])
     module = CrossTaskSED(config)
     text = describe(module, cpu, 236)
@@ -42,21 +40,21 @@ def test_description(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_precision() -> None:
     config = load_config(CONFS / "sed.yaml")
-    assert Machine(gpus=1, fast=False).precision(config) == "16-mixed"
-    assert Machine(gpus=0, fast=False).precision(config) == "32-true"
+    assert Machine(gpus=1).precision(config) == "16-mixed"
+    assert Machine(gpus=0).precision(config) == "32-true"
     half = override_config(config, ["training.precision=bf16-mixed"])
-    assert Machine(gpus=0, fast=False).precision(half) == "bf16-mixed"
+    assert Machine(gpus=0).precision(half) == "bf16-mixed"
     half = override_config(config, ["training.precision=16-mixed"])
     with pytest.raises(InputError, match="16-mixed needs a GPU"):
-        Machine(gpus=0, fast=False).precision(half)
+        Machine(gpus=0).precision(half)
 
 
 def test_compiling_is_for_training_on_gpus() -> None:
     config = override_config(load_config(CONFS / "sed.yaml"), ["training.compile=true"])
     with pytest.raises(InputError, match=r"training\.compile: true needs a GPU"):
-        Machine(gpus=0, fast=False).check(config)
-    Machine(gpus=0, fast=False).check(config, trains=False)
-    Machine(gpus=1, fast=False).check(config)
+        Machine(gpus=0).check(config)
+    Machine(gpus=0).check(config, trains=False)
+    Machine(gpus=1).check(config)
 
 
 class Cuda:
@@ -136,25 +134,9 @@ def test_parameters_without_gradients_are_looked_for_where_there_are_some() -> N
         assert not all_parameters_used(override_config(config, [switch])), switch
 
 
-def test_run_folders_are_numbered(tmp_path: Path) -> None:
-    (tmp_path / "version_7").mkdir()
-    (tmp_path / "version_x").mkdir()
-    assert new_run_folder(tmp_path).name == "version_8"
-    checkpoint = tmp_path / "version_8" / "checkpoints" / "last.ckpt"
-    assert run_folder_of(checkpoint) is None
-    (tmp_path / "version_8" / "config.yaml").touch()
-    assert run_folder_of(checkpoint) == tmp_path / "version_8"
-
-
-def test_a_log_dir_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="--log_dir"):
-        new_run_folder(tmp_path / "file" / "runs")
-
-
 FAULTS = """
 import resource, sys
-from desed_task.memory import keep_freed_memory
+from desed_task.processor import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for _ in range(10):

@@ -11,9 +11,11 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
+from desed_task.detect import Detector
 from desed_task.windows import window_starts, window_weights
 from local.config.load import Config, override_config
 from local.data import DesedDataModule
+from local.export import main as export
 from local.run.experiment import test as run_test
 from local.sed_trainer import CrossTaskSED
 from tests.support.classes import CLASSES
@@ -72,7 +74,7 @@ def clips(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Clips:
     for network in module.networks.values():  # scores on both sides of 0.5
         with torch.no_grad():
             network.get_parameter("strong_head.weight").mul_(8)
-    content = {"state_dict": module.state_dict(), "hyper_parameters": config.model_dump()}
+    content = {"state_dict": module.state_dict(), "hyper_parameters": config.plain()}
     torch.save(content, folder / "network.ckpt")
     return Clips(audio, folder, config, folder / "network.ckpt")
 
@@ -89,7 +91,7 @@ def run(clips: Clips) -> Path:
     """Folder of a test, all clips without events."""
     folder = clips.folder / "run"
     folder.mkdir()
-    run_test(clips.config, CPU, folder, clips.checkpoint, check=False)
+    run_test(clips.config, CPU, folder, clips.checkpoint, check=False, fast=False)
     return folder
 
 
@@ -150,7 +152,7 @@ def test_events_after_the_first_window_are_scored(
     methods = "postprocess.methods=[median,sebbs]"
     truth = f"data.test_tsv={tmp_path / 'found.tsv'}"
     config = override_config(clips.config, [methods, truth, "postprocess.report=true"])
-    run_test(config, CPU, tmp_path, clips.checkpoint, check=False)
+    run_test(config, CPU, tmp_path, clips.checkpoint, check=False, fast=False)
     metrics = json.loads((tmp_path / "metrics_test" / "metrics.json").read_text())
     assert metrics["test/student/event_f1_micro"] == 1
     assert metrics["test/student/segment_f1_micro"] == pytest.approx(1)
@@ -159,6 +161,24 @@ def test_events_after_the_first_window_are_scored(
     assert (tmp_path / "metrics_test" / "report.html").is_file()
     said = capsys.readouterr().out
     assert "2 clips are longer than data.audio_max_len (10 s): 2 test" in said
+
+
+def test_detection_finds_the_events_of_the_test(clips: Clips, run: Path, tmp_path: Path) -> None:
+    """Of the same files by the exported model, and of the streams with a window of latency."""
+    export([f"--checkpoint={clips.checkpoint}", f"--output={tmp_path / 'model'}"])
+    detector = Detector.load(tmp_path / "model")
+    tested = pd.read_csv(run / "metrics_test" / "student" / "events_0.5.tsv", sep="\t")
+    n_events = 0
+    for name, audio in clips.audio.items():
+        rows = tested[tested.filename == f"{name}.wav"]
+        expected = sorted(zip(rows.event_label, rows.onset, rows.offset, strict=True))
+        n_events += len(expected)
+        path = clips.folder / "audio" / f"{name}.wav"
+        stream = detector.stream(RATE, latency=10.5)
+        for found in (detector(path).detections, [*stream(audio), *stream.finish()]):
+            times = sorted((each.event_label, each.onset, each.offset) for each in found)
+            assert times == expected, name
+    assert n_events > 20
 
 
 def test_windows_of_a_test_may_have_another_length(clips: Clips, tmp_path: Path) -> None:
@@ -188,8 +208,8 @@ def test_training_says_how_many_clips_it_crops(
     data.prepare_data()
     data.setup("fit")
     folders = {
-        "synthetic": str(config.data.synth_folder),
-        "unlabelled": str(config.data.unlabeled_folder),
+        "synthetic": config.data.sets["synthetic"].folder,
+        "unlabelled": config.data.sets["unlabelled"].folder,
     }
     longer = {
         name: sum(soundfile.info(path).duration > 5 for path in Path(folder).glob("*.wav"))

@@ -22,10 +22,11 @@ from desed_task.process_group import Ranks
 from local.config.load import Config
 from local.data import DesedDataModule
 from local.run import launch
-from local.run.experiment import check_resumable, fit_scaler
+from local.run.experiment import fit_scaler
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
 from local.run.launch import check_ranks, launched_ranks, start_processes
 from local.run.machine import Machine
+from local.run.resuming import check_resumable
 from local.sed_trainer import CrossTaskSED
 from tests.support.compare import assert_equal
 from tests.support.given_batches import PLAIN, given_batch, gradients
@@ -55,8 +56,8 @@ LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "MASTER_", "PL_", "SLURM_"
 
 def environment(**more: str) -> dict[str, str]:
     """This process's environment, without what other tests or launchers left in it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHED)}
-    return kept | {"OMP_NUM_THREADS": "1"} | more
+    own = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHED)}
+    return own | {"OMP_NUM_THREADS": "1"} | more
 
 
 def free_port() -> str:
@@ -142,7 +143,7 @@ def test_shares_of_an_epoch_are_disjoint_and_complete(records: list[dict[str, An
         assert set(drawn.values()) == {1}
         kinds = Counter(name.rsplit("_", 1)[0] for name in drawn)
         assert kinds == {"soundscape_train": 4, "weak": 4, "unlabelled": 4}
-        assert kinds["soundscape_train"] == SIZES["synthetic_train"]
+        assert kinds["soundscape_train"] == SIZES["synthetic"]
     for share in shares:
         for batch in share:
             kinds = Counter(name.rsplit("_", 1)[0] for name in batch)
@@ -263,8 +264,8 @@ def test_torchrun_trains_and_tests_as_one(tiny_data: Path, tmp_path: Path) -> No
     [(status, output, message)] = wait(start([*torchrun, str(ROOT / "train_sed.py"), *line]))
     assert status == 0, message
     run = tmp_path / "two" / "version_0"
-    for said in ("Processes       2", "Parameters ", f"Testing {run}", "metrics.json", "Epoch 0: "):
-        assert output.count(said) == 1, said
+    for text in ("Processes       2", "Parameters ", f"Testing {run}", "metrics.json", "Epoch 0: "):
+        assert output.count(text) == 1, text
     assert "sync_dist" not in message
     assert [path.name for path in (tmp_path / "two").iterdir()] == ["version_0"]
     assert len(list(run.glob("events.out.tfevents.*"))) == 1
@@ -276,7 +277,7 @@ def test_torchrun_trains_and_tests_as_one(tiny_data: Path, tmp_path: Path) -> No
         json.loads((folder / "version_0" / "metrics_test" / "metrics.json").read_text())
         for folder in (tmp_path / "one", tmp_path / "two")
     )
-    assert shared["test/student/clips_scored"] == SIZES["validation"]
+    assert shared["test/student/clips_scored"] == SIZES["test"]
     assert shared == pytest.approx(single, abs=1e-6)
 
 
@@ -313,7 +314,7 @@ def test_a_signal_to_one_process_ends_the_command_line(tiny_data: Path, tmp_path
 
 # ---- the launcher ----------------------------------------------------------------------------
 
-# Process 1 fails as the first argument says; process 0 waits until it is ended.
+# Process 1 fails with the given statement; process 0 waits until it is ended.
 FAILING = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -410,7 +411,7 @@ def test_settings_of_several_processes(tiny_data: Path) -> None:
     CPU.check(config(ddp))
     with pytest.raises(InputError, match=r"training\.sync_batchnorm: .* needs GPUs"):
         CPU.check(config(ddp, "training.sync_batchnorm=true"))
-    on_gpus = Machine(gpus=4, fast=False)
+    on_gpus = Machine(gpus=4)
     on_gpus.check(config(ddp, "training.sync_batchnorm=true"))
     options = on_gpus.trainer_options(config(ddp, "training.sync_batchnorm=true"))
     assert (options["devices"], options["num_nodes"], options["sync_batchnorm"]) == (4, 1, True)

@@ -18,9 +18,9 @@ from desed_task.augment import _overlap_add, _resampler, shift_pitch
 from desed_task.dataio.batch import Batch
 from local.config.load import Config, load_config
 from local.run import experiment
-from local.run.callbacks import Progress
 from local.run.experiment import LOG_INTERVAL, make_trainer
 from local.run.machine import Machine
+from local.run.progress import Progress
 from local.sed_trainer import CrossTaskSED
 from tests.support.given_batches import given_batch
 from tests.support.paths import CONFS
@@ -37,7 +37,7 @@ NARROW = (
     "training.n_epochs=2",
     "training.validation_interval=2",
 )
-GPU = Machine(gpus=1, fast=False)
+GPU = Machine(gpus=1)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -107,7 +107,7 @@ def test_on_a_device_without_values(
     batch = given_batch(config).to(torch.device("meta"))
     with pytest.raises(RuntimeError):
         bool(batch.audio.any())
-    fit(config, MetaMachine(gpus=1, fast=False), tmp_path, batch, steps=3)
+    fit(config, MetaMachine(gpus=1), tmp_path, batch, steps=3)
     assert fetched == [2, 3, 3]
 
 

@@ -1,11 +1,8 @@
-"""An ablation with a stub in place of the training, and results made here."""
+"""An ablation: its variants, its commands, and the statistics of results that are made here."""
 
 import json
 import shlex
-import signal
 import sys
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,41 +10,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from desed_task.errors import InputError, Terminated
+from desed_task.errors import InputError
 from desed_task.evaluation import GroundTruth, Scores, evaluate
 from desed_task.evaluation.score_files import write_scores
 from local.config.load import load_config
-from local.studies.ablation import main
-from local.studies.collect import Collected, collect
-from local.studies.differences import CLIP_METRICS, METRIC_TITLES
-from local.studies.page import write_pages
-from local.studies.pictures import CURVES, learning_curves
-from local.studies.runner import LOG, execute, raise_terminated, threads
-from local.studies.runs import METRICS, Experiment, Run, plan
+from local.studies.ablation import check_scored, main
+from local.studies.ablation_page import write_pages
+from local.studies.ablation_pictures import CURVES, learning_curves
+from local.studies.differences import FinishedRuns, read_finished
+from local.studies.run_metrics import CLIP_METRICS, METRIC_TITLES
+from local.studies.runs import METRICS, Experiment, Run
 from local.studies.variants import Ablation, read_variants
 from tests.support.paths import CONFS
 
-# In place of train_sed.py: it writes metrics as the folder's name demands, unless told to fail.
-STUB = """
-import json, os, pathlib, sys, time
-arguments = sys.argv[1:]
-given = dict(zip(arguments, arguments[1:]))
-log_dir = pathlib.Path(given["--log_dir"])
-print("threads", os.environ["OMP_NUM_THREADS"], *arguments)
-if "opt.lr=0.5" in arguments:
-    sys.exit("error: too fast")
-resumed = given.get("--resume_from_checkpoint")
-run = pathlib.Path(resumed).parents[1] if resumed else log_dir / "version_0"
-(run / "checkpoints").mkdir(parents=True, exist_ok=True)
-(run / "checkpoints" / "last.ckpt").touch()
-(run / "checkpoints" / "best.ckpt").touch()
-if "opt.lr=0.25" in arguments and "--test_from_checkpoint" not in arguments:
-    (log_dir / "waits").touch()
-    time.sleep(60)
-(run / "metrics_test").mkdir()
-content = {"config_digest": log_dir.name.rpartition("-")[2]}
-(run / "metrics_test" / "metrics.json").write_text(json.dumps(content))
-"""
 VARIANTS = """
 reference: whole
 variants:
@@ -64,93 +39,7 @@ def _ablation(tmp_path: Path, text: str = VARIANTS) -> Ablation:
 
 
 def _experiment(tmp_path: Path, *overrides: str) -> Experiment:
-    program = (sys.executable, "-S", "-c", STUB)
-    return Experiment(CONFS / "demo.yaml", overrides, tmp_path / "out", program)
-
-
-def _runs(
-    tmp_path: Path, *overrides: str, seeds: int = 1, text: str = VARIANTS
-) -> tuple[list[Run], Experiment]:
-    experiment = _experiment(tmp_path, *overrides)
-    return plan(_ablation(tmp_path, text), experiment, range(1, seeds + 1)), experiment
-
-
-def _log(run: Run) -> str:
-    return (run.folder / LOG).read_text()
-
-
-def test_every_run_is_trained_once_with_its_share_of_threads(tmp_path: Path) -> None:
-    runs, experiment = _runs(tmp_path)
-    outcome = execute(runs, experiment, jobs=2)
-    assert not outcome.failed
-    assert set(outcome.done) == {"whole:1", "tested:1", "other:1"}
-    log = _log(runs[2])
-    assert f"threads {threads(2)}" in log
-    assert "--set losses.cross_task=0" in log
-    assert "--set training.seed=1" in log
-
-    more, _ = _runs(tmp_path, seeds=2)
-    assert [run.folder for run in more[:3]] == [run.folder for run in runs]
-    outcome = execute(more, experiment, jobs=2)
-    assert [name for name, line in outcome.done.items() if line == "kept"] == [
-        "whole:1",
-        "tested:1",
-        "other:1",
-    ]
-    assert _log(runs[2]) == log
-
-
-def test_a_variant_that_only_tests_uses_the_best_checkpoint(tmp_path: Path) -> None:
-    runs, experiment = _runs(tmp_path)
-    execute(runs, experiment, jobs=1)
-    whole, tested, _ = runs
-    best = whole.folder / "version_0" / "checkpoints" / "best.ckpt"
-    assert f"--test_from_checkpoint {best}" in _log(tested)
-    assert "--set postprocess.score_correction=false" in _log(tested)
-
-
-def test_another_configuration_has_other_folders(tmp_path: Path) -> None:
-    (before, *_), _ = _runs(tmp_path)
-    (after, *_), _ = _runs(tmp_path, "opt.lr=0.1")
-    assert before.folder.name.startswith("seed_1-")
-    assert before.folder.parent == after.folder.parent
-    assert before.folder.name != after.folder.name
-
-
-def test_a_failure_is_told_and_does_not_stop_the_others(tmp_path: Path) -> None:
-    text = VARIANTS.replace("{title: All}", "{title: All, set: [opt.lr=0.5]}")
-    runs, experiment = _runs(tmp_path, text=text)
-    outcome = execute(runs, experiment, jobs=1)
-    assert set(outcome.done) == {"other:1"}
-    assert "error: too fast" in outcome.failed["whole:1"]
-    assert "whole:1" in outcome.failed["tested:1"]
-
-
-def test_an_interrupted_ablation_ends_its_trainings_and_resumes_them(tmp_path: Path) -> None:
-    text = VARIANTS.replace("{title: All}", "{title: All, set: [opt.lr=0.25]}")
-    runs, experiment = _runs(tmp_path, text=text)
-    waits = runs[0].folder / "waits"
-
-    def interrupt() -> None:
-        while not waits.exists():
-            time.sleep(0.01)
-        signal.raise_signal(signal.SIGTERM)
-
-    before = signal.signal(signal.SIGTERM, raise_terminated)
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(Terminated, match="the same command continues"):
-            execute(runs, experiment, jobs=1)
-    finally:
-        thread.join()
-        signal.signal(signal.SIGTERM, before)
-    assert runs[0].result is None
-
-    outcome = execute(runs, experiment, jobs=1)
-    assert not outcome.failed
-    last = runs[0].folder / "version_0" / "checkpoints" / "last.ckpt"
-    assert f"--resume_from_checkpoint {last}" in _log(runs[0]).split("\n")[1]
+    return Experiment(CONFS / "demo.yaml", overrides, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -171,26 +60,28 @@ def test_wrong_names_and_overrides_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected some of whole, tested, other; got 'third'"):
         _ablation(tmp_path).chosen(["third"])
     with pytest.raises(InputError, match=r"losses\.cross"):
-        _runs(tmp_path, text=VARIANTS.replace("losses.cross_task=0", "losses.cross=0"))
+        _ablation(tmp_path, VARIANTS.replace("losses.cross_task=0", "losses.cross=0")).plan(
+            _experiment(tmp_path), [1]
+        )
     with pytest.raises(InputError, match="expected median first"):
-        _runs(tmp_path, "postprocess.methods=[sebbs]")
+        check_scored([_experiment(tmp_path, "postprocess.methods=[sebbs]").run("whole", 1)])
 
 
 def test_the_shipped_variants_are_different_experiments(tmp_path: Path) -> None:
     text = "extends: ablation_variants.yaml\nvariants: {mine: {title: Mine, set: [opt.lr=0.1]}}"
     ablation = _ablation(tmp_path, text)
-    runs = plan(ablation, _experiment(tmp_path), [1])
+    runs = ablation.plan(_experiment(tmp_path), [1])
     assert {run.variant for run in runs} == set(ablation.variants) >= {"whole", "no_sod", "mine"}
     assert len({run.config.digest for run in runs}) == len(runs)
     assert [run.variant for run in runs if run.trained_by] == ["no_score_correction"]
     assert set(ablation.chosen(["no_sod"]).variants) == {"whole", "no_sod"}
     few = read_variants(CONFS / "ablation_soundbank.yaml")
     assert set(few.variants) == {"whole", "mean_teacher_alone", "synthetic_alone"}
-    assert len({run.config.digest for run in plan(few, _experiment(tmp_path), [1])}) == 3
+    assert len({run.config.digest for run in few.plan(_experiment(tmp_path), [1])}) == 3
 
 
 Values = Mapping[str, float | None]
-Finished = tuple[Path, Collected, Mapping[str, Values]]
+Finished = tuple[Path, FinishedRuns, Mapping[str, Values]]
 CLASSES = tuple(load_config(CONFS / "demo.yaml").data.classes)
 CLIPS = 12
 
@@ -229,24 +120,23 @@ def _finish(run: Run, truth: GroundTruth, quality: float) -> dict[str, float | N
     values |= {"sod_accuracy": quality, "sod_sed_agreement": None}
     content = {f"test/student/{name}": value for name, value in values.items()}
     path = run.folder / "version_0" / METRICS
-    path.write_text(json.dumps(content | {"config_digest": run.config.digest}))
+    path.write_text(json.dumps(content))
     return values
 
 
 @pytest.fixture(scope="module")
-def finished(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Finished:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Three seeds: `other` is much worse than the reference, `tested` equals it."""
     tmp_path = tmp_path_factory.mktemp("ablation")
     truth = _truth_files(tmp_path)
-    runs, _ = _runs(tmp_path, *_data(tmp_path), seeds=3)
+    ablation, experiment = _ablation(tmp_path), _experiment(tmp_path, *_data(tmp_path))
+    runs = ablation.plan(experiment, [1, 2, 3])
     quality = {"whole": 0.97, "tested": 0.97, "other": 0.6}
     values = {run.name: _finish(run, truth, quality[run.variant]) for run in runs}
-    runs += plan(_ablation(tmp_path), _experiment(tmp_path, *_data(tmp_path)), [4])
-    collected = collect(_ablation(tmp_path), runs, replicates=50)
-    assert collected is not None
-    return tmp_path, collected, values
+    runs += ablation.plan(experiment, [4])
+    found = read_finished(ablation, runs, replicates=50)
+    assert found is not None
+    return tmp_path, found, values
 
 
 def _data(tmp_path: Path) -> Sequence[str]:
@@ -256,13 +146,11 @@ def _data(tmp_path: Path) -> Sequence[str]:
     )
 
 
-def test_differences_are_paired_and_effects_are_found(
-    finished: Finished,
-) -> None:
-    _, collected, values = finished
+def test_differences_are_paired_and_effects_are_found(finished: Finished) -> None:
+    _, found, values = finished
     metric = "segment_f1_macro"
-    equal = collected.comparison("tested", "student", metric)
-    worse = collected.comparison("other", "student", metric)
+    equal = found.comparison("tested", "student", metric)
+    worse = found.comparison("other", "student", metric)
     assert equal is not None
     assert (equal.difference, equal.low, equal.high) == (0, 0, 0)
     assert worse is not None
@@ -272,32 +160,28 @@ def test_differences_are_paired_and_effects_are_found(
     ]
     assert worse.difference == pytest.approx(np.mean(expected))
     assert worse.found
-    assert collected.comparison("other", "teacher", metric) is None
-    assert set(collected.unfinished) == {"whole:4", "tested:4", "other:4"}
+    assert found.comparison("other", "teacher", metric) is None
+    assert set(found.unfinished) == {"whole:4", "tested:4", "other:4"}
 
 
-def test_resampled_values_are_kept(
-    finished: Finished,
-) -> None:
-    _, collected, _ = finished
-    runs = [run for by_seed in collected.runs.values() for run in by_seed.values()]
+def test_resampled_values_are_stored(finished: Finished) -> None:
+    tmp_path, found, _ = finished
+    runs = found.ablation.plan(_experiment(tmp_path, *_data(tmp_path)), [1, 2, 3])
     (stored,) = runs[0].folder.rglob("resampled.npz")
     before = stored.stat().st_mtime_ns
-    again = collect(collected.ablation, runs, replicates=50)
+    again = read_finished(found.ablation, runs, replicates=50)
     assert again is not None
     assert stored.stat().st_mtime_ns == before
-    first = collected.results["other"][1].drawn["student"]
+    first = found.results["other"][1].drawn["student"]
     np.testing.assert_array_equal(again.results["other"][1].drawn["student"], first)
     assert first.shape == (50, len(METRIC_TITLES))
 
 
-def test_the_pages_hold_every_variant(
-    finished: Finished,
-) -> None:
-    tmp_path, collected, values = finished
+def test_the_pages_hold_every_variant(finished: Finished) -> None:
+    tmp_path, found, values = finished
     output = tmp_path / "pages"
     output.mkdir()
-    page, text = write_pages(collected, output)
+    page, text = write_pages(found, output)
     markdown = text.read_text()
     mean = np.mean([float(values[f"other:{seed}"]["event_f1_macro"] or 0) for seed in (1, 2, 3)])
     assert "| Other | 3 | " in markdown
@@ -312,7 +196,7 @@ def test_commands_of_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "variants.yaml").write_text(VARIANTS)
     output = tmp_path / "out"
     options = ["--variants_file", str(tmp_path / "variants.yaml"), "--output", str(output)]
-    assert main(["--seeds", "2", *options, "--print-commands"]) == 0
+    assert main(["--seeds", "2", *options, "--print_commands"]) == 0
     lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
     assert [line[line.index("--run") + 1 :] for line in lines] == [
         ["whole:1", "tested:1"],
@@ -322,9 +206,11 @@ def test_commands_of_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ]
     assert not output.exists()
     begin = [sys.executable, "-m", "local.studies.ablation"]
-    assert {tuple(line[:4]) for line in lines} == {tuple(begin)}
+    assert {tuple(line[:3]) for line in lines} == {tuple(begin)}
+    assert main(["--seeds", "1", *options, "--print-commands"]) == 0  # the old spelling
+    assert "print" not in capsys.readouterr().out
     with pytest.raises(InputError, match="got 'third:1'"):
-        main([*lines[0][4:-1], "third:1"])
+        main([*lines[0][3:-1], "third:1"])
     with pytest.raises(InputError, match="expected at least 1 finished run, got 0"):
         main([*options, "--collect"])
     with pytest.raises(InputError, match="--jobs: expected at least 1, got 0"):

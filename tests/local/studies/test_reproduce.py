@@ -1,28 +1,28 @@
 """The command for owners of DESED, on a small tree under real file names; training is replaced."""
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 import yaml
-from PIL import Image
 
-import train_sed
-from desed_task.drawing import style as drawing
-from desed_task.errors import FAULT, InputError, Terminated
-from local.config.load import load_config
+from desed_task.errors import FAULT, InputError
+from local.studies.driver import LOG
 from local.studies.find import find_sets
 from local.studies.reproduce import main
 from tests.support.audio_files import write_tone
-from tests.support.shared_data import shared_path
+from tests.support.stub_training import STUB
 from tests.support.tiny import SMALL
 
 CLIPS = 20
-SETS = {  # layout's name -> audio, table
+SETS = {  # title -> audio, table
     "weak": ("audio/train/weak", "metadata/train/weak.tsv"),
     "unlabelled": ("audio/train/unlabel_in_domain", "metadata/train/unlabel_in_domain.tsv"),
     "real validation": ("audio/validation/validation", "metadata/validation/validation.tsv"),
+    "real with strong labels": (
+        "audio/train/strong_label_real",
+        "metadata/train/audioset_strong.tsv",
+    ),
     "public evaluation": ("audio/eval/public", "metadata/eval/public.tsv"),
     "synthetic": (
         "audio/train/synthetic21_train/soundscapes",
@@ -36,14 +36,16 @@ SETS = {  # layout's name -> audio, table
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(desed_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty clips of each set, every tenth missing, two folders below the data folder."""
     data = tmp_path_factory.mktemp("data")
     wav = write_tone(data / "one.wav", 10.0)  # events of real tables end within it
     for name, (audio, table) in SETS.items():
-        metadata = shared_path("desed_metadata") / Path(table).name
+        metadata = desed_tables / Path(table).name
         if metadata.is_file():
             lines = metadata.read_text(encoding="utf-8").splitlines()
+        elif name == "unlabelled":
+            lines = ["filename", *(f"Y--{number}_30.000_40.000.wav" for number in range(CLIPS))]
         else:
             events = [f"{number}.wav\t0\t1\tSpeech" for number in range(CLIPS)]
             lines = ["filename\tonset\toffset\tevent_label", *events]
@@ -60,35 +62,18 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-class FakeTraining:
-    """Stands for train_sed.py: writes metrics.json into a new run, or fails."""
-
-    def __init__(self, failing: str = "") -> None:
-        self.failing = failing
-        self.calls: list[list[str]] = []
-
-    def __call__(self, arguments: list[str]) -> int:
-        self.calls.append(arguments)
-        if self.failing and any(self.failing in argument for argument in arguments):
-            return 1
-        options = dict(zip(arguments[::2], arguments[1::2], strict=True))
-        overrides = [options["--set"]] if "--set" in options else []
-        config = load_config(Path(options["--conf_file"]), overrides)
-        score = 0.4 + 0.01 * (config.training.seed - 2021)
-        name = "test/student/psds1_sed_scores_eval"
-        values = {name: score, f"{name}/low": score - 0.1, f"{name}/high": score + 0.1}
-        file = Path(options["--log_dir"]) / "version_0" / "metrics_test" / "metrics.json"
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(values | {"config_digest": config.digest}))
-        return 0
+def _run(tree: Path, output: Path, *more: str) -> int:
+    return main(["--data", str(tree), "--output", str(output), *more], STUB)
 
 
-def _run(tree: Path, output: Path, training: FakeTraining, *more: str) -> int:
-    return main(["--data", str(tree), "--output", str(output), *more], training)
+def _trained(output: Path) -> set[str]:
+    """Runs with output, without the digests of their names."""
+    logs = (output / "runs").rglob(LOG)
+    return {log.parent.name.partition("-")[0] for log in logs}
 
 
 def test_sets_are_found_with_their_missing_clips(tree: Path) -> None:
-    found = {each.layout.name: each for each in find_sets(tree)}
+    found = {each.clip_set.title: each for each in find_sets(tree)}
     assert found.keys() == SETS.keys()
     for name, (audio, _) in SETS.items():
         each = found[name]
@@ -98,57 +83,45 @@ def test_sets_are_found_with_their_missing_clips(tree: Path) -> None:
 
 
 def test_check_only(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    training = FakeTraining()
-    assert _run(tree, tmp_path, training, "--check-only") == 0
-    assert not training.calls
+    assert _run(tree, tmp_path, "--check_only") == 0
+    assert not (tmp_path / "runs").exists()
     printed = capsys.readouterr().out
     assert "weak: 2 of 20 clips (10.0%) are missing" in printed
     assert "about 0.32 bootstrap standard deviations" in printed  # sqrt(0.1)
     assert len((tmp_path / "missing.tsv").read_text().splitlines()) == 1 + 2 * len(SETS)
     data = yaml.safe_load((tmp_path / "reproduction.yaml").read_text())["data"]
-    assert data["eval_folder_44k"] == str(tree / "some/dataset/audio/eval/public")
-    assert data["test_folder"] == str(tree / "some/dataset/audio/validation/validation_16k")
+    assert data["root"] == str(tree)
+    assert data["eval_folder_44k"] == "some/dataset/audio/eval/public"
+    assert data["test_folder"] == "some/dataset/audio/validation/validation_16k"
 
 
-def test_seeds_are_trained_once_and_compared(tree: Path, tmp_path: Path) -> None:
-    first = FakeTraining(failing="seed=2022")
-    assert _run(tree, tmp_path, first, "--seeds", "3", "--gpus", "0") == FAULT
-    assert len(first.calls) == 3
-    assert "**Failed: seed 2022.**" in (tmp_path / "reproduction.md").read_text()
-    second = FakeTraining()
-    assert _run(tree, tmp_path, second, "--seeds", "3") == 0
-    assert [call[call.index("--set") + 1] for call in second.calls] == ["training.seed=2022"]
+def test_seeds_are_compared_with_the_authors(tree: Path, tmp_path: Path) -> None:
+    assert _run(tree, tmp_path, "--seeds", "2", "--set", "opt.lr=0.5") == FAULT
+    text = (tmp_path / "reproduction.md").read_text()
+    assert "**Failed: seed 2021, seed 2022.**" in text
+    assert "with `opt.lr=0.5`" in text
+    assert _run(tree, tmp_path, "--seeds", "3", "--gpus", "0") == 0
+    assert _trained(tmp_path) == {"seed_2021", "seed_2022", "seed_2023"}
     text = (tmp_path / "reproduction.md").read_text()
     row = "| real validation | student | PSDS1 (exact) | 0.458 | 0.410 | 0.400 to 0.420 | "
     assert row + "0.310 to 0.510 | yes |" in text
     assert "the teacher is averaged before the step's update" in text
 
 
-def test_a_checkpoint_is_only_tested(tree: Path, tmp_path: Path) -> None:
-    checkpoint = tmp_path / "best.ckpt"
-    checkpoint.write_bytes(b"weights")
-    training = FakeTraining()
-    assert _run(tree, tmp_path / "out", training, "--checkpoint", str(checkpoint)) == 0
-    (call,) = training.calls
-    assert call[call.index("--test_from_checkpoint") + 1] == str(checkpoint)
-    assert "checkpoint" in (tmp_path / "out" / "reproduction.md").read_text()
-
-
-def test_a_real_training_and_a_test_of_its_checkpoint(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(drawing, "to_image", lambda figure: Image.new("RGB", (1, 1)))
+def test_a_real_training_and_a_test_of_its_checkpoint(tree: Path, tmp_path: Path) -> None:
     one_step = (
         "training.n_epochs=1",
         "training.batch_size=[8, 8, 8]",
         "training.batch_size_val=20",
+        "training.picture_interval=0",
+        "postprocess.report=false",
     )
     small = [f"--set={text}" for text in (*SMALL, *one_step)]
     given = ["--data", str(tree), "--gpus", "0", *small]
-    assert main([*given, "--output", str(tmp_path / "a"), "--seeds", "1"], train_sed.main) == 0
-    best = tmp_path / "a" / "seed_2021" / "version_0" / "checkpoints" / "best.ckpt"
+    assert main([*given, "--output", str(tmp_path / "a"), "--seeds", "1"]) == 0
+    (best,) = tmp_path.glob("a/runs/recipe/seed_2021-*/version_0/checkpoints/best.ckpt")
     tested = [*given, "--output", str(tmp_path / "b"), "--checkpoint", str(best)]
-    assert main(tested, train_sed.main) == 0
+    assert main(tested) == 0
     texts = [(tmp_path / name / "reproduction.md").read_text("utf-8") for name in ("a", "b")]
     rows = [[line for line in text.split("\n") if " (exact) | " in line] for text in texts]
     assert len(rows[0]) == 8  # two sets, two networks, two metrics
@@ -156,27 +129,15 @@ def test_a_real_training_and_a_test_of_its_checkpoint(
     assert "not computed" not in texts[0]
     assert str(tree) not in texts[0].partition("## Data")[2]
     assert "Runs: seed 2021. Versions: desed_task " in texts[0]
+    assert "Runs: checkpoint. Versions: desed_task " in texts[1]
     assert "with `feats.n_mels=16 " in texts[0]
     assert "](docs/" not in texts[0]
-
-
-def test_an_interrupted_run_stops_the_others(tree: Path, tmp_path: Path) -> None:
-    calls: list[list[str]] = []
-
-    def interrupted(arguments: list[str]) -> int:
-        calls.append(arguments)
-        return 143
-
-    with pytest.raises(Terminated, match="the same command continues") as caught:
-        main(["--data", str(tree), "--output", str(tmp_path)], interrupted)
-    assert caught.value.status == 143
-    assert len(calls) == 1
 
 
 def test_a_needed_set_is_missing(tree: Path, tmp_path: Path) -> None:
     part = tmp_path / "part"
     write_tone(part / "audio" / "train" / "weak" / "a.wav", 0.1)
     with pytest.raises(InputError, match="no usable synthetic, weak, unlabelled"):
-        _run(part, tmp_path / "out", FakeTraining(), "--check-only")
+        _run(part, tmp_path / "out", "--check-only")
     with pytest.raises(InputError, match="expected DESED"):
         find_sets(tmp_path / "out")

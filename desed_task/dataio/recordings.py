@@ -1,0 +1,132 @@
+"""Audio files in folders: all below a folder, and the WAV files directly in a data set's folder."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from desed_task.errors import file_error
+
+logger = logging.getLogger(__name__)
+
+_NAMES = "aif aiff aifc au caf flac mp3 oga ogg opus rf64 snd w64 wav wave"
+ENDINGS = frozenset(f".{name}" for name in _NAMES.split())
+"""Endings of the audio files that are searched for; a file that is named may have any."""
+
+
+class FileState(NamedTuple):
+    """Size in bytes and modification time in nanoseconds of a file."""
+
+    size: int
+    mtime_ns: int
+
+
+def file_state(file: Path | os.DirEntry[str]) -> FileState:
+    """The current state of a file."""
+    status = file.stat()
+    return FileState(status.st_size, status.st_mtime_ns)
+
+
+def files_below(folder: Path, endings: Collection[str] = ENDINGS) -> list[Path]:
+    """Files with one of the endings (lower case) in a folder and its subfolders, sorted.
+
+    Hidden files and folders are excluded. Links to folders are followed, and every folder is
+    searched once. Subfolders that cannot be read are excluded with a warning.
+
+    Raises InputError or FaultError where the folder itself cannot be read.
+    """
+    found: list[Path] = []
+    searched: set[str] = set()
+
+    def search(current: Path) -> None:
+        searched.add(os.path.realpath(current))
+        with os.scandir(current) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+        links = []
+        for entry in sorted(visible, key=lambda entry: entry.name):
+            path = current / entry.name
+            if entry.is_dir():
+                if entry.is_symlink():
+                    links.append(path)
+                else:
+                    subfolder(path)
+            elif path.suffix.lower() in endings and entry.is_file():
+                found.append(path)
+        for path in links:
+            subfolder(path)
+
+    def subfolder(path: Path) -> None:
+        if os.path.realpath(path) not in searched:
+            try:
+                search(path)
+            except OSError as error:
+                logger.warning("%s; its files are not used", file_error(path, error))
+
+    try:
+        search(folder)
+    except OSError as error:
+        raise file_error(folder, error) from error
+    return sorted(found)
+
+
+def find_recordings(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
+    """Audio files, and the path of each relative to the folder in which it was found, sorted.
+
+    Folders are searched with their subfolders, see `files_below`; a file that is named is used
+    whatever its ending. Each file is listed once, however its path is written.
+    Relative paths that would be equal begin as many folders higher as distinguish them.
+    """
+    found: dict[str, tuple[Path, Path]] = {}
+    for path in paths:
+        if path.is_dir():
+            named = [(file, file.relative_to(path)) for file in files_below(path)]
+        else:
+            named = [(path, Path(os.path.basename(os.path.abspath(path))))]
+        for file, relative in named:
+            found.setdefault(os.path.realpath(file), (file, relative))
+    return _distinguished(list(found.values()))
+
+
+def _distinguished(recordings: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """The recordings, whose relative paths are lengthened by parent folders until all differ."""
+    names = [relative for _, relative in recordings]
+    while len(counts := Counter(names)) < len(names):
+        for number, (path, _) in enumerate(recordings):
+            if counts[names[number]] > 1:
+                # Links to files are not resolved: they have names of their own.
+                parts = (*Path(os.path.realpath(path.parent)).parts[1:], path.name)
+                names[number] = Path(*parts[-len(names[number].parts) - 1 :])
+    return [(path, name) for (path, _), name in zip(recordings, names, strict=True)]
+
+
+def wav_files(folder: str | Path) -> dict[str, FileState]:
+    """State of each WAV file directly in a folder by name, sorted, without hidden files.
+
+    Empty for a folder that does not exist. Raises FaultError for one that cannot be read.
+    """
+    if not Path(folder).is_dir():
+        return {}
+    try:
+        with os.scandir(folder) as entries:
+            found = {
+                entry.name: file_state(entry)
+                for entry in entries
+                if entry.name.lower().endswith(".wav")
+                and not entry.name.startswith(".")
+                and entry.is_file()
+            }
+    except OSError as error:
+        raise file_error(folder, error) from error
+    return dict(sorted(found.items()))
+
+
+def usable_names(folder: str | Path, source: str | Path | None) -> list[str]:
+    """Names of the WAV files in a prepared folder, sorted, without those that lost their source.
+
+    If `source` (None, missing or empty) has no file at all, every file is usable.
+    """
+    names = list(wav_files(folder))
+    sources = wav_files(source) if source is not None else {}
+    return [name for name in names if name in sources] if sources else names

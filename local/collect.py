@@ -1,0 +1,85 @@
+"""Make a data set in DESED's layout from recordings and labels of your own.
+
+    python -m local.collect --audio RECORDINGS --labels LABELS --output OWN
+    python train_sed.py --conf_file OWN/conf.yaml
+
+Labels: docs/own_data.md. Recordings are cut into clips; the sets are split by recording.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from desed_task.errors import InputError, run_cli
+from desed_task.files import user_path
+from desed_task.making.collect import CollectOptions, class_table, plan_clips, write_clips
+from desed_task.options import command_parser
+from local.own_config import CONFIGURATION, configuration
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
+    """Options of the command line. Raises InputError for impossible values."""
+    # The defaults are those of CollectOptions.
+    parser = command_parser("python -m local.collect", __doc__, argument_default=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--audio", type=user_path, required=True, metavar="DIR", help="recordings")
+    add(
+        "--labels",
+        type=user_path,
+        metavar="DIR_OR_FILE",
+        help="label files, or one table of all recordings (default: a folder per class in --audio)",
+    )
+    add("--output", type=user_path, required=True, metavar="DIR", help="new folder")
+    add("--unlabelled", type=user_path, metavar="DIR", help="recordings without labels")
+    add(
+        "--rest",
+        choices=["skip", "background", "unlabelled"],
+        help="recordings in --audio without any label: not used (default), without events, or "
+        "unlabelled",
+    )
+    add("--clip_seconds", type=float, help="length of a clip (default: 10)")
+    add("--overlap", type=float, help="seconds that clips share (default: 0)")
+    add(
+        "--split",
+        type=_shares,
+        metavar="SHARES",
+        help="shares of train, validation, test (default: 0.7,0.15,0.15)",
+    )
+    add(
+        "--group",
+        metavar="RULE",
+        help="recordings of one group are in one set: folder, column:NAME of the table, or a "
+        "regular expression of the file name (default: each recording alone)",
+    )
+    add("--groups", type=user_path, metavar="TABLE", help="a table: filename, group")
+    add("--seed", type=int, help="of the split (default: 1)")
+    return CollectOptions(**vars(parser.parse_args(arguments)))
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(share) for share in text.split(","))
+    except ValueError:
+        raise InputError(f"--split: expected three shares with the sum 1, got {text!r}") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, write the data set, print what it holds."""
+    options = parse_args(arguments)
+    plan = plan_clips(options)
+    text = configuration(
+        options.output.resolve(),
+        plan.classes,
+        plan.sizes(),
+        program="local.collect",
+        clip_seconds=options.clip_seconds,
+    )
+    records = write_clips(options, plan, {CONFIGURATION: text})
+    print(class_table(records, plan.classes))
+    for remark, number in plan.remarks.items():
+        if number:
+            print(f"{number} {remark}")
+    print(f"next: python train_sed.py --conf_file {options.output / CONFIGURATION}")
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,185 @@
+"""Weights of a checkpoint, ours or published, in networks: for a test, or to start a training."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from desed_task.errors import InputError, shortened
+from desed_task.postprocess.methods import TunedParameters
+from local.config.load import Config
+from local.freezing import frozen_parts
+from local.results.postprocessing import load_tuned
+from local.run.checkpoints import (
+    OUR_PREFIX,
+    checkpoint_config,
+    checkpoint_weights,
+    read_checkpoint,
+)
+from local.sed_trainer import CrossTaskSED
+
+HEADS = ("strong_head", "attention_head")  # their rows are classes
+OPTION = "--init_from_checkpoint"
+SCALER = "scaler."
+STUDENT, TEACHER = f"{OUR_PREFIX}student.", f"{OUR_PREFIX}teacher."
+
+
+def _fitting(
+    own: Mapping[str, Tensor], stored: Mapping[str, Tensor], names: Collection[str]
+) -> set[str]:
+    """The names whose stored tensors have our shapes."""
+    return {name for name in names if name in stored and stored[name].shape == own[name].shape}
+
+
+# ---- all weights, for a test ------------------------------------------------------------------
+
+
+def load_tested(
+    config: Config, checkpoint: Path
+) -> tuple[CrossTaskSED, dict[str, TunedParameters]]:
+    """Networks of a checkpoint, and its tuned parameters of post-processing by network."""
+    content = read_checkpoint(checkpoint)
+    weights = checkpoint_weights(content, str(checkpoint))
+    has_teacher = any(name.startswith(TEACHER) for name in weights)
+    if config.training.mean_teacher != has_teacher:
+        training = config.training.model_copy(update={"mean_teacher": has_teacher})
+        config = config.model_copy(update={"training": training})
+    module = CrossTaskSED(config)
+    load_weights(module, weights, str(checkpoint))
+    return module, load_tuned(content, str(checkpoint))
+
+
+def load_weights(module: CrossTaskSED, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load weights by our names. Raises InputError for a tensor that is missing or does not fit."""
+    own = module.state_dict()
+    # The front end follows from the configuration; the published layout names it otherwise.
+    wanted = {name for name in own if name.startswith((OUR_PREFIX, SCALER))}
+    missing = sorted(wanted - weights.keys())
+    misfits = sorted(wanted - set(missing) - _fitting(own, weights, wanted))
+    if missing or misfits:
+        problem = f"{missing[0]} is missing" if missing else ""
+        if misfits:
+            name = misfits[0]
+            expected, found = tuple(own[name].shape), tuple(weights[name].shape)
+            problem = f"{name}: expected {expected}, got {found}"
+        raise InputError(
+            f"{source}: does not fit the configuration's network ({len(missing)} tensors missing, "
+            f"{len(misfits)} of another shape): {problem}"
+        )
+    module.load_state_dict({name: weights[name] for name in wanted}, strict=False)
+
+
+# ---- those that fit, to start a training -------------------------------------------------------
+
+
+def read_initial(config: Config, checkpoint: Path) -> tuple[dict[str, Tensor], Sequence[str]]:
+    """Weights by our names, and classes, of a checkpoint that a training starts from.
+
+    Raises InputError where its features differ from the configuration's, which would make the
+    weights meaningless.
+    """
+    content, source = read_checkpoint(checkpoint), str(checkpoint)
+    own = checkpoint_config(content, source)
+    before, now = _feature_values(own), _feature_values(config)
+    wrong = [
+        f"{key} (expected {before[key]}, got {value})"
+        for key, value in now.items()
+        if before[key] != value
+    ]
+    if wrong:
+        raise InputError(
+            f"{OPTION} {source}: was trained with other features: {shortened(wrong, most=8)}"
+        )
+    return checkpoint_weights(content, source), own.data.classes
+
+
+def _feature_values(config: Config) -> dict[str, Any]:
+    """What a network's input depends on, and the length of its frames, by key."""
+    return {
+        **{f"feats.{key}": value for key, value in config.feats.model_dump().items()},
+        **{f"scaler.{key}": value for key, value in config.scaler.model_dump().items()},
+        "data.fs": config.data.fs,
+        "time pooling of net.pooling": config.grid.time_pooling,
+    }
+
+
+def start_from(module: CrossTaskSED, checkpoint: Path) -> tuple[str, bool]:
+    """Load all weights and statistics of a checkpoint that fit by name and shape.
+
+    A checkpoint without teacher gives the student's weights to the teacher as well. The rows of
+    the heads are loaded by the name of the class.
+
+    Returns a line on what was loaded, and whether the scaler's statistics were. Raises InputError
+    where no weights fit, where a frozen part would have random weights, and as `read_initial`.
+    """
+    stored, classes = read_initial(module.config, checkpoint)
+    if not any(name.startswith(TEACHER) for name in stored):
+        stored |= {
+            name.replace(STUDENT, TEACHER, 1): tensor
+            for name, tensor in stored.items()
+            if name.startswith(STUDENT)
+        }
+    own = module.state_dict()
+    heads = {name for name in own if name.startswith(OUR_PREFIX) and name.split(".")[2] in HEADS}
+    scaler = {name for name in own if name.startswith(SCALER)}
+    others = {name for name in own if name.startswith(OUR_PREFIX)} - heads
+    fitting = _fitting(own, stored, others)
+    # Scalars and statistics of one width fit almost any network.
+    has_weights = any(own[name].dim() > 1 for name in fitting)
+    if _fitting(own, stored, scaler) == scaler:
+        fitting |= scaler
+    heads_fit = all(
+        name in stored and stored[name].shape == (len(classes), *own[name].shape[1:])
+        for name in heads
+    )
+    common = [name for name in module.config.data.classes if heads_fit and name in classes]
+    if not common and not has_weights:
+        raise InputError(
+            f"{OPTION} {checkpoint}: expected weights that fit the configuration's network "
+            f"({len(others)} tensors) or its classes, got none"
+        )
+    all_common = len(common) == len(module.config.data.classes)
+    _check_frozen(module, checkpoint, others - fitting | (set() if all_common else heads))
+    loaded = {name: stored[name] for name in fitting}
+    if common:
+        loaded |= {name: _by_class(own[name], stored[name], module, classes) for name in heads}
+    module.load_state_dict(loaded, strict=False)
+    return _line(checkpoint, others | scaler, fitting, common, module), scaler <= fitting
+
+
+def _check_frozen(module: CrossTaskSED, checkpoint: Path, new: set[str]) -> None:
+    """Raise InputError where a part that is not trained would keep tensors with random values."""
+    parts = frozen_parts(module.config.training.freeze)
+    wrong = sorted({name.removeprefix(OUR_PREFIX) for name in new if name.split(".")[2] in parts})
+    if wrong:
+        raise InputError(
+            f"{OPTION} {checkpoint}: training.freeze: expected weights of the checkpoint in every "
+            f"part that is not trained, got new ones in {shortened(wrong)}"
+        )
+
+
+def _by_class(own: Tensor, stored: Tensor, module: CrossTaskSED, classes: Sequence[str]) -> Tensor:
+    """A head's tensor with the stored rows of the classes that both have."""
+    rows = own.clone()
+    for row, name in enumerate(module.config.data.classes):
+        if name in classes:
+            rows[row] = stored[classes.index(name)].to(rows)
+    return rows
+
+
+def _line(
+    checkpoint: Path,
+    wanted: set[str],
+    fitting: set[str],
+    common: Sequence[str],
+    module: CrossTaskSED,
+) -> str:
+    classes = module.config.data.classes
+    new = sorted({name.removeprefix(OUR_PREFIX) for name in wanted - fitting})
+    new += [f"head of {name}" for name in classes if name not in common]
+    text = (
+        f"Starting from {checkpoint}: loaded {len(fitting)} of {len(wanted)} tensors, heads of "
+        f"{len(common)} of {len(classes)} classes"
+    )
+    return f"{text}; new: {shortened(new, most=8)}" if new else text

@@ -1,0 +1,69 @@
+"""Which recordings are found in folders, and their names."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from desed_task.dataio.recordings import files_below, find_recordings
+from desed_task.errors import InputError
+
+
+def _touched(folder: Path, *names: str) -> list[Path]:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return [folder / name for name in names]
+
+
+def test_a_file_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _touched(tmp_path, "in/a.wav", "in/x/b.wav")
+    monkeypatch.chdir(tmp_path)
+    ways = ["in", "in/x/../a.wav", str(tmp_path / "in" / "a.wav"), "in/x"]
+    found = find_recordings(map(Path, ways))
+    assert [name.as_posix() for _, name in found] == ["a.wav", "x/b.wav"]
+
+
+def test_names_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("a/x.wav", "b/x.wav", "c/a/x.wav", "a/s/y.wav", "b/s/y.wav", "z.wav")
+    files = _touched(tmp_path / "d", *names)
+    found = [name.as_posix() for _, name in find_recordings(files)]
+    assert found == ["d/a/x.wav", "b/x.wav", "c/a/x.wav", "a/s/y.wav", "b/s/y.wav", "z.wav"]
+    monkeypatch.chdir(tmp_path / "d" / "c")
+    found = [name.as_posix() for _, name in find_recordings([Path("../a"), Path("../b")])]
+    assert found == ["a/s/y.wav", "a/x.wav", "b/s/y.wav", "b/x.wav"]
+    os.symlink("x.wav", tmp_path / "d" / "a" / "link.wav")
+    assert len(find_recordings([tmp_path / "d"])) == len(names)
+
+
+def test_links_hidden_and_other_files(tmp_path: Path) -> None:
+    """A linked folder is searched once, also where it leads back."""
+    _touched(tmp_path / "in", "x/b.WAV", ".hidden/c.wav", "x/._b.wav", "x/notes.txt", "a.flac")
+    _touched(tmp_path / "elsewhere", "d.ogg")
+    (tmp_path / "in/folder.wav").mkdir()
+    for link, target in {"in/x/back": "in", "in/linked": "elsewhere", "in/again": "in/x"}.items():
+        os.symlink(tmp_path / target, tmp_path / link)
+    os.symlink(tmp_path / "gone.wav", tmp_path / "in/broken.wav")
+    found = [path.relative_to(tmp_path / "in").as_posix() for path in files_below(tmp_path / "in")]
+    assert found == ["a.flac", "linked/d.ogg", "x/b.WAV"]
+    assert [path.name for path in files_below(tmp_path / "in", {".txt"})] == ["notes.txt"]
+
+
+def test_folders_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _touched(tmp_path, "lost/a.wav", "b.wav")
+    scandir = os.scandir
+
+    def denied(path: Path) -> object:
+        if path.name == "lost":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with caplog.at_level(logging.WARNING):
+        assert files_below(tmp_path) == [tmp_path / "b.wav"]
+    assert f"{tmp_path / 'lost'}: cannot be read" in caplog.text
+    with pytest.raises(InputError, match="none: cannot be read"):
+        files_below(tmp_path / "none")
