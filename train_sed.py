@@ -20,6 +20,7 @@ from desed_task.errors import (
     run_cli,
 )
 from desed_task.files import user_path
+from desed_task.options import command_parser
 from desed_task.processor import keep_freed_memory, set_thread_waiting
 
 if TYPE_CHECKING:
@@ -80,9 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("train_sed.py", __doc__)
     parser.add_argument(
         "--conf_file",
         type=user_path,

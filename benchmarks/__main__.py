@@ -8,7 +8,6 @@ of the device, and writes FOLDER/SUBJECT.json (default: bench_results). A subjec
 not stop the others; the exit status is 1 then. `first_hour` is for a new GPU: docs/gpu.md.
 """
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from benchmarks.commands import OK, run_commands, subject_command
 from desed_task.errors import FAULT, InputError, run_cli
 from desed_task.files import user_path
+from desed_task.options import command_parser
 
 SUBJECTS = ("step", "loading", "inference", "detection", "training", "curves", "evaluation")
 EXTRA = {"step": ["--reference"]}  # options in `all`
@@ -39,11 +39,7 @@ def main(argv: Sequence[str]) -> int:
 
 def measure_all(argv: Sequence[str]) -> int:
     """Measure all subjects; returns 1 if one failed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks all",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("python -m benchmarks all", __doc__)
     parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=SUBJECTS)
     parser.add_argument("--tiny", action="store_true", help="the smallest size: does it run?")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")

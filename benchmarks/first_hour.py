@@ -31,6 +31,7 @@ from benchmarks.commands import (
 from benchmarks.measure import processor
 from desed_task.errors import FAULT, InputError, file_error
 from desed_task.files import user_path, write_file
+from desed_task.options import command_parser
 from desed_task.processor import cores
 from local.studies.markdown import markdown_table
 
@@ -74,11 +75,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Options of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks first_hour",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("python -m benchmarks first_hour", __doc__)
     add = parser.add_argument
     add(
         "--device",

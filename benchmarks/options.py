@@ -9,6 +9,7 @@ import torch
 
 from desed_task.errors import InputError
 from desed_task.files import user_path
+from desed_task.options import command_parser
 from tests.support.tiny import SMALL
 
 ROOT = Path(__file__).parents[1]
@@ -40,11 +41,8 @@ def subject_parser(
 ) -> argparse.ArgumentParser:
     """Parser with the options of all subjects, those of `numbers` and, if asked, `--precision`."""
     description = str(module_doc)
-    parser = argparse.ArgumentParser(
-        prog=" ".join(description.partition("python -m ")[2].split()[:2]),
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    command = " ".join(description.partition("python -m ")[2].split()[:2])
+    parser = command_parser(command, description)
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--tiny", action="store_true", help="the smallest size: does it run?")
     parser.add_argument("--json", type=user_path, help="write the results to this file")

@@ -1,4 +1,4 @@
-"""Paths as the user writes them, folders without hidden files, and files written as a whole."""
+"""Paths as users write them; files and folders that are written as a whole; the lock of a path."""
 
 import errno
 import os

@@ -18,9 +18,9 @@ def command_parser(name: str, description: str | None, **more: Any) -> argparse.
     return argparse.ArgumentParser(name, description=description, formatter_class=layout, **more)
 
 
-def check_least(args: argparse.Namespace, **least: float) -> None:
+def check_least(options: object, **least: float) -> None:
     """Raise InputError for an option that is below its smallest value, NaN or infinite."""
     for name, smallest in least.items():
-        value = getattr(args, name)
+        value = getattr(options, name)
         if not smallest <= value < float("inf"):
             raise InputError(f"--{name}: expected at least {smallest:g}, got {value:g}")

@@ -47,8 +47,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
     add(
         "--group",
         metavar="RULE",
-        help="which recordings stay in one set: folder, column:NAME of the table, or a regular "
-        "expression of the file name (default: each recording alone)",
+        help="recordings of one group are in one set: folder, column:NAME of the table, or a "
+        "regular expression of the file name (default: each recording alone)",
     )
     add("--groups", type=user_path, metavar="TABLE", help="a table: filename, group")
     add("--seed", type=int, help="of the split (default: 1)")

@@ -6,7 +6,6 @@ The folder has weights.safetensors and model.json, and with `--onnx` or `--torch
 or model.pt2: docs/model.md.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -17,6 +16,7 @@ from desed_task.model import write_model
 from desed_task.model.folder import DESCRIPTION_FILE, WEIGHTS_FILE
 from desed_task.model.graphs import ONNX_FILE, TORCH_FILE, export_graphs
 from desed_task.nnet.crnn import CRNN
+from desed_task.options import command_parser
 from local.results.model import describe_model
 from local.run.checkpoints import checkpoint_config, read_checkpoint
 from local.run.weights import load_tested
@@ -24,9 +24,7 @@ from local.run.weights import load_tested
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and export."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("python -m local.export", __doc__)
     parser.add_argument("--checkpoint", type=user_path, required=True, metavar="P")
     parser.add_argument("--output", type=user_path, required=True, metavar="DIR")
     parser.add_argument("--network", choices=["student", "teacher"], default="student")

@@ -8,7 +8,7 @@ from desed_task.errors import MAX_LINE_LENGTH, MAX_LINES
 from tests.support import hostile
 from tests.support.program import run_program
 
-# A reader may accept these: they are odd, but say what they hold.
+# A reader may accept these: they are odd, but can be read.
 READABLE = {
     "wav/samples_2_32",  # the length that programs write which stream and cannot know it
     "wav/more_than_there_is",
@@ -23,7 +23,7 @@ READABLE = {
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
     folder = tmp_path_factory.mktemp("hostile")
-    done = run_program(["-m", "tests.support.hostile_process", str(folder)])
+    done = run_program(["-m", "tests.support.hostile", str(folder)])
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, str | None] = json.loads(done.stdout)
     found["trace"] = str(

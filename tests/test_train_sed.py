@@ -26,6 +26,7 @@ from local.results import pictures
 from tests.support.classes import CLASSES
 from tests.support.own_classes import OWN, class_overrides, own_classes
 from tests.support.paths import CONFS, ROOT
+from tests.support.required import require_package
 from tests.support.tiny import SIZES, overrides
 from train_sed import main, parse_args
 
@@ -153,6 +154,7 @@ def test_report_and_metrics_of_the_libraries(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    require_package("sed_scores_eval")
     best = str(trained / "checkpoints" / "best.ckpt")
     given = ["--test_from_checkpoint", best, "--log_dir", str(tmp_path), "--check"]
     assert main([*given, "--set=postprocess.report=true"]) == 0

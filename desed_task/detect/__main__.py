@@ -30,6 +30,7 @@ from desed_task.errors import (
     run_cli,
 )
 from desed_task.files import user_path
+from desed_task.options import command_parser
 from desed_task.processor import keep_freed_memory, set_thread_waiting
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Options of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="sed-detect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("sed-detect", __doc__)
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="files and folders; -: raw PCM of standard input"
     )

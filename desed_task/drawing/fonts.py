@@ -1,4 +1,4 @@
-"""Characters that the pictures' font lacks: another installed font, or the code in brackets."""
+"""Characters missing from the pictures' font: another installed font, or the code in brackets."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ def add_fallback_fonts(figure: "Figure") -> None:
 
 
 def fallback_families(characters: Iterable[str]) -> list[str]:
-    """Names of the installed fonts that have the characters which the default font lacks."""
+    """Names of the installed fonts with the characters that the default font does not have."""
     families = {_family_with(character): None for character in set(characters)}
     return sorted(family for family in families if family)
 

@@ -130,7 +130,7 @@ def draw(n_clips: int, replicates: int, seed: int) -> Floats:
 
 
 def _common_clips(systems: Mapping[str, SystemMetrics]) -> list[str]:
-    """The clips of the truth, in the first system's order."""
+    """The clips of the ground truth, in the first system's order."""
     if not systems:
         raise ValueError("systems: expected at least 1, got 0")
     (first, clips), *others = (
@@ -149,12 +149,12 @@ def _common_clips(systems: Mapping[str, SystemMetrics]) -> list[str]:
 def resampled_values(metrics: SystemMetrics, weights: Floats) -> Iterator[dict[str, MetricValue]]:
     """The headline metrics of resampled sets, one set after the other.
 
-    They equal what `evaluate` gives, with the same options, for a truth and a system's output in
-    which each clip occurs under new names as often as its weight says.
+    They equal what `evaluate` gives, with the same options, for a ground truth and a system's
+    output in which each clip occurs, under new names, as often as its weight.
 
     Args:
         metrics: of the set itself; a metric without a source is None in all sets.
-        weights: how often each clip of the truth occurs, whole numbers, `(sets, clips)`.
+        weights: how often each clip of the ground truth occurs, whole numbers, `(sets, clips)`.
     """
     scoring = metrics.scoring_input
     counts = match(scoring)

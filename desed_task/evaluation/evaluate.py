@@ -47,7 +47,7 @@ def evaluate(
     Scores give every metric. Operating points give the `…_psds_eval` metrics and predictions the
     F-scores, also where there are scores; a metric without a source is None.
     Detections in clips without true events are false alarms. Detections past the end of a shorter
-    clip stay, as published; psds_eval itself looks for false alarms within the clip only,
+    clip are not cut, as published; psds_eval itself looks for false alarms within the clip only,
     sed_scores_eval and sed_eval everywhere. A clip of the ground truth that the system does not
     name is treated as a clip in which it detected nothing.
 

@@ -128,5 +128,5 @@ def trim_events(table: EventTable, durations: Floats) -> EventTable:
     `durations` is `(clips,)`, seconds.
     """
     inside = table.onset < durations[table.clip]
-    kept = table.select(inside)
-    return replace(kept, offset=np.minimum(kept.offset, durations[kept.clip]))
+    table = table.select(inside)
+    return replace(table, offset=np.minimum(table.offset, durations[table.clip]))

@@ -68,7 +68,7 @@ def match(scoring: ScoringInput) -> SystemCounts:
 
 
 def measure(counts: SystemCounts, scoring: ScoringInput, weights: Floats) -> list[Measured]:
-    """All values of sets in which each clip occurs as often as its weight says.
+    """All values of sets in which each clip occurs as often as its weight.
 
     Args:
         counts: result of `match`.

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 def psds_from_operating_points(
     operating_points: Sequence["pd.DataFrame"], truth: GroundTruth, scenario: Scenario
 ) -> MetricValue:
-    """psds_eval's PSDS from the events at some thresholds; None for a truth without event.
+    """psds_eval's PSDS from the events at some thresholds; None for a ground truth without events.
 
-    With a single class in the truth psds_eval's cross-trigger rate is 0/0, and its PSDS 0.
+    With a single class in the ground truth psds_eval's cross-trigger rate is 0/0, and its PSDS 0.
     """
     if not any(truth.events.values()):
         return None
@@ -65,7 +65,7 @@ def intersection_macro_f1(
 def exact_psds(
     scores: Scores, truth: GroundTruth, scenario: Scenario, *, trim_to_clip: bool = False
 ) -> MetricValue:
-    """sed_scores_eval's PSDS over all thresholds; None for a truth without event.
+    """sed_scores_eval's PSDS over all thresholds; None for a ground truth without events.
 
     Clips of `truth` without scores are given one frame of -inf. Raises AssertionError where two
     true events of a class touch, and TypeError for cross triggers with a single class: the
@@ -86,9 +86,9 @@ def exact_psds(
         scores.names, scores.edges, scores.values[:, occurring], strict=True
     ):
         end = min(truth.durations[name], edges[-1]) if trim_to_clip else edges[-1]
-        kept = (edges[:-1] < end) & (np.diff(edges) > 0)
-        starts = edges[:-1][kept]
-        frames[name] = as_frame(clip[:, kept].T.astype(float), np.append(starts, end), labels)
+        inside = (edges[:-1] < end) & (np.diff(edges) > 0)
+        starts = edges[:-1][inside]
+        frames[name] = as_frame(clip[:, inside].T.astype(float), np.append(starts, end), labels)
     value, *_ = psds(
         frames,
         {name: [tuple(event) for event in events] for name, events in truth.events.items()},
@@ -104,7 +104,7 @@ def exact_psds(
 
 
 def event_based(events: "pd.DataFrame", truth: GroundTruth) -> Any:
-    """sed_eval's event-based metrics of all clips of the truth; see `report`."""
+    """sed_eval's event-based metrics of all clips of the ground truth; see `report`."""
     metrics = _imported("sed_eval.sound_event").EventBasedMetrics(
         event_label_list=list(truth.classes),
         t_collar=ONSET_COLLAR,
@@ -115,7 +115,7 @@ def event_based(events: "pd.DataFrame", truth: GroundTruth) -> Any:
 
 
 def segment_based(events: "pd.DataFrame", truth: GroundTruth) -> Any:
-    """sed_eval's segment-based metrics of all clips of the truth; see `report`.
+    """sed_eval's segment-based metrics of all clips of the ground truth; see `report`.
 
     As in the event-based ones, a class never detected has F1 0 (sed_eval would exclude it).
     """
@@ -167,8 +167,10 @@ def _exact(scoring: ScoringInput, scenario: Scenario) -> MetricValue:
     scores, truth = scoring.scores.as_scores(), scoring.truth
     if not scoring.counted.all():
         truth = truth.without_empty_clips()
-        kept = [k for k, name in enumerate(scores.names) if name in truth.events]
-        scores = Scores(scores.values[kept], [scores.names[k] for k in kept], scores.edges[kept])
+        chosen = [k for k, name in enumerate(scores.names) if name in truth.events]
+        scores = Scores(
+            scores.values[chosen], [scores.names[k] for k in chosen], scores.edges[chosen]
+        )
     return exact_psds(scores, truth, scenario, trim_to_clip=scoring.trim)
 
 

@@ -1,7 +1,7 @@
 """A system's output for some clips: scores, bounding boxes, or events at thresholds.
 
-In each of them `names` are clip names as in the truth, and the clips of arrays and event tables
-are numbered by their index in `names`; classes are numbered as in the truth.
+In each of them `names` are clip names as in the ground truth, and the clips of arrays and event
+tables are numbered by their index in `names`; classes are numbered as in the ground truth.
 """
 
 from collections.abc import Callable, Sequence

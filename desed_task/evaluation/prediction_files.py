@@ -8,7 +8,7 @@ truth has only that clip; folders before a name are refused.
 
 A file with column names only, and a file without any text, mean that nothing was detected; the
 second is a warning. A repeated row is used once, with a warning. Events of one class that overlap
-in a clip stay, and each is a detection, as in sed_eval; psds_eval refuses such a table.
+in a clip are detections of their own, as in sed_eval; psds_eval refuses such a table.
 
 All problems of a file are reported in one InputError (see `desed_task.tables`).
 """
@@ -38,13 +38,13 @@ def read_predictions(path: str | Path, truth: GroundTruth) -> Predictions:
 
     Returns:
         Events at level 0, classes as in `truth.classes`, clips as in `names`: those that the
-        file mentions, in the order of the truth.
+        file mentions, in the order of the ground truth.
 
     Raises:
         InputError: no such file, not UTF-8, missing columns; or all wrong rows, each with its
             line and value: another number of fields or other separators than in the first line,
-            a clip or a class that is not in the truth, times that are not numbers or below 0, or
-            an onset that is not before its offset.
+            a clip or a class that is not in the ground truth, times that are not numbers or below
+            0, or an onset that is not before its offset.
     """
     path = Path(path)
     if path.is_dir() or not path.exists():

@@ -76,7 +76,7 @@ class RocCurve:
 
 @dataclass(frozen=True, eq=False)
 class PsdRoc:
-    """PSD-ROC of a system: the effective curve and one per class that occurs in the truth."""
+    """PSD-ROC of a system: the effective curve, and one for each class that occurs."""
 
     scenario: Scenario
     total: RocCurve
@@ -95,7 +95,7 @@ class PsdRoc:
 def staircase(efpr: Floats, rate: Floats) -> RocCurve:
     """The rising staircase through some points in any order: where the best rate up to there rises.
 
-    Its first point stays, also with rate 0.
+    Its first point is used, also with rate 0.
     """
     order = np.lexsort((-rate, efpr))
     efpr, best = efpr[order], np.maximum.accumulate(rate[order])

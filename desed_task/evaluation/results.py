@@ -123,9 +123,9 @@ class SystemMetrics:
     def differences(self) -> dict[str, tuple[MetricValue, MetricValue]]:
         """Metrics that differ by more than 1e-9 from the library's, as (ours, the library's)."""
         return {
-            name: (getattr(self, name), theirs)
-            for name, theirs in (self.library or {}).items()
-            if not _agree(getattr(self, name), theirs)
+            name: (getattr(self, name), expected)
+            for name, expected in (self.library or {}).items()
+            if not _agree(getattr(self, name), expected)
         }
 
     def as_flat_dict(self) -> dict[str, MetricValue]:
@@ -159,9 +159,9 @@ class SelectionMetrics:
 def difference_lines(systems: Mapping[str, SystemMetrics]) -> list[str]:
     """Differences from the libraries, one metric of one system per line."""
     return [
-        f"{system}: {name}: expected {theirs} (the library's), got {ours}"
+        f"{system}: {name}: expected {expected} (the library's), got {ours}"
         for system, metrics in systems.items()
-        for name, (ours, theirs) in metrics.differences.items()
+        for name, (ours, expected) in metrics.differences.items()
     ]
 
 
@@ -184,10 +184,10 @@ def metric_table(
     return "\n".join(lines)
 
 
-def _agree(ours: MetricValue, theirs: MetricValue) -> bool:
-    if ours is None or theirs is None:
-        return ours is theirs
-    return abs(ours - theirs) <= CHECK_TOLERANCE
+def _agree(ours: MetricValue, expected: MetricValue) -> bool:
+    if ours is None or expected is None:
+        return ours is expected
+    return abs(ours - expected) <= CHECK_TOLERANCE
 
 
 def _shown(value: MetricValue) -> str:

@@ -23,7 +23,7 @@ Threshold = float | Sequence[float]
 
 
 def check_scores(scores: ScoredOutput, truth: GroundTruth) -> None:
-    """Refuse scores whose clips, classes or times differ from the truth's (see `evaluate`)."""
+    """Refuse scores with other clips, classes or times than the ground truth (see `evaluate`)."""
     check_names(scores.names, truth)
     if scores.n_classes != len(truth.classes):
         raise ValueError(
@@ -37,7 +37,7 @@ def check_scores(scores: ScoredOutput, truth: GroundTruth) -> None:
 
 
 def check_names(names: Sequence[str], truth: GroundTruth) -> None:
-    """Refuse clips that are named twice, or that the truth does not know."""
+    """Refuse clips that are named twice, or that the ground truth does not have."""
     if len(set(names)) != len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
         raise InputError(f"clip {twice!r}: expected each clip once, got it more than once")
@@ -80,7 +80,7 @@ def _check_boxes(boxes: Boxes) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ScoringInput:
-    """A system's output and the ground truth, checked; clips are numbered as in the truth.
+    """A system's output and the ground truth, checked; clips are numbered as in the ground truth.
 
     Args:
         truth: ground truth.
@@ -224,7 +224,7 @@ class ScoringInput:
         return events.select(events.onset < end)
 
     def _in_truth_order(self, events: EventTable, names: Sequence[str]) -> EventTable:
-        """The scored ones of the events, with clips numbered as in the truth."""
+        """The scored ones of the events, with clips numbered as in the ground truth."""
         numbers = self._numbers(names)
         events = replace(events, clip=numbers[events.clip])
         events = events.select(self.counted[events.clip])
@@ -233,6 +233,6 @@ class ScoringInput:
         return events if np.all(np.diff(numbers) > 0) else events.ordered()
 
     def _numbers(self, names: Sequence[str]) -> Ints:
-        """Each name's index in the truth."""
+        """Each name's index in the ground truth."""
         index = {name: number for number, name in enumerate(self.truth.events)}
         return np.array([index[name] for name in names], dtype=np.int64)

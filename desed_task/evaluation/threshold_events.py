@@ -80,7 +80,7 @@ def find_nodes(rows: NDArray[np.floating]) -> Nodes:
     minima = _window_minima(runs, n_frames)
     peak = np.flatnonzero(runs > -np.inf)
     left = _reach(runs, minima, peak, step=-1)
-    # Several runs of one score can belong to one node: only the leftmost of them is kept.
+    # Several runs of one score can belong to one node: only the leftmost of them is used.
     peak, left = (a[runs[left] < runs[peak]] for a in (peak, left))
     right = _reach(runs, minima, peak, step=1)
     clip = starts[left + 1] // (n_frames + 1)

@@ -37,9 +37,9 @@ class GroundTruth:
         """Read an event file and its durations file, and check both.
 
         A row with only a file name, and a clip that only the durations file names, are clips
-        without events. Offsets past the clip's end stay (annotators heard longer clips); onsets
-        there are an error. Events of one class that overlap in a clip are merged, with a warning
-        that has their number.
+        without events. Offsets past the clip's end are not cut (annotators heard longer clips);
+        onsets there are an error. Events of one class that overlap in a clip are merged, with a
+        warning that has their number.
 
         Args:
             tsv: columns filename, onset, offset, event_label; times in seconds.
@@ -69,7 +69,7 @@ class GroundTruth:
         *,
         source: str,
     ) -> "GroundTruth":
-        """The truth with overlapping events of one class merged; a warning has their number.
+        """The ground truth with overlapping events of one class merged; a warning has their number.
 
         `source` names the file in the warning.
         """

@@ -30,7 +30,8 @@ from desed_task.making.grouping import (
     split_labelled,
 )
 from desed_task.making.label_files import Label, LabelReader, class_folders
-from desed_task.making.layout import ClipRecord, write_metadata
+from desed_task.making.layout import ClipRecord, clip_tables, write_texts
+from desed_task.options import check_least
 from desed_task.tables import aligned_text, table_text
 
 STRONG, WEAK, UNLABELLED = "synthetic", "weak", "unlabelled"
@@ -87,12 +88,7 @@ class CollectOptions:
                 f"--split: expected three shares with the sum 1, got "
                 f"{','.join(f'{share:g}' for share in self.split)}"
             )
-        for name, least, value in (
-            ("clip_seconds", MIN_CLIP_S, self.clip_seconds),
-            ("seed", 0, self.seed),
-        ):
-            if not least <= value < float("inf"):
-                raise InputError(f"--{name}: expected at least {least}, got {value:g}")
+        check_least(self, clip_seconds=MIN_CLIP_S, seed=0)
         if not 0 <= self.overlap < self.clip_seconds:
             raise InputError(
                 f"--overlap: expected at least 0 and less than --clip_seconds, got {self.overlap:g}"
@@ -101,8 +97,8 @@ class CollectOptions:
     @property
     def group_column(self) -> str | None:
         """The column of the labels' table that has the groups."""
-        column = (self.group or "").removeprefix(_COLUMN)
-        return column if self.group == _COLUMN + column and column else None
+        group = self.group or ""
+        return group.removeprefix(_COLUMN) if group.startswith(_COLUMN) else None
 
 
 class PlannedClip(NamedTuple):
@@ -220,7 +216,7 @@ def write_clips(options: CollectOptions, plan: Plan, files: Mapping[str, str]) -
     Raises InputError where the output exists, FaultError where it cannot be written.
     """
     check_new_folder("--output", options.output)
-    records: dict[str, list[ClipRecord]] = defaultdict(list)
+    records: dict[str, list[ClipRecord]] = {clip_set.name: [] for clip_set in CLIP_SETS}
     with atomic_folder(options.output) as folder:
         audio = {clip_set.name: folder / clip_set.audio for clip_set in CLIP_SETS}
         for recording, set_name, clips in tqdm(plan.recordings, unit="recording", desc="cutting"):
@@ -229,11 +225,8 @@ def write_clips(options: CollectOptions, plan: Plan, files: Mapping[str, str]) -
             for clip, seconds in zip(clips, cut_file(recording.path, targets), strict=True):
                 events = clip_events(recording, clip.start, clip.start + seconds)
                 records[set_name].append(ClipRecord(clip.filename, seconds, events))
-        for clip_set in CLIP_SETS:
-            if records[clip_set.name]:
-                write_metadata(folder, clip_set, records[clip_set.name])
-        for name, text in {CLIPS: _clips_table(plan), **files}.items():
-            (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        tables = clip_tables({name: clips for name, clips in records.items() if clips})
+        write_texts(folder, {**tables, CLIPS: _clips_table(plan), **files})
     return records
 
 
@@ -260,7 +253,7 @@ def class_table(records: Records, classes: Sequence[str]) -> str:
 def _recordings(option: str, folder: Path) -> list[tuple[Path, Path]]:
     """The audio files below a folder, with their paths relative to it."""
     if not folder.is_dir():
-        raise InputError(f"{option} {folder}: expected a folder")
+        raise InputError(f"{option} {folder}: expected an existing folder")
     found = find_recordings([folder])
     if not found:
         raise InputError(f"{option} {folder}: expected audio files, got none")

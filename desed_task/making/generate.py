@@ -22,7 +22,7 @@ from desed_task.desed import BY_NAME, CLIP_SETS
 from desed_task.errors import InputError
 from desed_task.files import atomic_folder, check_new_folder
 from desed_task.making.given_clips import GivenClip, unlabelled_clips, weak_clips
-from desed_task.making.layout import ClipRecord, write_metadata
+from desed_task.making.layout import ClipRecord, clip_tables, write_texts
 from desed_task.making.soundbank import BankOptions, Soundbank, read_soundbank
 from desed_task.synthesis.domains import DOMAINS
 from desed_task.synthesis.scenes import RenderedClip, render_clip
@@ -121,10 +121,8 @@ def generate_dataset(
     with atomic_folder(out) as folder:
         for name in sizes:
             (folder / BY_NAME[name].audio).mkdir(parents=True, exist_ok=True)
-        for name, records in _write_clips(folder, seed, sizes, workers, material).items():
-            write_metadata(folder, BY_NAME[name], records)
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        records = _write_clips(folder, seed, sizes, workers, material)
+        write_texts(folder, {**clip_tables(records), **files})
 
 
 def _write_clips(

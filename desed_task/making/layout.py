@@ -1,10 +1,10 @@
 """Sizes and tables of a generated or collected data set, in DESED's layout."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from desed_task.desed import CLIP_SETS, ClipSet
+from desed_task.desed import BY_NAME, CLIP_SETS
 from desed_task.labels import Event
 from desed_task.tables import table_text
 
@@ -61,11 +61,19 @@ def _listing(records: Sequence[ClipRecord]) -> str:
 _TABLES = {"strong": strong_table, "weak": _weak_table, "unlabelled": _listing}
 
 
-def write_metadata(root: Path, clip_set: ClipSet, records: Sequence[ClipRecord]) -> None:
-    """Write the tables of one set below the data set's folder."""
-    tables = {clip_set.table: _TABLES[clip_set.labels]}
-    if clip_set.durations is not None:
-        tables[clip_set.durations] = durations_table
-    for path, table in tables.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(table(records), encoding="utf-8", newline="\n")
+def clip_tables(records: Mapping[str, Sequence[ClipRecord]]) -> dict[str, str]:
+    """Text of the tables of sets, by path, from the clips of each set by its name."""
+    tables: dict[str, str] = {}
+    for name, clips in records.items():
+        clip_set = BY_NAME[name]
+        tables[clip_set.table] = _TABLES[clip_set.labels](clips)
+        if clip_set.durations is not None:
+            tables[clip_set.durations] = durations_table(clips)
+    return tables
+
+
+def write_texts(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the files of a data set, text by path, with their folders."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")

@@ -1,7 +1,7 @@
 r"""Evaluate the output of any system: metrics, confidence intervals and a report.
 
 python -m desed_task.evaluation --ground_truth validation.tsv --durations durations.tsv \
-    --output report --system mine=scores/ --system theirs=predictions_operating_points/,events.csv
+    --output report --system ours=scores/ --system baseline=predictions_operating_points/,events.csv
 
 The output of a system is one or more of: a folder of score files in the format of sed_scores_eval
 (one CLIP.tsv per clip: onset, offset, a column per class), a folder of operating points (one TSV

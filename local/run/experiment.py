@@ -14,11 +14,10 @@ from desed_task.errors import InputError
 from desed_task.files import write_file
 from desed_task.model import save_model
 from desed_task.nnet.crnn import CRNN
-from desed_task.process_group import first_rank_first, from_first_rank, leave, rank, ranks, summed
+from desed_task.process_group import first_rank_first, from_first_rank, leave, rank, summed
 from local.config.load import Config
 from local.data import DesedDataModule
-from local.lightning_internals import ended_with_epoch
-from local.rank_state import number_of_ranks, seed_everything
+from local.rank_state import seed_everything
 from local.results.files import WrittenResults, write_results
 from local.results.model import describe_model
 from local.results.postprocessing import (
@@ -32,16 +31,13 @@ from local.run.callbacks import Checkpoints, EarlyStopping, Pictures
 from local.run.checkpoints import (
     CheckpointFiles,
     add_to_checkpoint,
-    checkpoint_config,
-    is_ours,
-    read_checkpoint,
 )
 from local.run.description import describe
 from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT
 from local.run.machine import Machine
 from local.run.preemption import Preemption
 from local.run.progress import Progress
-from local.run.resuming import check_changes
+from local.run.resuming import check_resumable
 from local.run.weights import load_tested, start_from
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
 
@@ -220,29 +216,6 @@ def _check_trained(best: str, config: Config, resume: Path | None) -> None:
             f"--resume_from_checkpoint {resume}: no epoch left to train: expected "
             f"training.n_epochs above {config.training.n_epochs}; or test it with "
             "--test_from_checkpoint"
-        )
-
-
-def check_resumable(config: Config, checkpoint: Path) -> None:
-    """Raise InputError where a run with this configuration cannot resume from the checkpoint."""
-    content = read_checkpoint(checkpoint)
-    if not is_ours(content):
-        raise InputError(
-            f"--resume_from_checkpoint {checkpoint}: expected a checkpoint of this project, got "
-            "the published layout, which has no optimiser state; test it with "
-            "--test_from_checkpoint"
-        )
-    own = checkpoint_config(content, str(checkpoint))
-    within_epoch = not ended_with_epoch(content)
-    line = check_changes(own, config, within_epoch=within_epoch, source=str(checkpoint))
-    if line is not None:
-        print(line)
-    before, now = number_of_ranks(content), ranks()
-    if before != now and within_epoch:
-        raise InputError(
-            f"--resume_from_checkpoint {checkpoint}: was saved in the middle of an epoch of "
-            f"{before} process(es): expected {before}, got {now}; or use a checkpoint of the end "
-            "of an epoch"
         )
 
 

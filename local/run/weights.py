@@ -11,14 +11,18 @@ from desed_task.postprocess.methods import TunedParameters
 from local.config.load import Config
 from local.freezing import frozen_parts
 from local.results.postprocessing import load_tuned
-from local.run.checkpoints import checkpoint_config, checkpoint_weights, read_checkpoint
+from local.run.checkpoints import (
+    OUR_PREFIX,
+    checkpoint_config,
+    checkpoint_weights,
+    read_checkpoint,
+)
 from local.sed_trainer import CrossTaskSED
 
 HEADS = ("strong_head", "attention_head")  # their rows are classes
 OPTION = "--init_from_checkpoint"
 SCALER = "scaler."
-NETWORKS = "networks."
-STUDENT, TEACHER = f"{NETWORKS}student.", f"{NETWORKS}teacher."
+STUDENT, TEACHER = f"{OUR_PREFIX}student.", f"{OUR_PREFIX}teacher."
 
 
 def _fitting(
@@ -50,7 +54,7 @@ def load_weights(module: CrossTaskSED, weights: Mapping[str, Tensor], source: st
     """Load weights by our names. Raises InputError for a tensor that is missing or does not fit."""
     own = module.state_dict()
     # The front end follows from the configuration; the published layout names it otherwise.
-    wanted = {name for name in own if name.startswith((NETWORKS, SCALER))}
+    wanted = {name for name in own if name.startswith((OUR_PREFIX, SCALER))}
     missing = sorted(wanted - weights.keys())
     misfits = sorted(wanted - set(missing) - _fitting(own, weights, wanted))
     if missing or misfits:
@@ -117,9 +121,9 @@ def start_from(module: CrossTaskSED, checkpoint: Path) -> tuple[str, bool]:
             if name.startswith(STUDENT)
         }
     own = module.state_dict()
-    heads = {name for name in own if name.startswith(NETWORKS) and name.split(".")[2] in HEADS}
+    heads = {name for name in own if name.startswith(OUR_PREFIX) and name.split(".")[2] in HEADS}
     scaler = {name for name in own if name.startswith(SCALER)}
-    others = {name for name in own if name.startswith(NETWORKS)} - heads
+    others = {name for name in own if name.startswith(OUR_PREFIX)} - heads
     fitting = _fitting(own, stored, others)
     # Scalars and statistics of one width fit almost any network.
     has_weights = any(own[name].dim() > 1 for name in fitting)
@@ -147,7 +151,7 @@ def start_from(module: CrossTaskSED, checkpoint: Path) -> tuple[str, bool]:
 def _check_frozen(module: CrossTaskSED, checkpoint: Path, new: set[str]) -> None:
     """Raise InputError where a part that is not trained would keep tensors with random values."""
     parts = frozen_parts(module.config.training.freeze)
-    wrong = sorted({name.removeprefix(NETWORKS) for name in new if name.split(".")[2] in parts})
+    wrong = sorted({name.removeprefix(OUR_PREFIX) for name in new if name.split(".")[2] in parts})
     if wrong:
         raise InputError(
             f"{OPTION} {checkpoint}: training.freeze: expected weights of the checkpoint in every "
@@ -172,7 +176,7 @@ def _line(
     module: CrossTaskSED,
 ) -> str:
     classes = module.config.data.classes
-    new = sorted({name.removeprefix(NETWORKS) for name in wanted - fitting})
+    new = sorted({name.removeprefix(OUR_PREFIX) for name in wanted - fitting})
     new += [f"head of {name}" for name in classes if name not in common]
     text = (
         f"Starting from {checkpoint}: loaded {len(fitting)} of {len(wanted)} tensors, heads of "

@@ -59,7 +59,7 @@ class Experiment:
         folder = self.output / "runs" / variant / f"seed_{seed}-{config.digest}"
         if not folder.exists():  # an earlier version had another digest, or another layout
             older = [*folder.parent.glob(f"seed_{seed}-*"), *self.output.glob(f"seed_{seed}")]
-            same = (each for each in sorted(older) if _stored_digest(each) == config.digest)
+            same = (each for each in sorted(older) if _stored_digests(each) == {config.digest})
             folder = next(same, folder)
         return Run(self, f"{variant}:{seed}", variant, seed, given, config, folder, trained_by)
 
@@ -146,13 +146,14 @@ class Run:
         return [*command, *(part for each in self.overrides for part in ("--set", each))]
 
 
-def _stored_digest(log_dir: Path) -> str | None:
-    """Today's digest of the configuration of the newest run in a folder, if it can be read."""
-    for folder in reversed(run_folders(log_dir).values()):
+def _stored_digests(log_dir: Path) -> set[str]:
+    """Today's digests of the configurations that the runs in a folder stored."""
+    digests = set()
+    for folder in run_folders(log_dir).values():
         path = folder / CONFIG_FILE
         with contextlib.suppress(InputError, FaultError):
-            return stored_config(read_composed(path).values, str(path)).digest
-    return None
+            digests.add(stored_config(read_composed(path).values, str(path)).digest)
+    return digests
 
 
 def _metrics(folder: Path) -> dict[str, Any] | None:

@@ -15,8 +15,6 @@ import scipy.signal
 import scipy.stats
 import soundfile
 from numpy.typing import NDArray
-from sed_scores_eval import intersection_based
-from sed_scores_eval.base_modules.scores import create_score_dataframe
 
 from desed_task.synthesis.timbres import CLASSES
 
@@ -117,6 +115,9 @@ def fit(train: LabelledSet) -> Array:
 
 def psds1(weights: Array, test: LabelledSet) -> float:
     """Return the exact PSDS1 of the thresholded, median filtered scores."""
+    from sed_scores_eval import intersection_based
+    from sed_scores_eval.base_modules.scores import create_score_dataframe
+
     times = np.arange(FRAMES + 1) * FRAME / RATE
     tables = {}
     for name, features in zip(test.names, test.features, strict=True):

@@ -260,15 +260,6 @@ def test_other_files_hidden_files_and_subfolders_are_ignored(folders: Folders) -
     assert os.listdir(folders[1]) == ["a.WAV"]
 
 
-def test_a_progress_bar_counts_the_files(
-    folders: Folders, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in "abc":
-        write_tone(folders[0] / f"{name}.wav", 0.2, 44100)
-    resample_folder(*folders, RATE)
-    assert "3/3" in capsys.readouterr().err
-
-
 def test_a_source_that_changed_is_made_again(folders: Folders) -> None:
     for name in "abc":
         write_tone(folders[0] / f"{name}.wav", 0.3, 44100)

@@ -27,9 +27,11 @@ from desed_task.evaluation.events import Floats
 from desed_task.postprocess.sebbs import BoxParameters, bounding_boxes
 from tests.support import cases
 from tests.support.paths import ROOT
+from tests.support.required import has_package, require_package
 
 # psds_eval's time is proportional to the number of operating points.
 FEW: dict[str, Any] = {"thresholds": cases.THRESHOLDS}
+CHECK = has_package("sed_scores_eval")
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,7 @@ FEW: dict[str, Any] = {"thresholds": cases.THRESHOLDS}
     ],
 )
 def test_every_metric_equals_its_library(seed: int, options: dict[str, Any]) -> None:
+    require_package("sed_scores_eval")
     rng = np.random.default_rng(seed)
     truth = cases.random_truth(rng, 20)
     scores = cases.random_scores(rng, truth)
@@ -61,6 +64,7 @@ def test_every_metric_equals_its_library(seed: int, options: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("options", [{}, {"trim_to_clip": True}])
 def test_every_metric_of_boxes_equals_its_library(options: dict[str, bool]) -> None:
+    require_package("sed_scores_eval")
     rng = np.random.default_rng(11)
     truth = cases.random_truth(rng, 20)
     scores = Scores(cases.random_scores(rng, truth, levels=None), list(truth.events), cases.GRID)
@@ -172,7 +176,7 @@ def test_frames_of_any_length_give_the_same_metrics() -> None:
     truth = cases.random_truth(rng, 12)
     names = list(truth.events)
     values = cases.random_scores(rng, truth)
-    options = FEW | {"check": True}
+    options = FEW | {"check": CHECK}
     plain = evaluate(Scores(values, names, cases.GRID), truth, **options)
     edges = (np.arange(157) * 0.064).astype(np.float64)
     halves: Floats = np.sort(np.concatenate([edges, (edges[1:] + edges[:-1]) / 2]))
@@ -208,6 +212,7 @@ def test_check_reports_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_check_excludes_metrics_that_a_library_refuses(
     events: list[tuple[float, float, str]],
 ) -> None:
+    require_package("sed_scores_eval")
     truth = cases.truth_of({"a": events})
     scores = cases.scores_of({"a": [(0, 31, "Cat", 0.9), (0, 31, "Dog", 0.9)]})
     metrics = evaluate(Scores(scores, ["a"], cases.GRID), truth, check=True)
@@ -219,7 +224,7 @@ def test_check_excludes_metrics_that_a_library_refuses(
 def test_nothing_detected_scores_zero() -> None:
     truth = cases.random_truth(np.random.default_rng(0))
     scores = np.zeros((len(truth.events), 4, 156))
-    metrics = evaluate(Scores(scores, list(truth.events), cases.GRID), truth, check=True)
+    metrics = evaluate(Scores(scores, list(truth.events), cases.GRID), truth, check=CHECK)
     assert metrics.differences == {}
     for name in ("psds1_psds_eval", "event_f1_macro", "segment_f1_micro", "intersection_f1_macro"):
         assert getattr(metrics, name) == 0.0
@@ -229,7 +234,7 @@ def test_nothing_detected_scores_zero() -> None:
 def test_without_true_events_every_metric_is_undefined() -> None:
     truth = cases.truth_of({"a": [], "b": []})
     scores = np.ones((2, 4, 156))
-    metrics = evaluate(Scores(scores, ["a", "b"], cases.GRID), truth, check=True)
+    metrics = evaluate(Scores(scores, ["a", "b"], cases.GRID), truth, check=CHECK)
     assert metrics.differences == {}
     metric_names = [f.name for f in dataclasses.fields(SystemMetrics) if "psds" in f.name]
     metric_names += [f.name for f in dataclasses.fields(SystemMetrics) if "_f1_" in f.name]
@@ -245,7 +250,7 @@ def test_without_true_events_every_metric_is_undefined() -> None:
 def test_macro_averages_are_over_the_classes_that_occur() -> None:
     truth = cases.truth_of({"a": [(0.0, 1.28, "Cat"), (3.2, 6.4, "Dog")]})
     scores = cases.scores_of({"a": [(0, 20, "Cat", 0.9), (80, 90, "Speech", 0.9)]})
-    metrics = evaluate(Scores(scores, ["a"], cases.GRID), truth, check=True)
+    metrics = evaluate(Scores(scores, ["a"], cases.GRID), truth, check=CHECK)
     assert metrics.differences == {}
     assert metrics.classes_averaged == 2
     assert metrics.event_f1_macro == 0.5
@@ -266,7 +271,7 @@ def test_a_clip_without_scores_is_a_clip_with_nothing_detected() -> None:
     names = list(truth.events)
     silent = scores.copy()
     silent[7:] = -np.inf
-    options = FEW | {"check": True}
+    options = FEW | {"check": CHECK}
     part = evaluate(Scores(scores[:7], names[:7], cases.GRID), truth, **options)
     whole = evaluate(Scores(silent, names, cases.GRID), truth, **options)
     assert part.differences == whole.differences == {}
@@ -382,6 +387,7 @@ def test_importing_it_needs_no_network_library_and_no_data_frames() -> None:
 def test_check_without_a_library_says_how_to_install_it(
     library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    require_package("sed_scores_eval")
 
     def import_module(name: str) -> ModuleType:
         if name.partition(".")[0] == library:

@@ -21,6 +21,7 @@ from desed_task.evaluation.psds import PsdRoc
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.evaluation.threshold_events import find_nodes
 from tests.support import cases
+from tests.support.required import require_package
 
 SCENARIOS = (PSDS1, PSDS2, Scenario("other", Criteria(0.4, 0.6, 0.2), 1.0, 0.5, 2000.0))
 
@@ -70,6 +71,7 @@ def test_nodes_are_all_events_at_any_threshold(frames: int, levels: int) -> None
 @pytest.mark.parametrize("levels", [4, 30, None])
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_sed_scores_eval(seed: int, levels: int | None) -> None:
+    require_package("sed_scores_eval")
     rng = np.random.default_rng(seed)
     truth = cases.random_truth(rng, 25, step=0.064 if seed else None)
     scores = cases.random_scores(rng, truth, levels=levels)
@@ -87,6 +89,7 @@ def test_equals_sed_scores_eval(seed: int, levels: int | None) -> None:
 
 
 def test_each_class_equals_sed_scores_eval() -> None:
+    require_package("sed_scores_eval")
     from sed_scores_eval.base_modules.scores import create_score_dataframe
     from sed_scores_eval.intersection_based import psds
 
@@ -116,6 +119,7 @@ def test_each_class_equals_sed_scores_eval() -> None:
 
 
 def test_trimmed_scores_equal_sed_scores_eval_on_shorter_scores() -> None:
+    require_package("sed_scores_eval")
     rng = np.random.default_rng(5)
     truth = cases.random_truth(rng, 25)
     scores = cases.random_scores(rng, truth)
@@ -148,6 +152,7 @@ def test_two_events_by_hand() -> None:
 
 
 def test_touching_true_events_are_two_although_the_library_refuses_them() -> None:
+    require_package("sed_scores_eval")
     events: dict[str, list[tuple[float, float, str]]] = {
         "a": [(0.0, 0.64, "Cat"), (0.64, 1.28, "Cat")]
     }

@@ -1,10 +1,7 @@
 import logging
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +13,6 @@ from desed_task.evaluation import EventTable, GroundTruth
 from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
 from tests.support import cases
 from tests.support.desed import read_truth
-from tests.support.paths import ROOT
 
 Writer = Callable[..., Path]
 
@@ -73,9 +69,6 @@ def test_events_are_ordered_with_clips_and_classes_as_in_the_truth(file: Writer)
     [
         "filename\toffset\tonset\tevent_label\na.wav\t2\t1\tDog\n",
         ",event_label,onset,offset,filename\n0,Dog,1.0,2.0,a.wav\n",
-        "index,event_label,onset,offset,filename,confidence\n0,Dog,1,2,a.wav,high\n",
-        "event_label\tonset\toffset\tfilename\tindex\nDog\t1.0\t2.0\ta.wav\t7\n",
-        '"event_label","onset","offset","filename"\n"Dog","1","2","a.wav"\n',
         "\ufeffevent_label\tonset\toffset\tfilename\r\nDog\t1\t2\ta.wav\r\n\r\n",
         " event_label , onset , offset , filename \n Dog , 1 , 2 , a.wav \n \n",
         HEADER + "Dog\t1\t2\ta.wav",
@@ -94,29 +87,6 @@ def test_an_exact_name_is_preferred_to_one_with_wav(file: Writer, names: tuple[s
     truth = cases.truth_of({name: [] for name in names})
     assert read_predictions(file(HEADER + "Dog\t1\t2\ta\n"), truth).names == ["a"]
     assert read_predictions(file(HEADER + "Dog\t1\t2\ta.wav\n"), truth).names == ["a.wav"]
-
-
-def test_what_pandas_writes_is_read(tmp_path: Path) -> None:
-    truth = cases.truth_of({'odd, "name".wav': [], "a.wav": []})
-    rng = np.random.default_rng(0)
-    onset = rng.random(50)
-    table = pd.DataFrame(
-        {
-            "event_label": rng.choice(["Cat", "Dog"], 50),
-            "onset": onset,
-            "offset": onset + rng.random(50) + 0.01,
-            "filename": rng.choice(list(truth.events), 50),
-        }
-    )
-    kinds: list[dict[str, Any]] = [{}, {"sep": "\t"}, {"sep": "\t", "index": False}]
-    for number, options in enumerate(kinds):
-        path = tmp_path / str(number)
-        table.to_csv(path, **options)
-        read = read_predictions(path, truth)
-        assert read.names == list(truth.events)
-        named = table.sort_values(["filename", "event_label", "onset"], ascending=[False, 1, 1])
-        np.testing.assert_array_equal(read.events.onset, named["onset"])
-        np.testing.assert_array_equal(read.events.offset, named["offset"])
 
 
 @pytest.mark.parametrize("row", ["\t\t\tc.wav", "nan\tNaN\tNA\tc.wav", "c.wav", "\t\t\tc"])
@@ -228,50 +198,19 @@ def test_all_problems_of_a_file_are_reported_together(
     ]
 
 
-def test_a_long_list_of_problems_is_cut_and_counted(file: Writer) -> None:
-    path = file(HEADER + "Dog\t2\t1\ta.wav\n" * 25)
-    first, *found = problems_of(path)
-    assert first == "25 problems, the first 5:"
-    assert found == [
-        f"{line}: offset: expected more than the onset 2, got 1" for line in range(2, 7)
-    ]
-
-
-def test_rows_with_tabs_below_a_header_with_commas(file: Writer) -> None:
-    header = HEADER.replace("\t", ",")
-    fields = "number of fields: expected 4, separated by commas, got"
-    assert problems_of(file(header + "Dog,1,2,a.wav\nDog\t1\t2\ta.wav\n")) == [
-        rf"3: {fields} 1: 'Dog\t1\t2\ta.wav' (this row is separated by tabs)"
-    ]
-    assert problems_of(file(header + "Dog,1,5,2,a.wav\nDog,1\n"))[1:] == [
-        f"2: {fields} 5: 'Dog,1,5,2,a.wav'",
-        f"3: {fields} 2: 'Dog,1'",
-    ]
-
-
-def test_quotation_marks_that_do_not_end(file: Writer) -> None:
-    found = problems_of(file(HEADER + 'Dog\t1\t2\ta.wav\n"Dog\t1\t2\ta.wav\nDog\t3\t4\ta.wav\n'))
-    assert len(found) == 1
-    assert found[0].startswith("3: quotation marks: expected pairs around fields, got ")
-
-
 @pytest.mark.parametrize(
-    ("header", "message"),
+    ("header", "missing"),
     [
-        ("event_label\tonset\tfilename", r"missing column offset: expected .*, got 'event_label"),
-        ("event_label,label", "missing columns filename, onset, offset: expected .*, got 'event_l"),
-        ("event_label\tonset,offset\tfilename", "missing columns onset, offset: .* tabs or commas"),
-        (
-            "event_label onset offset filename",
-            "missing columns .* separated by tabs or commas",
-        ),
-        ("Dog\t1\t2\ta.wav", "missing columns filename, onset, offset, event_label: .* got 'Dog"),
-        ("onset,offset,onset,event_label,filename", "repeated column onset"),
+        ("event_label\tonset\tfilename", "missing column offset: "),
+        ("event_label onset offset filename", "missing columns "),
+        ("Dog\t1\t2\ta.wav", "missing columns filename, onset, offset, event_label: "),
+        ("onset,offset,onset,event_label,filename", "repeated column onset: "),
     ],
 )
-def test_wrong_column_names_are_refused(file: Writer, header: str, message: str) -> None:
-    with pytest.raises(InputError, match=rf"events\.tsv:1: {message}"):
-        read_predictions(file(header + "\nDog\t1\t2\ta.wav\n"), TRUTH)
+def test_wrong_column_names_are_refused(file: Writer, header: str, missing: str) -> None:
+    (problem,) = problems_of(file(header + "\nDog\t1\t2\ta.wav\n"))
+    assert problem.startswith(f"1: {missing}")
+    assert problem.endswith(f"separated by tabs or commas, got {header!r}")
 
 
 def test_a_file_with_only_column_names_detects_nothing(
@@ -296,16 +235,14 @@ def test_a_file_without_text_detects_nothing_with_a_warning(
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes.tsv").write_bytes(HEADER.encode() + b"D\xff\t1\t2\ta.wav\n")
-    with pytest.raises(InputError, match=r"bytes\.tsv: cannot be read as text: 'utf-8'"):
-        read_predictions(tmp_path / "bytes.tsv", TRUTH)
-    with pytest.raises(
-        InputError, match=r"none\.tsv: no such file: expected a file with columns filename"
+    (tmp_path / "folder.tsv").mkdir()
+    for name, problem in (
+        ("bytes.tsv", "cannot be read as text"),
+        ("none.tsv", "no such file"),
+        ("folder.tsv", "a folder"),
     ):
-        read_predictions(tmp_path / "none.tsv", TRUTH)
-    with pytest.raises(
-        InputError, match=rf"{tmp_path}: a folder: expected a file with columns filename"
-    ):
-        read_predictions(tmp_path, TRUTH)
+        with pytest.raises(InputError, match=rf"{name}: {problem}: "):
+            read_predictions(tmp_path / name, TRUTH)
 
 
 def test_operating_points_are_levels_by_ascending_threshold(file: Writer, tmp_path: Path) -> None:
@@ -318,15 +255,6 @@ def test_operating_points_are_levels_by_ascending_threshold(file: Writer, tmp_pa
     assert read.thresholds == (0.05, 0.5, 0.9, 1.0)
     assert read.names == ["c.wav", "a.wav", "d.wav"]
     assert rows_of(read.events) == [(0, 1, 2, 1, 3), (0, 2, 0, 0, 1), (1, 1, 2, 1, 2)]
-
-
-def test_an_operating_point_without_text_is_read_with_a_warning(
-    file: Writer, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    file("", "points/0.9.tsv")
-    read = read_operating_points(tmp_path / "points", TRUTH)
-    assert (read.thresholds, read.names, len(read.events)) == ((0.9,), [], 0)
-    assert "0.9.tsv:1: no text at all" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -365,42 +293,29 @@ def test_names_without_threshold_are_refused(
     file: Writer, tmp_path: Path, name: str, number: str
 ) -> None:
     path = file(HEADER, f"points/{name}")
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=rf"{path}: .* between 0 and 1, .*, got {number}$"):
         read_operating_points(tmp_path / "points", TRUTH)
-    assert str(caught.value) == (
-        f"{path}: last number in the name: expected a threshold between 0 and 1, as in "
-        f"predictions_th_0.01.tsv, got {number}"
-    )
 
 
 def test_wrong_folders_of_operating_points_are_refused(file: Writer, tmp_path: Path) -> None:
     folder = tmp_path / "points"
-    with pytest.raises(
-        InputError, match=r"points: no such folder: expected one file per threshold, named"
-    ):
-        read_operating_points(folder, TRUTH)
-    with pytest.raises(
-        InputError, match=r"one\.tsv: not a folder: expected one file per threshold"
-    ):
-        read_operating_points(file(HEADER, "one.tsv"), TRUTH)
+
+    def refused(path: Path, message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            read_operating_points(path, TRUTH)
+
+    refused(folder, "points: no such folder")
+    refused(file(HEADER, "one.tsv"), r"one\.tsv: not a folder")
     file("", "points/.hidden.tsv")
-    with pytest.raises(
-        InputError, match=r"points: expected one file per threshold, .*, got no file"
-    ):
-        read_operating_points(folder, TRUTH)
+    refused(folder, "points: .* got no file")
     file(HEADER, "points/th_0.5.tsv")
     file(HEADER, "points/th_0.50.csv")
-    message = r"expected one file per .*, got th_0\.5\.tsv and th_0\.50\.csv of threshold 0\.5"
-    with pytest.raises(InputError, match=message):
-        read_operating_points(folder, TRUTH)
-    file("", "points/README.md")
-    message = r"README\.md: expected only files of events \(\.tsv or \.csv\) in a folder of opera"
-    with pytest.raises(InputError, match=message):
-        read_operating_points(folder, TRUTH)
-    (folder / "README.md").unlink()
+    refused(folder, r"points: .* got th_0\.5\.tsv and th_0\.50\.csv of threshold 0\.5")
+    readme = file("", "points/README.md")
+    refused(folder, r"README\.md: expected only files of events")
+    readme.unlink()
     (folder / "0.7.tsv").mkdir()
-    with pytest.raises(InputError, match=r"0\.7\.tsv: expected only files of events"):
-        read_operating_points(folder, TRUTH)
+    refused(folder, r"0\.7\.tsv: expected only files of events")
 
 
 def test_a_problem_in_an_operating_point_names_its_file(file: Writer, tmp_path: Path) -> None:
@@ -408,14 +323,6 @@ def test_a_problem_in_an_operating_point_names_its_file(file: Writer, tmp_path: 
     file(HEADER + "Dog\t2\t1\ta.wav\n", "points/th_0.3.tsv")
     with pytest.raises(InputError, match=r"th_0\.3\.tsv:2: "):
         read_operating_points(tmp_path / "points", TRUTH)
-
-
-def test_reading_needs_no_pandas() -> None:
-    code = (
-        "import sys, desed_task.evaluation.prediction_files, desed_task.evaluation.score_files; "
-        "sys.exit(any(name in sys.modules for name in ('torch', 'pandas')))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def as_pandas_reads(path: Path, truth: GroundTruth, level: int) -> list[tuple[float, ...]]:

@@ -13,6 +13,7 @@ from desed_task.evaluation import (
 )
 from desed_task.evaluation.decode import frame_times
 from tests.support import cases
+from tests.support.required import require_package
 
 NAMES = ["Y_b-1.5_2.0.wav", "a.wav"]
 HEADER = "onset\toffset\tCat\n"
@@ -65,6 +66,7 @@ def test_scores_that_equal_a_threshold_decode_the_same_when_read_back(tmp_path: 
 
 
 def test_sed_scores_eval_reads_the_files(tmp_path: Path) -> None:
+    require_package("sed_scores_eval")
     from sed_scores_eval.base_modules.io import read_sed_scores
 
     scores = some_scores()

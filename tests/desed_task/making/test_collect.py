@@ -1,4 +1,4 @@
-"""Recordings and labels of one's own become a data set: every format, cuts, splits, mistakes."""
+"""Recordings and labels -> a data set: every format, cuts, splits, mistakes."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ CLASSES = ("Bell", "Dog bark")
 
 @pytest.fixture
 def audio(tmp_path: Path) -> Path:
-    """Twelve recordings of 25 s, three in each of four folders; the samples tell the second."""
+    """Twelve recordings of 25 s, three in each of four folders; a sample is its second / 100."""
     folder = tmp_path / "audio"
     seconds = np.repeat(np.arange(25) / 100, RATE)
     for number in range(N):

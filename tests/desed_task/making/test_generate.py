@@ -145,7 +145,7 @@ def test_weak_clips_always_have_a_tag() -> None:
 @pytest.mark.parametrize(
     ("name", "raised", "expected"),
     [
-        ("desed_task.making.generate.write_metadata", KeyboardInterrupt(), KeyboardInterrupt),
+        ("desed_task.making.generate.write_texts", KeyboardInterrupt(), KeyboardInterrupt),
         ("soundfile.write", OSError(28, "No space left on device"), FaultError),
     ],
 )

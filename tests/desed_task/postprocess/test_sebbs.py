@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
-from sed_scores_eval.base_modules.scores import create_score_dataframe
 
 from desed_task.evaluation.outputs import Scores
 from desed_task.postprocess.sebbs import (
@@ -15,7 +14,7 @@ from desed_task.postprocess.sebbs import (
     find_segments,
     merge_segments,
 )
-from tests.support.required import skip_or_fail
+from tests.support.required import require_package
 
 Floats = NDArray[np.float64]
 Box = tuple[float, float, float]  # onset, offset, confidence
@@ -38,10 +37,11 @@ def package_boxes(
     rows: Floats, edges: Floats, step_seconds: float, merge: tuple[float, float]
 ) -> list[list[Box]]:
     """Boxes of each clip by the authors' package."""
-    try:
-        from sebbs.csebbs import CSEBBsPredictor
-    except ModuleNotFoundError as error:
-        skip_or_fail(str(error))
+    for package in ("sebbs", "sed_scores_eval"):
+        require_package(package)
+    from sebbs.csebbs import CSEBBsPredictor
+    from sed_scores_eval.base_modules.scores import create_score_dataframe
+
     predictor = CSEBBsPredictor(
         step_filter_length=step_seconds,
         merge_threshold_abs=merge[0],

@@ -20,6 +20,7 @@ from desed_task.evaluation import (
 from desed_task.report.__main__ import kind_of, main
 from tests.support import cases
 from tests.support.paths import ROOT
+from tests.support.required import require_package
 
 
 @pytest.fixture
@@ -68,6 +69,7 @@ def evaluated(files: Path) -> dict[str, float | None]:
 
 
 def test_scores_give_every_metric(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    require_package("sed_scores_eval")
     assert run(files, "--scores", str(files / "scores"), "--check", "--no_report") == 0
     found, expected = written(files), evaluated(files)
     assert {name: found[name] for name in expected} == pytest.approx(expected)

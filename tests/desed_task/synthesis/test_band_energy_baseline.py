@@ -19,6 +19,7 @@ from tests.support.band_energy_baseline import (
     psds1,
     read_set,
 )
+from tests.support.required import require_package
 
 
 def test_area_under_curve_counts_ordered_pairs() -> None:
@@ -39,6 +40,7 @@ def test_a_tone_shows_in_its_band(tmp_path: Path) -> None:
 
 
 def test_perfect_scores_reach_a_high_psds1() -> None:
+    require_package("sed_scores_eval")
     """The ceiling of the measure: features that are the labels themselves."""
     rng = np.random.default_rng(0)
     active = np.zeros((20, FRAMES, len(CLASSES)), dtype=bool)
@@ -58,6 +60,7 @@ def test_perfect_scores_reach_a_high_psds1() -> None:
 
 
 def test_band_energies_do_not_separate_the_classes(tmp_path: Path) -> None:
+    require_package("sed_scores_eval")
     sizes = {"synthetic": 48, "test": 36}
     generate_dataset(tmp_path / "data", 5, sizes, workers=2)
     train = read_set(

@@ -22,10 +22,11 @@ from desed_task.process_group import Ranks
 from local.config.load import Config
 from local.data import DesedDataModule
 from local.run import launch
-from local.run.experiment import check_resumable, fit_scaler
+from local.run.experiment import fit_scaler
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
 from local.run.launch import check_ranks, launched_ranks, start_processes
 from local.run.machine import Machine
+from local.run.resuming import check_resumable
 from local.sed_trainer import CrossTaskSED
 from tests.support.compare import assert_equal
 from tests.support.given_batches import PLAIN, given_batch, gradients

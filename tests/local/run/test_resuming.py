@@ -13,10 +13,16 @@ from local.config.load import Config, load_config, override_config
 from local.run import checkpoints
 from local.run.callbacks import EarlyStopping
 from local.run.checkpoints import checkpoint_config, read_checkpoint, write_checkpoint
-from local.run.experiment import check_resumable
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
 from local.run.preemption import end_interrupted
-from local.run.resuming import DOCUMENT, changes, check_changes, document, rule
+from local.run.resuming import (
+    DOCUMENT,
+    changes,
+    check_changes,
+    check_resumable,
+    document,
+    rule,
+)
 from tests.support.classes import CLASSES
 from tests.support.compare import assert_equal
 from tests.support.paths import CONFS
