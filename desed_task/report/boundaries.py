@@ -32,11 +32,7 @@ INTRO = (
 
 def boundary_section(report: ReportInput) -> Section:
     """Histograms and quartiles of the errors."""
-    found = {
-        number: boundary_errors(system.metrics.scoring_input)
-        for number, system in enumerate(report.systems)
-    }
-    errors = {number: each for number, each in found.items() if each is not None}
+    errors = report.scored(boundary_errors)
     if not any(map(len, errors.values())):
         remark = Paragraph("No detection overlaps with a true event of its class.")
         return Section("boundaries", "Onsets and offsets", INTRO, [remark])

@@ -44,11 +44,10 @@ CAPTION = (
 
 def clip_section(report: ReportInput) -> Section:
     """The worst clips of the first system that has detections."""
-    for system in report.systems:
-        scores = clip_scores(system.metrics.scoring_input)
-        if scores is not None:
-            intro = INTRO.format(name=system.name)
-            return Section("clips", TITLE, intro, _clips_blocks(report, system, scores))
+    for number, scores in report.scored(clip_scores).items():
+        system = report.systems[number]
+        intro = INTRO.format(name=system.name)
+        return Section("clips", TITLE, intro, _clips_blocks(report, system, scores))
     return Section("clips", TITLE, "No system has events at one threshold.", ())
 
 
@@ -237,12 +236,11 @@ def worst_clips(scoring: ScoringInput, scores: ClipScores, number: int = N_CLIPS
 
 def clip_table(report: ReportInput, clips: Sequence[str]) -> Table:
     """Event-based F1 and counts of some clips, by system that has detections."""
-    columns = {}
-    for system in report.systems:
-        scores = clip_scores(system.metrics.scoring_input)
-        if scores is not None:
-            index = {name: k for k, name in enumerate(system.metrics.scoring_input.truth.events)}
-            columns[system.name] = [_clip_cell(scores, index[clip]) for clip in clips]
+    index = {name: k for k, name in enumerate(report.systems[0].metrics.scoring_input.truth.events)}
+    columns = {
+        report.names[number]: [_clip_cell(scores, index[clip]) for clip in clips]
+        for number, scores in report.scored(clip_scores).items()
+    }
     rows = tuple(row(clip, *cells) for clip, *cells in zip(clips, *columns.values(), strict=True))
     caption = "Event-based micro-F1, and number of events: correct / detected / true."
     return Table(caption, ("clip", *columns), rows)

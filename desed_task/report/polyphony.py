@@ -22,24 +22,21 @@ INTRO = (
 
 def polyphony_section(report: ReportInput) -> Section:
     """Confusion matrices of the number of active classes, by SED and by SOD."""
-    detected = {
-        system.name: confusion
-        for system in report.systems
-        if (confusion := polyphony_confusion(system.metrics.scoring_input)) is not None
-    }
+    confusions = report.scored(polyphony_confusion)
+    detected = {report.names[number]: confusion for number, confusion in confusions.items()}
     branches = {system.name: system.sod for system in report.systems if system.sod is not None}
     blocks: list[Block] = [Paragraph("No system has events at one threshold.")]
     if detected:
         caption = f"By detected events at the F1 threshold. Correct time: {_shares(detected)}."
         blocks = [_picture("polyphony.png", detected, caption)]
     if branches:
-        confusions = {name: result.confusion for name, result in branches.items()}
+        predicted = {name: result.confusion for name, result in branches.items()}
         agreements = "; ".join(f"{n}: {format_share(r.agreement)}" for n, r in branches.items())
         caption = (
-            f"By the network's SOD branch. Correct frames: {_shares(confusions)}. SED and SOD "
+            f"By the network's SOD branch. Correct frames: {_shares(predicted)}. SED and SOD "
             f"agree: {agreements}."
         )
-        blocks.append(_picture("sod.png", confusions, caption))
+        blocks.append(_picture("sod.png", predicted, caption))
     return Section("polyphony", "Number of sounds at once", INTRO, blocks)
 
 

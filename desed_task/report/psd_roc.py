@@ -118,7 +118,8 @@ def draw_curves(rocs: Mapping[int, SystemRoc], classes: Sequence[str]) -> bytes:
         classes: names by index.
     """
     occurring = sorted({label for each in rocs.values() for label in each.roc.per_class})
-    n_columns = PANELS_PER_ROW if len(occurring) <= MAX_LARGE_PANELS else SMALL_PER_ROW
+    small = len(occurring) > MAX_LARGE_PANELS
+    n_columns = SMALL_PER_ROW if small else PANELS_PER_ROW
     panel = 8.4 / n_columns
     heights = [EFFECTIVE_INCHES, *[panel] * -(-len(occurring) // n_columns)]
     figure = new_figure(0.7 + sum(heights))
@@ -135,7 +136,8 @@ def draw_curves(rocs: Mapping[int, SystemRoc], classes: Sequence[str]) -> bytes:
         for number, each in rocs.items():
             if label in each.roc.per_class:
                 _draw_curve(axes, number, each, each.roc.per_class[label], linewidth=1.5)
-        _finish(axes, rocs, class_text(classes[label], 9 * int(panel + 1.3)), size=8)
+        title = class_text(classes[label], 28 if small else 34)
+        _finish(axes, rocs, title, size=7 if small else 8)
         axes.set(xticks=axes.get_xlim(), yticks=(0, 0.5, 1))
         axes.tick_params(
             labelbottom=position + n_columns >= len(occurring),

@@ -1,15 +1,18 @@
 """The systems that a report compares."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from desed_task.evaluation.results import SystemMetrics
+from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.sod import SodResult
 
 if TYPE_CHECKING:
     from desed_task.evaluation.bootstrap import Interval, Intervals
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,11 @@ class ReportInput:
     def classes(self) -> tuple[str, ...]:
         """Class names by index."""
         return self.systems[0].metrics.scoring_input.truth.classes
+
+    def scored(self, function: Callable[[ScoringInput], T | None]) -> dict[int, T]:
+        """Results of a function by the system's number, without those that are None."""
+        found = {k: function(s.metrics.scoring_input) for k, s in enumerate(self.systems)}
+        return {number: result for number, result in found.items() if result is not None}
 
     def interval(self, system: str, metric: str) -> "Interval | None":
         """The confidence interval of a system's metric, if there is one."""

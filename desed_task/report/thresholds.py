@@ -32,11 +32,7 @@ INTRO = (
 
 def threshold_section(report: ReportInput) -> Section:
     """The curves, and each system's best operating point."""
-    found = {
-        number: threshold_curves(system.metrics.scoring_input)
-        for number, system in enumerate(report.systems)
-    }
-    curves = {number: each for number, each in found.items() if each is not None}
+    curves = report.scored(threshold_curves)
     blocks: list[Block] = []
     if curves:
         names = {number: report.names[number] for number in curves}
