@@ -155,7 +155,7 @@ def test_average() -> None:
 
 
 def test_impossible_number_of_inputs() -> None:
-    with pytest.raises(InputError, match="--clips: expected a multiple of 12, got 20"):
+    with pytest.raises(InputError, match=r"^--clips: .*12, got 20"):
         clips_per_kind(20)
 
 

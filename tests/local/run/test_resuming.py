@@ -132,7 +132,7 @@ def test_a_checkpoint_of_other_classes_is_refused_by_name(
     classes, expected = LISTS[name]
     other = tmp_path / "other.ckpt"
     write_checkpoint(other, content | {"classes": classes})
-    with pytest.raises(InputError, match=r"other\.ckpt: was trained with other classes") as caught:
+    with pytest.raises(InputError, match=r"other\.ckpt: ") as caught:
         checkpoint_config(read_checkpoint(other), str(other))
     assert expected in str(caught.value)
 
@@ -143,7 +143,7 @@ def test_classes_that_the_configuration_swaps_are_noticed(trained: Path, tiny_da
     for chosen, overrides in ((None, [swap]), (tiny_config(tiny_data, swap), [])):
         with pytest.raises(InputError, match=r"output 3 \(expected Dishes, got Cat\)"):
             checkpoints.test_config(content, chosen, overrides, "a.ckpt")
-    with pytest.raises(InputError, match=r"was trained with another data\.classes"):
+    with pytest.raises(InputError, match=r"data\.classes"):
         check_resumable(tiny_config(tiny_data, swap), trained)
 
 
@@ -180,30 +180,34 @@ def recipe() -> Config:
     return load_config(CONFS / "sed.yaml")
 
 
-REFUSED = {
-    "net.n_RNN_cell=64": "net.n_RNN_cell (expected 128, got 64)",
-    "feats.log_floor=1e-4": "feats.log_floor",
-    "data.audio_max_len=5.0": "data.audio_max_len (expected 10.0, got 5.0)",
-    "training.seed=1": "it orders the clips",
-    "training.weak_split=0.5": "would validate",
-    "data.weak_folder=null data.weak_folder_44k=null data.weak_tsv=null": "another selection",
-    "training.obj_metric_synth_type=psds1": "was selected with the old value",
-}
+# Settings that a resumed run cannot change: of weights, features, order of clips and selection.
+REFUSED = (
+    "net.n_RNN_cell=64",
+    "feats.log_floor=1e-4",
+    "data.audio_max_len=5.0",
+    "training.seed=1",
+    "training.weak_split=0.5",
+    "data.weak_folder=null data.weak_folder_44k=null data.weak_tsv=null",
+    "training.obj_metric_synth_type=psds1",
+)
 
 
 @pytest.mark.parametrize("setting", REFUSED)
 def test_settings_that_cannot_be_taken_over_are_refused(setting: str, recipe: Config) -> None:
     changed = override_config(recipe, setting.split())
-    with pytest.raises(InputError, match=r"a\.ckpt: was trained with another ") as caught:
+    with pytest.raises(InputError, match=r"^--resume_from_checkpoint a\.ckpt: ") as caught:
         check_changes(recipe, changed, within_epoch=False, source="a.ckpt")
-    assert REFUSED[setting] in str(caught.value)
+    key = setting.partition("=")[0]
+    assert f" {key} (expected " in str(caught.value)
 
 
 def test_batches_change_at_the_end_of_an_epoch_only(recipe: Config) -> None:
     changed = override_config(recipe, ["training.batch_size=[1,1,1]"])
-    told = check_changes(recipe, changed, within_epoch=False, source="a.ckpt")
-    assert told == "Resuming with changed settings: training.batch_size [6, 6, 12] -> [1, 1, 1]"
-    with pytest.raises(InputError, match="in the middle of an epoch cannot change this"):
+    printed = check_changes(recipe, changed, within_epoch=False, source="a.ckpt")
+    assert printed == "Resuming with changed settings: training.batch_size [6, 6, 12] -> [1, 1, 1]"
+    with pytest.raises(
+        InputError, match=r"^--resume_from_checkpoint a\.ckpt: .*training\.batch_size"
+    ):
         check_changes(recipe, changed, within_epoch=True, source="a.ckpt")
     assert check_changes(recipe, recipe, within_epoch=True, source="a.ckpt") is None
 
