@@ -13,7 +13,14 @@ from typing import IO
 
 from tqdm import tqdm
 
-from desed_task.errors import INTERRUPTED, Terminated, file_error
+from desed_task.errors import (
+    CLOSED,
+    INTERRUPTED,
+    OUTPUT_CLOSED,
+    Terminated,
+    file_error,
+    output_closed,
+)
 from desed_task.processor import thread_share
 from local.studies.runs import Run
 
@@ -86,6 +93,10 @@ def _signals() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Terminated(f"interrupted: {stopped}", INTERRUPTED) from None
+    except BrokenPipeError as error:
+        if not output_closed(error):
+            raise
+        raise Terminated(f"{CLOSED}: {stopped}", OUTPUT_CLOSED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
