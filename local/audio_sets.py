@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from desed_task.dataio.audio import MIX, Channel
 from desed_task.dataio.prepare import prepare_durations, resample_folder
 from desed_task.dataio.recordings import wav_files
 from desed_task.desed import BY_NAME, SYNTHETIC_VALIDATION
@@ -57,7 +58,9 @@ def check_sets(sets: Iterable[AudioSet], sample_rate: int) -> None:
         raise InputError(listing("data", problems, most=_MAX_LISTED))
 
 
-def prepare_sets(sets: Iterable[AudioSet], sample_rate: int, workers: int) -> None:
+def prepare_sets(
+    sets: Iterable[AudioSet], sample_rate: int, workers: int, channel: Channel = MIX
+) -> None:
     """Resample the missing and outdated files of each set, write or check its durations file.
 
     Raises InputError; see `check_sets`, `resample_folder` and `prepare_durations`.
@@ -65,7 +68,9 @@ def prepare_sets(sets: Iterable[AudioSet], sample_rate: int, workers: int) -> No
     sets = list(sets)
     check_sets(sets, sample_rate)
     for audio_set in sets:
-        prepared = resample_folder(audio_set.original, audio_set.folder, sample_rate, workers)
+        prepared = resample_folder(
+            audio_set.original, audio_set.folder, sample_rate, workers, channel=channel
+        )
         counts = prepared.made, prepared.existed
         logger.info("%s: %d files made, %d files existed", audio_set.folder, *counts)
         if audio_set.durations is not None and prepare_durations(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from desed_task.dataio.audio import MIX, Channel
 from desed_task.dataio.recordings import FileState
 from desed_task.errors import FaultError
 from desed_task.files import write_file
@@ -31,16 +32,22 @@ class Record(NamedTuple):
         copy: its state.
         source: state of its source; None for a file without source.
         digest: of its source's content; None where the file was not made by this program.
+        channel: how the source's channels became one.
     """
 
     frames: int
     copy: FileState
     source: FileState | None = None
     digest: str | None = None
+    channel: Channel = MIX
 
-    def is_current(self, source: FileState | None, copy: FileState | None) -> bool:
-        """Whether both files are as recorded; a missing source makes no difference."""
-        return self.copy == copy and source in (None, self.source)
+    def is_current(
+        self, source: FileState | None, copy: FileState | None, channel: Channel
+    ) -> bool:
+        """Whether all is as recorded; without a source, source and channel make no difference."""
+        return self.copy == copy and (
+            source is None or (source, channel) == (self.source, self.channel)
+        )
 
 
 @dataclass
@@ -106,5 +113,6 @@ def content_digest(path: Path) -> str:
 
 
 def _record(row: Any) -> Record:
-    frames, copy, source, digest = row
-    return Record(int(frames), FileState(*copy), source and FileState(*source), digest)
+    frames, copy, source, digest, *channel = row  # without channel before there was a choice
+    states = FileState(*copy), source and FileState(*source)
+    return Record(int(frames), *states, digest, *channel)
