@@ -157,13 +157,14 @@ def test_report_and_metrics_of_the_libraries(
     require_package("sed_scores_eval")
     best = str(trained / "checkpoints" / "best.ckpt")
     given = ["--test_from_checkpoint", best, "--log_dir", str(tmp_path), "--check"]
-    assert main([*given, "--set=postprocess.report=true"]) == 0
+    methods = "--set=postprocess.methods=[median, sebbs]"
+    assert main([*given, methods, "--set=postprocess.report=true"]) == 0
     run = tmp_path / "version_0"
     metrics = json.loads((run / "metrics_test" / "metrics.json").read_text())
     for name in ("test", "eval"):
         report = run / f"metrics_{name}" / "report.html"
         assert str(report) in capsys.readouterr().out or name == "eval"
-        for system in SYSTEMS:
+        for system in (name for name in SYSTEMS if not name.endswith("_tuned_median")):
             assert system in report.read_text()
             for metric in ("event_f1_macro", "psds1_sed_scores_eval", "psds2_psds_eval"):
                 ours = metrics[f"{name}/{system}/{metric}"]
