@@ -221,7 +221,7 @@ def _decoded(data: bytes, form: PcmFormat) -> NDArray[np.float32]:
     elif form.width == 3:
         wide = np.zeros((len(data) // 3, 4), np.uint8)
         wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-        samples = wide.view("<i4")[:, 0] / np.float32(2**31)
+        samples = wide.view("<i4")[:, 0].astype(np.float32) / np.float32(2**31)
     else:
         full_scale = np.float32(2 ** (8 * form.width - 1))
         samples = np.frombuffer(data, f"<i{form.width}").astype(np.float32) / full_scale
