@@ -9,7 +9,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from desed_task.dataio.audio import Mono, parse_channel, read_audio
-from desed_task.dataio.prepare import resample_folder
+from desed_task.dataio.prepare import prepare_folder
 from desed_task.detect.reading import file_blocks
 from desed_task.errors import InputError
 from desed_task.making.cutting import cut_file
@@ -120,7 +120,7 @@ def test_prepared_files_are_made_again_for_another_channel(
     soundfile.write(source / "b.wav", _stack(TONE, -TONE), RATE)
 
     def prepared(channel: Any) -> tuple[int, int, list[float]]:
-        done = resample_folder(source, target, RATE, progress=False, channel=channel)
+        done = prepare_folder(source, target, RATE, progress=False, channel=channel)
         peaks = [np.abs(read_audio(target / name, RATE)).max() for name in ("a.wav", "b.wav")]
         return done.made, done.existed, [round(float(peak / TONE.max()), 2) for peak in peaks]
 
