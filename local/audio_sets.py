@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from desed_task.dataio.audio import MIX, Channel
 from desed_task.dataio.prepare import prepare_folder
 from desed_task.dataio.recordings import wav_files
 from desed_task.desed import BY_NAME, SYNTHETIC_VALIDATION
@@ -57,7 +58,9 @@ def check_sets(sets: Iterable[AudioSet], sample_rate: int) -> None:
         raise InputError(listing("data", problems, most=_MAX_LISTED))
 
 
-def prepare_sets(sets: Iterable[AudioSet], sample_rate: int, workers: int) -> None:
+def prepare_sets(
+    sets: Iterable[AudioSet], sample_rate: int, workers: int, channel: Channel = MIX
+) -> None:
     """Resample the missing and outdated files of each set, write or check its durations file.
 
     Raises InputError; see `check_sets` and `prepare_folder`.
@@ -66,7 +69,12 @@ def prepare_sets(sets: Iterable[AudioSet], sample_rate: int, workers: int) -> No
     check_sets(sets, sample_rate)
     for each in sets:
         made, existed = prepare_folder(
-            each.original, each.folder, sample_rate, durations=each.durations, workers=workers
+            each.original,
+            each.folder,
+            sample_rate,
+            durations=each.durations,
+            workers=workers,
+            channel=channel,
         )
         logger.info("%s: %d files made, %d files existed", each.folder, made, existed)
 

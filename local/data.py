@@ -97,7 +97,8 @@ class DesedDataModule(pl.LightningDataModule):
         sets = self._sets(testing).items()
         new = {name: audio_set for name, audio_set in sets if name not in self._prepared}
         workers = max(1, self.config.training.num_workers)
-        prepare_sets(new.values(), self.config.data.fs, workers)
+        data = self.config.data
+        prepare_sets(new.values(), data.fs, workers, data.channel)
         self._prepared |= new.keys()
 
     def setup(self, stage: str) -> None:

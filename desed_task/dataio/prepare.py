@@ -25,9 +25,11 @@ from tqdm import tqdm
 
 from desed_task.dataio.annotations import read_durations
 from desed_task.dataio.audio import (
+    MIX,
     AudioInfo,
+    Channel,
+    Mono,
     audio_info,
-    mono_float,
     open_audio,
     to_16_bit,
     wav_bytes,
@@ -55,16 +57,22 @@ class Record(NamedTuple):
         copy: its state.
         source: state of its source; None for a file without source.
         digest: of its source's content; None where the file was not made by this program.
+        channel: how the source's channels became one.
     """
 
     frames: int
     copy: FileState
     source: FileState | None = None
     digest: str | None = None
+    channel: Channel = MIX
 
-    def is_current(self, source: FileState | None, copy: FileState | None) -> bool:
-        """Whether both files are as recorded; a missing source makes no difference."""
-        return self.copy == copy and source in (None, self.source)
+    def is_current(
+        self, source: FileState | None, copy: FileState | None, channel: Channel
+    ) -> bool:
+        """Whether all is as recorded; without a source, source and channel make no difference."""
+        return self.copy == copy and (
+            source is None or (source, channel) == (self.source, self.channel)
+        )
 
 
 @dataclass
@@ -124,8 +132,9 @@ class Manifest:
 
 
 def _record(row: Any) -> Record:
-    frames, copy, source, digest = row
-    return Record(int(frames), FileState(*copy), source and FileState(*source), digest)
+    frames, copy, source, digest, *channel = row  # without channel before there was a choice
+    states = FileState(*copy), source and FileState(*source)
+    return Record(int(frames), *states, digest, *channel)
 
 
 class Prepared(NamedTuple):
@@ -144,11 +153,20 @@ class _Job(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """What a job did; `record` is None after a problem."""
+    """What a job did.
+
+    Attributes:
+        record: of the file; None after a problem.
+        made: whether it was made.
+        clipped: whether samples were clipped.
+        cancelled: name of a file whose channels cancel.
+        problem: why the file cannot be used.
+    """
 
     record: Record | None = None
     made: bool = False
     clipped: bool = False
+    cancelled: str | None = None
     problem: str | None = None
 
 
@@ -160,11 +178,12 @@ def prepare_folder(
     durations: str | Path | None = None,
     workers: int = 1,
     progress: bool = True,
+    channel: Channel = MIX,
 ) -> Prepared:
     """Make `target`'s WAV files, mono, 16 bit, at `sample_rate` Hz, from those in `source`.
 
-    Channels are averaged. A file is made where `target` has none, or an unreadable one or one
-    of another length, or where its source has changed. Files of `target` without a source are not
+    A file is made where `target` has none, or an unreadable one or one of another length, or
+    where its source or `channel` has changed. Files of `target` without a source are not
     used (see `clip_seconds`), with a warning. Without a `source` folder (None, missing or
     empty) the files of `target` are used as they are. The rate of every used file is checked.
 
@@ -176,6 +195,7 @@ def prepare_folder(
             Written where it is missing, and where it was written here before the audio changed.
         workers: number of processes.
         progress: show a progress bar.
+        channel: how channels become one, see `Mono`.
 
     Raises InputError if neither folder has a file, where another process prepares `target`, and,
     after all other files were made, for source files that cannot be read, target files at another
@@ -204,10 +224,10 @@ def prepare_folder(
     jobs = [
         _Job(source / name if source is not None and sources else None, target / name, record)
         for name, record in zip(names, map(records.get, names), strict=True)
-        if record is None or not record.is_current(sources.get(name), copies.get(name))
+        if record is None or not record.is_current(sources.get(name), copies.get(name), channel)
     ]
     outcomes = []
-    run = _run(partial(_prepare_file, sample_rate), jobs, workers, progress)
+    run = _run(partial(_prepare_file, sample_rate, channel), jobs, workers, progress)
     try:
         with _preparing(target) if sources and jobs else nullcontext(), closing(run):
             for job, outcome in zip(jobs, run, strict=True):
@@ -257,11 +277,21 @@ def _preparing(target: Path) -> Iterator[None]:
 
 
 def _report(outcomes: Sequence[_Outcome], target: Path, n_files: int) -> None:
-    """Warn of clipped files; raise one InputError with all problems."""
+    """Warn of clipped files and of channels that cancel; raise one InputError with all problems."""
     clipped = sum(outcome.clipped for outcome in outcomes)
     if clipped:
         text = "%s: %d of %d files had samples beyond full scale, which were clipped"
         logger.warning(text, target, clipped, n_files)
+    cancelled = [outcome.cancelled for outcome in outcomes if outcome.cancelled is not None]
+    if cancelled:
+        logger.warning(
+            "%s: the mean of the channels is silent (opposite polarity?) in %d of %d files: the "
+            "loudest channel is used instead; data.channel selects another one: %s",
+            target,
+            len(cancelled),
+            n_files,
+            shortened(cancelled),
+        )
     problems = [outcome.problem for outcome in outcomes if outcome.problem is not None]
     if problems:
         raise InputError(listing(f"{target}: {n_files} files", problems))
@@ -323,20 +353,24 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _prepare_file(sample_rate: int, job: _Job) -> _Outcome:
+def _prepare_file(sample_rate: int, channel: Channel, job: _Job) -> _Outcome:
     """Check one target file, make it if needed; an InputError becomes the outcome's problem."""
     source, target, record = job
     try:
         if source is None:
             return _Outcome(_checked(target, sample_rate))
         info, state = audio_info(source), file_state(source)
-        if _is_complete(target, info, sample_rate) and _is_from(source, state, target, record):
+        if _is_complete(target, info, sample_rate) and _is_from(
+            source, state, channel, target, record
+        ):
             digest = record.digest if record is not None else None
-            return _Outcome(Record(audio_info(target).frames, file_state(target), state, digest))
-        digest = content_digest(source)
-        frames, peak = _resample_file(source, target, sample_rate)
-        made = Record(frames, file_state(target), state, digest)
-        return _Outcome(made, made=True, clipped=peak > 1)
+            states = file_state(target), state
+            return _Outcome(Record(audio_info(target).frames, *states, digest, channel))
+        digest, mono = content_digest(source), Mono(channel)
+        frames, peak = _resample_file(source, target, sample_rate, mono)
+        made = Record(frames, file_state(target), state, digest, channel)
+        cancelled = source.name if mono.cancelled else None
+        return _Outcome(made, made=True, clipped=peak > 1, cancelled=cancelled)
     except InputError as error:
         return _Outcome(problem=str(error))
 
@@ -345,14 +379,18 @@ def _checked(path: Path, sample_rate: int) -> Record:
     """The record of a file without source. Raises InputError for a file that cannot be used."""
     with open_audio(path, sample_rate) as file:
         if file.subtype in ("FLOAT", "DOUBLE"):
-            mono_float(file.read(dtype="float32", always_2d=True))
+            Mono()(file.read(dtype="float32", always_2d=True))
         return Record(file.frames, file_state(path))
 
 
-def _is_from(source: Path, state: FileState, target: Path, record: Record | None) -> bool:
-    """Whether a target was made from its source in the given, current state."""
+def _is_from(
+    source: Path, state: FileState, channel: Channel, target: Path, record: Record | None
+) -> bool:
+    """Whether a target was made from its source in the given, current state, of its `channel`."""
     if record is None or record.source is None:  # made elsewhere, or without a manifest
-        return file_state(target).mtime_ns >= state.mtime_ns
+        return channel == MIX and file_state(target).mtime_ns >= state.mtime_ns
+    if record.channel != channel:
+        return False
     if record.source == state:
         return True
     return record.digest is not None and record.digest == content_digest(source)
@@ -375,10 +413,10 @@ def _is_complete(target: Path, source: AudioInfo, sample_rate: int) -> bool:
     return abs(found.seconds - source.seconds) <= _LENGTH_TOLERANCE_SECONDS
 
 
-def _resample_file(source: Path, target: Path, sample_rate: int) -> tuple[int, float]:
+def _resample_file(source: Path, target: Path, sample_rate: int, mono: Mono) -> tuple[int, float]:
     """Write the target; its length in samples, and the source's peak before clipping."""
     with open_audio(source) as file:
-        audio, peak = mono_float(file.read(dtype="float32", always_2d=True))
+        audio, peak = mono(file.read(dtype="float32", always_2d=True))
         rate = file.samplerate
     if rate != sample_rate:
         audio = soxr.resample(audio, rate, sample_rate, quality="HQ")
