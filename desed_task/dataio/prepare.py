@@ -29,9 +29,10 @@ from desed_task.dataio.audio import (
     wav_bytes,
 )
 from desed_task.dataio.manifest import Manifest, Record, content_digest
-from desed_task.dataio.recordings import FileState, file_state, wav_files
+from desed_task.dataio.recordings import FileState, clip_path, file_state, wav_files
 from desed_task.errors import InputError, listing, shortened
 from desed_task.files import only_writer, remove_partial_files, write_file
+from desed_task.tables import normalised
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,11 @@ def resample_folder(
     names = sorted(sources or copies)
     records = {name: manifest.records[name] for name in names if name in manifest.records}
     jobs = [
-        _Job(source / name if source is not None and sources else None, target / name, record)
+        _Job(
+            clip_path(source, name) if source is not None and sources else None,
+            clip_path(target, name),
+            record,
+        )
         for name, record in zip(names, map(records.get, names), strict=True)
         if record is None or not record.is_current(sources.get(name), copies.get(name))
     ]
@@ -170,7 +175,7 @@ def clip_seconds(folder: str | Path, names: Iterable[str], sample_rate: int) -> 
         if record is not None and record.copy == states.get(name):
             lengths[name] = record.frames / sample_rate
         else:
-            lengths[name] = audio_info(folder / name).seconds
+            lengths[name] = audio_info(clip_path(folder, name)).seconds
     return lengths
 
 
@@ -189,7 +194,7 @@ def _prepare_files(
             for job, outcome in zip(jobs, run, strict=True):
                 outcomes.append(outcome)
                 if outcome.record is not None:
-                    records[job.target.name] = outcome.record
+                    records[normalised(job.target.name)] = outcome.record
     finally:  # also of an interrupted preparation
         if records != manifest.records:
             manifest.records = records
