@@ -152,13 +152,3 @@ def clip_path(folder: str | Path, name: str) -> Path:
 def _names_on_disk(folder: str, _: int) -> dict[str, str]:
     """Names of a folder's entries by their form NFC, for a state of the folder."""
     return {normalised(name): name for name in os.listdir(folder) if not name.isascii()}
-
-
-def usable_names(folder: str | Path, source: str | Path | None) -> list[str]:
-    """Names of the WAV files in a prepared folder, sorted, without those that lost their source.
-
-    If `source` (None, missing or empty) has no file at all, every file is usable.
-    """
-    names = list(wav_files(folder))
-    sources = wav_files(source) if source is not None else {}
-    return [name for name in names if name in sources] if sources else names

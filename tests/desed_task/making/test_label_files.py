@@ -468,7 +468,7 @@ def test_broken_textgrids_are_refused(labels: Labels) -> None:
     path = labels.write("x.TextGrid", TEXTGRID[:-60])
     assert labels.refused() == f"{path}:41: TextGrid: expected a number, got its end"
     labels.write("x.TextGrid", TEXTGRID.replace("xmax = 2\n", 'xmax = "2"\n'))
-    assert labels.refused() == f"{path}:20: TextGrid: expected a number, got '\"2\"'"
+    assert labels.refused() == f"{path}:21: TextGrid: expected a number, got '\"2\"'"
 
 
 def test_rttm(labels: Labels) -> None:
