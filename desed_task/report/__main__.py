@@ -23,7 +23,11 @@ from desed_task.dataio.annotations import read_classes
 from desed_task.errors import InputError, file_error, named_folders, run_cli, shortened
 from desed_task.evaluation.bootstrap import Intervals, bootstrap
 from desed_task.evaluation.evaluate import evaluate
-from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
+from desed_task.evaluation.prediction_files import (
+    SUFFIXES,
+    read_operating_points,
+    read_predictions,
+)
 from desed_task.evaluation.results import (
     HEADLINE_METRICS,
     MetricValue,
@@ -165,7 +169,7 @@ def system_sources(args: argparse.Namespace) -> dict[str, Sources]:
         if "/" in name:
             raise InputError(f"--system {text}: expected a name without /")
         sources = systems[name] = {}
-        for kind, path in (kind_of(user_path(each)) for each in paths.split(",")):
+        for kind, path in map(kind_of, split_paths(paths)):
             if kind in sources:
                 raise InputError(
                     f"--system {text}: expected one path of {kind.replace('_', ' ')}, got "
@@ -173,6 +177,17 @@ def system_sources(args: argparse.Namespace) -> dict[str, Sources]:
                 )
             sources[kind] = path
     return systems
+
+
+def split_paths(text: str) -> list[Path]:
+    """Paths that are separated by commas; a path that exists may have commas itself."""
+    parts, paths = text.split(","), []
+    while parts:
+        joined = [user_path(",".join(parts[:end])) for end in range(len(parts), 0, -1)]
+        path = next((path for path in joined if path.exists()), joined[-1])
+        paths.append(path)
+        del parts[: len(parts) - joined.index(path)]
+    return paths
 
 
 def kind_of(path: Path) -> tuple[str, Path]:
@@ -184,13 +199,13 @@ def kind_of(path: Path) -> tuple[str, Path]:
     written_by_test = path / "scores" / "postprocessed"
     if written_by_test.is_dir():
         return "scores", written_by_test
-    tables = [entry for entry in visible_entries(path) if entry.suffix == SUFFIX]
+    tables = [entry for entry in visible_entries(path) if entry.suffix in SUFFIXES]
     if not tables:
         raise InputError(
             f"{path}: expected score files (CLIP.tsv) or operating points "
-            "(predictions_th_0.01.tsv …), got a folder without .tsv files"
+            "(predictions_th_0.01.tsv …), got a folder without .tsv and .csv files"
         )
-    columns = column_names(tables[0])
+    columns = column_names(tables[0]) if tables[0].suffix == SUFFIX else ()
     is_scores = tuple(columns[:2]) == TIME_COLUMNS and "filename" not in columns
     return ("scores" if is_scores else "operating_points"), path
 

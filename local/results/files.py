@@ -29,7 +29,6 @@ from desed_task.files import write_file
 from desed_task.postprocess.methods import DESCRIPTIONS, TunedParameters
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
 from desed_task.sod import sod_metrics
-from local.audio_sets import test_sets
 from local.config.load import Config
 from local.data import LabelledSet
 from local.results.postprocessing import dump_tuned
@@ -161,7 +160,7 @@ def write_set(
         report_systems,
         title=f"Test on the {test_set.name} set",
         intervals=intervals,
-        audio=Path(test_sets(config)[test_set.name].folder),
+        audio=test_set.coverage.folder,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from desed_task.errors import INTERRUPTED, InputError, Terminated
-from local.config.load import Config, load_config, override_config
+from local.config.load import Config, override_config
 from local.run import checkpoints
 from local.run.callbacks import EarlyStopping
 from local.run.checkpoints import checkpoint_config, read_checkpoint, write_checkpoint
@@ -25,7 +25,6 @@ from local.run.resuming import (
 )
 from tests.support.classes import CLASSES
 from tests.support.compare import assert_equal
-from tests.support.paths import CONFS
 from tests.support.tiny import tiny_config
 from tests.support.training import Recorder, Trained, train
 
@@ -173,11 +172,6 @@ def test_a_run_that_had_stopped_early_trains_no_further_epoch(
     stopped = tmp_path / "stopped.ckpt"
     write_checkpoint(stopped, content)
     assert train(config, tmp_path, resume=stopped).recorder.losses == []
-
-
-@pytest.fixture(scope="module")
-def recipe() -> Config:
-    return load_config(CONFS / "sed.yaml")
 
 
 # Settings that a resumed run cannot change: of weights, features, order of clips and selection.
