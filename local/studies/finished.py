@@ -17,7 +17,7 @@ from desed_task.evaluation.events import Floats
 from desed_task.evaluation.score_files import read_scores
 from desed_task.files import atomic_write
 from desed_task.postprocess.methods import class_thresholds
-from local.results.postprocessing import method_parameters
+from local.results.postprocessing import postprocessing
 from local.studies.runs import Run
 from local.studies.variants import Ablation
 
@@ -163,7 +163,7 @@ def _stored(run: Run, system: Path, truth: GroundTruth, replicates: int) -> Floa
 def resample(run: Run, system: Path, truth: GroundTruth, replicates: int) -> Floats:
     """`CLIP_METRICS` of a system's score files on resampled clips, `(replicates, metrics)`."""
     config = run.config
-    parameters = method_parameters(config.postprocess.methods[0], config, None)
+    parameters = postprocessing(config).median
     metrics = evaluate(
         read_scores(system / "scores" / "postprocessed", truth),
         truth,
