@@ -1,22 +1,25 @@
-"""Finished runs -> their metrics on the test set and on resampled clips, computed once per run."""
+"""Finished runs -> metrics on the test set and on resampled clips, and their paired differences."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from desed_task.errors import InputError
 from desed_task.evaluation import GroundTruth, evaluate
 from desed_task.evaluation.bootstrap import draw, resampled_values
+from desed_task.evaluation.comparison import Comparison, compare
 from desed_task.evaluation.events import Floats
 from desed_task.evaluation.score_files import read_scores
 from desed_task.files import atomic_write
 from desed_task.postprocess.methods import class_thresholds
 from local.results.postprocessing import postprocessing
 from local.studies.runs import Run
+from local.studies.variants import Ablation
 
 NETWORKS = ("student", "teacher")
 CLIP_METRICS = {
@@ -48,6 +51,81 @@ class RunMetrics:
     drawn: Mapping[str, Floats]
 
 
+@dataclass(frozen=True, eq=False)
+class FinishedRuns:
+    """The finished runs of an ablation.
+
+    Args:
+        ablation: the variants.
+        results: metrics of the runs, by variant and seed.
+        unfinished: names of the other runs.
+        clips: number of test clips.
+        replicates: of the bootstrap.
+    """
+
+    ablation: Ablation
+    results: Mapping[str, Mapping[int, RunMetrics]]
+    unfinished: Sequence[str]
+    clips: int
+    replicates: int
+
+    def values(self, variant: str, network: str, metric: str) -> dict[int, float]:
+        """A metric by seed, where it is defined."""
+        column = list(METRIC_TITLES).index(metric)
+        found = {
+            seed: float(result.values[network][column])
+            for seed, result in self.results[variant].items()
+            if network in result.values
+        }
+        return {seed: value for seed, value in found.items() if not np.isnan(value)}
+
+    def comparison(self, variant: str, network: str, metric: str) -> Comparison | None:
+        """The variant minus the reference, over the seeds that both have.
+
+        None for the reference itself, and for a teacher that the variant does not have.
+        """
+        ours, reference = (
+            {seed: run for seed, run in self.results[name].items() if network in run.values}
+            for name in (variant, self.ablation.reference)
+        )
+        pairs = [(run, reference[seed]) for seed, run in ours.items() if seed in reference]
+        if not pairs or variant == self.ablation.reference:
+            return None
+        column = list(METRIC_TITLES).index(metric)
+        values = [a.values[network][column] - b.values[network][column] for a, b in pairs]
+        drawn = [a.drawn[network][:, column] - b.drawn[network][:, column] for a, b in pairs]
+        return compare(np.array(values), np.stack(drawn))
+
+    @property
+    def networks(self) -> list[str]:
+        """The networks that any run has."""
+        found = {
+            name for runs in self.results.values() for run in runs.values() for name in run.values
+        }
+        return [name for name in NETWORKS if name in found]
+
+
+def read_finished(ablation: Ablation, runs: Sequence[Run], replicates: int) -> FinishedRuns | None:
+    """Metrics of all finished runs; None where there is none.
+
+    Raises InputError where runs were tested on different clips.
+    """
+    finished = [run for run in runs if run.result is not None]
+    if not finished:
+        return None
+    truth = read_truth(finished[0])
+    results: dict[str, dict[int, RunMetrics]] = {name: {} for name in ablation.variants}
+    for run in tqdm(finished, desc="resampling clips", unit="run"):
+        results[run.variant][run.seed] = run_metrics(run, truth, replicates)
+    unfinished = [run.name for run in runs if run.result is None]
+    return FinishedRuns(ablation, results, unfinished, len(truth.events), replicates)
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Standard deviation between seeds; None of fewer than 2."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
 def run_metrics(run: Run, truth: GroundTruth, replicates: int) -> RunMetrics:
     """Metrics of a finished run; those of resampled clips are stored in its folder."""
     folder, content = run.finished_folder, run.metrics
@@ -57,18 +135,19 @@ def run_metrics(run: Run, truth: GroundTruth, replicates: int) -> RunMetrics:
             continue
         found = [content.get(f"test/{network}/{metric}") for metric in METRIC_TITLES]
         values[network] = np.array(found, dtype=float)
-        of_clips = _resampled(run, folder / "metrics_test" / network, truth, replicates)
-        of_set = np.broadcast_to(
-            values[network][len(CLIP_METRICS) :], (len(of_clips), len(SET_METRICS))
-        )
-        drawn[network] = np.concatenate([of_clips, of_set], axis=1)
+        resampled = _stored(run, folder / "metrics_test" / network, truth, replicates)
+        unchanged = np.tile(values[network][len(CLIP_METRICS) :], (len(resampled), 1))
+        drawn[network] = np.concatenate([resampled, unchanged], axis=1)
     return RunMetrics(folder, values, drawn)
 
 
-def _resampled(run: Run, system: Path, truth: GroundTruth, replicates: int) -> Floats:
-    """`CLIP_METRICS` on resampled clips, `(replicates, metrics)`, from the file if it is there."""
+def _stored(run: Run, system: Path, truth: GroundTruth, replicates: int) -> Floats:
+    """`resample` with its result in a file, which is read again if it is of the same clips."""
     path = system / "resampled.npz"
-    source = _digest(truth, replicates)
+    text = json.dumps(
+        [list(truth.classes), truth.durations, truth.events, replicates, DRAW_SEED, *CLIP_METRICS]
+    )
+    source = hashlib.sha256(text.encode()).hexdigest()[:12]
     try:
         with np.load(path) as stored:
             if str(stored["source"]) == source:
@@ -111,10 +190,3 @@ def read_truth(run: Run) -> GroundTruth:
     if not tested:
         raise InputError(f"{scores}: expected score files of clips of {test.tsv}, got none")
     return truth.restricted(tested)
-
-
-def _digest(truth: GroundTruth, replicates: int) -> str:
-    text = json.dumps(
-        [list(truth.classes), truth.durations, truth.events, replicates, DRAW_SEED, *CLIP_METRICS]
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
