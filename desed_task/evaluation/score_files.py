@@ -204,7 +204,7 @@ def _paths_by_clip(folder: Path, truth: GroundTruth) -> dict[str, Path]:
     """Each clip's score file, in the order of the truth."""
     paths: dict[str, Path] = {}
     for path in _score_files(folder):
-        stems = [path.name.removesuffix(ending) for ending in (SUFFIX, DETECTED)]
+        stems = [normalised(path.name.removesuffix(ending)) for ending in (SUFFIX, DETECTED)]
         names = [name for stem in stems for name in (stem, f"{stem}.wav")]
         stem, name = stems[0], next((name for name in names if name in truth.events), "")
         if name not in truth.events:
