@@ -11,11 +11,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from benchmarks.measure import finish, seconds
+from benchmarks.measure import finish, interleaved
 from benchmarks.options import Number, parse, subject_parser
 from desed_task.dataio.batch import Clip, ClipKind, collate
 from desed_task.dataio.datasets import ClipDataset
@@ -75,8 +73,5 @@ def clips_per_second(folder: Path, n_clips: int, workers: int, rounds: int) -> l
         assert loaded == expected
 
     expected = PASSES * (n_clips // BATCH * BATCH)
-    durations = [
-        seconds(load, torch.device("cpu"))
-        for _ in tqdm(range(rounds + 1), desc="Rounds", leave=False)
-    ]
-    return [expected / duration for duration in durations[1:]]
+    durations, _ = interleaved({"load": load}, rounds)
+    return [expected / duration for duration in durations["load"]]

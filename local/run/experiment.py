@@ -25,9 +25,9 @@ from local.results.postprocessing import (
     CHECKPOINT_KEY,
     dump_tuned,
     is_tuned,
+    tune_networks,
     tuned_methods,
 )
-from local.results.scoring import tune_networks
 from local.run.callbacks import Checkpoints, EarlyStopping, Pictures
 from local.run.checkpoints import (
     CheckpointFiles,
