@@ -4,10 +4,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from local.config.load import Config, load_config
 from tests.golden import weights as golden
 from tests.support.desed import write_system, write_table
-from tests.support.paths import GOLDEN
+from tests.support.paths import CONFS, GOLDEN
 from tests.support.tiny import make_data
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Config:
+    """The published recipe, `confs/sed.yaml`."""
+    return load_config(CONFS / "sed.yaml")
 
 
 @pytest.fixture(scope="session")

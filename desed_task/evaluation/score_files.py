@@ -170,7 +170,7 @@ def _paths_by_clip(folder: Path, truth: GroundTruth) -> dict[str, Path]:
     """Each clip's score file, in the order of the truth."""
     paths: dict[str, Path] = {}
     for path in visible_entries(folder):
-        stem = path.name.removesuffix(SUFFIX)
+        stem = normalised(path.name.removesuffix(SUFFIX))
         name = stem if stem in truth.events else f"{stem}.wav"
         if name not in truth.events:
             raise InputError(f"{path}: expected a clip of the ground truth, got {stem}")
