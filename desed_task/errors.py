@@ -31,6 +31,7 @@ _WRONG_PATH = {
     errno.EINVAL,
     errno.ELOOP,
 }
+_SHARED_MEMORY, _SHARED = "shared memory", "/dev/shm"
 # PyTorch reports faults of the system as RuntimeError with these texts.
 _PYTORCH_FAULTS = (
     "No space left on device",
@@ -39,7 +40,7 @@ _PYTORCH_FAULTS = (
     "Too many open files",
     "Read-only file system",
     "Permission denied",
-    "shared memory",
+    _SHARED_MEMORY,
     "PytorchStreamWriter failed",
 )
 _ERROR_LINE = re.compile(r"^[\w.]*Error: ", re.MULTILINE)
@@ -111,7 +112,14 @@ def as_fault(error: BaseException) -> FaultError | None:
         path = os.fsdecode(error.filename) if not isinstance(error.filename, int) else ""
         return FaultError(f"{path}: {reason}", path)
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _PYTORCH_FAULTS):
-        return FaultError(_without_traceback(str(error)).splitlines()[0])
+        reason = _without_traceback(str(error)).splitlines()[0]
+        if _SHARED_MEMORY not in reason:
+            return FaultError(reason)
+        return FaultError(
+            f"{_SHARED}: {reason}: docker run --shm-size=1g gives a container more, and loading "
+            "without worker processes (num_workers 0) needs none",
+            _SHARED,
+        )
     return None
 
 
