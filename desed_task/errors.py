@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import errno
+import getpass
 import os
 import re
 import select
@@ -172,6 +173,7 @@ def run_cli(main: Callable[[], int | None]) -> NoReturn:
     """
     message = ""
     status: int | str | None
+    _name_user()
     try:
         status = _status(main)
         _flush_output()
@@ -192,6 +194,17 @@ def run_cli(main: Callable[[], int | None]) -> NoReturn:
         with contextlib.suppress(OSError):  # a standard error that is closed
             print(message, file=sys.stderr, flush=True)
     sys.exit(status)
+
+
+def _name_user() -> None:
+    """Give a user without an entry in the system's list, as in a container, a name.
+
+    PyTorch and others ask for it to name their caches, and would end with KeyError.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = str(os.getuid())
 
 
 def _status(main: Callable[[], int | None]) -> int | str | None:
