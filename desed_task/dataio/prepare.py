@@ -262,7 +262,7 @@ def _prepare_file(sample_rate: int, job: _Job) -> _Outcome:
     try:
         if source is None:
             return _Outcome(_checked(target, sample_rate))
-        info, state = audio_info(source), file_state(source)
+        info, state = audio_info(source, whole=True), file_state(source)
         if _is_complete(target, info, sample_rate) and _is_from(source, state, target, record):
             digest = record.digest if record is not None else None
             return _Outcome(Record(audio_info(target).frames, file_state(target), state, digest))
@@ -276,9 +276,9 @@ def _prepare_file(sample_rate: int, job: _Job) -> _Outcome:
 
 def _checked(path: Path, sample_rate: int) -> Record:
     """The record of a file without source. Raises InputError for a file that cannot be used."""
-    with open_audio(path, sample_rate) as file:
+    with open_audio(path, sample_rate, whole=True) as file:
         if file.subtype in ("FLOAT", "DOUBLE"):
-            mono_float(file.read(dtype="float32", always_2d=True))
+            mono_float(file.read())
         return Record(file.frames, file_state(path))
 
 
@@ -297,7 +297,7 @@ def _is_complete(target: Path, source: AudioInfo, sample_rate: int) -> bool:
     Raises InputError for another rate: another program made such a file, and it is not replaced.
     """
     try:
-        found = audio_info(target)
+        found = audio_info(target, whole=True)
     except InputError:
         return False
     if found.sample_rate != sample_rate:
@@ -310,9 +310,9 @@ def _is_complete(target: Path, source: AudioInfo, sample_rate: int) -> bool:
 
 def _resample_file(source: Path, target: Path, sample_rate: int) -> tuple[int, float]:
     """Write the target; its length in samples, and the source's peak before clipping."""
-    with open_audio(source) as file:
-        audio, peak = mono_float(file.read(dtype="float32", always_2d=True))
-        rate = file.samplerate
+    with open_audio(source, whole=True) as file:
+        audio, peak = mono_float(file.read())
+        rate = file.sample_rate
     if rate != sample_rate:
         audio = soxr.resample(audio, rate, sample_rate, quality="HQ")
     # A file that a power failure empties is unreadable, and made again.
