@@ -1,6 +1,7 @@
 """Paths as users write them; files and folders that are written as a whole; the lock of a path."""
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -35,6 +36,12 @@ def user_path(text: str) -> Path:
 def visible_entries(folder: str | Path) -> list[Path]:
     """Paths in a folder, sorted, without hidden ones (`.DS_Store`, `._x.wav`)."""
     return sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+
+
+def content_digest(path: Path) -> str:
+    """Digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 @contextmanager

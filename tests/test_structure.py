@@ -24,7 +24,17 @@ MAY_IMPORT = {
 # Rooms of desed_task: each imports only rooms before it in this list, commands (`__main__`) any.
 ORDER = (
     *("desed", "errors", "tables", "settings", "files", "options", "frames", "labels", "windows"),
-    *("processor", "process_group", "schedules", "ema", "sod_settings", "sod", "features", "nnet"),
+    *(
+        "processor",
+        "ranks",
+        "process_group",
+        "schedules",
+        "ema",
+        "sod_settings",
+        "sod",
+        "features",
+        "nnet",
+    ),
     *("dataio", "augment", "synthesis", "making"),
     *("evaluation", "postprocess", "drawing", "report", "model", "detect"),
 )

@@ -309,6 +309,9 @@ def test_fast_dev_run_goes_through_everything(
     test = ["--test_from_checkpoint", str(run / "checkpoints" / "last.ckpt")]
     message = refusal(lambda: main([*test, *(f"--set={text}" for text in others)]), capsys)
     assert f"output 1 (expected A, got {OWN[0]})" in message
+    for path, problem in (("last", "no run under"), (test[1], "got one of --fast_dev_run")):
+        with pytest.raises(InputError, match=problem):
+            main(["--resume_from_checkpoint", path, "--log_dir", str(runs)])
 
 
 def _compare_detection(run: Path, audio: str) -> None:
@@ -359,17 +362,30 @@ def test_mistakes_end_with_one_message_and_status_2(
     assert not list(tmp_path.iterdir())  # nothing was made, so no folder is left
 
 
+TORCHRUN = dict.fromkeys(("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT"), "3")
+SRUN = {"SLURM_STEP_NUM_TASKS": "3", "SLURM_PROCID": "0"}
+
+
+@pytest.mark.parametrize("launched", [True, False])
 @pytest.mark.parametrize("variable", ["LOCAL_RANK", "SLURM_LOCALID"])
 def test_one_process_of_a_node_reports_a_mistake(
-    variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    variable: str,
+    launched: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """Every process that no launcher started does, whatever variables were left in the shell."""
     monkeypatch.delenv("LOCAL_RANK", raising=False)  # tests of torch.distributed leave it set
+    if launched:
+        launcher = SRUN if variable.startswith("SLURM") else TORCHRUN | {"MASTER_ADDR": "a"}
+        for name, value in launcher.items():
+            monkeypatch.setenv(name, value)
     for number in range(3):
         monkeypatch.setenv(variable, str(number))
         with pytest.raises(SystemExit) as caught:
             run_cli(lambda: main(["--gpus", "-1"]))
         assert caught.value.code == 2
-        assert ("a number of GPUs" in capsys.readouterr().err) == (number == 0)
+        assert ("a number of GPUs" in capsys.readouterr().err) == (number == 0 or not launched)
 
 
 def test_published_checkpoint_cannot_be_resumed(

@@ -120,13 +120,3 @@ def wav_files(folder: str | Path) -> dict[str, FileState]:
     except OSError as error:
         raise file_error(folder, error) from error
     return dict(sorted(found.items()))
-
-
-def usable_names(folder: str | Path, source: str | Path | None) -> list[str]:
-    """Names of the WAV files in a prepared folder, sorted, without those that lost their source.
-
-    If `source` (None, missing or empty) has no file at all, every file is usable.
-    """
-    names = list(wav_files(folder))
-    sources = wav_files(source) if source is not None else {}
-    return [name for name in names if name in sources] if sources else names

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from desed_task.dataio.audio import mono_float, open_audio, to_16_bit, wav_bytes
+from desed_task.dataio.audio import MIX, Channel, Mono, open_audio, to_16_bit, wav_bytes
 from desed_task.labels import Event
 
 MIN_CLIP_S = 0.5  # shorter ends of recordings are no clips
@@ -60,20 +60,23 @@ def clip_events(recording: Annotated, begin: float, end: float) -> tuple[Event, 
     return tuple(event for event in events if event.offset > event.onset)
 
 
-def cut_file(path: Path, clips: Sequence[tuple[Path, float, float]]) -> list[float]:
+def cut_file(
+    path: Path, clips: Sequence[tuple[Path, float, float]], channel: Channel = MIX
+) -> list[float]:
     """Write sections of a recording as mono 16-bit WAV at its rate; their lengths in seconds.
 
     Args:
         path: the recording.
         clips: the file to write, and its begin and end in seconds.
+        channel: how channels become one, see `Mono`.
     """
-    lengths = []
+    lengths, mono = [], Mono(channel, path)
     with open_audio(path) as file:
         for target, begin, end in clips:
             start = round(begin * file.samplerate)
             file.seek(start)
             samples = round(end * file.samplerate) - start
-            audio = mono_float(file.read(samples, dtype="float32", always_2d=True)).audio
+            audio = mono(file.read(samples, dtype="float32", always_2d=True)).audio
             target.write_bytes(wav_bytes(to_16_bit(audio), file.samplerate))
             lengths.append(len(audio) / file.samplerate)
     return lengths

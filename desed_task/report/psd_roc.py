@@ -17,7 +17,7 @@ from desed_task.drawing.style import (
 from desed_task.evaluation.psds import PsdRoc, RocCurve
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.files import write_file
-from desed_task.report.blocks import Block, Paragraph, Picture, Section, join_names
+from desed_task.report.blocks import Block, Picture, Section, join_names
 from desed_task.report.systems import ReportInput
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _scenario_block(report: ReportInput, scenario: str, index: int) -> Block:
     name = scenario.upper()
     rocs = _system_rocs(report, scenario)
     if not rocs:
-        return Paragraph(f"No curve: {name} needs true events, and scores or operating points.")
+        return f"No curve: {name} needs true events, and scores or operating points."
     return Picture(
         f"psd_roc_{index}.png",
         draw_curves(rocs, report.classes),

@@ -22,11 +22,17 @@ from local.config.yaml_files import (
 )
 
 NEWER = {
-    "data": {"root": ".", "strong_folder": None, "strong_folder_44k": None, "strong_tsv": None},
+    "data": {
+        "root": ".",
+        "strong_folder": None,
+        "strong_folder_44k": None,
+        "strong_tsv": None,
+        "channel": "mix",
+    },
     "losses": {"self_consistency_share": {"strong": 0.25}},
 }
 """Values of the keys that a whole configuration of an older version does not have: paths were
-relative to the current folder, and there was no set `strong`."""
+relative to the current folder, there was no set `strong`, and channels were averaged."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:

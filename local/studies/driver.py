@@ -13,11 +13,20 @@ from typing import IO
 
 from tqdm import tqdm
 
-from desed_task.errors import INTERRUPTED, TERMINATED, Terminated, file_error
+from desed_task.errors import (
+    CLOSED,
+    INTERRUPTED,
+    OUTPUT_CLOSED,
+    TERMINATED,
+    Terminated,
+    file_error,
+    output_closed,
+)
 from desed_task.processor import thread_share
 from local.studies.runs import Run
 
 LOG = "output.txt"
+CONTINUES = "the same command continues"
 POLL = 0.2  # seconds
 GRACE = 120  # seconds for a training to save its checkpoint
 _STOPS: dict[int, tuple[str, int]] = {
@@ -83,11 +92,15 @@ def _signals() -> Iterator[None]:
 
     def stop(number: int, frame: object) -> None:
         word, status = _STOPS[number]
-        raise Terminated(f"{word}: the same command continues", status)
+        raise Terminated(f"{word}: {CONTINUES}", status)
 
     before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
+    except BrokenPipeError as error:
+        if not output_closed(error):
+            raise
+        raise Terminated(f"{CLOSED}: {CONTINUES}", OUTPUT_CLOSED) from None
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from desed_task.dataio.manifest import content_digest
 from desed_task.errors import FaultError, InputError
+from desed_task.files import content_digest
 from local.config.load import Config, load_config, stored_config
 from local.config.yaml_files import read_composed
 from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT, run_folders

@@ -155,13 +155,14 @@ def test_a_stream_prints_a_line_per_event(
     recordings: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     audio, _ = soundfile.read(recordings / "long.wav", dtype="int16")
     both = np.stack([audio, audio], axis=1).tobytes() + b"\x01"  # cut within a sample
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(both)))
     assert main([f"--model={model}", "--rate=8000", "--channels=2", "--latency=3", "-"]) == 0
     shown = capsys.readouterr()
-    assert "incomplete last sample, dropped: expected 4 bytes (2 channels" in shown.err
+    assert "incomplete last sample, dropped: expected 4 bytes (2 channels" in caplog.text
     lines = [json.loads(line) for line in shown.out.splitlines()]
     events = pd.DataFrame(lines).sort_values(["onset", "event_label"], ignore_index=True)
     expected = _expected(model, recordings, "long.wav")

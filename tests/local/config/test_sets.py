@@ -15,7 +15,7 @@ from local.config.schema import KindShares
 from local.run.resuming import changes
 from tests.support.paths import CONFS, GOLDEN, ROOT
 
-ROOTLESS = {"classes", "root", "audio_max_len", "fs"}
+ROOTLESS = {"classes", "root", "audio_max_len", "fs", "channel"}
 
 
 def test_each_set_and_each_path_has_one_key() -> None:

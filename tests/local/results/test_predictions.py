@@ -9,8 +9,8 @@ from desed_task.dataio.batch import Batch
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.sod import counted_classes, sod_metrics
 from local.config.load import Config, override_config
+from local.results.files import operating_points
 from local.results.predictions import SetPredictions
-from local.results.scoring import operating_points
 from tests.support.classes import CLASSES
 
 COUNTED = counted_classes(CLASSES, ["Dishes"])

@@ -13,9 +13,11 @@ from local.run.checkpoints import (
     checkpoint_config,
     checkpoint_weights,
     is_ours,
+    newest_checkpoint,
     read_checkpoint,
     test_config,
 )
+from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
 from local.run.weights import load_weights
 from local.sed_trainer import CrossTaskSED
 from tests.golden import weights as golden
@@ -156,3 +158,17 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path: Path) -> No
     with pytest.raises(FaultError, match=r"best\.ckpt: not saved: .*a\.norm\.running_var"):
         CheckpointFiles().save_checkpoint(content, path)
     assert path.read_bytes() == b"the old one"
+
+
+def test_newest_checkpoint(tmp_path: Path) -> None:
+    """Of a training: not of a test, which saves none, and not of `--fast_dev_run`."""
+    with pytest.raises(InputError, match="no run under --log_dir"):
+        newest_checkpoint(tmp_path)
+    content: dict[str, Any] = {"state_dict": {}, "hyper_parameters": {}}
+    for number in (2, 10, 11, 12):
+        folder = tmp_path / f"version_{number}" / CHECKPOINTS
+        folder.mkdir(parents=True)
+        if number < 12:
+            files = CheckpointFiles(fast=number == 11)
+            files.save_checkpoint(content, folder / LAST_CHECKPOINT)
+    assert newest_checkpoint(tmp_path).parent.parent.name == "version_10"

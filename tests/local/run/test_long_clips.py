@@ -218,4 +218,4 @@ def test_training_says_how_many_clips_it_crops(
         for batch in data.val_dataloader()[1]
         for name, frame in zip(batch.names, batch.first_frames, strict=True)
     ]
-    assert len(set(windows)) == len(windows) > len(data.synth_validation.clips)
+    assert len(set(windows)) == len(windows) > len(data.validation_truth.events)

@@ -1,9 +1,13 @@
 """A run that is interrupted is resumed as if it had not been; changed settings; other classes."""
 
+import os
 import re
+import shutil
 import signal
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -111,6 +115,46 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run / CHECKPOINTS / LAST_CHECKPOINT
 
 
+def test_a_copied_checkpoint_leaves_the_old_run_alone(
+    trained: Path, tiny_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Copied alone, beside another run's best checkpoint, or with its own."""
+    old = {path: path.read_bytes() for path in trained.parents[1].rglob("*") if path.is_file()}
+    config = tiny_config(tiny_data, "training.n_epochs=2")
+    own_best = trained.parent / "best.ckpt"
+    other = read_checkpoint(own_best)
+    state = next(v for v in other["callbacks"].values() if "best_model_score" in v)
+    state["best_model_score"] += 1
+    for name in ("alone", "foreign", "whole"):
+        folder = tmp_path / name / CHECKPOINTS
+        folder.mkdir(parents=True)
+        copy = folder / LAST_CHECKPOINT
+        shutil.copy(trained, copy)
+        if name == "foreign":
+            write_checkpoint(folder / "best.ckpt", other)
+        if name == "whole":
+            shutil.copy(own_best, folder)
+        caplog.clear()
+        trainer = train(config, tmp_path / name, resume=copy).trainer
+        callback: Any = trainer.checkpoint_callback
+        assert callback.best_model_path == str(folder / "best.ckpt")
+        assert ("no best.ckpt of the resumed run" in caplog.text) == (name != "whole")
+        if name != "whole":
+            assert read_checkpoint(folder / "best.ckpt")["epoch"] == 1
+    assert {path: path.read_bytes() for path in old} == old
+
+
+def test_fewer_epochs_than_trained_are_refused(trained: Path, tiny_data: Path) -> None:
+    content = read_checkpoint(trained)
+    content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] = 3
+    other = trained.parent / "third.ckpt"
+    write_checkpoint(other, content)
+    with pytest.raises(InputError, match=r"n_epochs: expected at least the 3 epochs .*, got 2"):
+        check_resumable(tiny_config(tiny_data, "training.n_epochs=2"), other)
+    check_resumable(tiny_config(tiny_data, "training.n_epochs=3"), other)
+    other.unlink()
+
+
 SWAPPED = [*CLASSES[:2], CLASSES[3], CLASSES[2], *CLASSES[4:]]
 LISTS = {
     "swapped": (
@@ -213,3 +257,20 @@ def test_every_key_has_a_rule_and_the_document_shows_it(recipe: Config) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert document(text) == text
     assert changes(recipe, override_config(recipe, ["opt.lr=0.5"])) == {"opt.lr": (0.001, 0.5)}
+
+
+@pytest.mark.parametrize("interval", [1, 2])
+def test_a_training_whose_output_nobody_reads_saves(
+    interval: int, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a signal; also where the epoch that is printed has no validation."""
+    read, write = os.pipe()
+    os.close(read)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(write, "w"))
+    config = tiny_config(tiny_data, f"training.validation_interval={interval}")
+    with pytest.raises(Terminated, match=r"output was closed: saved .*; resume") as caught:
+        train(config, tmp_path)
+    assert caught.value.status == 141
+    steps = {1: 3, 2: 4}[interval]
+    last = tmp_path / CHECKPOINTS / LAST_CHECKPOINT
+    assert torch.load(last, weights_only=True)["global_step"] == steps

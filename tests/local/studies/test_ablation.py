@@ -17,8 +17,7 @@ from local.config.load import load_config
 from local.studies.ablation import check_scored, main
 from local.studies.ablation_page import write_pages
 from local.studies.ablation_pictures import CURVES, learning_curves
-from local.studies.differences import FinishedRuns, read_finished
-from local.studies.run_metrics import CLIP_METRICS, METRIC_TITLES
+from local.studies.finished import CLIP_METRICS, METRIC_TITLES, FinishedRuns, read_finished
 from local.studies.runs import METRICS, Experiment, Run
 from local.studies.variants import Ablation, read_variants
 from tests.support.paths import CONFS
