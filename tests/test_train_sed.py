@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 from desed_task.dataio.annotations import read_strong
 from desed_task.detect import Detector
-from desed_task.drawing import style as drawing
+from desed_task.drawing import style
 from desed_task.errors import InputError, run_cli
 from desed_task.report.__main__ import parse_args as evaluation_args
 from local.config.load import load_config
@@ -31,6 +29,7 @@ from tests.support.required import require_package
 from tests.support.tiny import SIZES, overrides
 from train_sed import main, parse_args
 
+pytestmark = pytest.mark.usefixtures("one_pixel_pictures")
 NETWORKS = ("student", "teacher")
 QUICK = ("--set=postprocess.report=false", "--set=postprocess.bootstrap_replicates=0")
 METHODS = ("", "_tuned_median", "_sebbs")
@@ -63,21 +62,6 @@ METRICS = (
 def arguments(data: Path, log_dir: Path, *more: str) -> list[str]:
     sets = [part for override in overrides(data) for part in ("--set", override)]
     return ["--conf_file", str(CONFS / "demo.yaml"), "--log_dir", str(log_dir), *sets, *more]
-
-
-DRAW = drawing.to_image
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _without_drawing() -> Iterator[None]:
-    """The reports' pictures have one pixel, but for `test_fast_dev_run_goes_through_everything`.
-
-    Drawing takes most of a test's time; tests/desed_task/report looks at the pictures.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        assert pictures.to_image is DRAW  # imported before, so that a run's clip pictures are drawn
-        patch.setattr(drawing, "to_image", lambda figure: Image.new("RGB", (1, 1)))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +268,7 @@ def test_fast_dev_run_goes_through_everything(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With own classes, from training to detection."""
-    monkeypatch.setattr(drawing, "to_image", DRAW)
+    monkeypatch.setattr(style, "to_image", pictures.to_image)
     sets = ["scaler.statistic=dataset", "scaler.normtype=standard", "training.batch_size_val=1"]
     sets += own_classes(tiny_data, tmp_path / "tables")
     runs = tmp_path / "runs"

@@ -23,6 +23,7 @@ from tests.support.tiny import tiny_config
 from tests.support.training import CPU
 from train_sed import main
 
+pytestmark = pytest.mark.usefixtures("one_pixel_pictures")
 RATE = 16000
 SECONDS = {"short": 4.0, "whole": 10.0, "long": 25.0, "again": 10.0, "longer": 31.7}
 COLUMNS = ["filename", "onset", "offset", "event_label"]
