@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from desed_task.errors import InputError, run_cli
 from desed_task.files import user_path
 from desed_task.making.collect import CollectOptions, class_table, plan_clips, write_clips
+from desed_task.making.label_tables import given_columns
 from desed_task.options import command_parser
+from desed_task.tables import normalised
 from local.own_config import CONFIGURATION, configuration
 
 
@@ -28,6 +30,20 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
         metavar="DIR_OR_FILE",
         help="label files, or one table of all recordings (default: a folder per class in --audio)",
     )
+    add(
+        "--columns",
+        type=given_columns,
+        help="columns of tables: file=…,onset=…,offset=…,duration=…,label=…; with a unit (s, ms, "
+        "us, samples) as onset=start:ms; none: there is no such column",
+    )
+    add("--label", metavar="NAME", help="the class of labels that have none")
+    add(
+        "--ignore",
+        type=_names,
+        metavar="NAMES",
+        help="labels that are no classes, separated by commas: nothing is there",
+    )
+    add("--tier", metavar="NAME", help="the tier of Praat's TextGrids that is read (default: all)")
     add("--output", type=user_path, required=True, metavar="DIR", help="new folder")
     add("--unlabelled", type=user_path, metavar="DIR", help="recordings without labels")
     add(
@@ -62,10 +78,16 @@ def _shares(text: str) -> tuple[float, ...]:
         raise InputError(f"--split: expected three shares with the sum 1, got {text!r}") from None
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(normalised(name.strip()) for name in text.split(",") if name.strip())
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, write the data set, print what it holds."""
     options = parse_args(arguments)
     plan = plan_clips(options)
+    for note in plan.notes:
+        print(note)
     text = configuration(
         options.output.resolve(),
         plan.classes,

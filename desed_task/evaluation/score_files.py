@@ -24,6 +24,10 @@ from desed_task.tables import (
 )
 
 SUFFIX = ".tsv"
+DETECTED = ".scores.tsv"
+"""Ending of the score files of sed-detect, behind the recording's name."""
+DETECTIONS = ".detections"
+"""The folder that an output folder of sed-detect has, beside files of other formats."""
 TIME_TOLERANCE = 1e-6
 # Systems pad short clips; times that are this many times the longest clip are not in seconds.
 _MAX_PADDING = 100
@@ -93,7 +97,7 @@ def score_classes(folder: str | Path) -> tuple[str, ...]:
     Raises InputError for a file whose column names cannot be read.
     """
     folder = Path(folder)
-    entries = visible_entries(folder) if folder.is_dir() else []
+    entries = _score_files(folder) if folder.is_dir() else []
     path = next((entry for entry in entries if entry.suffix == SUFFIX), None)
     if path is None:
         return ()
@@ -136,6 +140,7 @@ def read_scores(folder: str | Path, truth: GroundTruth) -> Scores:
     """Read a folder of score files with any time axis.
 
     `CLIP.tsv` is the truth's clip `CLIP` or `CLIP.wav`; the truth's other clips have no scores.
+    In an output folder of sed-detect, these are the files `CLIP.scores.tsv`; others are ignored.
     Score columns may have any order. A frame ends where the next one begins (a gap or an overlap
     up to `TIME_TOLERANCE` is closed by ending the frame at the next onset). Scores are any numbers,
     also outside [0, 1]; -inf is never detected.
@@ -183,17 +188,25 @@ def _refuse_other_files(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of score files, got a file")
-    for path in visible_entries(folder):
+    for path in _score_files(folder):
         if path.suffix != SUFFIX or not path.is_file():
             raise InputError(f"{path}: expected only score files ({SUFFIX}) in this folder")
+
+
+def _score_files(folder: Path) -> list[Path]:
+    """The entries of a folder, sorted; of an output folder of sed-detect, all its score files."""
+    if (folder / DETECTIONS).is_dir():
+        return sorted(folder.rglob(f"[!.]*{DETECTED}"))
+    return visible_entries(folder)
 
 
 def _paths_by_clip(folder: Path, truth: GroundTruth) -> dict[str, Path]:
     """Each clip's score file, in the order of the truth."""
     paths: dict[str, Path] = {}
-    for path in visible_entries(folder):
-        stem = path.name.removesuffix(SUFFIX)
-        name = stem if stem in truth.events else f"{stem}.wav"
+    for path in _score_files(folder):
+        stems = [normalised(path.name.removesuffix(ending)) for ending in (SUFFIX, DETECTED)]
+        names = [name for stem in stems for name in (stem, f"{stem}.wav")]
+        stem, name = stems[0], next((name for name in names if name in truth.events), "")
         if name not in truth.events:
             raise InputError(f"{path}: expected a clip of the ground truth, got {stem}")
         if name in paths:

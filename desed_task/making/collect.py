@@ -7,7 +7,7 @@ decides what is cut, `write_clips` writes the data set. The command is `python -
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,15 @@ from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION
 from desed_task.errors import InputError, shortened
 from desed_task.files import atomic_folder, check_new_folder
 from desed_task.labels import Event
-from desed_task.making.cutting import MIN_CLIP_S, Annotated, clip_events, cut, cut_file
+from desed_task.making.cutting import (
+    MIN_CLIP_S,
+    MIN_REST_S,
+    Annotated,
+    clip_events,
+    cut,
+    cut_file,
+    short_pieces,
+)
 from desed_task.making.grouping import (
     SPLITS,
     TRAIN,
@@ -29,7 +37,8 @@ from desed_task.making.grouping import (
     grouped,
     split_labelled,
 )
-from desed_task.making.label_files import Label, LabelReader, class_folders
+from desed_task.making.label_files import Label, LabelOptions, LabelReader, class_folders
+from desed_task.making.label_tables import GivenColumn
 from desed_task.making.layout import ClipRecord, clip_tables, write_texts
 from desed_task.options import check_least
 from desed_task.tables import aligned_text, table_text
@@ -66,6 +75,10 @@ class CollectOptions:
             regular expression; None: a recording is a group.
         groups: table of groups; excludes `group`.
         seed: of the split.
+        columns: of tables, by meaning.
+        label: the class of labels that have none.
+        ignore: labels that are no classes.
+        tier: the tier of TextGrids that is read; None: all.
     """
 
     audio: Path
@@ -79,6 +92,10 @@ class CollectOptions:
     group: str | None = None
     groups: Path | None = None
     seed: int = 1
+    columns: Mapping[str, GivenColumn] = field(default_factory=dict)
+    label: str | None = None
+    ignore: tuple[str, ...] = ()
+    tier: str | None = None
 
     def __post_init__(self) -> None:
         """Raise InputError for impossible values."""
@@ -88,6 +105,11 @@ class CollectOptions:
                 f"--split: expected three shares with the sum 1, got "
                 f"{','.join(f'{share:g}' for share in self.split)}"
             )
+        reading = {"columns": self.columns, "label": self.label, "ignore": self.ignore}
+        reading["tier"] = self.tier
+        given = [f"--{name}" for name, value in reading.items() if value]
+        if given and self.labels is None:
+            raise InputError(f"{', '.join(given)}: expected --labels, got none")
         check_least(self, clip_seconds=MIN_CLIP_S, seed=0)
         if not 0 <= self.overlap < self.clip_seconds:
             raise InputError(
@@ -118,11 +140,19 @@ class PlannedRecording(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The clips of a data set, its classes, and numbers of what is not used by remark."""
+    """The clips of a data set, and its classes.
+
+    Attributes:
+        recordings: with their clips.
+        classes: sorted.
+        remarks: numbers of what is not used, by remark.
+        notes: how the labels were read.
+    """
 
     recordings: Sequence[PlannedRecording]
     classes: Sequence[str]
     remarks: Mapping[str, int]
+    notes: Sequence[str]
 
     def sizes(self) -> dict[str, int]:
         """Number of clips of each set."""
@@ -142,7 +172,10 @@ def plan_clips(options: CollectOptions) -> Plan:
     Raises InputError for labels that cannot be used, and where validation or test has no recording.
     """
     recordings = dict(_recordings("--audio", options.audio))
-    reader = LabelReader(recordings, options.group_column)
+    reading = LabelOptions(
+        options.columns, options.group_column, options.label, options.ignore, options.tier
+    )
+    reader = LabelReader(recordings, reading)
     labels = class_folders(recordings) if options.labels is None else reader.read(options.labels)
     labelled = {label.recording for label in labels} | reader.pointed
     rest = [path for path in recordings if path not in labelled]
@@ -150,7 +183,10 @@ def plan_clips(options: CollectOptions) -> Plan:
         labels += [Label(path, None) for path in rest]
     classes = sorted({label.name for label in labels if label.name is not None})
     if not classes:
-        raise InputError("--labels: no classes: expected at least 1 label, got 0")
+        raise InputError(
+            "--labels: no classes: expected at least 1 label, got 0"
+            + "".join(f"\n  {number} {text}" for text, number in reader.counts.items() if number)
+        )
     group_of = _group_of(options, recordings)
     found = annotated(recordings, labels, group_of)
     splits = _splits(found, options)
@@ -170,11 +206,14 @@ def plan_clips(options: CollectOptions) -> Plan:
     remarks = {
         "recordings have no label and are not used; see --rest": len(rest)
         * (options.rest == "skip"),
-        "recordings have only labels of no length (points) and are not used": len(reader.pointed),
-        "labels of no length (points) are not used": reader.points,
+        "recordings have only labels of no length (points) or without class and are not used": (
+            len(reader.pointed)
+        ),
+        **reader.counts,
+        **_lost(planned),
         "tagged recordings are longer than a clip; each clip has the tags": long_tagged,
     }
-    return Plan(planned, classes, remarks)
+    return Plan(planned, classes, remarks, reader.notes)
 
 
 def annotated(
@@ -314,6 +353,21 @@ def _planned(
         )
         for recording, set_name in sets
     ]
+
+
+def _lost(recordings: Iterable[PlannedRecording]) -> dict[str, int]:
+    """Numbers of what is in no clip."""
+    ends = events = pieces = 0
+    for recording, _, clips in recordings:
+        end = clips[-1].end
+        ends += end < audio_info(recording.path).seconds - 1e-6
+        events += sum(event.onset >= end for event in recording.events)
+        pieces += sum(short_pieces(recording, clip.start, clip.end) for clip in clips)
+    return {
+        f"ends of recordings, shorter than {MIN_CLIP_S:g} s, are in no clip": ends,
+        "events are only in such ends and are not used": events,
+        f"pieces of events, shorter than {MIN_REST_S * 1000:g} ms at a cut, are not used": pieces,
+    }
 
 
 def _clips_table(plan: Plan) -> str:
