@@ -1,12 +1,12 @@
 # make demo   train and test the whole recipe on a generated data set, then detect the events of a recording
 # make test   the tests
-# make faults   runs that are killed at random points and resumed lose nothing, a full disk, signals
+# make faults   interrupts trainings at random points, resumes them and compares
 # make bench  all benchmarks in a small size, JSON to bench_results/
 # All create .venv from requirements.lock and requirements-nodeps.lock, once. Tests, lint and the benchmarks that compare with
 # other libraries add requirements-test.lock, which needs a C++ compiler.
 # To use another environment: make PYTHON=python test
 
-# Tests start many processes: without kept bytecode each compiles its libraries anew, in three times the time.
+# Tests start many processes: without stored bytecode each compiles its libraries again, in three times the time.
 unexport PYTHONDONTWRITEBYTECODE
 
 BOOTSTRAP ?= python3
@@ -25,7 +25,7 @@ FINISHED_DEMO := $(lastword $(sort $(wildcard exp/demo/version_*/metrics_test/me
 ifneq ($(FINISHED_DEMO),)
 demo:
 	@echo "The demo has been trained and tested: $(dir $(FINISHED_DEMO))report.html"
-	@echo "To start anew: rm -r exp/demo && make demo"
+	@echo "To start again: rm -r exp/demo && make demo"
 else
 demo: $(ENVIRONMENT) demo_data
 	$(PYTHON) train_sed.py --conf_file confs/demo.yaml --log_dir exp/demo

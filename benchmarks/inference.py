@@ -11,13 +11,13 @@ weights are random, which does not change the time.
 import statistics
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from benchmarks.measure import finish, seconds, shown
+from benchmarks.measure import finish, interleaved, shown
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.postprocess.median import median_filter
@@ -40,20 +40,18 @@ def main(argv: Sequence[str]) -> int:
     if args.device.type == "cpu":
         keep_freed_memory()
     infer = Inference(args, load_config(RECIPE, NARROW if args.tiny else ()))
-    batches = [infer.noise(clips) for clips in (1, args.clips)]
-    durations: list[list[float]] = [[] for _ in batches]
-    for number in tqdm(range(args.rounds + 1), desc="Rounds", leave=False):
-        for batch, batch_durations in zip(batches, durations, strict=True):
-            value = seconds(lambda batch=batch: infer(batch), args.device)  # type: ignore[misc]
-            if number:  # a round before the first is not counted
-                batch_durations.append(value)
+    batches = {f"{clips:>3} clips": infer.noise(clips) for clips in (1, args.clips)}
+    durations, _ = interleaved(
+        {name: partial(infer, batch) for name, batch in batches.items()}, args.rounds
+    )
     results, lines = [], [f"precision {args.precision}"]
-    for batch, batch_durations in zip(batches, durations, strict=True):
-        clips = len(batch.names)
-        factor = statistics.median(batch_durations) / float(batch.seconds.sum())
-        results.append({"clips": clips, "seconds": batch_durations, "real_time_factor": factor})
+    for name, batch in batches.items():
+        factor = statistics.median(durations[name]) / float(batch.seconds.sum())
+        results.append(
+            {"clips": len(batch.names), "seconds": durations[name], "real_time_factor": factor}
+        )
         lines.append(
-            f"{clips:>3} clips {shown(batch_durations)}, real-time factor {factor:.6f}, "
+            f"{name} {shown(durations[name])}, real-time factor {factor:.6f}, "
             f"{1 / factor:.0f} times real time"
         )
     finish(args, lines, {"batches": results})

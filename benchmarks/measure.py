@@ -3,11 +3,14 @@
 import gc
 import itertools
 import json
+import multiprocessing
 import platform
 import statistics
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,17 +30,6 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds(
-    function: Callable[[], Any], device: torch.device, clock: Clock = time.perf_counter
-) -> float:
-    """Duration of a call, including its work on a GPU."""
-    synchronize(device)
-    start = clock()
-    function()
-    synchronize(device)
-    return clock() - start
-
-
 def part_seconds(
     parts: Mapping[str, Callable[[], Any]], device: torch.device, clock: Clock = time.perf_counter
 ) -> dict[str, float]:
@@ -48,7 +40,11 @@ def part_seconds(
     queue mark the limits of the parts.
     """
     if device.type != "cuda":
-        return {name: seconds(part, device, clock) for name, part in parts.items()}
+        times = [clock()]
+        for part in parts.values():
+            part()
+            times.append(clock())
+        return {name: b - a for name, (a, b) in zip(parts, itertools.pairwise(times), strict=True)}
     marks = [torch.cuda.Event(enable_timing=True) for _ in range(len(parts) + 1)]
     synchronize(device)
     marks[0].record()
@@ -61,24 +57,63 @@ def part_seconds(
 
 
 def interleaved(
-    functions: Mapping[str, Callable[[], Result]], rounds: int, title: str
+    functions: Mapping[str, Callable[[], Result]],
+    rounds: int,
+    title: str = "Rounds",
+    *,
+    warm_up: bool = True,
 ) -> tuple[dict[str, list[float]], dict[str, Result]]:
     """Call every function once per round, in turns.
 
-    Returns: per function the seconds of each round, and the last result.
+    Args:
+        functions: by name; they wait for their work on a GPU.
+        rounds: number of counted rounds.
+        title: of the progress bar.
+        warm_up: whether a round before the first is not counted.
+
+    Returns: per function the seconds of each counted round, and the last result.
     """
     durations: dict[str, list[float]] = {name: [] for name in functions}
     results: dict[str, Result] = {}
-    with tqdm(total=rounds * len(functions), desc=title, leave=False) as bar:
-        for _ in range(rounds):
-            for name, function in functions.items():
-                results.pop(name, None)
-                gc.collect()  # the other function's garbage
-                start = time.perf_counter()
-                results[name] = function()
+    for number in tqdm(range(rounds + warm_up), desc=title, leave=False):
+        for name, function in functions.items():
+            results.pop(name, None)
+            gc.collect()  # the other function's garbage
+            start = time.perf_counter()
+            results[name] = function()
+            if number or not warm_up:
                 durations[name].append(time.perf_counter() - start)
-                bar.update()
     return durations, results
+
+
+@contextmanager
+def other_process(
+    device: torch.device, make: Callable[..., Any], *arguments: Any
+) -> Iterator[Callable[..., Any]]:
+    """A process of its own with an object that `make(*arguments)` returned there.
+
+    It begins before anything is computed here: a process with threads must not be forked, and
+    this process's memory settings are not inherited.
+
+    Yields: a function that calls another one there, with the object and its own arguments.
+    """
+    method = "fork" if device.type == "cpu" else "spawn"  # CUDA does not survive a fork
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        pool.submit(_make, make, arguments).result()
+        yield lambda function, *more: pool.submit(_call, function, more).result()
+
+
+_made: Any
+"""The object of `other_process`, in that process."""
+
+
+def _make(make: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    global _made
+    _made = make(*arguments)
+
+
+def _call(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    return function(_made, *arguments)
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:

@@ -4,10 +4,11 @@ Source: docs/recipe.md, "Data".
 """
 
 import io
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import soundfile
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from desed_task.dataio.sound_files import AudioFile, UnreadableError
 from desed_task.errors import InputError, file_error
+
+logger = logging.getLogger(__name__)
 
 # 16-bit samples are n / 2^15 with an integer n, exact in float32.
 _FULL_SCALE = 2.0**15
@@ -25,8 +28,17 @@ MAX_PEAK = 1.5
 """Float samples up to this magnitude are clipped to [-1, 1]; beyond, a file is refused."""
 _Array = TypeVar("_Array", bound=NDArray[Any])
 
+Channel = int | Literal["mix", "loudest"]
+"""How channels become one: their mean (`mix`), the loudest, or one by its number from 1 on."""
+MIX: Channel = "mix"
+CANCELLED = 0.25
+"""Channels cancel where their mean has less than this share of the energy that it has where they
+do not depend on each other. Two channels of equal energy: a correlation below -0.75."""
+_SILENCE = 1e-12  # mean square of what rounding leaves of a constant
+_ENERGY_SAMPLES = 1 << 16  # summed in float32; the mean of as many is removed
 
-class _SampleError(ValueError):
+
+class SampleError(InputError):
     """Samples that cannot be used; `open_audio` adds the file's name."""
 
 
@@ -75,21 +87,29 @@ def estimated_seconds(path: str | Path) -> float:
 
 
 def read_audio(
-    path: str | Path, sample_rate: int, start: int = 0, n_samples: int | None = None
+    path: str | Path,
+    sample_rate: int,
+    start: int = 0,
+    n_samples: int | None = None,
+    channel: Channel = MIX,
+    *,
+    warn: bool = False,
 ) -> NDArray[np.float32]:
-    """Samples of a file, `(samples,)`, float32 in [-1, 1], channels averaged.
+    """Samples of a file, `(samples,)`, float32 in [-1, 1].
 
     Args:
         path: an audio file.
         sample_rate: the rate that the file must have, in Hz.
         start: first sample to read.
         n_samples: number of samples, fewer where the file ends; None: all up to the end.
+        channel: how channels become one, see `Mono`.
+        warn: whether channels that cancel are reported.
 
     Raises InputError naming a file that is missing, unreadable, empty, at another rate, or has
     samples that are NaN, infinite or beyond `MAX_PEAK`.
     """
     with open_audio(path, sample_rate) as file:
-        return as_float(_read_samples(file, start, n_samples))
+        return as_float(_read_samples(file, start, n_samples, Mono(channel, path if warn else "")))
 
 
 def read_at_own_rate(
@@ -97,7 +117,7 @@ def read_at_own_rate(
 ) -> tuple[NDArray[np.float32], int]:
     """Samples as of `read_audio`, and the file's rate in Hz. Raises as `read_audio`."""
     with open_audio(path) as file:
-        return as_float(_read_samples(file, start, n_samples)), file.sample_rate
+        return as_float(_read_samples(file, start, n_samples, Mono())), file.sample_rate
 
 
 def read_excerpt(
@@ -112,7 +132,7 @@ def read_excerpt(
         spare = file.frames - n_samples
         if seed is not None and spare > 0:
             start = int(np.random.default_rng(seed).integers(spare, endpoint=True))
-        audio = _read_samples(file, start, n_samples)
+        audio = _read_samples(file, start, n_samples, Mono())
         return Excerpt(audio, start, file.frames / sample_rate)
 
 
@@ -130,23 +150,101 @@ class MonoAudio(NamedTuple):
     peak: float
 
 
-def mono_float(audio: NDArray[np.float32]) -> MonoAudio:
-    """Channels of `(samples, channels)` clipped to [-1, 1] and averaged.
+def check_channel(channel: Channel) -> None:
+    """Raise InputError for a value that `Channel` does not have."""
+    is_number = isinstance(channel, int) and not isinstance(channel, bool) and channel >= 1
+    if channel not in ("mix", "loudest") and not is_number:
+        raise InputError(f"--channel: expected mix, loudest or a number from 1 on, got {channel}")
 
-    Raises ValueError for samples that are NaN, infinite or beyond `MAX_PEAK`.
+
+def parse_channel(text: str) -> Channel:
+    """The value of an option `--channel`. Raises InputError for any other text."""
+    channel: Any = int(text) if text.isascii() and text.isdecimal() else text
+    check_channel(channel)
+    return channel
+
+
+class Mono:
+    """Blocks of one recording, `(samples, channels)` -> one channel, clipped to [-1, 1].
+
+    With `mix` the channels are averaged up to the block in which they cancel, as those of opposite
+    polarity do (see `CANCELLED`); from there on the loudest is used, with one warning. The loudest
+    channel has the most energy; a later block changes it where another one then has twice as much.
+
+    Args:
+        channel: how channels become one.
+        name: of the recording, for the warning; empty: no warning.
+
+    Attributes:
+        cancelled: whether channels cancelled in a block.
     """
-    peak = float(np.abs(audio).max(initial=0.0))
-    if not np.isfinite(peak):
-        raise _SampleError("samples: expected finite numbers, got NaN or infinity")
-    if peak > MAX_PEAK:
-        raise _SampleError(
-            f"samples: expected magnitudes of at most 1 ({MAX_PEAK:g} with clipping), "
-            f"got a peak of {peak:g} (integers stored as floats?)"
-        )
-    if peak > 1:
-        audio = np.clip(audio, -1, 1)
-    mono = audio[:, 0] if audio.shape[1] == 1 else audio.mean(axis=1, dtype=np.float32)
-    return MonoAudio(mono, peak)
+
+    def __init__(self, channel: Channel = MIX, name: str | Path = "") -> None:
+        self.cancelled = False
+        self._channel, self._name = channel, name
+        self._energies: NDArray[np.float64] | float = 0.0  # of all blocks, by channel
+        self._loudest: int | None = None  # before the first sound
+
+    def __call__(self, audio: NDArray[np.float32]) -> MonoAudio:
+        """One channel of a block `(samples, channels)`.
+
+        Raises SampleError for samples that are NaN, infinite or beyond `MAX_PEAK`, and for a number
+        that no channel has.
+        """
+        peak = float(np.abs(audio).max(initial=0.0))
+        if not np.isfinite(peak):
+            raise SampleError("samples: expected finite numbers, got NaN or infinity")
+        if peak > MAX_PEAK:
+            raise SampleError(
+                f"samples: expected magnitudes of at most 1 ({MAX_PEAK:g} with clipping), "
+                f"got a peak of {peak:g} (integers stored as floats?)"
+            )
+        if peak > 1:
+            audio = np.clip(audio, -1, 1)
+        return MonoAudio(self._one_channel(audio), peak)
+
+    def _one_channel(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        channels = audio.shape[1]
+        if not isinstance(self._channel, str):
+            if not 1 <= self._channel <= channels:
+                raise SampleError(
+                    f"channel: expected mix, loudest or a number from 1 to {channels}, got "
+                    f"{self._channel}"
+                )
+            return audio[:, self._channel - 1]
+        if channels == 1:
+            return audio[:, 0]
+        energies, of_mean = _energies(audio)
+        self._energies = self._energies + energies
+        most, loudest = int(np.argmax(self._energies)), self._loudest
+        if loudest is None or self._energies[most] > 2 * self._energies[loudest]:
+            loudest = most
+            self._loudest = most if self._energies[most] else None
+        if self._channel == "loudest":
+            return audio[:, loudest]
+        if not self.cancelled and of_mean < CANCELLED * energies.mean() / channels:
+            self.cancelled = True
+            if self._name:
+                logger.warning(
+                    "%s: the mean of the channels is silent (opposite polarity?): channel %d, the "
+                    "loudest, is used instead; --channel selects another one",
+                    self._name,
+                    loudest + 1,
+                )
+        return audio[:, loudest] if self.cancelled else audio.mean(axis=1, dtype=np.float32)
+
+
+def _energies(audio: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+    """Energy of each channel, `(channels,)`, and that of their mean, without constant offsets."""
+    energies, of_mean = np.zeros(audio.shape[1]), 0.0
+    for start in range(0, len(audio), _ENERGY_SAMPLES):
+        signals = audio[start : start + _ENERGY_SAMPLES].T.copy()  # (channels, samples)
+        signals -= signals.mean(axis=1, keepdims=True)
+        mean = signals.mean(axis=0)
+        energies += np.einsum("cs,cs->c", signals, signals)
+        of_mean += float(np.einsum("s,s->", mean, mean))
+    energies[energies < _SILENCE * len(audio)] = 0.0
+    return energies, of_mean
 
 
 def to_16_bit(audio: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -191,7 +289,7 @@ def open_audio(
                     f"sample rate: expected {sample_rate} Hz, got {file.sample_rate} Hz"
                 )
             yield file
-    except (_SampleError, UnreadableError) as error:
+    except (SampleError, UnreadableError) as error:
         raise InputError(f"{path}: {error}") from error
     except soundfile.LibsndfileError as error:
         _raise_system_error(path)
@@ -213,12 +311,12 @@ def _raise_system_error(path: str | Path) -> None:
         raise file_error(path, error) from error
 
 
-def _read_samples(file: AudioFile, start: int, n_samples: int | None) -> Samples:
+def _read_samples(file: AudioFile, start: int, n_samples: int | None, mono: Mono) -> Samples:
     """`n_samples` from `start` on (None: all that follow), fewer where the file ends.
 
-    Raises a ValueError for samples that are NaN, infinite or beyond `MAX_PEAK`.
+    Raises SampleError for samples that are NaN, infinite or beyond `MAX_PEAK`.
     """
     if file.subtype == "PCM_16" and file.channels == 1:
         samples: NDArray[np.int16] = file.read(start, n_samples, "int16")[:, 0]
         return samples
-    return mono_float(file.read(start, n_samples)).audio
+    return mono(file.read(start, n_samples)).audio

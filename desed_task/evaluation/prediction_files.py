@@ -31,6 +31,7 @@ SEPARATORS = ("\t", ",")
 _EXAMPLE = "predictions_th_0.01.tsv"
 # A minus between letters or digits joins words: `run-0.5` is 0.5, `th_-0.5` is below 0.
 _NUMBER = re.compile(r"(?:(?<![a-z\d])-)?\d+(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE)
+_TH = re.compile(r"(?<![a-z])th(r|resh|reshold)?[^a-z\d]*(?=\d)", re.IGNORECASE)
 
 
 def read_predictions(path: str | Path, truth: GroundTruth) -> Predictions:
@@ -60,8 +61,9 @@ def read_predictions(path: str | Path, truth: GroundTruth) -> Predictions:
 def read_operating_points(folder: str | Path, truth: GroundTruth) -> OperatingPoints:
     """Read a folder with the events of several thresholds, one TSV or CSV file for each.
 
-    The threshold is the last number in a file's name (`predictions_th_0.01.tsv`, `0.5.tsv`).
-    Hidden files are ignored.
+    The threshold is a number in a file's name: the one after `th` or `threshold`
+    (`predictions_th_0.01.tsv`), otherwise the only one (`0.5.tsv`), otherwise the only one between
+    0 and 1. Hidden files are ignored.
 
     Returns:
         Events whose `level` is the index of their threshold in the ascending `thresholds`,
@@ -94,13 +96,7 @@ def _paths_by_threshold(folder: Path) -> dict[float, Path]:
                 f"{path}: expected only files of events ({' or '.join(SUFFIXES)}) in a folder of "
                 "operating points"
             )
-        numbers = _NUMBER.findall(path.stem)
-        threshold = float(numbers[-1]) if numbers else -1.0
-        if not 0 <= threshold <= 1:
-            raise InputError(
-                f"{path}: last number in the name: expected a threshold between 0 and 1, as in "
-                f"{_EXAMPLE}, got {numbers[-1] if numbers else 'none'}"
-            )
+        threshold = _threshold(path)
         if threshold in paths:
             raise InputError(
                 f"{folder}: {expected}, got {paths[threshold].name} and {path.name} of threshold "
@@ -110,6 +106,21 @@ def _paths_by_threshold(folder: Path) -> dict[float, Path]:
     if not paths:
         raise InputError(f"{folder}: {expected}, got no file")
     return paths
+
+
+def _threshold(path: Path) -> float:
+    numbers = list(_NUMBER.finditer(path.stem))
+    marks = [mark.end() for mark in _TH.finditer(path.stem)]
+    marked = [number for number in numbers if number.end() > max(marks, default=-1)][:1]
+    found = [number.group() for number in (marked if marks else numbers)]
+    if len(found) > 1:
+        found = [text for text in found if 0 <= float(text) <= 1] or found
+    if len(found) == 1 and 0 <= float(found[0]) <= 1:
+        return float(found[0])
+    raise InputError(
+        f"{path}: name: expected one threshold between 0 and 1, as in {_EXAMPLE}, got "
+        f"{' and '.join(found) or 'none'}"
+    )
 
 
 def _read_file(path: Path, truth: GroundTruth) -> dict[str, list[Event]]:

@@ -6,10 +6,10 @@ from importlib.metadata import version
 from desed_task import __version__
 from desed_task.desed import TRAINING_SETS
 from desed_task.model import ModelDescription
-from desed_task.postprocess.methods import MEDIAN, Postprocessing, TunedParameters
+from desed_task.postprocess.methods import TunedParameters
 from local.config.data import KEYS
 from local.config.load import Config
-from local.results.postprocessing import method_parameters
+from local.results.postprocessing import postprocessing
 
 TRAINING_DATA = [KEYS[name].tsv or KEYS[name].folder for name in TRAINING_SETS]
 
@@ -22,9 +22,6 @@ def describe_model(config: Config, tuned: TunedParameters | None, source: str) -
         tuned: tuned parameters of the network's post-processing, if there are any.
         source: which network, of which checkpoint.
     """
-    tuned = tuned or TunedParameters()
-    first = config.postprocess.methods[0]
-    has_first = first == MEDIAN or getattr(tuned, first) is not None
     paths = config.data.paths()
     libraries = {name: version(name) for name in ("torch", "torchaudio", "numpy", "safetensors")}
     return ModelDescription(
@@ -35,11 +32,7 @@ def describe_model(config: Config, tuned: TunedParameters | None, source: str) -
         scaler=config.scaler,
         network=config.net,
         correction=config.correction,
-        postprocessing=Postprocessing(
-            method=first if has_first else MEDIAN,
-            median=method_parameters(MEDIAN, config, None),  # type: ignore[arg-type]
-            tuned=tuned,
-        ),
+        postprocessing=postprocessing(config, tuned),
         source=source,
         trained_on={key: paths[key] for key in TRAINING_DATA if key in paths},
         versions={"python": platform.python_version(), "desed_task": __version__} | libraries,

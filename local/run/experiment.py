@@ -17,6 +17,7 @@ from desed_task.nnet.crnn import CRNN
 from desed_task.process_group import first_rank_first, from_first_rank, leave, rank, summed
 from local.config.load import Config
 from local.data import DesedDataModule
+from local.lightning_internals import OwnTrainer, read_local_files
 from local.rank_state import seed_everything
 from local.results.files import WrittenResults, write_results
 from local.results.model import describe_model
@@ -24,9 +25,9 @@ from local.results.postprocessing import (
     CHECKPOINT_KEY,
     dump_tuned,
     is_tuned,
+    tune_networks,
     tuned_methods,
 )
-from local.results.scoring import tune_networks
 from local.run.callbacks import Checkpoints, EarlyStopping, Pictures
 from local.run.checkpoints import (
     CheckpointFiles,
@@ -66,12 +67,15 @@ def make_trainer(
     """
     training = config.training
     limit = FAST_BATCHES if fast else 1.0
-    run = run.absolute()
+    run = run.resolve()
+    read_local_files()
     tensorboard = RunTensorBoard(str(run.parent), name="", version=run.name)
+    preemption = Preemption(run / CHECKPOINTS / LAST_CHECKPOINT)
+    update = LOG_INTERVAL if machine.gpus else 1
     callbacks: list[Callback] = [
-        Progress(SELECTION_METRIC, LOG_INTERVAL if machine.gpus else 1),
+        Progress(SELECTION_METRIC, update, preemption.note_closed_output),
         Checkpoints(
-            dirpath=run / CHECKPOINTS,
+            dirpath=str(run / CHECKPOINTS),  # a plain text, as its state is saved
             filename="best",
             monitor=SELECTION_METRIC,
             mode="max",
@@ -80,11 +84,12 @@ def make_trainer(
         ),
         EarlyStopping(SELECTION_METRIC, mode="max", patience=training.early_stop_patience),
         Pictures(config),
-        Preemption(run / CHECKPOINTS / LAST_CHECKPOINT),
+        preemption,
     ]
     options = machine.trainer_options(config)
-    plugins = [*(options.pop("plugins", None) or []), CheckpointFiles()]
-    return pl.Trainer(
+    plugins = [*options.pop("plugins"), CheckpointFiles(fast=fast)]
+    return OwnTrainer(
+        run,
         benchmark=bool(machine.gpus),  # cuDNN's fastest convolutions for shapes that do not change
         max_epochs=1 if fast else training.n_epochs,
         limit_train_batches=limit,

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from desed_task.drawing.style import new_figure, nth_colour, plain, tidy, to_png
 from desed_task.report.blocks import Picture
 from local.run.folders import run_folders
-from local.studies.differences import FinishedRuns
-from local.studies.run_metrics import METRIC_TITLES
+from local.studies.finished import METRIC_TITLES, FinishedRuns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,13 +13,26 @@ from typing import IO
 
 from tqdm import tqdm
 
-from desed_task.errors import INTERRUPTED, Terminated, file_error
+from desed_task.errors import (
+    CLOSED,
+    INTERRUPTED,
+    OUTPUT_CLOSED,
+    TERMINATED,
+    Terminated,
+    file_error,
+    output_closed,
+)
 from desed_task.processor import thread_share
 from local.studies.runs import Run
 
 LOG = "output.txt"
+CONTINUES = "the same command continues"
 POLL = 0.2  # seconds
 GRACE = 120  # seconds for a training to save its checkpoint
+_STOPS: dict[int, tuple[str, int]] = {
+    signal.SIGTERM: ("terminated", TERMINATED),
+    signal.SIGINT: ("interrupted", INTERRUPTED),
+}
 
 
 @dataclass
@@ -76,18 +89,21 @@ def execute(runs: Sequence[Run], jobs: int) -> dict[str, str]:
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
     """Raise Terminated after SIGTERM and after Ctrl-C."""
-    stopped = "the same command continues"
 
-    def terminate(*args: object) -> None:
-        raise Terminated(f"terminated: {stopped}")
+    def stop(number: int, frame: object) -> None:
+        word, status = _STOPS[number]
+        raise Terminated(f"{word}: {CONTINUES}", status)
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
-    except KeyboardInterrupt:
-        raise Terminated(f"interrupted: {stopped}", INTERRUPTED) from None
+    except BrokenPipeError as error:
+        if not output_closed(error):
+            raise
+        raise Terminated(f"{CLOSED}: {CONTINUES}", OUTPUT_CLOSED) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _start(run: Run, jobs: int) -> _Process:

@@ -22,13 +22,13 @@ class FoundSet:
     """A set on the disk.
 
     Attributes:
-        clip_set: what it should be.
+        clip_set: the published set.
         original: folder of its published audio; None where only 16 kHz copies were found.
         folder: folder for its audio at 16 kHz; None where the set was not found.
         table: its annotations; None where they were not found.
         listed: clips of `table`; without a table the published number.
         missing: names of listed clips without audio; empty without a table.
-        n_missing: their number; without a table, of the published number.
+        n_missing: number of missing clips; without a table, of the published ones.
         empty: number of files without samples, which are missing, too.
     """
 

@@ -43,7 +43,7 @@ COLUMNS = (
     "95 % interval",
     "authors' value in it",
 )
-DEVIATIONS = "## Defects of the published code, and decisions"
+DEVIATIONS = ROOT / "docs" / "defects.md"
 
 
 def data_report(sets: Sequence[FoundSet], data: Path) -> str:
@@ -188,10 +188,6 @@ def _versions(runs: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def deviations() -> str:
-    """README.md's table of the deviations from the published code.
-
-    Links to files are dropped: the text is read elsewhere.
-    """
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.partition(DEVIATIONS)[2].partition("\n## ")[0]
-    return re.sub(r"\[([^]]+)\]\((?!http)[^)]+\)", r"\1", section).strip() or "See README.md."
+    """Table of the defects of the published code and the decisions, without links to files."""
+    table = DEVIATIONS.read_text(encoding="utf-8").partition("\n\n")[2]
+    return re.sub(r"\[([^]]+)\]\((?!http)[^)]+\)", r"\1", table).strip()

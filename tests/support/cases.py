@@ -1,4 +1,4 @@
-"""Random and hand-made truths and scores for the metrics."""
+"""Random and hand-made ground truth and scores for the metrics."""
 
 from collections.abc import Iterable
 
@@ -63,7 +63,7 @@ def random_truth(
 def random_scores(
     rng: np.random.Generator, truth: GroundTruth, *, n_frames: int = 156, levels: int | None = 12
 ) -> NDArray[np.float32]:
-    """Scores that follow the truth, with noise and plateaus; rounded to few levels: many ties."""
+    """Scores that follow the events, with noise and plateaus; rounded to few levels: many ties."""
     shape = (len(truth.events), len(truth.classes), n_frames)
     noise = np.cumsum(rng.normal(0, 0.25, shape), axis=2) + rng.normal(0, 0.5, (*shape[:2], 1))
     times = np.arange(n_frames) * GRID.frame_seconds

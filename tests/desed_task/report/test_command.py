@@ -17,7 +17,7 @@ from desed_task.evaluation import (
     to_frame,
     write_scores,
 )
-from desed_task.report.__main__ import kind_of, main
+from desed_task.report.__main__ import kind_of, main, split_paths
 from tests.support import cases
 from tests.support.paths import ROOT
 from tests.support.required import require_package
@@ -33,7 +33,7 @@ def files(tmp_path: Path) -> Path:
     table(tmp_path / "truth.tsv", [(n, *e) for n, events in truth.events.items() for e in events])
     lengths = "".join(f"{name}\t{seconds}\n" for name, seconds in truth.durations.items())
     (tmp_path / "durations.tsv").write_text(f"filename\tduration\n{lengths}")
-    write_scores(tmp_path / "scores", scores.values, names, truth.classes, cases.GRID)
+    write_scores(tmp_path / "scores", scores, truth.classes)
     (tmp_path / "points").mkdir()
     points = scores.detect(THRESHOLDS)
     for level, threshold in enumerate(THRESHOLDS):
@@ -108,6 +108,19 @@ def test_operating_points_and_events_together(files: Path) -> None:
     assert found["psds1_sed_scores_eval"] is None
     for name in ("psds1_psds_eval", "psds2_psds_eval", "event_f1_macro", "segment_f1_micro"):
         assert found[name] == pytest.approx(expected[name], abs=1e-12)
+
+
+def test_csv_operating_points_in_a_folder_with_a_comma(files: Path) -> None:
+    points = files / "seed 1, points"
+    points.mkdir()
+    for path in (files / "points").iterdir():
+        text = path.read_text().replace("\t", ",")
+        (points / path.with_suffix(".csv").name).write_text(text)
+    assert run(files, "--system", f"tsv={files / 'points'},{files / 'events.csv'}") == 0
+    as_tsv = written(files)
+    assert run(files, "--system", f"tsv={points},{files / 'events.csv'}") == 0
+    assert written(files) == as_tsv
+    assert split_paths(f"{points},no,such") == [points, Path("no"), Path("such")]
 
 
 def test_systems_side_by_side_with_intervals(

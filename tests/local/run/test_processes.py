@@ -18,13 +18,13 @@ import torch
 
 from desed_task import process_group
 from desed_task.errors import TERMINATED, USAGE_ERROR, InputError
-from desed_task.process_group import Ranks
+from desed_task.ranks import Ranks, launched_ranks
 from local.config.load import Config
 from local.data import DesedDataModule
 from local.run import launch
 from local.run.experiment import fit_scaler
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
-from local.run.launch import check_ranks, launched_ranks, start_processes
+from local.run.launch import check_ranks, start_processes
 from local.run.machine import Machine
 from local.run.resuming import check_resumable
 from local.sed_trainer import CrossTaskSED
