@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from desed_task.dataio.audio import fit_length, read_excerpt
 from desed_task.dataio.batch import Clip, ClipKind
+from desed_task.dataio.recordings import clip_path
 from desed_task.errors import InputError
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event, encode_strong
@@ -95,7 +96,7 @@ class ClipDataset(Dataset[Clip]):
             raise IndexError(f"clip {index} of {len(self)}")
         name, grid = self.name(index), self.grid
         start = first_frame * grid.samples_per_frame
-        path = f"{self._folder}/{name}"
+        path = clip_path(self._folder, name)
         excerpt = read_excerpt(path, grid.sample_rate, grid.n_samples, seed, start=start)
         events = self.events(index, excerpt.start / self.grid.sample_rate)
         return Clip(

@@ -34,10 +34,10 @@ from desed_task.dataio.audio import (
     to_16_bit,
     wav_bytes,
 )
-from desed_task.dataio.recordings import FileState, file_state, wav_files
+from desed_task.dataio.recordings import FileState, clip_path, file_state, wav_files
 from desed_task.errors import FaultError, InputError, listing, shortened
 from desed_task.files import content_digest, only_writer, remove_partial_files, write_file
-from desed_task.tables import table_text
+from desed_task.tables import normalised, table_text
 
 logger = logging.getLogger(__name__)
 
@@ -222,7 +222,11 @@ def prepare_folder(
     records = {name: manifest.records[name] for name in names if name in manifest.records}
     manifest.records = records
     jobs = [
-        _Job(source / name if source is not None and sources else None, target / name, record)
+        _Job(
+            clip_path(source, name) if source is not None and sources else None,
+            clip_path(target, name),
+            record,
+        )
         for name, record in zip(names, map(records.get, names), strict=True)
         if record is None or not record.is_current(sources.get(name), copies.get(name), channel)
     ]
@@ -233,7 +237,7 @@ def prepare_folder(
             for job, outcome in zip(jobs, run, strict=True):
                 outcomes.append(outcome)
                 if outcome.record is not None:
-                    records[job.target.name] = outcome.record
+                    records[normalised(job.target.name)] = outcome.record
         _report(outcomes, target, len(names))
         if durations is not None:
             _prepare_durations(Path(durations), manifest)
@@ -263,7 +267,7 @@ def clip_seconds(
         if record is not None and record.copy == state:
             lengths[name] = record.frames / sample_rate
         else:
-            lengths[name] = audio_info(folder / name).seconds
+            lengths[name] = audio_info(clip_path(folder, name)).seconds
     return lengths
 
 

@@ -4,10 +4,12 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from desed_task.errors import file_error
+from desed_task.errors import InputError, file_error
+from desed_task.tables import normalised
 
 logger = logging.getLogger(__name__)
 
@@ -104,19 +106,49 @@ def _distinguished(recordings: list[tuple[Path, Path]]) -> list[tuple[Path, Path
 def wav_files(folder: str | Path) -> dict[str, FileState]:
     """State of each WAV file directly in a folder by name, sorted, without hidden files.
 
-    Empty for a folder that does not exist. Raises FaultError for one that cannot be read.
+    Names are in Unicode's form NFC, as those in tables; `clip_path` has the file of a name. Empty
+    for a folder that does not exist.
+
+    Raises FaultError for a folder that cannot be read, and InputError for two files whose names
+    differ in their Unicode form alone.
     """
     if not Path(folder).is_dir():
         return {}
     try:
         with os.scandir(folder) as entries:
-            found = {
-                entry.name: file_state(entry)
+            files = [
+                (entry.name, file_state(entry))
                 for entry in entries
                 if entry.name.lower().endswith(".wav")
                 and not entry.name.startswith(".")
                 and entry.is_file()
-            }
+            ]
     except OSError as error:
         raise file_error(folder, error) from error
+    found = {normalised(name): state for name, state in files}
+    if len(found) < len(files):
+        counts = Counter(normalised(name) for name, _ in files)
+        name = next(name for name, count in counts.items() if count > 1)
+        raise InputError(
+            f"{folder}: expected names that differ in more than their Unicode form, got {name!r} "
+            f"{counts[name]} times"
+        )
     return dict(sorted(found.items()))
+
+
+def clip_path(folder: str | Path, name: str) -> Path:
+    """The file in a folder whose name in Unicode's form NFC is `name`, in whatever form it is."""
+    path = Path(folder) / name
+    if name.isascii() or path.exists():
+        return path
+    try:
+        names = _names_on_disk(str(path.parent), os.stat(path.parent).st_mtime_ns)
+    except OSError:
+        return path
+    return path.with_name(names.get(path.name, path.name))
+
+
+@lru_cache(maxsize=64)
+def _names_on_disk(folder: str, _: int) -> dict[str, str]:
+    """Names of a folder's entries by their form NFC, for a state of the folder."""
+    return {normalised(name): name for name in os.listdir(folder) if not name.isascii()}

@@ -1,7 +1,7 @@
 """Recordings of any length -> clips and their events."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from desed_task.labels import Event
 
 MIN_CLIP_S = 0.5  # shorter ends of recordings are no clips
 MIN_REST_S = 0.02  # shorter pieces of events that a cut divides are dropped
+MIN_TIME_S = 1e-3  # events that begin later in a clip's end are dropped; tables have milliseconds
 
 
 class Annotated(NamedTuple):
@@ -51,13 +52,26 @@ def clip_events(recording: Annotated, begin: float, end: float) -> tuple[Event, 
     """Events of a clip: those of the recording, split at its edges; tags last the whole clip."""
     if recording.tags:
         return tuple(Event(0.0, end - begin, name) for name in recording.tags)
-    events = []
+    return tuple(event for event in _pieces(recording, begin, end) if event is not None)
+
+
+def short_pieces(recording: Annotated, begin: float, end: float) -> int:
+    """Number of the pieces of events in a clip that are too short to be its events."""
+    return sum(event is None for event in _pieces(recording, begin, end))
+
+
+def _pieces(recording: Annotated, begin: float, end: float) -> Iterator[Event | None]:
+    """The piece of each event that is in a clip, by the clip's time; None: it is too short."""
     for onset, offset, name in recording.events:
         inside = Event(max(begin, onset), min(end, offset), name)
+        if inside.offset <= inside.onset:
+            continue
         is_cut = inside != Event(onset, offset, name)
-        if inside.offset - inside.onset >= (MIN_REST_S if is_cut else 0) and onset < end:
-            events.append(Event(inside.onset - begin, inside.offset - begin, name))
-    return tuple(event for event in events if event.offset > event.onset)
+        too_short = is_cut and inside.offset - inside.onset < MIN_REST_S
+        if too_short or inside.onset >= end - MIN_TIME_S:
+            yield None
+        else:
+            yield Event(inside.onset - begin, inside.offset - begin, name)
 
 
 def cut_file(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from desed_task.dataio.recordings import clip_path
 from desed_task.drawing.clip_pictures import (
     MAX_ROWS,
     Panel,
@@ -169,7 +170,7 @@ def audio_path(folder: Path, clip: str) -> Path | None:
     """
     if Path(clip).is_absolute() or ".." in Path(clip).parts:
         return None
-    paths = (folder / clip, folder / f"{clip}.wav")
+    paths = (clip_path(folder, clip), clip_path(folder, f"{clip}.wav"))
     return next((path for path in paths if path.is_file()), None)
 
 
