@@ -87,6 +87,7 @@ class LabelReader:
         counts: numbers of what is not used, by remark.
         notes: what the columns of tables were taken for, and which recordings are elsewhere.
         pointed: recordings that have only labels without length; what happens in them is not known.
+        unreadable: why recordings with labels cannot be read.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class LabelReader:
         self.counts: Counter[str] = Counter()
         self.notes: list[str] = []
         self.pointed: set[Path] = set()
+        self.unreadable: dict[Path, str] = {}
         self._options = options or LabelOptions()
         self._recordings = recordings
         self._names = RecordingNames(recordings)
@@ -237,7 +239,13 @@ class LabelReader:
         if onset is None or last is None:
             self._problem(row.where, "expected begin and end, got one of them")
             return None
-        info = self._info(recording)
+        if recording in self.unreadable:
+            return None
+        try:
+            info = self._info(recording)
+        except InputError as error:
+            self.unreadable[recording] = str(error)
+            return None
         begin, end = onset.seconds(info.sample_rate), last.seconds(info.sample_rate)
         if row.offset is None:
             end = begin + end
