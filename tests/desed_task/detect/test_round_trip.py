@@ -147,7 +147,7 @@ def test_evaluation_reads_events_and_scores(
     durations = pd.DataFrame(seconds, columns=["filename", "duration"])
     durations.to_csv(tmp_path / "durations.tsv", sep="\t", index=False)
     given = [
-        f"--ground_truth={tmp_path / 'truth.tsv'}",
+        f"--ground_truth={tmp_path / 'ground_truth.tsv'}",
         f"--durations={tmp_path / 'durations.tsv'}",
     ]
     given += [f"--scores={tmp_path / 'out'}", f"--predictions={tmp_path / 'out' / 'events.tsv'}"]
