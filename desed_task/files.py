@@ -13,6 +13,8 @@ from desed_task.errors import FaultError, InputError, file_error
 
 logger = logging.getLogger(__name__)
 
+DETECTIONS = ".detections"
+"""The folder of records in an output folder of sed-detect."""
 _PARTIAL = ".partial-"
 _MAX_NAME = 255  # bytes, of the usual file systems
 _SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
