@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
-from desed_task.errors import InputError
+from desed_task.errors import file_error
 from desed_task.processor import cores
 
 Result = TypeVar("Result")
@@ -180,4 +180,4 @@ def finish(args: Namespace, lines: Sequence[str], results: Mapping[str, Any]) ->
     try:
         args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"--json {args.json}: cannot be written: {error.strerror}") from error
+        raise file_error(f"--json {args.json}", error, "written") from None

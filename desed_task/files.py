@@ -10,7 +10,10 @@ from pathlib import Path
 
 from desed_task.errors import FaultError, InputError, file_error
 
+DETECTIONS = ".detections"
+"""The folder of records in an output folder of sed-detect."""
 _PARTIAL = ".partial-"
+_MAX_NAME = 255  # bytes, of the usual file systems
 _SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -31,6 +34,19 @@ def expand_user(text: str) -> str:
 def user_path(text: str) -> Path:
     """The path that a command line or a configuration names; see `expand_user`."""
     return Path(expand_user(text))
+
+
+def fitting_name(name: str, reserved: int = 0) -> str:
+    """A file's name, shortened where it and `reserved` further bytes are too long for file systems.
+
+    A shortened name ends with a digest of the whole, so that different names stay different.
+    """
+    content = os.fsencode(name)
+    if len(content) + reserved <= _MAX_NAME:
+        return name
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    kept = content[: _MAX_NAME - reserved - len(digest) - 1].decode(errors="ignore")
+    return f"{kept}~{digest}"
 
 
 def visible_entries(folder: str | Path) -> list[Path]:
@@ -60,7 +76,8 @@ def atomic_write(path: Path, *, needed: int | None = None, durable: bool = True)
     Raises FaultError for an OSError of the block and its own, with needed and free space where
     there is too little.
     """
-    partial = path.with_name(f".{path.stem}{_PARTIAL}{os.getpid()}{path.suffix}")
+    suffix = path.suffix if len(os.fsencode(path.suffix)) < _MAX_NAME // 4 else ""
+    partial = _hidden(path, path.name.removesuffix(suffix), f"{os.getpid()}{suffix}")
     try:
         with writing(path, needed):
             yield partial
@@ -192,7 +209,13 @@ def remove_partial_files(folder: Path) -> None:
 
 def _beside(path: Path, what: str) -> Path:
     """A hidden path beside a file or folder, which `remove_partial_files` removes."""
-    return path.with_name(f".{path.name}{_PARTIAL}{what}")
+    return _hidden(path, path.name, what)
+
+
+def _hidden(path: Path, name: str, what: str) -> Path:
+    """`.NAME.partial-WHAT` beside a path, with a name that fits."""
+    ending = f"{_PARTIAL}{what}"
+    return path.with_name(f".{fitting_name(name, 1 + len(os.fsencode(ending)))}{ending}")
 
 
 def _flush(path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from desed_task.dataio.annotations import read_durations, read_strong, read_weak
 from desed_task.errors import InputError
-from desed_task.evaluation import GroundTruth, read_predictions, read_scores, write_scores
+from desed_task.evaluation import GroundTruth, Scores, read_predictions, read_scores, write_scores
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
 from local.config.load import load_config
@@ -159,7 +159,7 @@ def test_scores_are_read_back(
 ) -> None:
     folder = tmp_path_factory.mktemp("scores") / "scores"
     scores = np.array(values, dtype=np.float32).reshape(1, 3, 15)
-    write_scores(folder, scores, ["a.wav"], CLASSES, GRID)
+    write_scores(folder, Scores(scores, ["a.wav"], GRID), CLASSES)
     truth = GroundTruth(CLASSES, {"a.wav": []}, {"a.wav": 0.9})
     read = read_scores(folder, truth).values.astype(np.float32)
     assert (read == scores).all()

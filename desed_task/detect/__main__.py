@@ -233,6 +233,7 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
     if not recordings:
         raise InputError(f"{', '.join(options.paths)}: no audio files: expected at least 1, got 0")
     outputs = Outputs(options.output, formats, described_settings(detector))
+    recordings = outputs.named(recordings)
     waiting = [
         (path, relative)
         for path, relative in recordings
@@ -245,36 +246,53 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
             f"{len(recordings) - len(waiting)} of {len(recordings)} files are done; --force: again"
         )
     rate = detector.description.sample_rate
+    channel = detector.settings.channel
     sources = (
-        Recording((path, relative), partial(file_blocks, path, rate)) for path, relative in waiting
+        Recording((path, relative), partial(file_blocks, path, rate, channel))
+        for path, relative in waiting
     )
-    problems: list[str] = []
-    seconds = _known_seconds([path for path, _ in waiting])
-    n_written = 0
+    changed = sum(outputs.is_changed(relative) for _, relative in waiting)
+    if changed and not options.force:
+        print(f"{changed} files differ from those that were detected, and are detected again")
+    problems: dict[Path, str] = {}
+    total = math.ceil(_known_seconds([path for path, _ in waiting]))
+    n_written, heard = 0, 0.0
+
+    def show(added: float) -> None:
+        nonlocal heard
+        heard += added
+        whole = min(math.ceil(heard - 1e-6), total)  # the lengths of headers are not exact
+        bar.update(whole - bar.n)
+
     with (
         _interrupted(lambda: f"{n_written} of {len(waiting)} files are written: {options.output}"),
-        tqdm(total=math.ceil(seconds), unit="s", desc="audio", smoothing=0.1) as bar,
+        tqdm(total=total, unit="s", desc="audio", smoothing=0.1) as bar,
         contextlib.closing(
-            detector.detect(sources, workers=options.workers, progress=bar.update)
+            detector.detect(sources, workers=options.workers, progress=show)
         ) as found,
     ):
         for (path, relative), result in found:
             if isinstance(result, InputError | FaultError):
-                problems.append(str(result))
+                problems[path] = str(result)
+                outputs.remove(path, relative)
                 continue
             outputs.write(path, relative, result)
             n_written += 1
             if options.plot:
                 write_pictures(detector, outputs, path, relative, result)
         elapsed = bar.format_dict["elapsed"]
-        heard = bar.n
-    combined = outputs.write_combined(recordings)
+    combined = outputs.write_combined()
+    unreadable = outputs.write_unreadable(
+        recordings,
+        {path: text.removeprefix(f"{path}: ") for path, text in problems.items()},
+    )
     if heard:
         print(f"{heard:.0f} s of audio in {elapsed:.1f} s: real-time factor {elapsed / heard:.4f}")
     print(*(combined or [options.output]), sep="\n")
     if problems:
-        title = f"{len(problems)} of {len(waiting)} files could not be read"
-        print(f"error: {listing(title, problems)}", file=sys.stderr)
+        title = f"{len(problems)} of {len(waiting)} files could not be read, see {unreadable}"
+        shown = listing(title, list(problems.values()))
+        print(f"error: {shown if len(problems) > 1 else f'{title}: {shown}'}", file=sys.stderr)
     return FAULT if problems else 0
 
 
@@ -322,9 +340,8 @@ def write_pictures(
     from desed_task.files import write_file
 
     rate = detector.description.sample_rate
-    drawn = draw_recording(
-        str(relative), partial(file_blocks, path, rate), result, detector.model.log_mel, rate
-    )
+    blocks = partial(file_blocks, path, rate, detector.settings.channel)
+    drawn = draw_recording(str(relative), blocks, result, detector.model.log_mel, rate)
     for number, picture in enumerate(drawn, start=1):
         ending = ".png" if number == 1 else f".{number}.png"
         target = outputs.target(relative, ending)

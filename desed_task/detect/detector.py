@@ -46,6 +46,7 @@ class Result:
             of `sebbs`, the times at which a box begins or ends.
         states: `(3, frames)`, probabilities of 0, 1, 2 and more sounds; None without SOD.
         state_edges: as `edges`, of the states.
+        upper_hz: highest frequency that the model reads.
     """
 
     seconds: float
@@ -55,6 +56,7 @@ class Result:
     edges: NDArray[np.float64]
     states: NDArray[np.float32] | None
     state_edges: NDArray[np.float64]
+    upper_hz: float
 
     @property
     def events(self) -> "pd.DataFrame":
@@ -211,4 +213,5 @@ class Detector:
             edges=shown.edges[0],
             states=states[:, :n_frames] if len(states) else None,
             state_edges=edges,
+            upper_hz=self.description.features.f_max,
         )

@@ -15,6 +15,7 @@ from desed_task.dataio.audio import audio_info
 from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, file_error, listing, nearest, shortened
 from desed_task.files import visible_entries
+from desed_task.making.detections import DetectedFiles
 from desed_task.making.label_formats import (
     REFUSED,
     audacity_rows,
@@ -87,6 +88,7 @@ class LabelReader:
         counts: numbers of what is not used, by remark.
         notes: what the columns of tables were taken for, and which recordings are elsewhere.
         pointed: recordings that have only labels without length; what happens in them is not known.
+        unreadable: why recordings with labels cannot be read.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class LabelReader:
         self.counts: Counter[str] = Counter()
         self.notes: list[str] = []
         self.pointed: set[Path] = set()
+        self.unreadable: dict[Path, str] = {}
         self._options = options or LabelOptions()
         self._recordings = recordings
         self._names = RecordingNames(recordings)
@@ -120,10 +123,15 @@ class LabelReader:
             raise InputError(
                 f"--labels {source}: expected label files ({', '.join(sorted(_READ))}), got none"
             )
+        detected = DetectedFiles(source, files)
+        files = detected.files
+        self.counts["files of sed-detect have events that are read from another format"] += (
+            detected.unused
+        )
         tables: dict[Path, LabelTable] = {}
-        rows = {path: list(self._rows(path, tables)) for path in files}
+        rows = {path: list(detected.rows(path, self._rows(path, tables))) for path in files}
         self._note_columns(tables.values())
-        labels = list(self._of_recordings(files, rows, tables))
+        labels = list(self._of_recordings(files, rows, tables, detected.recordings))
         self._check_units(tables.values())
         self._check_ignored()
         self.notes += [
@@ -169,6 +177,7 @@ class LabelReader:
         files: Mapping[Path, Path],
         rows: Mapping[Path, Sequence[Row]],
         tables: Mapping[Path, LabelTable],
+        known: Mapping[Path, str],
     ) -> Iterator[Label]:
         """The labels of all rows, and for each recording one without a name.
 
@@ -176,14 +185,17 @@ class LabelReader:
             files: label files, with their paths below `--labels`.
             rows: of each file.
             tables: the files that are tables.
+            known: paths of the recordings of files that are not known by their names.
         """
         of_files = self._names.of_label_files(files.values())
-        given = self._names.find(row.recording for each in rows.values() for row in each)
+        named = [row.recording for each in rows.values() for row in each]
+        given = self._names.find([*named, *known.values()])
         seen: set[Path] = set()
         elsewhere: Counter[str] = Counter()
         first = ""
         for path, name in files.items():
-            own, table = of_files[name], tables.get(path)
+            own = given[known[path]] if path in known else of_files[name]
+            table = tables.get(path)
             is_named = table is not None and "file" in table.columns
             needs_own = not all(row.recording for row in rows[path]) or not rows[path]
             if needs_own and len(own) != 1 and not is_named:
@@ -243,7 +255,13 @@ class LabelReader:
         if onset is None or last is None:
             self._problem(row.where, "expected begin and end, got one of them")
             return None
-        info = self._info(recording)
+        if recording in self.unreadable:
+            return None
+        try:
+            info = self._info(recording)
+        except InputError as error:
+            self.unreadable[recording] = str(error)
+            return None
         begin, end = onset.seconds(info.sample_rate), last.seconds(info.sample_rate)
         if row.offset is None:
             end = begin + end

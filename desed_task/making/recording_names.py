@@ -17,8 +17,8 @@ from desed_task.dataio.recordings import ENDINGS
 from desed_task.tables import normalised
 
 _ADDED = re.compile(
-    r"[._ -](table(\.\d+)?|selections?|birdnet|results?|annotations?|labels?|events?|audacity"
-    r"|raven|confidence)$",
+    r"[._ -](table(\.\d+)?|selections?|birdnet|results?|confidence|annotations?|labels?|events?"
+    r"|audacity|raven)$",
     re.IGNORECASE,
 )
 """What tools add to a recording's name: `x.Table.1.selections.txt`, `x_annotations.csv`."""

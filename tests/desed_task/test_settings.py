@@ -54,7 +54,7 @@ def test_lists_are_tuples_and_become_lists_again() -> None:
         ({"names": []}, "inner.names: expected at least 1 value, got []"),
         ({"names": None}, "inner.names: expected a list, got null"),
         ({"bound": math.nan}, "inner.bound: expected at least 0, got nan"),
-        ({"bound": True}, "inner.bound: expected a valid number, got true"),
+        ({"bound": True}, "inner.bound: expected a decimal number, got true"),
         ({"name": 1}, "inner.name: unknown key (did you mean names?)"),
         ({"xyz": 1}, "inner.xyz: unknown key: expected one of sizes, names, bound"),
     ],

@@ -116,9 +116,8 @@ def test_self_consistency(
         student,
         _distorted(golden, {KINDS[kind]: record}),
         KINDS[kind],
-        self_consistency_active=recipe.losses.self_consistency_active,
-        self_consistency_inactive=recipe.losses.self_consistency_inactive,
-        distance=DISTANCES[recipe.augs.consis_loss],
+        recipe.losses,
+        DISTANCES[recipe.augs.consis_loss],
     )
     name = f"self_consistency_{case}_{kind}"
     assert loss.item() == pytest.approx(expected["losses"][name], rel=RELATIVE)

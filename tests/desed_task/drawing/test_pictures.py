@@ -62,7 +62,7 @@ def test_a_strip_of_a_recording_shows_the_classes_that_are_detected_there() -> N
     classes = ("later", "third", "second", "first")
     edges = np.arange(0.0, 141.0, 10.0).astype(np.float64)
     scores = np.arange(4 * 14).reshape(4, 14) / 100
-    result = Result(140.0, found, classes, scores, edges, None, edges)
+    result = Result(140.0, found, classes, scores, edges, None, edges, 8e3)
     panel = strip_panel(result, 60.0, 120.0)
     assert [row.name for row in panel.rows] == ["third", "second", "first"]
     np.testing.assert_array_equal(panel.rows[2].events, [[60.0, 61.0]])

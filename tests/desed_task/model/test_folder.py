@@ -114,7 +114,10 @@ DESCRIPTIONS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda c: c["network"].update(nb_filters=[10**9, 4, 8]),
         "does not fit model.json",
     ),
-    "no number": (lambda c: c.update(clip_seconds="ten"), "clip_seconds: expected a valid number"),
+    "no number": (
+        lambda c: c.update(clip_seconds="ten"),
+        "expected a decimal number",
+    ),
     "another kernel": (
         lambda c: c["network"].update(kernel_size=[5, 3, 3]),
         "network.backbone.0.conv.weight: expected (4, 1, 5, 5) torch.float32, got (4, 1, 3, 3)",

@@ -113,7 +113,9 @@ def _finish(run: Run, truth: GroundTruth, quality: float) -> dict[str, float | N
     system = run.folder / "version_0" / "metrics_test" / "student"
     scores = _scores(truth, quality, run.seed)
     axis: NDArray[np.float64] = np.arange(11, dtype=np.float64)
-    write_scores(system / "scores" / "postprocessed", scores, list(truth.events), CLASSES, axis)
+    write_scores(
+        system / "scores" / "postprocessed", Scores(scores, list(truth.events), axis), CLASSES
+    )
     metrics = evaluate(Scores(scores, list(truth.events), axis), truth)
     values = {name: getattr(metrics, name) for name in CLIP_METRICS}
     values |= {"sod_accuracy": quality, "sod_sed_agreement": None}
