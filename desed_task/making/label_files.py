@@ -33,7 +33,7 @@ NOISE = frozenset({"background", "backgrounds", "noise", "noises"})
 """Folders of recordings without events."""
 _TABLES = frozenset({".csv", ".tsv"})
 _READ = frozenset({".txt", ".textgrid", ".rttm", ".json", ".jams", *_TABLES})
-_SCORES = ".scores.tsv"  # of sed-detect: no labels
+_NO_LABELS = (".scores.tsv", "unreadable.tsv")  # ends of names of other files of sed-detect
 _MIN_EVENT_S = 1e-6  # shorter ones are points
 _FAR = 2.0  # times a recording's length; tools write ends a window behind it
 _FAR_S = 5.0
@@ -103,6 +103,7 @@ class LabelReader:
         self._names = RecordingNames(recordings)
         self._problems: list[str] = []
         self._info = cache(audio_info)
+        self._class_name = cache(class_name)
         self._ignored: set[str] = set()
         self._small: dict[str, bool] = {}
 
@@ -115,9 +116,9 @@ class LabelReader:
         if source.is_dir():
             found = files_below(source, _READ | REFUSED.keys())
             files = {path: path.relative_to(source) for path in found}
-        scores = [path for path in files if path.name.endswith(_SCORES)]
-        files = {path: name for path, name in files.items() if path not in scores}
-        self.counts["files of scores have no labels"] += len(scores)
+        n_files = len(files)
+        files = {path: name for path, name in files.items() if not path.name.endswith(_NO_LABELS)}
+        self.counts["files of sed-detect without labels are not read"] += n_files - len(files)
         if not files:
             raise InputError(
                 f"--labels {source}: expected label files ({', '.join(sorted(_READ))}), got none"
@@ -231,15 +232,20 @@ class LabelReader:
         span = self._span(row, recording)
         if span is None:
             return
-        for part in text.split(",") if span == (None, None) else [text]:
-            if normalised(part.strip()) in self._options.ignore:
+        parts = [part.strip() for part in text.split(",")] if span[0] is None else [text]
+        for part in parts:
+            if not part:
+                continue
+            if self._options.ignore and normalised(part) in self._options.ignore:
                 self.counts["labels are ignored (--ignore)"] += 1
-                self._ignored.add(normalised(part.strip()))
-            elif not is_empty(part.strip()):
-                try:
-                    yield Label(recording, class_name(part.strip()), span[0], span[1], row.group)
-                except ValueError as error:
-                    self._problem(row.where, f"label: {error}")
+                self._ignored.add(normalised(part))
+                continue
+            try:
+                name = self._class_name(part)
+            except ValueError as error:
+                self._problem(row.where, f"label: {error}")
+            else:
+                yield Label(recording, name, span[0], span[1], row.group)
 
     def _span(self, row: Row, recording: Path) -> tuple[float, float] | tuple[None, None] | None:
         """Begin and end in the recording, in seconds; of a tag two None; None: not used."""

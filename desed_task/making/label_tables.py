@@ -37,7 +37,8 @@ _TEXTS: Mapping[str, Sequence[str]] = {
 _POSITION = "file offset"
 MEANINGS = ("file", "onset", "offset", "duration", "label")
 """What `--columns` can name."""
-_TIME_MEANINGS = ("onset", "offset", "duration", "position")
+_TIME_MEANINGS = ("onset", "offset", "duration", "position")  # as the times of a Row
+_INFINITY = float("inf")
 _NO_COLUMN = "none"
 _UNIT_WORDS = {
     "s": "s sec secs second seconds",
@@ -121,42 +122,36 @@ class LabelTable:
         """The rows; numbers that cannot be read are reported to `problem` with file and line."""
         seen = set()
         view = self._index("view")
+        texts = [self.columns[name].number if name in self.columns else None for name in _TEXTS]
+        group = self.columns["group"].number if "group" in self.columns else None
+        timed = [self.columns.get(meaning) for meaning in _TIME_MEANINGS]
+        is_timed = "onset" in self.columns
+        width = max((column.number for column in self.columns.values()), default=0) + 1
         for line, fields in self.rows:
             where = f"{self.path}:{line}"
-            values = {
-                meaning: fields[column.number] if column.number < len(fields) else ""
-                for meaning, column in self.columns.items()
-            }
-            times: dict[str, Time] = {}
+            fields = [*fields, *[""] * (width - len(fields))] if len(fields) < width else fields
+            times: list[Time | None] = [None] * len(timed)
             wrong = False
-            for meaning in _TIME_MEANINGS:
-                if not is_empty(values.get(meaning, "")):
-                    column = self.columns[meaning]
-                    value = _number(values[meaning])
-                    if value is None:
-                        expected = f"{column.name}: expected a number"
-                        problem(where, f"{expected}, got {quoted(values[meaning])}")
-                        wrong = True
-                    else:
-                        times[meaning] = Time(value, column.unit, column.name)
+            for number, column in enumerate(timed):
+                if column is None:
+                    continue
+                text = fields[column.number]
+                value = _number(text)
+                if value is not None:
+                    times[number] = Time(value, column.unit, column.name)
+                elif not is_empty(text):
+                    problem(where, f"{column.name}: expected a number, got {quoted(text)}")
+                    wrong = True
             if wrong:
                 continue
-            row = Row(
-                where,
-                values.get("file", ""),
-                values.get("label", ""),
-                onset=times.get("onset"),
-                offset=times.get("offset"),
-                duration=times.get("duration"),
-                position=times.get("position"),
-                is_timed="onset" in self.columns,
-            )
+            file, label = ["" if number is None else fields[number] for number in texts]
+            onset, offset, duration, position = times
+            row = Row(where, file, label, onset, offset, duration, position, None, is_timed)
             if view is not None:  # Raven repeats a selection for each of its views
-                key = row[1:]
-                if key in seen:
+                if row[1:] in seen:
                     continue
-                seen.add(key)
-            yield row._replace(group=values.get("group"))
+                seen.add(row[1:])
+            yield row if group is None else row._replace(group=fields[group])
 
     def summary(self) -> str:
         """The columns by meaning, and an example."""
@@ -213,8 +208,8 @@ def read_table(
     def shifted(line: int, text: str) -> None:
         problem(line + start, text)
 
-    rows = [(line + start, row) for line, row in split_rows(lines[start:], separator, shifted)]
-    rows = [(line, row) for line, row in rows if any(row)]
+    found = split_rows(lines[start:], separator, shifted)
+    rows = [(line + start, row) for line, row in found if any(row)]
     header_line, header = rows[0] if rows else (1, [])
     rows = rows[1:]
     where = f"{path}:{header_line}"
@@ -375,7 +370,7 @@ def _time(words: Sequence[str]) -> tuple[str, str] | None:
 def _number(text: str) -> float | None:
     """A finite number, with a point or a comma; None for other texts."""
     try:
-        value = float(text.replace(",", "."))
+        value = float(text.replace(",", ".") if "," in text else text)
     except ValueError:
         return None
-    return value if abs(value) < float("inf") else None
+    return value if -_INFINITY < value < _INFINITY else None

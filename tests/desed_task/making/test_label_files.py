@@ -174,7 +174,7 @@ def test_numbers_that_are_not_understood_are_refused(
 def test_tags_with_row_numbers_and_confidences(labels: Labels) -> None:
     labels.recording("x.wav")
     labels.recording("y.wav")
-    labels.write("all.csv", 'index,file,tags,confidence\n7,x.wav,"Owl,Fox",0.5\n8,y.wav,,1\n')
+    labels.write("all.csv", 'index,file,tags,confidence\n7,x.wav,"Owl, Fox,",0.5\n8,y.wav,,1\n')
     assert labels.read() == [
         ("x.wav", None, None, "Owl"),
         ("x.wav", None, None, "Fox"),
