@@ -25,7 +25,16 @@ _NEEDS_TIME = {"min", "max", "from", "to"}  # only as `min_t`, `t_max`, `from (s
 _TEXTS: Mapping[str, Sequence[str]] = {
     "file": (
         *("filename", "file", "path", "filepath", "file name", "file path", "audio", "audio file"),
-        *("audiofile", "audio path", "recording", "wav", "wav file", "begin path", "begin file"),
+        *(
+            "audiofile",
+            "audio path",
+            "fname",
+            "recording",
+            "wav",
+            "wav file",
+            "begin path",
+            "begin file",
+        ),
         *("sound file", "soundfile", "sound", "clip"),
     ),
     "label": (
@@ -38,6 +47,7 @@ _POSITION = "file offset"
 MEANINGS = ("file", "onset", "offset", "duration", "label")
 """What `--columns` can name."""
 _TIME_MEANINGS = ("onset", "offset", "duration", "position")  # as the times of a Row
+_INSTEAD = {"offset": "duration", "duration": "offset"}  # a given one replaces the other
 _INFINITY = float("inf")
 _NO_COLUMN = "none"
 _UNIT_WORDS = {
@@ -129,6 +139,10 @@ class LabelTable:
         width = max((column.number for column in self.columns.values()), default=0) + 1
         for line, fields in self.rows:
             where = f"{self.path}:{line}"
+            if any(fields[len(self.header) :]):
+                expected = f"expected at most {len(self.header)}, got {len(fields)}"
+                problem(where, f"number of fields: {expected}: {quoted(', '.join(fields))}")
+                continue
             fields = [*fields, *[""] * (width - len(fields))] if len(fields) < width else fields
             times: list[Time | None] = [None] * len(timed)
             wrong = False
@@ -174,6 +188,13 @@ class LabelTable:
             if column.number < len(fields)
         ]
         return f"first row: {', '.join(values)}"
+
+    @property
+    def is_raven(self) -> bool:
+        """Whether Raven's times may run over several files, and the table has no others."""
+        first = self.columns.get("onset")
+        other = "position" in self.columns or (first is not None and first.is_given)
+        return "file" in self.columns and self._index("view") is not None and not other
 
     def _index(self, name: str) -> int | None:
         names = [column.lower() for column in self.header]
@@ -247,13 +268,20 @@ def _columns(
             if meaning not in found or is_better:
                 found[meaning] = Column(index, header[index], own)
     for meaning, (name, unit) in given.items():
+        for other in (meaning, _INSTEAD.get(meaning, meaning)):
+            found.pop(other, None)
         if name is None:
-            found.pop(meaning, None)
             continue
         column = _named(where, header, name, f"--columns {meaning}")
         time = _time(_words(column.name))
         own = time[1] if time is not None else _unit(_words(column.name))[1] or "s"
         found[meaning] = column._replace(unit=unit or own, is_given=unit is not None)
+    used = {found[meaning].number for meaning in given if meaning in found}
+    found = {
+        meaning: column
+        for meaning, column in found.items()
+        if meaning in given or column.number not in used
+    }
     if {"onset", "offset"} & given.keys():
         found.pop("position", None)
     order = [*MEANINGS, "position"]
