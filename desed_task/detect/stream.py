@@ -98,7 +98,11 @@ class FrameStream:
     def __init__(self, run: Network, grid: FrameGrid, latency: float, overlap: float) -> None:
         self._run, self._grid = run, grid
         self._latency = max(1, round(latency / grid.frame_seconds))  # frames
-        self._step = min(window_step(grid, overlap), max(1, self._latency // 2))
+        self._step = window_step(grid, overlap)
+        if latency < grid.clip_seconds:
+            self._step = min(self._step, max(1, self._latency // 2))
+        else:  # a frame is final when no later window has it
+            self._latency = max(self._latency, grid.n_frames)
         self._cutter = WindowCutter(grid, self._step)
         self._average = WindowAverage(grid.n_frames)
         self._latest = 0  # first frame of the latest window
