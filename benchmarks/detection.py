@@ -32,7 +32,7 @@ from desed_task.model import save_model
 from desed_task.model.graphs import export_graphs
 from desed_task.processor import keep_freed_memory
 from local.config.load import Config, load_config
-from local.results.model import describe_model
+from local.results.model import trained_model
 from local.sed_trainer import CrossTaskSED
 from tests.support.reference_network import ReferenceCRNN, reference_weights
 from tests.support.training_step import NARROW
@@ -81,12 +81,7 @@ def detections(module: CrossTaskSED, args: Namespace, folder: Path) -> dict[str,
         folder: an empty folder for the files.
     """
     grid, model = module.config.grid, folder / "model"
-    save_model(
-        model,
-        describe_model(module.config, None, "benchmark"),
-        module.networks["student"],  # type: ignore[arg-type]
-        module.scaler,
-    )
+    save_model(model, trained_model(module, "student", None, "benchmark"))
     seconds = args.clips * grid.clip_seconds
     clips = write_noise(folder / "clips", args.clips, grid.clip_seconds)
     short = write_noise(folder / "short", int(seconds // SHORT_SECONDS), SHORT_SECONDS)

@@ -363,7 +363,7 @@ def _prepare_file(sample_rate: int, channel: Channel, job: _Job) -> _Outcome:
     try:
         if source is None:
             return _Outcome(_checked(target, sample_rate))
-        info, state = audio_info(source), file_state(source)
+        info, state = audio_info(source, whole=True), file_state(source)
         if _is_complete(target, info, sample_rate) and _is_from(
             source, state, channel, target, record
         ):
@@ -381,9 +381,9 @@ def _prepare_file(sample_rate: int, channel: Channel, job: _Job) -> _Outcome:
 
 def _checked(path: Path, sample_rate: int) -> Record:
     """The record of a file without source. Raises InputError for a file that cannot be used."""
-    with open_audio(path, sample_rate) as file:
+    with open_audio(path, sample_rate, whole=True) as file:
         if file.subtype in ("FLOAT", "DOUBLE"):
-            Mono()(file.read(dtype="float32", always_2d=True))
+            Mono()(file.read())
         return Record(file.frames, file_state(path))
 
 
@@ -406,7 +406,7 @@ def _is_complete(target: Path, source: AudioInfo, sample_rate: int) -> bool:
     Raises InputError for another rate: another program made such a file, and it is not replaced.
     """
     try:
-        found = audio_info(target)
+        found = audio_info(target, whole=True)
     except InputError:
         return False
     if found.sample_rate != sample_rate:
@@ -419,9 +419,9 @@ def _is_complete(target: Path, source: AudioInfo, sample_rate: int) -> bool:
 
 def _resample_file(source: Path, target: Path, sample_rate: int, mono: Mono) -> tuple[int, float]:
     """Write the target; its length in samples, and the source's peak before clipping."""
-    with open_audio(source) as file:
-        audio, peak = mono(file.read(dtype="float32", always_2d=True))
-        rate = file.samplerate
+    with open_audio(source, whole=True) as file:
+        audio, peak = mono(file.read())
+        rate = file.sample_rate
     if rate != sample_rate:
         audio = soxr.resample(audio, rate, sample_rate, quality="HQ")
     # A file that a power failure empties is unreadable, and made again.

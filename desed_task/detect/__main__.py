@@ -351,12 +351,12 @@ def write_pictures(
 
 def _known_seconds(paths: Sequence[Path]) -> float:
     """Length of all files that can be read, from their headers."""
-    from desed_task.dataio.audio import audio_info
+    from desed_task.dataio.audio import estimated_seconds
 
     total = 0.0
     for path in paths:
         try:
-            total += audio_info(path).seconds
+            total += estimated_seconds(path)
         except (InputError, FaultError):
             continue  # is reported when it is read
     return total

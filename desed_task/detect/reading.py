@@ -19,9 +19,7 @@ def file_blocks(path: str | Path, sample_rate: int, channel: Channel = MIX) -> I
     Raises InputError as `desed_task.dataio.audio.open_audio`, and for samples far beyond ±1.
     """
     with open_audio(path) as file:
-        size = round(BLOCK_SECONDS * file.samplerate)
-        blocks = file.blocks(blocksize=size, dtype="float32", always_2d=True)
-        yield from resampled(blocks, file.samplerate, sample_rate, Mono(channel, path))
+        yield from resampled(file.blocks(), file.sample_rate, sample_rate, Mono(channel, path))
 
 
 def resampled(

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.signal
 import soxr
 
-from desed_task.dataio.audio import audio_info, read_audio
+from desed_task.dataio.audio import read_at_own_rate
 from desed_task.synthesis import backgrounds
 from desed_task.synthesis.domains import Draw
 from desed_task.synthesis.signals import (
@@ -77,8 +77,7 @@ def read_sound(path: Path, cutoff_hz: float) -> Signal:
 
 def resampled(path: Path, start: int = 0, n_samples: int | None = None) -> Signal:
     """Samples of a file at `SAMPLE_RATE`; `start` and `n_samples` are at the file's rate."""
-    rate = audio_info(path).sample_rate
-    audio = read_audio(path, rate, start, n_samples)
+    audio, rate = read_at_own_rate(path, start, n_samples)
     if rate != SAMPLE_RATE:
         audio = soxr.resample(audio, rate, SAMPLE_RATE, quality="HQ")
     return audio
@@ -100,8 +99,7 @@ def bandwidth(path: Path) -> float:
     Recordings that were made at a lower rate, or compressed, have no frequencies above a cutoff;
     the spectrum falls there by `CLIFF_DB` within `CLIFF_HZ`, and does not rise again.
     """
-    rate = audio_info(path).sample_rate
-    audio = read_audio(path, rate)
+    audio, rate = read_at_own_rate(path)
     size = min(len(audio), 2 ** int(np.ceil(np.log2(rate / RESOLUTION_HZ))))
     frequencies, power = scipy.signal.welch(audio, rate, nperseg=size)
     decibels = 10 * np.log10(power + 1e-15)

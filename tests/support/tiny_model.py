@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from desed_task.features import Scaler
 from desed_task.model import Model, ModelDescription, save_model
-from desed_task.model.network import build_scaler
 from desed_task.nnet.crnn import CRNN
 from desed_task.postprocess.methods import (
     MedianParameters,
@@ -80,11 +80,13 @@ def tiny_model(seed: int = 0, **changes: Any) -> Model:
         network = CRNN(description.network, len(description.classes))
         for head in (network.strong_head, network.sod_head):
             torch.nn.init.normal_(head.weight, std=3.0)
-    return Model(description, network, build_scaler(description))
+    features = description.features
+    scaler = Scaler(description.scaler, features.n_mels, description.grid.n_hops)
+    return Model(description, network, scaler)
 
 
 def write_tiny_model(folder: Path, **changes: Any) -> Model:
     """Write `tiny_model` to a folder."""
     model = tiny_model(**changes)
-    save_model(folder, model.description, model.network, model.scaler)
+    save_model(folder, model)
     return model

@@ -64,6 +64,20 @@ def test_folders_that_cannot_be_read(
     monkeypatch.setattr(os, "scandir", denied)
     with caplog.at_level(logging.WARNING):
         assert files_below(tmp_path) == [tmp_path / "b.wav"]
-    assert f"{tmp_path / 'lost'}: cannot be read" in caplog.text
+    assert f"{tmp_path}: not read: 1 folders (lost: Permission denied)" in caplog.text
     with pytest.raises(InputError, match="none: cannot be read"):
         files_below(tmp_path / "none")
+
+
+def test_what_is_not_read_is_named_and_counted_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _touched(tmp_path, "a.wav", "x/b.m4a", "x/c.WMA", "d.aac", "e.mp4", "notes.txt", ".f.m4a")
+    os.symlink(tmp_path / "gone.wav", tmp_path / "g.wav")
+    with caplog.at_level(logging.WARNING):
+        assert files_below(tmp_path) == [tmp_path / "a.wav"]
+        assert files_below(tmp_path, {".txt"}) == [tmp_path / "notes.txt"]
+    assert caplog.messages == [
+        f"{tmp_path}: not read: 1 broken links or devices (g.wav), 4 files of other formats "
+        "(d.aac, e.mp4, x/b.m4a and 1 more); WAV, FLAC, Ogg and MP3 files are"
+    ]

@@ -47,7 +47,7 @@ def test_statistics_of_a_data_set_are_read_back(tmp_path: Path) -> None:
     )
     model = tiny_model(scaler=changed.scaler)
     model.scaler.fit([torch.randn(2, 16, 63)])
-    save_model(tmp_path / "model", model.description, model.network, model.scaler)
+    save_model(tmp_path / "model", model)
     assert torch.equal(load_model(tmp_path / "model").scaler.deviation, model.scaler.deviation)
 
 
