@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from desed_task.dataio.audio import Mono
 from desed_task.detect.arrays import MAX_CHANNELS, checked_rate, float_samples
+from desed_task.detect.bands import warn_of_narrow_bands
 from desed_task.detect.events import Detection, EventJoiner, find_events
 from desed_task.detect.scoring import Network
 from desed_task.detect.settings import Checked
@@ -61,6 +62,7 @@ class EventStream:
             raise InputError(f"--channels: expected 1 to {MAX_CHANNELS}, got {channels}")
         if not latency > 0:
             raise InputError(f"--latency: expected more than 0 s, got {latency:g}")
+        warn_of_narrow_bands({"stream": rate / 2}, model.features.f_max)
         own = model.sample_rate
         self._channels = channels
         self._mono = Mono(settings.channel, "stream")
