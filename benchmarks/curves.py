@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 
-from benchmarks.measure import finish
+from benchmarks.measure import aligned, finish
 from benchmarks.options import (
     PRECISIONS,
     ROOT,
@@ -101,9 +101,11 @@ def main(argv: Sequence[str]) -> int:
     title = " ".join([args.conf_file.name, *args.overrides])
     lines = [
         f"{title}: {args.steps} steps; difference from {FLOAT32}, running means of {WINDOW} steps",
-        *(
-            f"{name:<32}largest {found['largest']:.4f}, mean {found['mean']:.4f}"
-            for name, found in differences.items()
+        *aligned(
+            [
+                (name, *(f"{kind} {value:.4f}" for kind, value in found.items()))
+                for name, found in differences.items()
+            ]
         ),
         f"largest mean difference of two float32 trainings: {spread:.4f}",
         *(f"{name}: {'within' if ok else 'outside'} this spread" for name, ok in within.items()),

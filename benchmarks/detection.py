@@ -22,7 +22,15 @@ import soundfile
 import torch
 from torch import Tensor
 
-from benchmarks.measure import finish, interleaved, other_process, ratio, shown, synchronize
+from benchmarks.measure import (
+    aligned,
+    finish,
+    interleaved,
+    other_process,
+    ratio,
+    shown,
+    synchronize,
+)
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.detect import Detector
 from desed_task.detect.detector import Precision, Result
@@ -60,13 +68,13 @@ def main(argv: Sequence[str]) -> int:
         functions[PLAIN] = partial(call, operator.call)
         durations, events = interleaved(functions, args.rounds, "Detection")
     seconds = config.grid.clip_seconds
-    lines = [f"{args.clips} clips of {seconds:g} s, {args.clips * seconds:g} s in all"]
-    results = {}
+    results, table = {}, []
     for row, values in durations.items():
         speed = ratio(durations[PLAIN], values)
         results[row] = {"seconds": values, "speed": speed, "events": events[row]}
-        lines.append(f"{row:<42}{shown(values)}, {speed:.2f} x the plain forward")
-    finish(args, lines, {"rows": results})
+        table.append((row, shown(values), f"{speed:.2f} x the plain forward"))
+    title = f"{args.clips} clips of {seconds:g} s, {args.clips * seconds:g} s in all"
+    finish(args, [title, *aligned(table)], {"rows": results})
     return 0
 
 

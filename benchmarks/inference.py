@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.measure import finish, interleaved, shown
+from benchmarks.measure import aligned, finish, interleaved, shown
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.frames import FrameGrid
@@ -41,21 +41,19 @@ def main(argv: Sequence[str]) -> int:
         keep_freed_memory()
     config = load_config(RECIPE, NARROW if args.tiny else ())
     infer = inference(config, args.device, args.precision)
-    batches = {f"{clips:>3} clips": noise(clips, config.grid) for clips in (1, args.clips)}
+    batches = {f"{clips} clips": noise(clips, config.grid) for clips in (1, args.clips)}
     durations, _ = interleaved(
         {name: partial(infer, batch) for name, batch in batches.items()}, args.rounds
     )
-    results, lines = [], [f"precision {args.precision}"]
+    results, table = [], []
     for name, batch in batches.items():
         factor = statistics.median(durations[name]) / float(batch.seconds.sum())
         results.append(
             {"clips": len(batch.names), "seconds": durations[name], "real_time_factor": factor}
         )
-        lines.append(
-            f"{name} {shown(durations[name])}, real-time factor {factor:.6f}, "
-            f"{1 / factor:.0f} times real time"
-        )
-    finish(args, lines, {"batches": results})
+        factor_text = f"real-time factor {factor:.6f}, {1 / factor:.0f} times real time"
+        table.append((name, shown(durations[name]), factor_text))
+    finish(args, [f"precision {args.precision}", *aligned(table)], {"batches": results})
     return 0
 
 

@@ -28,7 +28,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from benchmarks.measure import finish, shown, synchronize
+from benchmarks.measure import aligned, finish, shown, synchronize
 from benchmarks.options import PRECISIONS, TINY, Number, add_configuration, parse, subject_parser
 from desed_task.desed import CLIP_SETS
 from desed_task.frames import FrameGrid
@@ -139,7 +139,7 @@ def main(argv: Sequence[str]) -> int:
     lines = [
         f"{args.conf_file.name}, steps of {batch} clips, precision {args.precision}, "
         f"{args.workers} workers; validation of {args.clips} + {args.weak_clips} clips",
-        *(f"{name:<12}{shown(values)}" for name, values in clock.durations.items()),
+        *aligned([(name, shown(values)) for name, values in clock.durations.items()]),
         f"idle between two steps: at most {idle_share:.2%} of a step",
         f"projection, not run: {EPOCHS} epochs x ({STEPS} steps of {projection['step']:.4f} s + "
         f"validation {projection['validation']:.2f} s + rest {projection['rest']:.2f} s) = "

@@ -33,7 +33,7 @@ NOISE = frozenset({"background", "backgrounds", "noise", "noises"})
 """Folders of recordings without events."""
 _TABLES = frozenset({".csv", ".tsv"})
 _READ = frozenset({".txt", ".textgrid", ".rttm", ".json", ".jams", *_TABLES})
-_SCORES = ".scores.tsv"  # of sed-detect: no labels
+_NO_LABELS = (".scores.tsv", "unreadable.tsv")  # ends of names of other files of sed-detect
 _MIN_EVENT_S = 1e-6  # shorter ones are points
 _FAR = 2.0  # times a recording's length; tools write ends a window behind it
 _FAR_S = 5.0
@@ -103,8 +103,10 @@ class LabelReader:
         self._names = RecordingNames(recordings)
         self._problems: list[str] = []
         self._info = cache(audio_info)
+        self._class_name = cache(class_name)
         self._ignored: set[str] = set()
         self._small: dict[str, bool] = {}
+        self._first: dict[str, dict[Path, float]] = defaultdict(dict)
 
     def read(self, source: Path) -> list[Label]:
         """Labels of one file, or of all label files below a folder.
@@ -115,9 +117,9 @@ class LabelReader:
         if source.is_dir():
             found = files_below(source, _READ | REFUSED.keys())
             files = {path: path.relative_to(source) for path in found}
-        scores = [path for path in files if path.name.endswith(_SCORES)]
-        files = {path: name for path, name in files.items() if path not in scores}
-        self.counts["files of scores have no labels"] += len(scores)
+        n_files = len(files)
+        files = {path: name for path, name in files.items() if not path.name.endswith(_NO_LABELS)}
+        self.counts["files of sed-detect without labels are not read"] += n_files - len(files)
         if not files:
             raise InputError(
                 f"--labels {source}: expected label files ({', '.join(sorted(_READ))}), got none"
@@ -132,6 +134,7 @@ class LabelReader:
         self._note_columns(tables.values())
         labels = list(self._of_recordings(files, rows, tables, detected.recordings))
         self._check_units(tables.values())
+        self._check_raven(tables.values())
         self._check_ignored()
         self.notes += [
             f"{moved.n_paths} recordings are named in {moved.folder}, which is taken for --audio"
@@ -198,7 +201,8 @@ class LabelReader:
             is_named = table is not None and "file" in table.columns
             needs_own = not all(row.recording for row in rows[path]) or not rows[path]
             if needs_own and len(own) != 1 and not is_named:
-                self._problem(f"{path}", _unfit(own))
+                hint = "; --columns file=… names a column of paths" if table is not None else ""
+                self._problem(f"{path}", f"{_unfit(own)}{hint}")
                 continue
             if not rows[path] and len(own) == 1 and own[0] not in seen:
                 seen.add(own[0])
@@ -231,15 +235,20 @@ class LabelReader:
         span = self._span(row, recording)
         if span is None:
             return
-        for part in text.split(",") if span == (None, None) else [text]:
-            if normalised(part.strip()) in self._options.ignore:
+        parts = [part.strip() for part in text.split(",")] if span[0] is None else [text]
+        for part in parts:
+            if not part:
+                continue
+            if self._options.ignore and normalised(part) in self._options.ignore:
                 self.counts["labels are ignored (--ignore)"] += 1
-                self._ignored.add(normalised(part.strip()))
-            elif not is_empty(part.strip()):
-                try:
-                    yield Label(recording, class_name(part.strip()), span[0], span[1], row.group)
-                except ValueError as error:
-                    self._problem(row.where, f"label: {error}")
+                self._ignored.add(normalised(part))
+                continue
+            try:
+                name = self._class_name(part)
+            except ValueError as error:
+                self._problem(row.where, f"label: {error}")
+            else:
+                yield Label(recording, name, span[0], span[1], row.group)
 
     def _span(self, row: Row, recording: Path) -> tuple[float, float] | tuple[None, None] | None:
         """Begin and end in the recording, in seconds; of a tag two None; None: not used."""
@@ -265,6 +274,8 @@ class LabelReader:
         if onset.unit != "s":
             table = row.where.rpartition(":")[0]
             self._small[table] = self._small.get(table, True) and last.value <= info.seconds
+        first = self._first[row.where.rpartition(":")[0]]
+        first[recording] = min(begin, first.get(recording, begin))
         latest = _FAR * info.seconds + _FAR_S
         if not 0 <= begin <= end:
             self._problem(row.where, f"expected 0 <= onset < offset, got {begin:g}, {end:g}")
@@ -292,7 +303,7 @@ class LabelReader:
         hint = nearest(next(iter(elsewhere)), known)
         names = f"{shortened(map(quoted, elsewhere), _MAX_SHOWN)}{hint}"
         if not any_here:
-            self._problem(where, f"no such recording below --audio: {names}")
+            self._problem(where, f"no such recording below --audio: {names}; --columns file=…?")
             return
         self.notes.append(
             f"{where}: {elsewhere.total()} rows are of {len(elsewhere)} recordings that are not "
@@ -319,6 +330,21 @@ class LabelReader:
                     f"{column.name}: expected {column.unit}, got times that are all within the "
                     f"recordings if they are seconds; --columns onset={column.name}:s,… or "
                     f"onset={column.name}:{column.unit},…",
+                )
+
+    def _check_raven(self, tables: Iterable[LabelTable]) -> None:
+        """Refuse a table of several files where each one's times begin after the files before."""
+        for table in tables:
+            first = self._first[str(table.path)]
+            before, runs_on = 0.0, table.is_raven and len(first) > 1
+            for recording in sorted(first, key=lambda path: first[path]):
+                runs_on = runs_on and first[recording] >= before
+                before += self._info(recording).seconds
+            if runs_on:
+                self._problem(
+                    f"{table.path}:{table.header_line}",
+                    "times that run over several files: expected a column File Offset (s), got "
+                    "none; --columns onset=Begin Time (s):s if they are those in each file",
                 )
 
     def _check_ignored(self) -> None:

@@ -70,11 +70,13 @@ class RecordingNames:
         moved: dict[tuple[str, ...], dict[str, list[Path]]] = defaultdict(dict)
         for name, path in paths.items():
             candidates = self._candidates(path.name)
-            if candidates and os.path.isabs(name) and os.path.isfile(name):
+            found[name] = []
+            if candidates and os.path.isfile(name):
                 real = os.path.realpath(name)
                 found[name] = [each for each in candidates if os.path.realpath(each) == real]
-                continue
-            found[name] = self._here(path, candidates, relative)
+                if os.path.isabs(name):
+                    continue
+            found[name] = found[name] or self._here(path, candidates, relative)
             if candidates and not found[name]:
                 base, there = self._there(path, candidates)
                 if there:

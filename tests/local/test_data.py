@@ -1,7 +1,9 @@
 import re
 import shutil
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import pytorch_lightning as pl
@@ -18,6 +20,7 @@ from tests.support.audio_files import write_tone
 from tests.support.classes import CLASSES
 from tests.support.paths import CONFS
 
+Form = Literal["NFC", "NFD"]
 SPEECH, DOG = CLASSES.index("Speech"), CLASSES.index("Dog")
 STRONG = (
     "data.strong_folder=strong_16k",
@@ -380,3 +383,32 @@ def test_audio_is_float_on_the_device(prepared: Path) -> None:
     given = data.transfer_batch_to_device(batch, torch.device("cpu"), 0)
     assert given.audio.dtype == torch.float32
     assert torch.equal(given.audio * 2**15, batch.audio.float())
+
+
+@pytest.mark.parametrize("is_prepared", [False, True])
+@pytest.mark.parametrize(("of_files", "of_tables"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_names_of_files_and_of_tables_in_two_unicode_forms(
+    of_files: Form, of_tables: Form, is_prepared: bool, original_tree: Path, tmp_path: Path
+) -> None:
+    """As a data set from a Mac has them; with its originals, and with the prepared audio alone."""
+    tree = Path(shutil.copytree(original_tree, tmp_path / "tree"))
+    for path in [*tree.glob("*_44k/*.wav")]:
+        path.rename(path.with_name(unicodedata.normalize(of_files, f"Bär {path.name}")))
+    for path in tree.glob("*.tsv"):
+        head, *rows = path.read_text().splitlines()
+        text = "\n".join([head, *(f"Bär {row}" for row in rows)]) + "\n"
+        path.write_text(unicodedata.normalize(of_tables, text))
+    if is_prepared:
+        config = configure(tree)
+        DesedDataModule(config, config.grid, tree / "run" / "missing.tsv").prepare_data()
+        for path in [*tree.glob("*_44k"), *tree.glob("*.manifest.json")]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    data = module(tree)
+    assert all(not each.missing and not each.unannotated for each in data.coverage.values())
+    batch = next(iter(data.train_dataloader()))
+    assert batch.audio.abs().amax(dim=1).min() > 0
+    events = {f"Bär test{number}.wav": [Event(0.1, 0.4, "Dog")] for number in (1, 2, 3)}
+    data.setup("test")
+    assert data.test_sets[0].truth.events == {"Bär test0.wav": [], **events}
+    names = [name for each in data.test_dataloader()[0] for name in each.names]
+    assert names == list(data.test_sets[0].truth.events)

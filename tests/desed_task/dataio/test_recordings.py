@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from desed_task.dataio.recordings import files_below, find_recordings
+from desed_task.dataio.recordings import clip_path, files_below, find_recordings, wav_files
 from desed_task.errors import InputError
 
 
@@ -67,6 +67,18 @@ def test_folders_that_cannot_be_read(
     assert f"{tmp_path}: not read: 1 folders (lost: Permission denied)" in caplog.text
     with pytest.raises(InputError, match="none: cannot be read"):
         files_below(tmp_path / "none")
+
+
+def test_names_of_clips_in_any_unicode_form(tmp_path: Path) -> None:
+    _touched(tmp_path, "Ba\u0308r.wav", "U\u0308hu\u00fc.wav", "a.wav")
+    assert list(wav_files(tmp_path)) == ["B\u00e4r.wav", "a.wav", "\u00dchu\u00fc.wav"]
+    assert clip_path(tmp_path, "B\u00e4r.wav") == tmp_path / "Ba\u0308r.wav"
+    assert clip_path(tmp_path, "\u00dchu\u00fc.wav") == tmp_path / "U\u0308hu\u00fc.wav"
+    for name in ("a.wav", "b.wav", "\u00e9.wav"):
+        assert clip_path(tmp_path, name) == tmp_path / name
+    _touched(tmp_path, "B\u00e4r.wav")
+    with pytest.raises(InputError, match="names that differ in more than their Unicode form"):
+        wav_files(tmp_path)
 
 
 def test_what_is_not_read_is_named_and_counted_once(
