@@ -340,8 +340,9 @@ class AudioFile:
         """
         if start == 0 == self._at and n_samples is None:
             self._length = self._trusted_length()
-            size = self._length or 16 * self._block_size
-            return self._array(self.blocks(size, dtype), dtype)
+            if self._length is None:
+                return self._array(self.blocks(16 * self._block_size, dtype), dtype)
+            return self._array(self._until(self._length, dtype), dtype)
         stop = self.frames if n_samples is None else start + n_samples
         if stop > self.header_frames and not self._is_unlimited:
             stop = min(stop, self.frames)
@@ -375,7 +376,9 @@ class AudioFile:
 
     def _until(self, stop: int, dtype: Dtype) -> Iterator[NDArray[Any]]:
         while self._at < stop:
-            block = self._following(min(stop - self._at, 16 * self._block_size), dtype)
+            left = stop - self._at
+            size = left if left == self._length else min(left, 16 * self._block_size)
+            block = self._following(size, dtype)
             if not len(block):
                 return
             yield block
