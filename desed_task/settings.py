@@ -96,6 +96,11 @@ def of_length(least: int, most: int | None = None) -> BeforeValidator:
     return BeforeValidator(convert)
 
 
+def _infinity(value: object) -> object:
+    """The number that JSON has as a text."""
+    return float("inf") if value == "Infinity" else value
+
+
 def _counted(number: int) -> str:
     return f"{number} value{'s' * (number != 1)}"
 
@@ -104,7 +109,9 @@ PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
-NonNegativeOrInf = Annotated[float, Field(ge=0, allow_inf_nan=True)]
+NonNegativeOrInf = Annotated[
+    float, Field(ge=0, allow_inf_nan=True), BeforeValidator(lambda value: _infinity(value))
+]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 FractionBelow1 = Annotated[float, Field(ge=0, lt=1)]
 InnerFraction = Annotated[float, Field(gt=0, lt=1)]
@@ -128,7 +135,7 @@ class Settings(BaseModel):
         strict=True,
         frozen=True,
         allow_inf_nan=False,
-        ser_json_inf_nan="constants",  # for keys that may be infinite
+        ser_json_inf_nan="strings",  # JSON has no infinite numbers
     )
 
     def plain(self) -> dict[str, Any]:
