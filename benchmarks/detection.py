@@ -22,7 +22,15 @@ import soundfile
 import torch
 from torch import Tensor
 
-from benchmarks.measure import finish, interleaved, other_process, ratio, shown, synchronize
+from benchmarks.measure import (
+    aligned,
+    finish,
+    interleaved,
+    other_process,
+    ratio,
+    shown,
+    synchronize,
+)
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.detect import Detector
 from desed_task.detect.detector import Precision, Result
@@ -32,7 +40,7 @@ from desed_task.model import save_model
 from desed_task.model.graphs import export_graphs
 from desed_task.processor import keep_freed_memory
 from local.config.load import Config, load_config
-from local.results.model import describe_model
+from local.results.model import trained_model
 from local.sed_trainer import CrossTaskSED
 from tests.support.reference_network import ReferenceCRNN, reference_weights
 from tests.support.training_step import NARROW
@@ -60,13 +68,13 @@ def main(argv: Sequence[str]) -> int:
         functions[PLAIN] = partial(call, operator.call)
         durations, events = interleaved(functions, args.rounds, "Detection")
     seconds = config.grid.clip_seconds
-    lines = [f"{args.clips} clips of {seconds:g} s, {args.clips * seconds:g} s in all"]
-    results = {}
+    results, table = {}, []
     for row, values in durations.items():
         speed = ratio(durations[PLAIN], values)
         results[row] = {"seconds": values, "speed": speed, "events": events[row]}
-        lines.append(f"{row:<42}{shown(values)}, {speed:.2f} x the plain forward")
-    finish(args, lines, {"rows": results})
+        table.append((row, shown(values), f"{speed:.2f} x the plain forward"))
+    title = f"{args.clips} clips of {seconds:g} s, {args.clips * seconds:g} s in all"
+    finish(args, [title, *aligned(table)], {"rows": results})
     return 0
 
 
@@ -81,12 +89,7 @@ def detections(module: CrossTaskSED, args: Namespace, folder: Path) -> dict[str,
         folder: an empty folder for the files.
     """
     grid, model = module.config.grid, folder / "model"
-    save_model(
-        model,
-        describe_model(module.config, None, "benchmark"),
-        module.networks["student"],  # type: ignore[arg-type]
-        module.scaler,
-    )
+    save_model(model, trained_model(module, "student", None, "benchmark"))
     seconds = args.clips * grid.clip_seconds
     clips = write_noise(folder / "clips", args.clips, grid.clip_seconds)
     short = write_noise(folder / "short", int(seconds // SHORT_SECONDS), SHORT_SECONDS)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import plain_evaluation as plain
-from benchmarks.measure import finish, interleaved, ratio, shown
+from benchmarks.measure import aligned, finish, interleaved, ratio, shown
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.evaluation import (
     THRESHOLDS,
@@ -85,18 +85,16 @@ def main(argv: Sequence[str]) -> int:
         ),
     }
     largest = max(comparison.difference for comparison in comparisons.values())
-    lines = [
-        f"{source}, {len(truth.events)} clips, {' and '.join(networks)}",
-        f"{'':<33}{'ours, median (range)':<36}{'plain':<36}ratio",
-    ]
-    rows = {}
+    table, rows = [("", "ours, median (range)", "plain", "ratio")], {}
     for name, comparison in comparisons.items():
         ours, slow = (comparison.seconds[route] for route in ("ours", "plain"))
         speedup = ratio(slow, ours)
-        lines.append(f"{name:<33}{shown(ours):<36}{shown(slow):<36}{speedup:5.1f} x")
+        table.append((name, shown(ours), shown(slow), f"{speedup:.1f} x"))
         rows[name] = comparison._asdict() | {"ratio": speedup}
     set_seconds = resampling(systems, truth, args.sets)
-    lines += [
+    lines = [
+        f"{source}, {len(truth.events)} clips, {' and '.join(networks)}",
+        *aligned(table),
         f"largest difference of a metric: {largest:.1e}",
         f"all metrics of a resampled set of clips, one network: {1e3 * set_seconds:.1f} ms",
     ]

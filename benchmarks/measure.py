@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
-from desed_task.errors import InputError
+from desed_task.errors import file_error
 from desed_task.processor import cores
 
 Result = TypeVar("Result")
@@ -127,6 +127,15 @@ def shown(durations: Sequence[float]) -> str:
     return f"{middle:9.4f} s ({low:.4f} to {high:.4f})"
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of as many cells each as lines whose columns are aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
 def peak_memory(device: torch.device) -> dict[str, float]:
     """Peak memory of this process in GB: `resident`, and `gpu` where one is used."""
     # Not ru_maxrss, which a forked process inherits.
@@ -151,7 +160,7 @@ def finish(args: Namespace, lines: Sequence[str], results: Mapping[str, Any]) ->
 
     Args:
         args: parsed options; the numbers among them are recorded.
-        lines: the table.
+        lines: the tables.
         results: values for the JSON file; `peak_memory_gb` may be given.
     """
     device = args.device
@@ -170,14 +179,14 @@ def finish(args: Namespace, lines: Sequence[str], results: Mapping[str, Any]) ->
     }
     memory = results.get("peak_memory_gb") or {"ours": peak_memory(device)}
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    for line in lines:
-        print(line.rstrip())
+    print(*lines, sep="\n")
     for owner, peaks in memory.items():
-        print(f"peak memory, {owner:<22}" + ", ".join(f"{k} {v:.2f} GB" for k, v in peaks.items()))
+        shown_peaks = ", ".join(f"{kind} {peak:.2f} GB" for kind, peak in peaks.items())
+        print(f"peak memory, {owner}: {shown_peaks}")
     if args.json is None:
         return
     report = {"machine": machine, "options": options, **results, "peak_memory_gb": memory}
     try:
         args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"--json {args.json}: cannot be written: {error.strerror}") from error
+        raise file_error(f"--json {args.json}", error, "written") from None

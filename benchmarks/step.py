@@ -25,6 +25,7 @@ import torch
 
 from benchmarks.measure import (
     Clock,
+    aligned,
     finish,
     interleaved,
     other_process,
@@ -93,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
     if args.reference:
         slow = durations["reference"]
         results["ratio"] = {part: ratio(slow[part], ours[part]) for part in ours}
-    finish(args, [*_table(args, results), *_machine_lines(args, results)], results)
+    finish(args, _table(args, results), results)
     return 0
 
 
@@ -171,22 +172,15 @@ def _memory(step: TrainingStep) -> dict[str, float]:
 
 def _table(args: argparse.Namespace, results: Mapping[str, Any]) -> list[str]:
     durations, ratios = results["seconds"], results.get("ratio", {})
-    lines = [
-        f"{args.clips} clips before the network, precision {args.precision}, {args.clock} time",
-        f"{'':<18}{'ours, median (range)':<36}{'reference':<36}{'ratio' if ratios else ''}",
-    ]
+    rows = [["", "ours, median (range)", *(["reference", "ratio"] if ratios else [])]]
     for part, ours in durations["ours"].items():
-        line = f"{part:<18}{shown(ours):<36}"
+        rows.append([part, shown(ours)])
         if ratios:
-            line += f"{shown(durations['reference'][part]):<36}{ratios[part]:5.2f} x"
-        lines.append(line)
-    return lines
-
-
-def _machine_lines(args: argparse.Namespace, results: Mapping[str, Any]) -> list[str]:
-    machine = results["seconds"]["machine"]
+            rows[-1] += [shown(durations["reference"][part]), f"{ratios[part]:.2f} x"]
     return [
-        f"{'product':<18}{shown(machine['product'])}, {args.matrix} x {args.matrix}",
+        f"{args.clips} clips before the network, precision {args.precision}, {args.clock} time",
+        *aligned(rows),
+        f"product of {args.matrix} x {args.matrix}: {shown(durations['machine']['product'])}",
         f"{results['multiply_adds'] / 1e9:.0f} billion multiply-adds per step, "
         f"{results['share_of_peak']:.0%} of the product's speed",
     ]

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import errno
+import getpass
 import os
 import re
 import select
@@ -31,6 +32,7 @@ _WRONG_PATH = {
     errno.EINVAL,
     errno.ELOOP,
 }
+_SHARED_MEMORY, _SHARED = "shared memory", "/dev/shm"
 # PyTorch reports faults of the system as RuntimeError with these texts.
 _PYTORCH_FAULTS = (
     "No space left on device",
@@ -39,7 +41,7 @@ _PYTORCH_FAULTS = (
     "Too many open files",
     "Read-only file system",
     "Permission denied",
-    "shared memory",
+    _SHARED_MEMORY,
     "PytorchStreamWriter failed",
 )
 _ERROR_LINE = re.compile(r"^[\w.]*Error: ", re.MULTILINE)
@@ -111,7 +113,14 @@ def as_fault(error: BaseException) -> FaultError | None:
         path = os.fsdecode(error.filename) if not isinstance(error.filename, int) else ""
         return FaultError(f"{path}: {reason}", path)
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _PYTORCH_FAULTS):
-        return FaultError(_without_traceback(str(error)).splitlines()[0])
+        reason = _without_traceback(str(error)).splitlines()[0]
+        if _SHARED_MEMORY not in reason:
+            return FaultError(reason)
+        return FaultError(
+            f"{_SHARED}: {reason}: docker run --shm-size=1g gives a container more, and loading "
+            "without worker processes (num_workers 0) needs none",
+            _SHARED,
+        )
     return None
 
 
@@ -164,6 +173,7 @@ def run_cli(main: Callable[[], int | None]) -> NoReturn:
     """
     message = ""
     status: int | str | None
+    _name_user()
     try:
         status = _status(main)
         _flush_output()
@@ -184,6 +194,17 @@ def run_cli(main: Callable[[], int | None]) -> NoReturn:
         with contextlib.suppress(OSError):  # a standard error that is closed
             print(message, file=sys.stderr, flush=True)
     sys.exit(status)
+
+
+def _name_user() -> None:
+    """Give a user without an entry in the system's list, as in a container, a name.
+
+    PyTorch and others ask for it to name their caches, and would end with KeyError.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = str(os.getuid())
 
 
 def _status(main: Callable[[], int | None]) -> int | str | None:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,10 @@ from pathlib import Path
 
 from desed_task.errors import FaultError, InputError, file_error
 
+logger = logging.getLogger(__name__)
+
+DETECTIONS = ".detections"
+"""The folder of records in an output folder of sed-detect."""
 _PARTIAL = ".partial-"
 _MAX_NAME = 255  # bytes, of the usual file systems
 _SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -167,11 +172,12 @@ def check_new_folder(option: str, path: Path) -> None:
 
 
 @contextmanager
-def only_writer(path: Path) -> Iterator[None]:
+def only_writer(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Lock a file or folder during the block, by a hidden file beside it.
 
     The system unlocks it where the process is killed. Without effect where the file system has no
-    locks or the hidden file cannot be made. Raises InputError where another process has the lock.
+    locks or the hidden file cannot be made. Where another process has the lock, log it and wait,
+    or raise InputError.
     """
     from filelock import FileLock, Timeout  # 25 ms
 
@@ -180,7 +186,11 @@ def only_writer(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"{path}: another process is writing it: wait until it ends") from None
+        if not wait:
+            raise InputError(f"{path}: another process is writing it: wait until it ends") from None
+        logger.warning("%s: another process is writing it: waiting until it ends", path)
+        with suppress(OSError):
+            lock.acquire()
     except OSError:
         pass
     try:

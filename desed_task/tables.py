@@ -130,13 +130,13 @@ def split_rows(
         if not line or line.isspace():
             continue
         try:
-            if '"' in line:
+            if '"' not in line and len(line) < _MAX_FIELDS:
+                fields = [field.strip() for field in line.split(separator)]
+            else:
                 n_lines, fields = _first_row(
                     lines[number - 1 : number - 1 + _MAX_CELL_LINES], separator
                 )
                 index += n_lines - 1
-            else:
-                fields = split_fields(line, separator)
         except ValueError as error:
             problem(number, str(error))
             continue

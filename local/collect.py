@@ -9,9 +9,16 @@ Labels: docs/own_data.md. Recordings are cut into clips; the sets are split by r
 import argparse
 from collections.abc import Sequence
 
+from desed_task.dataio.audio import parse_channel
 from desed_task.errors import InputError, run_cli
 from desed_task.files import user_path
-from desed_task.making.collect import CollectOptions, class_table, plan_clips, write_clips
+from desed_task.making.collect import (
+    UNREADABLE,
+    CollectOptions,
+    class_table,
+    plan_clips,
+    write_clips,
+)
 from desed_task.making.label_tables import given_columns
 from desed_task.options import command_parser
 from desed_task.tables import normalised
@@ -67,6 +74,17 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
         "regular expression of the file name (default: each recording alone)",
     )
     add("--groups", type=user_path, metavar="TABLE", help="a table: filename, group")
+    add(
+        "--channel",
+        type=parse_channel,
+        help="how channels become one: mix (their mean; the loudest where they cancel), loudest, "
+        "or a number from 1 on (default: mix)",
+    )
+    add(
+        "--skip_unreadable",
+        action="store_true",
+        help="do not use recordings that cannot be read (default: refuse them)",
+    )
     add("--seed", type=int, help="of the split (default: 1)")
     return CollectOptions(**vars(parser.parse_args(arguments)))
 
@@ -100,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for remark, number in plan.remarks.items():
         if number:
             print(f"{number} {remark}")
+    if (options.output / UNREADABLE).is_file():
+        print(f"recordings that cannot be read are not used: {options.output / UNREADABLE}")
     print(f"next: python train_sed.py --conf_file {options.output / CONFIGURATION}")
 
 

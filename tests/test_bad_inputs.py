@@ -10,26 +10,13 @@ import pytest
 
 import train_sed
 from desed_task.dataio.annotations import read_durations, read_strong, read_weak
-from desed_task.errors import MAX_LINE_LENGTH, USAGE_ERROR, exit_status, run_cli
 from desed_task.evaluation import GroundTruth, read_predictions, read_scores
 from desed_task.report.__main__ import main as evaluate
 from local.config.data import KEYS
 from local.config.load import Config, load_config, override_config
 from tests.support.classes import CLASSES
 from tests.support.paths import CONFS
-
-
-def refusal(act: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
-    """The message of a command that refuses its input."""
-    with pytest.raises(SystemExit) as caught:
-        run_cli(lambda: int(act() is None))
-    assert exit_status(caught.value) == USAGE_ERROR
-    message = capsys.readouterr().err.strip().rpartition("error: ")[2]
-    assert "Traceback" not in message
-    assert all(len(line) <= MAX_LINE_LENGTH + 10 for line in message.splitlines())
-    assert message
-    return message
-
+from tests.support.refusal import refusal
 
 # ---- settings of the recipe -------------------------------------------------------------------
 

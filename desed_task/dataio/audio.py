@@ -5,7 +5,6 @@ Source: docs/recipe.md, "Data".
 
 import io
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +14,13 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from desed_task.dataio.sound_files import AudioFile, UnreadableError
 from desed_task.errors import InputError, file_error
 
 logger = logging.getLogger(__name__)
 
-# libsndfile's remark on a WAV file that ends before the length its header declares.
-_SHORTER_THAN_DECLARED = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 # 16-bit samples are n / 2^15 with an integer n, exact in float32.
 _FULL_SCALE = 2.0**15
-# Programs that stream cannot know the length and declare this much or more.
-_UNKNOWN_LENGTH = 0x7FFF_F000
 
 Samples = NDArray[np.int16] | NDArray[np.float32]
 """`(samples,)`: int16 as 16-bit files store them, or float32 in [-1, 1]; see `as_float`."""
@@ -47,7 +43,7 @@ class SampleError(InputError):
 
 
 class AudioInfo(NamedTuple):
-    """A header's values: samples per second, channels, samples per channel."""
+    """Samples per second, channels, samples per channel that reading returns."""
 
     sample_rate: int
     channels: int
@@ -74,13 +70,20 @@ class Excerpt(NamedTuple):
     file_seconds: float
 
 
-def audio_info(path: str | Path) -> AudioInfo:
-    """Rate, channels and length of a file; only its header is read.
+def audio_info(path: str | Path, whole: bool = False) -> AudioInfo:
+    """Rate, channels and length of a file; decoded only where its header cannot be trusted.
 
-    Raises InputError naming a file that is missing, unreadable, empty or cut off.
+    Raises InputError naming a file that is missing, unreadable or empty, and, if it must be
+    `whole`, one with less audio than it declares.
     """
+    with open_audio(path, whole=whole) as file:
+        return AudioInfo(file.sample_rate, file.channels, file.frames)
+
+
+def estimated_seconds(path: str | Path) -> float:
+    """Length that a file's header declares, in seconds; 0: unknown. Raises InputError."""
     with open_audio(path) as file:
-        return AudioInfo(file.samplerate, file.channels, file.frames)
+        return file.header_frames / file.sample_rate
 
 
 def read_audio(
@@ -102,12 +105,19 @@ def read_audio(
         channel: how channels become one, see `Mono`.
         warn: whether channels that cancel are reported.
 
-    Raises InputError naming a file that is missing, unreadable, empty, cut off, at another rate,
-    or has samples that are NaN, infinite or beyond `MAX_PEAK`.
+    Raises InputError naming a file that is missing, unreadable, empty, at another rate, or has
+    samples that are NaN, infinite or beyond `MAX_PEAK`.
     """
     with open_audio(path, sample_rate) as file:
-        count = -1 if n_samples is None else n_samples
-        return as_float(_read_samples(file, start, count, Mono(channel, path if warn else "")))
+        return as_float(_read_samples(file, start, n_samples, Mono(channel, path if warn else "")))
+
+
+def read_at_own_rate(
+    path: str | Path, start: int = 0, n_samples: int | None = None
+) -> tuple[NDArray[np.float32], int]:
+    """Samples as of `read_audio`, and the file's rate in Hz. Raises as `read_audio`."""
+    with open_audio(path) as file:
+        return as_float(_read_samples(file, start, n_samples, Mono())), file.sample_rate
 
 
 def read_excerpt(
@@ -116,9 +126,9 @@ def read_excerpt(
     """`n_samples` of a file from `start` on, or, with a `seed`, from a start drawn uniformly.
 
     Where the file ends before, the excerpt is shorter. Only the excerpt is read. Raises as
-    `read_audio`.
+    `read_audio`, and for a file with less audio than it declares.
     """
-    with open_audio(path, sample_rate) as file:
+    with open_audio(path, sample_rate, whole=True) as file:
         spare = file.frames - n_samples
         if seed is not None and spare > 0:
             start = int(np.random.default_rng(seed).integers(spare, endpoint=True))
@@ -263,22 +273,33 @@ def fit_length(audio: _Array, n_samples: int) -> _Array:
 
 
 @contextmanager
-def open_audio(path: str | Path, sample_rate: int | None = None) -> Iterator[soundfile.SoundFile]:
-    """An open file that is readable, not empty, not cut off and, if given, at `sample_rate` Hz.
+def open_audio(
+    path: str | Path, sample_rate: int | None = None, *, whole: bool = False
+) -> Iterator[AudioFile]:
+    """An open file, if given at `sample_rate` Hz; `whole`: with all the audio that it declares.
 
     Raises InputError naming the file, also for failures while reading inside the block.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such audio file")
     try:
-        with soundfile.SoundFile(path) as file:
-            _check(file, path, sample_rate)
+        with AudioFile(path, whole) as file:
+            if sample_rate is not None and file.sample_rate != sample_rate:
+                raise UnreadableError(
+                    f"sample rate: expected {sample_rate} Hz, got {file.sample_rate} Hz"
+                )
             yield file
-    except SampleError as error:
+    except (SampleError, UnreadableError) as error:
         raise InputError(f"{path}: {error}") from error
+    except soundfile.LibsndfileError as error:
+        _raise_system_error(path)
+        text = f"{path}: cannot be read as audio: {error.error_string}"
+        raise InputError(text) from error
     except (soundfile.SoundFileError, ValueError) as error:
         _raise_system_error(path)
         raise InputError(f"{path}: cannot be read as audio: {error}") from error
+    except OSError as error:
+        raise file_error(path, error) from error
 
 
 def _raise_system_error(path: str | Path) -> None:
@@ -290,34 +311,12 @@ def _raise_system_error(path: str | Path) -> None:
         raise file_error(path, error) from error
 
 
-def _check(file: soundfile.SoundFile, path: str | Path, sample_rate: int | None) -> None:
-    if file.frames == 0:
-        raise InputError(f"{path}: no audio: expected at least 1 sample, got 0")
-    cut = _SHORTER_THAN_DECLARED.search(file.extra_info)
-    if cut is not None:
-        declared, present = int(cut[1]), int(cut[2])
-        if present < declared < _UNKNOWN_LENGTH:
-            raise InputError(
-                f"{path}: cut off: expected {declared} bytes of audio as its header declares, "
-                f"got {present}"
-            )
-    if sample_rate is not None and file.samplerate != sample_rate:
-        raise InputError(
-            f"{path}: sample rate: expected {sample_rate} Hz, got {file.samplerate} Hz"
-        )
-
-
-def _read_samples(
-    file: soundfile.SoundFile,
-    start: int,
-    n_samples: int,
-    mono: Mono,
-) -> Samples:
-    """`n_samples` from `start` on (-1: all that follow), fewer where the file ends.
+def _read_samples(file: AudioFile, start: int, n_samples: int | None, mono: Mono) -> Samples:
+    """`n_samples` from `start` on (None: all that follow), fewer where the file ends.
 
     Raises SampleError for samples that are NaN, infinite or beyond `MAX_PEAK`.
     """
-    file.seek(min(start, file.frames))
     if file.subtype == "PCM_16" and file.channels == 1:
-        return file.read(n_samples, dtype="int16")
-    return mono(file.read(n_samples, dtype="float32", always_2d=True)).audio
+        samples: NDArray[np.int16] = file.read(start, n_samples, "int16")[:, 0]
+        return samples
+    return mono(file.read(start, n_samples)).audio

@@ -8,13 +8,14 @@ name; the next run removes hidden files that a killed run left. One process at a
 folder.
 """
 
+import contextlib
 import json
 import logging
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -197,8 +198,10 @@ def prepare_folder(
         progress: show a progress bar.
         channel: how channels become one, see `Mono`.
 
-    Raises InputError if neither folder has a file, where another process prepares `target`, and,
-    after all other files were made, for source files that cannot be read, target files at another
+    Waits while another process prepares `target`.
+
+    Raises InputError if neither folder has a file, and, after all other files were made, for source
+    files that cannot be read, target files at another
     rate, and durations of the user that are not those of the audio. Raises FaultError where the
     system fails, at the first file.
     """
@@ -217,35 +220,49 @@ def prepare_folder(
         text = "%s: %d files are not used, because %s has no source of them: %s"
         logger.warning(text, target, len(unused), source, shortened(unused))
     manifest = Manifest.read(target, sample_rate)
-    before = replace(manifest)
-    names = sorted(sources or copies)
-    records = {name: manifest.records[name] for name in names if name in manifest.records}
-    manifest.records = records
-    jobs = [
-        _Job(
-            clip_path(source, name) if source is not None and sources else None,
-            clip_path(target, name),
-            record,
-        )
-        for name, record in zip(names, map(records.get, names), strict=True)
-        if record is None or not record.is_current(sources.get(name), copies.get(name), channel)
-    ]
-    outcomes = []
-    run = _run(partial(_prepare_file, sample_rate, channel), jobs, workers, progress)
-    try:
-        with _preparing(target) if sources and jobs else nullcontext(), closing(run):
-            for job, outcome in zip(jobs, run, strict=True):
-                outcomes.append(outcome)
-                if outcome.record is not None:
-                    records[normalised(job.target.name)] = outcome.record
-        _report(outcomes, target, len(names))
-        if durations is not None:
-            _prepare_durations(Path(durations), manifest)
-    finally:  # also of an interrupted preparation
-        if manifest != before:
-            manifest.write()
+    jobs = _jobs(source, sources, copies, manifest, channel)
+    with contextlib.ExitStack() as stack:
+        if sources and jobs:
+            stack.enter_context(_preparing(target))
+            # Again: another process may have made files while this one waited for it.
+            manifest = Manifest.read(target, sample_rate)
+            jobs = _jobs(source, sources, wav_files(target), manifest, channel)
+        names = sorted(sources or copies)
+        before = replace(manifest)
+        manifest.records = {n: manifest.records[n] for n in names if n in manifest.records}
+        outcomes = []
+        run = _run(partial(_prepare_file, sample_rate, channel), jobs, workers, progress)
+        try:
+            with closing(run):
+                for job, outcome in zip(jobs, run, strict=True):
+                    outcomes.append(outcome)
+                    if outcome.record is not None:
+                        manifest.records[normalised(job.target.name)] = outcome.record
+            _report(outcomes, target, len(names))
+            if durations is not None:
+                _prepare_durations(Path(durations), manifest)
+        finally:  # also of an interrupted preparation
+            if manifest != before:
+                manifest.write()
     made = sum(outcome.made for outcome in outcomes)
     return Prepared(made, len(names) - made)
+
+
+def _jobs(
+    source: Path | None,
+    sources: Mapping[str, FileState],
+    copies: Mapping[str, FileState],
+    manifest: Manifest,
+    channel: Channel,
+) -> list[_Job]:
+    """The files of a folder to make and check; without sources, only to check."""
+    jobs = []
+    for name in sorted(sources or copies):
+        record = manifest.records.get(name)
+        if record is None or not record.is_current(sources.get(name), copies.get(name), channel):
+            original = clip_path(source, name) if source is not None and sources else None
+            jobs.append(_Job(original, clip_path(manifest.folder, name), record))
+    return jobs
 
 
 def clip_seconds(
@@ -273,9 +290,9 @@ def clip_seconds(
 
 @contextmanager
 def _preparing(target: Path) -> Iterator[None]:
-    """Keep other processes from preparing a folder; remove what a killed one left in it."""
+    """Wait while another process prepares a folder; remove what a killed one left in it."""
     target.mkdir(parents=True, exist_ok=True)
-    with only_writer(target):
+    with only_writer(target, wait=True):
         remove_partial_files(target)
         yield
 
@@ -363,7 +380,7 @@ def _prepare_file(sample_rate: int, channel: Channel, job: _Job) -> _Outcome:
     try:
         if source is None:
             return _Outcome(_checked(target, sample_rate))
-        info, state = audio_info(source), file_state(source)
+        info, state = audio_info(source, whole=True), file_state(source)
         if _is_complete(target, info, sample_rate) and _is_from(
             source, state, channel, target, record
         ):
@@ -381,9 +398,9 @@ def _prepare_file(sample_rate: int, channel: Channel, job: _Job) -> _Outcome:
 
 def _checked(path: Path, sample_rate: int) -> Record:
     """The record of a file without source. Raises InputError for a file that cannot be used."""
-    with open_audio(path, sample_rate) as file:
+    with open_audio(path, sample_rate, whole=True) as file:
         if file.subtype in ("FLOAT", "DOUBLE"):
-            Mono()(file.read(dtype="float32", always_2d=True))
+            Mono()(file.read())
         return Record(file.frames, file_state(path))
 
 
@@ -406,7 +423,7 @@ def _is_complete(target: Path, source: AudioInfo, sample_rate: int) -> bool:
     Raises InputError for another rate: another program made such a file, and it is not replaced.
     """
     try:
-        found = audio_info(target)
+        found = audio_info(target, whole=True)
     except InputError:
         return False
     if found.sample_rate != sample_rate:
@@ -419,9 +436,9 @@ def _is_complete(target: Path, source: AudioInfo, sample_rate: int) -> bool:
 
 def _resample_file(source: Path, target: Path, sample_rate: int, mono: Mono) -> tuple[int, float]:
     """Write the target; its length in samples, and the source's peak before clipping."""
-    with open_audio(source) as file:
-        audio, peak = mono(file.read(dtype="float32", always_2d=True))
-        rate = file.samplerate
+    with open_audio(source, whole=True) as file:
+        audio, peak = mono(file.read())
+        rate = file.sample_rate
     if rate != sample_rate:
         audio = soxr.resample(audio, rate, sample_rate, quality="HQ")
     # A file that a power failure empties is unreadable, and made again.

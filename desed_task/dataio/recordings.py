@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from desed_task.errors import InputError, file_error
+from desed_task.errors import InputError, file_error, shortened
 from desed_task.tables import normalised
 
 logger = logging.getLogger(__name__)
@@ -16,6 +16,13 @@ logger = logging.getLogger(__name__)
 _NAMES = "aif aiff aifc au caf flac mp3 oga ogg opus rf64 snd w64 wav wave"
 ENDINGS = frozenset(f".{name}" for name in _NAMES.split())
 """Endings of the audio files that are searched for; a file that is named may have any."""
+_UNREADABLE_NAMES = (
+    "3ga 3gp aa aac aax ac3 adts alac amb amr ape asf avi awb bwf dff dsf dts eac3 flv m4a m4b m4r "
+    "m4v mka mkv mov mp2 mp4 mpc mpeg mpg mts nist oma ra ram rm spx sph tta voc vqf weba webm wma "
+    "wmv wv"
+)
+UNREADABLE_ENDINGS = frozenset(f".{name}" for name in _UNREADABLE_NAMES.split())
+"""Endings of audio and video files that are not read, and are reported."""
 
 
 class FileState(NamedTuple):
@@ -35,11 +42,15 @@ def files_below(folder: Path, endings: Collection[str] = ENDINGS) -> list[Path]:
     """Files with one of the endings (lower case) in a folder and its subfolders, sorted.
 
     Hidden files and folders are excluded. Links to folders are followed, and every folder is
-    searched once. Subfolders that cannot be read are excluded with a warning.
+    searched once. One warning counts and names the subfolders that cannot be read and, where audio
+    is searched for, the audio files that are not read: of other formats, broken links and devices.
 
     Raises InputError or FaultError where the folder itself cannot be read.
     """
     found: list[Path] = []
+    lost: list[str] = []
+    other: list[str] = []
+    broken: list[str] = []
     searched: set[str] = set()
 
     def search(current: Path) -> None:
@@ -54,8 +65,13 @@ def files_below(folder: Path, endings: Collection[str] = ENDINGS) -> list[Path]:
                     links.append(path)
                 else:
                     subfolder(path)
-            elif path.suffix.lower() in endings and entry.is_file():
-                found.append(path)
+            elif path.suffix.lower() in endings:
+                if entry.is_file():
+                    found.append(path)
+                else:
+                    broken.append(str(path.relative_to(folder)))
+            elif endings is ENDINGS and path.suffix.lower() in UNREADABLE_ENDINGS:
+                other.append(str(path.relative_to(folder)))
         for path in links:
             subfolder(path)
 
@@ -64,12 +80,17 @@ def files_below(folder: Path, endings: Collection[str] = ENDINGS) -> list[Path]:
             try:
                 search(path)
             except OSError as error:
-                logger.warning("%s; its files are not used", file_error(path, error))
+                lost.append(f"{path.relative_to(folder)}: {error.strerror or error}")
 
     try:
         search(folder)
     except OSError as error:
         raise file_error(folder, error) from error
+    kinds = {"folders": lost, "broken links or devices": broken, "files of other formats": other}
+    parts = [f"{len(names)} {kind} ({shortened(names)})" for kind, names in kinds.items() if names]
+    if parts:
+        hint = "; WAV, FLAC, Ogg and MP3 files are" if other else ""
+        logger.warning("%s: not read: %s%s", folder, ", ".join(parts), hint)
     return sorted(found)
 
 

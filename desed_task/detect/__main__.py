@@ -224,7 +224,9 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
     """Write the results of files and folders; returns 1 if some could not be read."""
     from tqdm import tqdm
 
+    from desed_task.dataio.bandwidth import Bandwidth
     from desed_task.dataio.recordings import find_recordings
+    from desed_task.detect.bands import warn_of_narrow_bands
     from desed_task.detect.outputs import Outputs
     from desed_task.detect.reading import file_blocks
     from desed_task.detect.scoring import Recording
@@ -247,10 +249,14 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
         )
     rate = detector.description.sample_rate
     channel = detector.settings.channel
-    sources = (
-        Recording((path, relative), partial(file_blocks, path, rate, channel))
-        for path, relative in waiting
-    )
+    bands: dict[Path, Bandwidth] = {}  # of the recordings that are being read
+    bands_hz: dict[str, float] = {}
+
+    def source(path: Path, relative: Path) -> Recording:
+        bands[path] = Bandwidth(rate)
+        return Recording((path, relative), partial(file_blocks, path, rate, channel, bands[path]))
+
+    sources = (source(*recording) for recording in waiting)
     changed = sum(outputs.is_changed(relative) for _, relative in waiting)
     if changed and not options.force:
         print(f"{changed} files differ from those that were detected, and are detected again")
@@ -276,11 +282,13 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
                 problems[path] = str(result)
                 outputs.remove(path, relative)
                 continue
+            bands_hz[str(path)] = bands.pop(path).hz
             outputs.write(path, relative, result)
             n_written += 1
             if options.plot:
                 write_pictures(detector, outputs, path, relative, result)
         elapsed = bar.format_dict["elapsed"]
+    warn_of_narrow_bands(bands_hz, detector.description.features.f_max)
     combined = outputs.write_combined()
     unreadable = outputs.write_unreadable(
         recordings,
@@ -351,12 +359,12 @@ def write_pictures(
 
 def _known_seconds(paths: Sequence[Path]) -> float:
     """Length of all files that can be read, from their headers."""
-    from desed_task.dataio.audio import audio_info
+    from desed_task.dataio.audio import estimated_seconds
 
     total = 0.0
     for path in paths:
         try:
-            total += audio_info(path).seconds
+            total += estimated_seconds(path)
         except (InputError, FaultError):
             continue  # is reported when it is read
     return total

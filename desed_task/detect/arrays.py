@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desed_task.dataio.audio import Mono
+from desed_task.dataio.bandwidth import Bandwidth
 from desed_task.detect.reading import BLOCK_SECONDS, Block, resampled
 from desed_task.errors import InputError
 
@@ -16,7 +17,9 @@ MAX_CHANNELS = 64
 _FULL_SCALES = {"int16": 2.0**15, "int32": 2.0**31}
 
 
-def array_blocks(audio: Any, rate: Any, sample_rate: int, mono: Mono) -> Iterator[Block]:
+def array_blocks(
+    audio: Any, rate: Any, sample_rate: int, mono: Mono, bandwidth: Bandwidth
+) -> Iterator[Block]:
     """Samples of an array at `sample_rate` Hz, in blocks.
 
     Args:
@@ -24,6 +27,7 @@ def array_blocks(audio: Any, rate: Any, sample_rate: int, mono: Mono) -> Iterato
         rate: Hz, of the array.
         sample_rate: Hz, of the blocks.
         mono: how channels become one.
+        bandwidth: is measured.
 
     Raises InputError for any other array, and for samples that are NaN or far beyond ±1.
     """
@@ -33,7 +37,8 @@ def array_blocks(audio: Any, rate: Any, sample_rate: int, mono: Mono) -> Iterato
         raise InputError("audio: expected at least 1 sample, got 0")
     size = round(BLOCK_SECONDS * rate)
     blocks = (samples[start : start + size] for start in range(0, len(samples), size))
-    yield from resampled(blocks, rate, sample_rate, mono)
+    bandwidth.limit_hz = rate / 2
+    yield from bandwidth.measured(resampled(blocks, rate, sample_rate, mono))
 
 
 def checked_rate(rate: Any) -> int:

@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from desed_task.dataio.audio import Mono
+from desed_task.dataio.bandwidth import Bandwidth
 from desed_task.detect.arrays import array_blocks
+from desed_task.detect.bands import warn_of_narrow_bands
 from desed_task.detect.events import Detection, EventJoiner, find_events
 from desed_task.detect.reading import file_blocks
 from desed_task.detect.scoring import Probabilities, Recording, network, score_recordings
@@ -143,19 +145,20 @@ class Detector:
         Raises InputError for a recording that cannot be read.
         """
         own, channel = self.description.sample_rate, self.settings.channel
+        band, name = Bandwidth(own), "audio"
         if isinstance(recording, str | Path):
-            blocks = Recording(0, partial(file_blocks, recording, own, channel))
+            name = str(recording)
+            blocks = Recording(0, partial(file_blocks, recording, own, channel, band))
         elif rate is None:
             raise InputError("rate: expected the sample rate of the array in Hz, got none")
         else:
-            blocks = Recording(0, partial(array_blocks, recording, rate, own, self._mono()))
+            mono = Mono(channel, name)
+            blocks = Recording(0, partial(array_blocks, recording, rate, own, mono, band))
         ((_, found),) = self.detect([blocks], workers=0)
         if isinstance(found, InputError | FaultError):
             raise found
+        warn_of_narrow_bands({name: band.hz}, self.description.features.f_max)
         return found
-
-    def _mono(self) -> Mono:
-        return Mono(self.settings.channel, "audio")
 
     def detect(
         self, recordings: Iterable[Recording], **options: Any

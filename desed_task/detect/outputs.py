@@ -20,8 +20,7 @@ from desed_task.detect.detector import Result
 from desed_task.detect.events import Detection
 from desed_task.detect.formats import COMBINED_FORMATS, FILE_FORMATS, Found, event_values
 from desed_task.errors import InputError, shortened
-from desed_task.evaluation.score_files import DETECTIONS
-from desed_task.files import atomic_write, fitting_name, write_file, writing
+from desed_task.files import DETECTIONS, atomic_write, fitting_name, write_file, writing
 from desed_task.tables import joined_fields, read_text, split_fields
 
 UNREADABLE = "unreadable.tsv"

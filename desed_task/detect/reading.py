@@ -8,20 +8,30 @@ import soxr
 from numpy.typing import NDArray
 
 from desed_task.dataio.audio import MIX, Channel, Mono, open_audio
+from desed_task.dataio.bandwidth import Bandwidth
 
 BLOCK_SECONDS = 5.0
 Block = NDArray[np.float32]
 
 
-def file_blocks(path: str | Path, sample_rate: int, channel: Channel = MIX) -> Iterator[Block]:
+def file_blocks(
+    path: str | Path,
+    sample_rate: int,
+    channel: Channel = MIX,
+    bandwidth: Bandwidth | None = None,
+) -> Iterator[Block]:
     """Samples of a file at `sample_rate` Hz, channels as in `Mono`, in blocks.
+
+    `bandwidth` is measured, if it is given.
 
     Raises InputError as `desed_task.dataio.audio.open_audio`, and for samples far beyond ±1.
     """
     with open_audio(path) as file:
-        size = round(BLOCK_SECONDS * file.samplerate)
-        blocks = file.blocks(blocksize=size, dtype="float32", always_2d=True)
-        yield from resampled(blocks, file.samplerate, sample_rate, Mono(channel, path))
+        blocks = resampled(file.blocks(), file.sample_rate, sample_rate, Mono(channel, path))
+        if bandwidth is not None:
+            bandwidth.limit_hz = file.sample_rate / 2
+            blocks = bandwidth.measured(blocks)
+        yield from blocks
 
 
 def resampled(

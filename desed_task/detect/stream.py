@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from desed_task.dataio.audio import Mono
 from desed_task.detect.arrays import MAX_CHANNELS, checked_rate, float_samples
+from desed_task.detect.bands import warn_of_narrow_bands
 from desed_task.detect.events import Detection, EventJoiner, find_events
 from desed_task.detect.scoring import Network
 from desed_task.detect.settings import Checked
@@ -61,6 +62,7 @@ class EventStream:
             raise InputError(f"--channels: expected 1 to {MAX_CHANNELS}, got {channels}")
         if not latency > 0:
             raise InputError(f"--latency: expected more than 0 s, got {latency:g}")
+        warn_of_narrow_bands({"stream": rate / 2}, model.features.f_max)
         own = model.sample_rate
         self._channels = channels
         self._mono = Mono(settings.channel, "stream")
@@ -98,7 +100,11 @@ class FrameStream:
     def __init__(self, run: Network, grid: FrameGrid, latency: float, overlap: float) -> None:
         self._run, self._grid = run, grid
         self._latency = max(1, round(latency / grid.frame_seconds))  # frames
-        self._step = min(window_step(grid, overlap), max(1, self._latency // 2))
+        self._step = window_step(grid, overlap)
+        if latency < grid.clip_seconds:
+            self._step = min(self._step, max(1, self._latency // 2))
+        else:  # a frame is final when no later window has it
+            self._latency = max(self._latency, grid.n_frames)
         self._cutter = WindowCutter(grid, self._step)
         self._average = WindowAverage(grid.n_frames)
         self._latest = 0  # first frame of the latest window

@@ -12,7 +12,7 @@ from desed_task.errors import InputError, shortened
 from desed_task.evaluation.events import Floats
 from desed_task.evaluation.outputs import Scores
 from desed_task.evaluation.truth import GroundTruth
-from desed_task.files import atomic_folder, visible_entries
+from desed_task.files import DETECTIONS, atomic_folder, visible_entries
 from desed_task.tables import (
     TIME_COLUMNS,
     joined_fields,
@@ -25,8 +25,6 @@ from desed_task.tables import (
 SUFFIX = ".tsv"
 DETECTED = ".scores.tsv"
 """Ending of the score files of sed-detect, behind the recording's name."""
-DETECTIONS = ".detections"
-"""The folder that an output folder of sed-detect has, beside files of other formats."""
 TIME_TOLERANCE = 1e-6
 # Systems pad short clips; times that are this many times the longest clip are not in seconds.
 _MAX_PADDING = 100

@@ -87,10 +87,9 @@ def cut_file(
     lengths, mono = [], Mono(channel, path)
     with open_audio(path) as file:
         for target, begin, end in clips:
-            start = round(begin * file.samplerate)
-            file.seek(start)
-            samples = round(end * file.samplerate) - start
-            audio = mono(file.read(samples, dtype="float32", always_2d=True)).audio
-            target.write_bytes(wav_bytes(to_16_bit(audio), file.samplerate))
-            lengths.append(len(audio) / file.samplerate)
+            start = round(begin * file.sample_rate)
+            samples = round(end * file.sample_rate) - start
+            audio = mono(file.read(start, samples)).audio
+            target.write_bytes(wav_bytes(to_16_bit(audio), file.sample_rate))
+            lengths.append(len(audio) / file.sample_rate)
     return lengths

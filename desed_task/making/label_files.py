@@ -15,6 +15,7 @@ from desed_task.dataio.audio import audio_info
 from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, file_error, listing, nearest, shortened
 from desed_task.files import visible_entries
+from desed_task.making.detections import DetectedFiles
 from desed_task.making.label_formats import (
     REFUSED,
     audacity_rows,
@@ -32,7 +33,7 @@ NOISE = frozenset({"background", "backgrounds", "noise", "noises"})
 """Folders of recordings without events."""
 _TABLES = frozenset({".csv", ".tsv"})
 _READ = frozenset({".txt", ".textgrid", ".rttm", ".json", ".jams", *_TABLES})
-_SCORES = ".scores.tsv"  # of sed-detect: no labels
+_NO_LABELS = (".scores.tsv", "unreadable.tsv")  # ends of names of other files of sed-detect
 _MIN_EVENT_S = 1e-6  # shorter ones are points
 _FAR = 2.0  # times a recording's length; tools write ends a window behind it
 _FAR_S = 5.0
@@ -87,6 +88,7 @@ class LabelReader:
         counts: numbers of what is not used, by remark.
         notes: what the columns of tables were taken for, and which recordings are elsewhere.
         pointed: recordings that have only labels without length; what happens in them is not known.
+        unreadable: why recordings with labels cannot be read.
     """
 
     def __init__(
@@ -95,13 +97,16 @@ class LabelReader:
         self.counts: Counter[str] = Counter()
         self.notes: list[str] = []
         self.pointed: set[Path] = set()
+        self.unreadable: dict[Path, str] = {}
         self._options = options or LabelOptions()
         self._recordings = recordings
         self._names = RecordingNames(recordings)
         self._problems: list[str] = []
         self._info = cache(audio_info)
+        self._class_name = cache(class_name)
         self._ignored: set[str] = set()
         self._small: dict[str, bool] = {}
+        self._first: dict[str, dict[Path, float]] = defaultdict(dict)
 
     def read(self, source: Path) -> list[Label]:
         """Labels of one file, or of all label files below a folder.
@@ -112,18 +117,24 @@ class LabelReader:
         if source.is_dir():
             found = files_below(source, _READ | REFUSED.keys())
             files = {path: path.relative_to(source) for path in found}
-        scores = [path for path in files if path.name.endswith(_SCORES)]
-        files = {path: name for path, name in files.items() if path not in scores}
-        self.counts["files of scores have no labels"] += len(scores)
+        n_files = len(files)
+        files = {path: name for path, name in files.items() if not path.name.endswith(_NO_LABELS)}
+        self.counts["files of sed-detect without labels are not read"] += n_files - len(files)
         if not files:
             raise InputError(
                 f"--labels {source}: expected label files ({', '.join(sorted(_READ))}), got none"
             )
+        detected = DetectedFiles(source, files)
+        files = detected.files
+        self.counts["files of sed-detect have events that are read from another format"] += (
+            detected.unused
+        )
         tables: dict[Path, LabelTable] = {}
-        rows = {path: list(self._rows(path, tables)) for path in files}
+        rows = {path: list(detected.rows(path, self._rows(path, tables))) for path in files}
         self._note_columns(tables.values())
-        labels = list(self._of_recordings(files, rows, tables))
+        labels = list(self._of_recordings(files, rows, tables, detected.recordings))
         self._check_units(tables.values())
+        self._check_raven(tables.values())
         self._check_ignored()
         self.notes += [
             f"{moved.n_paths} recordings are named in {moved.folder}, which is taken for --audio"
@@ -168,6 +179,7 @@ class LabelReader:
         files: Mapping[Path, Path],
         rows: Mapping[Path, Sequence[Row]],
         tables: Mapping[Path, LabelTable],
+        known: Mapping[Path, str],
     ) -> Iterator[Label]:
         """The labels of all rows, and for each recording one without a name.
 
@@ -175,18 +187,22 @@ class LabelReader:
             files: label files, with their paths below `--labels`.
             rows: of each file.
             tables: the files that are tables.
+            known: paths of the recordings of files that are not known by their names.
         """
         of_files = self._names.of_label_files(files.values())
-        given = self._names.find(row.recording for each in rows.values() for row in each)
+        named = [row.recording for each in rows.values() for row in each]
+        given = self._names.find([*named, *known.values()])
         seen: set[Path] = set()
         elsewhere: Counter[str] = Counter()
         first = ""
         for path, name in files.items():
-            own, table = of_files[name], tables.get(path)
+            own = given[known[path]] if path in known else of_files[name]
+            table = tables.get(path)
             is_named = table is not None and "file" in table.columns
             needs_own = not all(row.recording for row in rows[path]) or not rows[path]
             if needs_own and len(own) != 1 and not is_named:
-                self._problem(f"{path}", _unfit(own))
+                hint = "; --columns file=… names a column of paths" if table is not None else ""
+                self._problem(f"{path}", f"{_unfit(own)}{hint}")
                 continue
             if not rows[path] and len(own) == 1 and own[0] not in seen:
                 seen.add(own[0])
@@ -219,15 +235,20 @@ class LabelReader:
         span = self._span(row, recording)
         if span is None:
             return
-        for part in text.split(",") if span == (None, None) else [text]:
-            if normalised(part.strip()) in self._options.ignore:
+        parts = [part.strip() for part in text.split(",")] if span[0] is None else [text]
+        for part in parts:
+            if not part:
+                continue
+            if self._options.ignore and normalised(part) in self._options.ignore:
                 self.counts["labels are ignored (--ignore)"] += 1
-                self._ignored.add(normalised(part.strip()))
-            elif not is_empty(part.strip()):
-                try:
-                    yield Label(recording, class_name(part.strip()), span[0], span[1], row.group)
-                except ValueError as error:
-                    self._problem(row.where, f"label: {error}")
+                self._ignored.add(normalised(part))
+                continue
+            try:
+                name = self._class_name(part)
+            except ValueError as error:
+                self._problem(row.where, f"label: {error}")
+            else:
+                yield Label(recording, name, span[0], span[1], row.group)
 
     def _span(self, row: Row, recording: Path) -> tuple[float, float] | tuple[None, None] | None:
         """Begin and end in the recording, in seconds; of a tag two None; None: not used."""
@@ -237,7 +258,13 @@ class LabelReader:
         if onset is None or last is None:
             self._problem(row.where, "expected begin and end, got one of them")
             return None
-        info = self._info(recording)
+        if recording in self.unreadable:
+            return None
+        try:
+            info = self._info(recording)
+        except InputError as error:
+            self.unreadable[recording] = str(error)
+            return None
         begin, end = onset.seconds(info.sample_rate), last.seconds(info.sample_rate)
         if row.offset is None:
             end = begin + end
@@ -247,6 +274,8 @@ class LabelReader:
         if onset.unit != "s":
             table = row.where.rpartition(":")[0]
             self._small[table] = self._small.get(table, True) and last.value <= info.seconds
+        first = self._first[row.where.rpartition(":")[0]]
+        first[recording] = min(begin, first.get(recording, begin))
         latest = _FAR * info.seconds + _FAR_S
         if not 0 <= begin <= end:
             self._problem(row.where, f"expected 0 <= onset < offset, got {begin:g}, {end:g}")
@@ -274,7 +303,7 @@ class LabelReader:
         hint = nearest(next(iter(elsewhere)), known)
         names = f"{shortened(map(quoted, elsewhere), _MAX_SHOWN)}{hint}"
         if not any_here:
-            self._problem(where, f"no such recording below --audio: {names}")
+            self._problem(where, f"no such recording below --audio: {names}; --columns file=…?")
             return
         self.notes.append(
             f"{where}: {elsewhere.total()} rows are of {len(elsewhere)} recordings that are not "
@@ -301,6 +330,21 @@ class LabelReader:
                     f"{column.name}: expected {column.unit}, got times that are all within the "
                     f"recordings if they are seconds; --columns onset={column.name}:s,… or "
                     f"onset={column.name}:{column.unit},…",
+                )
+
+    def _check_raven(self, tables: Iterable[LabelTable]) -> None:
+        """Refuse a table of several files where each one's times begin after the files before."""
+        for table in tables:
+            first = self._first[str(table.path)]
+            before, runs_on = 0.0, table.is_raven and len(first) > 1
+            for recording in sorted(first, key=lambda path: first[path]):
+                runs_on = runs_on and first[recording] >= before
+                before += self._info(recording).seconds
+            if runs_on:
+                self._problem(
+                    f"{table.path}:{table.header_line}",
+                    "times that run over several files: expected a column File Offset (s), got "
+                    "none; --columns onset=Begin Time (s):s if they are those in each file",
                 )
 
     def _check_ignored(self) -> None:

@@ -19,12 +19,14 @@ from desed_task.making.label_rows import Row, Time
 from desed_task.tables import quoted
 
 Problem = Callable[[str, str], None]
+_SPREADSHEET = "a spreadsheet: save it as CSV"
+_OTHER = "labels of another program: make a table of them"
 REFUSED = {
     ".eaf": "ELAN: export it as Praat TextGrid, or as tab-delimited text",
     ".svl": "Sonic Visualiser: export the layer as CSV with a header",
-    ".antx": "Annotation Pro: export it as a table",
-    ".aup": "an Audacity project: export its labels",
-    ".aup3": "an Audacity project: export its labels",
+    **dict.fromkeys((".aup", ".aup3"), "an Audacity project: export its labels"),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), _SPREADSHEET),
+    **dict.fromkeys((".antx", ".lab", ".phn", ".srt", ".vtt", ".xml", ".mat"), _OTHER),
 }
 """What to do with files that have labels and are not read, by ending."""
 _OUR_CONFIDENCE = re.compile(r" [01]\.\d{4}$")
@@ -90,7 +92,7 @@ def textgrid_rows(
         return float(value(2, "a number"))
 
     try:
-        if (string(), string()) != ("ooTextFile", "TextGrid"):
+        if not string().startswith("ooTextFile") or string() != "TextGrid":
             raise ValueError("expected a TextGrid of Praat, saved as text")
         number(), number()
         for _ in range(int(number())):

@@ -25,7 +25,16 @@ _NEEDS_TIME = {"min", "max", "from", "to"}  # only as `min_t`, `t_max`, `from (s
 _TEXTS: Mapping[str, Sequence[str]] = {
     "file": (
         *("filename", "file", "path", "filepath", "file name", "file path", "audio", "audio file"),
-        *("audiofile", "audio path", "recording", "wav", "wav file", "begin path", "begin file"),
+        *(
+            "audiofile",
+            "audio path",
+            "fname",
+            "recording",
+            "wav",
+            "wav file",
+            "begin path",
+            "begin file",
+        ),
         *("sound file", "soundfile", "sound", "clip"),
     ),
     "label": (
@@ -37,7 +46,9 @@ _TEXTS: Mapping[str, Sequence[str]] = {
 _POSITION = "file offset"
 MEANINGS = ("file", "onset", "offset", "duration", "label")
 """What `--columns` can name."""
-_TIME_MEANINGS = ("onset", "offset", "duration", "position")
+_TIME_MEANINGS = ("onset", "offset", "duration", "position")  # as the times of a Row
+_INSTEAD = {"offset": "duration", "duration": "offset"}  # a given one replaces the other
+_INFINITY = float("inf")
 _NO_COLUMN = "none"
 _UNIT_WORDS = {
     "s": "s sec secs second seconds",
@@ -121,42 +132,40 @@ class LabelTable:
         """The rows; numbers that cannot be read are reported to `problem` with file and line."""
         seen = set()
         view = self._index("view")
+        texts = [self.columns[name].number if name in self.columns else None for name in _TEXTS]
+        group = self.columns["group"].number if "group" in self.columns else None
+        timed = [self.columns.get(meaning) for meaning in _TIME_MEANINGS]
+        is_timed = "onset" in self.columns
+        width = max((column.number for column in self.columns.values()), default=0) + 1
         for line, fields in self.rows:
             where = f"{self.path}:{line}"
-            values = {
-                meaning: fields[column.number] if column.number < len(fields) else ""
-                for meaning, column in self.columns.items()
-            }
-            times: dict[str, Time] = {}
+            if any(fields[len(self.header) :]):
+                expected = f"expected at most {len(self.header)}, got {len(fields)}"
+                problem(where, f"number of fields: {expected}: {quoted(', '.join(fields))}")
+                continue
+            fields = [*fields, *[""] * (width - len(fields))] if len(fields) < width else fields
+            times: list[Time | None] = [None] * len(timed)
             wrong = False
-            for meaning in _TIME_MEANINGS:
-                if not is_empty(values.get(meaning, "")):
-                    column = self.columns[meaning]
-                    value = _number(values[meaning])
-                    if value is None:
-                        expected = f"{column.name}: expected a number"
-                        problem(where, f"{expected}, got {quoted(values[meaning])}")
-                        wrong = True
-                    else:
-                        times[meaning] = Time(value, column.unit, column.name)
+            for number, column in enumerate(timed):
+                if column is None:
+                    continue
+                text = fields[column.number]
+                value = _number(text)
+                if value is not None:
+                    times[number] = Time(value, column.unit, column.name)
+                elif not is_empty(text):
+                    problem(where, f"{column.name}: expected a number, got {quoted(text)}")
+                    wrong = True
             if wrong:
                 continue
-            row = Row(
-                where,
-                values.get("file", ""),
-                values.get("label", ""),
-                onset=times.get("onset"),
-                offset=times.get("offset"),
-                duration=times.get("duration"),
-                position=times.get("position"),
-                is_timed="onset" in self.columns,
-            )
+            file, label = ["" if number is None else fields[number] for number in texts]
+            onset, offset, duration, position = times
+            row = Row(where, file, label, onset, offset, duration, position, None, is_timed)
             if view is not None:  # Raven repeats a selection for each of its views
-                key = row[1:]
-                if key in seen:
+                if row[1:] in seen:
                     continue
-                seen.add(key)
-            yield row._replace(group=values.get("group"))
+                seen.add(row[1:])
+            yield row if group is None else row._replace(group=fields[group])
 
     def summary(self) -> str:
         """The columns by meaning, and an example."""
@@ -179,6 +188,13 @@ class LabelTable:
             if column.number < len(fields)
         ]
         return f"first row: {', '.join(values)}"
+
+    @property
+    def is_raven(self) -> bool:
+        """Whether Raven's times may run over several files, and the table has no others."""
+        first = self.columns.get("onset")
+        other = "position" in self.columns or (first is not None and first.is_given)
+        return "file" in self.columns and self._index("view") is not None and not other
 
     def _index(self, name: str) -> int | None:
         names = [column.lower() for column in self.header]
@@ -213,8 +229,8 @@ def read_table(
     def shifted(line: int, text: str) -> None:
         problem(line + start, text)
 
-    rows = [(line + start, row) for line, row in split_rows(lines[start:], separator, shifted)]
-    rows = [(line, row) for line, row in rows if any(row)]
+    found = split_rows(lines[start:], separator, shifted)
+    rows = [(line + start, row) for line, row in found if any(row)]
     header_line, header = rows[0] if rows else (1, [])
     rows = rows[1:]
     where = f"{path}:{header_line}"
@@ -252,13 +268,20 @@ def _columns(
             if meaning not in found or is_better:
                 found[meaning] = Column(index, header[index], own)
     for meaning, (name, unit) in given.items():
+        for other in (meaning, _INSTEAD.get(meaning, meaning)):
+            found.pop(other, None)
         if name is None:
-            found.pop(meaning, None)
             continue
         column = _named(where, header, name, f"--columns {meaning}")
         time = _time(_words(column.name))
         own = time[1] if time is not None else _unit(_words(column.name))[1] or "s"
         found[meaning] = column._replace(unit=unit or own, is_given=unit is not None)
+    used = {found[meaning].number for meaning in given if meaning in found}
+    found = {
+        meaning: column
+        for meaning, column in found.items()
+        if meaning in given or column.number not in used
+    }
     if {"onset", "offset"} & given.keys():
         found.pop("position", None)
     order = [*MEANINGS, "position"]
@@ -375,7 +398,7 @@ def _time(words: Sequence[str]) -> tuple[str, str] | None:
 def _number(text: str) -> float | None:
     """A finite number, with a point or a comma; None for other texts."""
     try:
-        value = float(text.replace(",", "."))
+        value = float(text.replace(",", ".") if "," in text else text)
     except ValueError:
         return None
-    return value if abs(value) < float("inf") else None
+    return value if -_INFINITY < value < _INFINITY else None

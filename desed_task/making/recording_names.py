@@ -17,8 +17,8 @@ from desed_task.dataio.recordings import ENDINGS
 from desed_task.tables import normalised
 
 _ADDED = re.compile(
-    r"[._ -](table(\.\d+)?|selections?|birdnet|results?|annotations?|labels?|events?|audacity"
-    r"|raven)$",
+    r"[._ -](table(\.\d+)?|selections?|birdnet|results?|confidence|annotations?|labels?|events?"
+    r"|audacity|raven)$",
     re.IGNORECASE,
 )
 """What tools add to a recording's name: `x.Table.1.selections.txt`, `x_annotations.csv`."""
@@ -70,11 +70,13 @@ class RecordingNames:
         moved: dict[tuple[str, ...], dict[str, list[Path]]] = defaultdict(dict)
         for name, path in paths.items():
             candidates = self._candidates(path.name)
-            if candidates and os.path.isabs(name) and os.path.isfile(name):
+            found[name] = []
+            if candidates and os.path.isfile(name):
                 real = os.path.realpath(name)
                 found[name] = [each for each in candidates if os.path.realpath(each) == real]
-                continue
-            found[name] = self._here(path, candidates, relative)
+                if os.path.isabs(name):
+                    continue
+            found[name] = found[name] or self._here(path, candidates, relative)
             if candidates and not found[name]:
                 base, there = self._there(path, candidates)
                 if there:

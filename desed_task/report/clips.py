@@ -16,7 +16,6 @@ from desed_task.drawing.clip_pictures import (
     choose_rows,
     class_spans,
     draw_clip,
-    hidden_text,
     log_mel,
 )
 from desed_task.drawing.style import nth_colour, plain, to_png
@@ -91,12 +90,11 @@ def clip_strip(report: ReportInput, clip: int, spectrogram: Spectrogram | None) 
         sums(table.label, table.offset - table.onset, scoring.n_classes)
         for table in (true, *detected)
     ]
-    labels, n_hidden = choose_rows(seconds[0], np.sum(seconds[1:], axis=0))
+    labels, hidden = choose_rows(seconds[0], np.sum(seconds[1:], axis=0))
     panels = [
         _system_panel(report, number, clip, labels, true, events)
         for number, events in enumerate(detected)
     ]
-    hidden = hidden_text(len(labels), n_hidden)
     panels[0] = panels[0]._replace(title=f"{panels[0].title}{hidden}")
     end = float(scoring.durations[clip])
     last = max(float(events.offset.max()) for events in (true, *detected) if len(events))

@@ -64,12 +64,9 @@ def cross_trigger_matrix(metrics: SystemMetrics) -> Ints:
 
     The diagonal is 0.
     """
-    classes = metrics.scoring_input.truth.classes
-    matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    for row, label in enumerate(classes):
-        for column, other in enumerate(classes):
-            matrix[row, column] = metrics.cross_triggers.get(label, {}).get(other, 0)
-    return matrix
+    classes, found = metrics.scoring_input.truth.classes, metrics.cross_triggers
+    rows = [[found.get(label, {}).get(other, 0) for other in classes] for label in classes]
+    return np.array(rows, dtype=np.int64)
 
 
 def draw_cross_triggers(matrix: Ints, classes: Sequence[str]) -> bytes:

@@ -56,7 +56,7 @@ class SetPredictions:
 
     def raw_scores(self) -> Scores:
         """The network's probabilities."""
-        return self._scores(self._raw)
+        return self._windows.scores(self._raw)
 
     def corrected_scores(self) -> Scores:
         """The same after score correction, if that is switched on."""
@@ -66,11 +66,7 @@ class SetPredictions:
         raw, config = np.concatenate(self._raw, axis=1), self._config
         corrected = corrected_scores(raw, self._states, config.data.classes, config.correction)
         ends = np.cumsum([clip.shape[1] for clip in self._raw])
-        return self._scores(np.split(corrected, ends[:-1], axis=1))
-
-    def _scores(self, values: list[NDArray[np.float32]]) -> Scores:
-        grids = [clip.grid for clip in self._windows.clips]
-        return Scores.from_clips(values, self.names, grids)
+        return self._windows.scores(np.split(corrected, ends[:-1], axis=1))
 
     def sod_result(self) -> SodResult | None:
         """SOD's states, and how often SED agrees; None for a network without SOD."""

@@ -59,11 +59,8 @@ class ValidationPredictions:
         metrics: dict[str, float] = {}
         if len(self._strong):
             scores, targets = self._strong.joined("scores"), self._strong.joined("targets")
-            clips = self._strong.clips
-            raw = Scores.from_clips(
-                scores, [clip.name for clip in clips], [clip.grid for clip in clips]
-            )
-            metrics |= {"loss_strong": mean_loss(scores, targets)} | self._event_metrics(raw)
+            metrics["loss_strong"] = mean_loss(scores, targets)
+            metrics |= self._event_metrics(self._strong.scores(scores))
         if len(self._weak):
             probabilities, tags = self._weak.maxima("probabilities"), self._weak.maxima("tags")
             predicted = probabilities > self._config.training.weak_threshold

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from desed_task import process_group
 from desed_task.dataio.batch import Batch
+from desed_task.evaluation import Scores
 from desed_task.frames import FrameGrid
 from desed_task.windows import average_windows
 
@@ -119,6 +120,11 @@ class WindowTable:
             average_windows(clip.starts, values[clip.rows], clip.grid.n_frames)
             for clip in self.clips
         ]
+
+    def scores(self, values: Sequence[NDArray]) -> Scores:
+        """Scores `(classes, frames)` of each clip as the scores of the set."""
+        names, grids = [clip.name for clip in self.clips], [clip.grid for clip in self.clips]
+        return Scores.from_clips(values, names, grids)
 
     def maxima(self, column: str) -> NDArray:
         """Maximum of each clip's windows, `(clips, …)`."""

@@ -2,7 +2,7 @@
 
 import itertools
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
@@ -13,14 +13,13 @@ from desed_task.desed import SYNTHETIC_VALIDATION
 from desed_task.errors import InputError
 from desed_task.files import write_file
 from desed_task.model import save_model
-from desed_task.nnet.crnn import CRNN
 from desed_task.process_group import first_rank_first, from_first_rank, leave, rank, summed
 from local.config.load import Config
 from local.data import DesedDataModule
 from local.lightning_internals import OwnTrainer, read_local_files
 from local.rank_state import seed_everything
 from local.results.files import WrittenResults, write_results
-from local.results.model import describe_model
+from local.results.model import trained_model
 from local.results.postprocessing import (
     CHECKPOINT_KEY,
     dump_tuned,
@@ -164,9 +163,8 @@ def fit(
         validation = predictions[SYNTHETIC_VALIDATION]
         tuned = tune_networks(validation, data.validation_truth, config)
         add_to_checkpoint(Path(best), {CHECKPOINT_KEY: dump_tuned(tuned)})
-    student, source = cast(CRNN, module.networks["student"]), f"student of {Path(best).name}"
-    description = describe_model(config, tuned.get("student"), source)
-    save_model(run / MODEL, description, student, module.scaler)
+    model = trained_model(module, "student", tuned.get("student"), Path(best).name)
+    save_model(run / MODEL, model)
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
 
 

@@ -1,7 +1,9 @@
 """Mistakes and faults of the system become one message and an exit status."""
 
 import errno
+import getpass
 import os
+import pwd
 import subprocess
 import sys
 
@@ -182,3 +184,46 @@ def test_a_full_disk_below_the_standard_output() -> None:
             [sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert (ended.returncode, ended.stderr) == (1, "error: No space left on device\n")
+
+
+def test_a_user_whom_the_system_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs with a number; PyTorch asks for the name."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    names: list[str] = []
+    with pytest.raises(SystemExit) as caught:
+        run_cli(lambda: names.append(getpass.getuser()))
+    assert not caught.value.code
+    assert names == [str(os.getuid())]
+
+
+WORKER = """Caught RuntimeError in DataLoader worker process 0.
+Original Traceback (most recent call last):
+  File "worker.py", line 1, in _worker_loop
+RuntimeError: unable to allocate shared memory(shm) for file </torch_1_2_0>: Success (0)
+"""
+BUS_ERROR = (
+    "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
+    "workers are out of shared memory. Please try to raise your shared memory limit."
+)
+
+
+@pytest.mark.parametrize("text", [WORKER, BUS_ERROR])
+def test_little_shared_memory(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        with named_folders({"--log_dir": "/runs"}, written="/runs"):
+            raise RuntimeError(text)
+
+    with pytest.raises(SystemExit) as caught:
+        run_cli(main)
+    assert caught.value.code == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: /dev/shm: ")
+    assert "num_workers 0" in message
+    assert message.count("\n") == 1
+    assert "--log_dir" not in message

@@ -1,5 +1,9 @@
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +25,7 @@ from desed_task.dataio.recordings import wav_files
 from desed_task.errors import FaultError, InputError
 from desed_task.files import only_writer
 from tests.support.audio_files import cut_off, tone, write_tone
+from tests.support.paths import ROOT
 
 Folders = tuple[Path, Path]
 
@@ -238,15 +243,57 @@ def test_neither_folder_is_an_error_that_names_both(folders: Folders) -> None:
     assert not folders[1].exists()
 
 
-def test_one_process_prepares_a_folder(folders: Folders) -> None:
-    """Where all files are prepared, several may use it at the same time."""
-    write_tone(folders[0] / "a.wav", 0.2, 44100)
-    (folders[1]).mkdir(parents=True)
-    with only_writer(folders[1]), pytest.raises(InputError, match="another process is writing it"):
-        resample(folders)
-    resample(folders)
+def resampled(source: Path) -> Path:
+    """The prepared copy of a file, in another folder."""
+    folder = source.parent.parent / "elsewhere"
+    prepare_folder(source.parent, folder, RATE, progress=False)
+    return folder / source.name
+
+
+def test_one_process_prepares_a_folder(folders: Folders, caplog: pytest.LogCaptureFixture) -> None:
+    """Another one waits and uses its files; where all are prepared, none waits."""
+    for name in "ab":
+        write_tone(folders[0] / f"{name}.wav", 0.2, 44100)
+    folders[1].mkdir(parents=True)
+    with ThreadPoolExecutor(1) as second:
+        with only_writer(folders[1]):
+            waiting = second.submit(resample, folders)
+            while "waiting until it ends" not in caplog.text:
+                assert not waiting.done()
+            (folders[1] / ".b.partial-1.wav").touch()  # of the first one, which writes
+            shutil.copy(resampled(folders[0] / "a.wav"), folders[1] / "a.wav")
+            assert (folders[1] / ".b.partial-1.wav").exists()
+        assert waiting.result() == Prepared(made=1, existed=1)
     with only_writer(folders[1]):
-        assert resample(folders) == Prepared(made=0, existed=1)
+        assert resample(folders) == Prepared(made=0, existed=2)
+
+
+HOLDER = """
+import os, pathlib, signal, sys
+from desed_task.files import only_writer
+with only_writer(pathlib.Path(sys.argv[1])):
+    print("locked", flush=True)
+    signal.pause()
+"""
+
+
+def test_a_killed_process_is_not_waited_for(
+    folders: Folders, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tone(folders[0] / "a.wav", 0.2, 44100)
+    folders[1].mkdir(parents=True)
+    command = [sys.executable, "-c", HOLDER, str(folders[1])]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as holder,
+        ThreadPoolExecutor(1) as second,
+    ):
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        waiting = second.submit(resample, folders)
+        while "waiting until it ends" not in caplog.text:
+            assert not waiting.done()
+        holder.kill()
+        assert waiting.result() == Prepared(made=1, existed=0)
 
 
 def test_other_files_hidden_files_and_subfolders_are_ignored(folders: Folders) -> None:

@@ -296,3 +296,9 @@ def test_a_wrong_folder_is_refused(tmp_path: Path) -> None:
         read_scores(tmp_path, truth)
     with pytest.raises(InputError, match=r"a\.csv: expected a folder of score files, got a file"):
         read_scores(tmp_path / "a.csv", truth)
+
+
+def test_names_of_score_files_in_any_unicode_form(tmp_path: Path) -> None:
+    write_clip(tmp_path / "Ba\u0308r.tsv", [0.0, 10.0], [0.5])
+    read = read_scores(tmp_path, silent("B\u00e4r.wav", classes=("Cat",)))
+    assert read.names == ("B\u00e4r.wav",)

@@ -265,3 +265,50 @@ def test_unlabelled_recordings_of_test_groups_are_not_trained_on(
         for name, rows in origins.groupby("set_name")
     }
     assert days["unlabelled"] == days["synthetic_train"]
+
+
+def test_short_events_and_what_is_in_no_clip(
+    audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A data set that `collect` writes is one that a training reads, whatever the times."""
+    for path in audio.rglob("*.wav"):
+        soundfile.write(path, np.zeros(round(20.3 * RATE)), RATE)
+    short = [(1.2341, 1.2344), (4.0, 4.0004), (7.99951, 7.99999), (19.0, 20.004), (9.0, 10.01)]
+    none = [(20.1, 20.2), (5.0, 5.0)]
+    rows = [f"r{n:02d}.wav,{a},{b},Bell" for n in range(N) for a, b in short + none]
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(["file,onset_s,offset_s,label", *rows]) + "\n")
+    out = tmp_path / "out"
+    main([f"--audio={audio}", f"--labels={labels}", f"--output={out}"])
+    printed = capsys.readouterr().out
+    assert f"{labels}: file = file, onset = onset_s, offset = offset_s, label = label" in printed
+    assert "first row: file r00.wav, onset 1.2341, offset 1.2344, label Bell" in printed
+    for remark in (
+        f"{N} labels of no length (points) are not used",
+        f"{N} ends of recordings, shorter than 0.5 s, are in no clip",
+        f"{N} events are only in such ends and are not used",
+        f"{N} pieces of events, shorter than 20 ms at a cut, are not used",
+    ):
+        assert remark in printed
+    for audio_set in load_config(out / "conf.yaml").data.sets.values():
+        clips = Path(str(audio_set.original)).iterdir()
+        seconds = {path.name: soundfile.info(path).duration for path in clips}
+        for name, events in read_strong(str(audio_set.tsv), CLASSES, seconds).items():
+            times = [(onset, offset) for onset, offset, _ in events]
+            first = [*short[:3], (9.0, 10.0)]
+            np.testing.assert_allclose(
+                times, first if name.endswith("_00000000.wav") else [(9.0, 10.0)], atol=1e-6
+            )
+
+
+def test_options_of_labels_on_the_command_line(audio: Path, tmp_path: Path) -> None:
+    rows = "".join(f"r{n:02d}.wav,{n + 1}00,{n + 2}00,{'SIL' if n % 2 else ''}\n" for n in range(N))
+    labels, out = tmp_path / "labels.csv", tmp_path / "out"
+    labels.write_text(f"file,begin,end,label\n{rows}")
+    given = [f"--audio={audio}", f"--labels={labels}", f"--output={out}"]
+    with pytest.raises(InputError, match="--columns onset=begin:ms,offset=end:ms"):
+        main(given)
+    main([*given, "--columns=onset=begin:ms,offset=end:ms", "--label=Owl", "--ignore=SIL"])
+    assert load_config(out / "conf.yaml").data.classes == ("Owl",)
+    with pytest.raises(InputError, match="--label: expected --labels, got none"):
+        main([f"--audio={audio}", f"--output={tmp_path / 'no'}", "--label=Owl"])

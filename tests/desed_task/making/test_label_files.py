@@ -174,7 +174,7 @@ def test_numbers_that_are_not_understood_are_refused(
 def test_tags_with_row_numbers_and_confidences(labels: Labels) -> None:
     labels.recording("x.wav")
     labels.recording("y.wav")
-    labels.write("all.csv", 'index,file,tags,confidence\n7,x.wav,"Owl,Fox",0.5\n8,y.wav,,1\n')
+    labels.write("all.csv", 'index,file,tags,confidence\n7,x.wav,"Owl, Fox,",0.5\n8,y.wav,,1\n')
     assert labels.read() == [
         ("x.wav", None, None, "Owl"),
         ("x.wav", None, None, "Fox"),
@@ -256,6 +256,37 @@ def test_raven_times_of_several_files(labels: Labels) -> None:
     ]
 
 
+def test_raven_times_of_several_files_without_their_offsets(labels: Labels) -> None:
+    for name in ("a.wav", "b.wav"):
+        labels.recording(name, 10 if name == "a.wav" else 60)
+    head = RAVEN.replace("\tFile Offset (s)", "")
+    row = "{}\tSpectrogram 1\t1\t{}\t{}\t{}\tOwl\n"
+    path = labels.write(
+        "all.txt",
+        f"{head}\n{row.format(1, 3, 4, 'a.wav')}{row.format(2, 13, 14, 'b.wav')}",
+    )
+    expected = f"{path}:1: times that run over several files: expected a column File Offset (s)"
+    assert labels.refused().startswith(expected)
+    assert len(labels.read(columns="onset=Begin Time (s):s")) == 2
+    path.write_text(path.read_text() + row.format(3, 1, 2, "b.wav"))
+    assert len(labels.read()) == 3
+
+
+def test_a_given_column_has_no_other_meaning(labels: Labels) -> None:
+    """Kaleidoscope's `OFFSET` is the onset."""
+    labels.recording("a/x.wav")
+    labels.write("id.csv", "FOLDER,IN FILE,OFFSET,DURATION,MANUAL ID\na,x.wav,6,2,Owl\n")
+    given = "file=IN FILE,onset=OFFSET,duration=DURATION,label=MANUAL ID"
+    assert labels.read(columns=given) == [("a/x.wav", 6.0, 8.0, "Owl")]
+
+
+def test_rows_with_more_fields_than_the_header(labels: Labels) -> None:
+    labels.recording("x.wav")
+    path = labels.write("all.csv", "file,onset,offset,label\nx.wav,1,2,Owl,,\nx.wav,1,2,Owl, Fox\n")
+    expected = f"{path}:3: number of fields: expected at most 4, got 5"
+    assert labels.refused().startswith(expected)
+
+
 def test_birdnet(labels: Labels) -> None:
     """The table of all recordings, a table and a CSV of one; the last window ends behind it."""
     labels.recording("a/x.wav", 7)
@@ -297,7 +328,9 @@ def test_rows_of_recordings_elsewhere_are_counted_and_named(labels: Labels) -> N
 def test_a_label_file_without_recording_is_named(labels: Labels) -> None:
     labels.recording("x.wav")
     path = labels.write("y_labels.csv", "onset,offset,label\n1,2,Owl\n")
-    assert labels.refused().startswith(f"{path}: its name fits no recording below --audio")
+    message = labels.refused()
+    assert message.startswith(f"{path}: its name fits no recording below --audio")
+    assert message.endswith("; --columns file=… names a column of paths")
     path.rename(path.with_name("y.txt"))
     assert "y.txt: its name fits no recording below --audio" in labels.refused()
 
@@ -512,7 +545,7 @@ def test_json_of_our_own_and_jams(labels: Labels) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["x.eaf", "x.svl"])
+@pytest.mark.parametrize("name", ["x.eaf", "x.svl", "x.XLSX", "x.lab"])
 def test_formats_that_are_not_read_are_named(name: str, labels: Labels) -> None:
     labels.recording("x.wav")
     path = labels.write(name, "<?xml?>")

@@ -30,6 +30,7 @@ def _found(names: RecordingNames, *paths: str, root: Path = ROOT) -> list[list[s
         ("/data/field/audio/siteA/x.wav", ["siteA/x.wav"]),
         ("field/audio/siteA/x", ["siteA/x.wav"]),
         ("siteA/x.mp3", ["siteA/x.wav"]),
+        ("../other/../siteA/x.wav", ["siteA/x.wav"]),
         ("proj/siteA/x.wav", ["siteA/x.wav"]),
         ("y.wav", ["siteB/day1/y.wav"]),
         ("day1/y.wav", ["siteB/day1/y.wav"]),
@@ -86,7 +87,7 @@ def test_names_directly_in_the_folder_where_others_have_folders() -> None:
     [
         *("x.txt", "x.wav.txt", "x_annotations.csv", "x_labels.txt", "x.Table.1.selections.txt"),
         *("x.BirdNET.results.csv", "x.BirdNET.selection.table.txt", "x.wav.selections.txt"),
-        *("x.TextGrid", "x.wav.rttm", "x-events.csv", "sub/x.wav.json"),
+        *("x.TextGrid", "x.wav.rttm", "x-events.csv", "sub/x.wav.json", "x.wav.confidence.txt"),
     ],
 )
 def test_names_of_label_files(name: str) -> None:

@@ -46,6 +46,13 @@ def test_resolved_configuration_loads_again(tmp_path: Path, recipe: Config) -> N
     assert recipe.digest != config.digest
 
 
+def test_digest_of_what_changes_a_result(recipe: Config) -> None:
+    more = ["training.num_workers=1", "training.batch_size_val=9", "training.picture_interval=3"]
+    assert override_config(recipe, [*more, "postprocess.report=false"]).digest == recipe.digest
+    for other in ("training.seed=1", "training.precision=32", "postprocess.f1_threshold=0.4"):
+        assert override_config(recipe, [other]).digest != recipe.digest
+
+
 def test_all_problems_are_reported(recipe: Config) -> None:
     with pytest.raises(InputError) as caught:
         override_config(recipe, ["opt.lr=-1", "net.dropout=2", "optim.lr=1"])
@@ -127,3 +134,67 @@ def test_a_mapping_that_is_not_replaced_is_added_to(tmp_path: Path, recipe: Conf
     assert load_config(own).postprocess.median_window == windows
     config = override_config(recipe, ["postprocess.median_window=!replace {default: 9, Cat: 1}"])
     assert config.median_windows == [9, 9, 1, *[9] * 7]
+
+
+TEXTS = (
+    *("/data/mic #2", "#2", "010", "2020-01-01", "no", "a: b", "@x", "1:30", "1e5", "[x", "- a"),
+    *("&a", "*a", "!x", "%x", "`x`", '"q"', "'", "{x}", "a=b", " x ", "a::b", "x\ny", "é", "-"),
+)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_is_what_the_command_line_has(text: str, recipe: Config, tmp_path: Path) -> None:
+    config = override_config(recipe, [f"data.root={text}", f"data.synth_folder={text}"])
+    assert (config.data.root, config.data.synth_folder) == (text, text)
+    assert load_config(_written(tmp_path, config.to_yaml())) == config
+
+
+def test_null_on_the_command_line(recipe: Config) -> None:
+    """Where a key may be null; elsewhere it is a text as any other."""
+    config = override_config(recipe, ["data.root=null", "data.synth_folder_44k=null"])
+    assert (config.data.root, config.data.synth_folder_44k) == ("null", None)
+    assert override_config(recipe, ["training.backend=null"]) == recipe
+    for text in ("~", "Null", "NULL"):
+        with pytest.raises(InputError, match=r"training\.backend: expected 'ddp', got"):
+            override_config(recipe, [f"training.backend={text}"])
+
+
+NO_NUMBERS = ("010", "0120", "1:30", "0x10", "0o10", "0b1", "1_000", "2020-01-01", "yes", "''", "٣")
+
+
+@pytest.mark.parametrize("text", NO_NUMBERS)
+def test_numbers_are_decimal(text: str, recipe: Config, tmp_path: Path) -> None:
+    for key, expected in (("training.seed", "integer"), ("opt.lr", "number")):
+        with pytest.raises(InputError, match=f"{key}: expected a decimal {expected}, got"):
+            override_config(recipe, [f"{key}={text}"])
+        section, name = key.split(".")
+        with pytest.raises(InputError, match=f"{key}: expected a decimal {expected}, got"):
+            load_config(_written(tmp_path, f"extends: sed.yaml\n{section}: {{{name}: {text}}}"))
+
+
+def test_what_a_yaml_file_reads_as_a_text(recipe: Config, tmp_path: Path) -> None:
+    """As on the command line, but what looks like a number, true, false or null has quotes."""
+    names = "[no, 010, 1:30, 2020-01-01, 1_000, 'null', \"1e5\", on]"
+    windows = "!replace {default: 7, no: 3, 1e5: 5}"
+    text = f"extends: sed.yaml\ndata: {{classes: {names}}}\ncross_task: {{excluded_classes: [no]}}"
+    text += f"\npostprocess: {{median_window: {windows}}}"
+    config = load_config(_written(tmp_path, text))
+    own = ("no", "010", "1:30", "2020-01-01", "1_000", "null", "1e5", "on")
+    assert config.data.classes == own
+    assert config.median_windows == [3, 7, 7, 7, 7, 7, 5, 7]
+    sets = [f"data.classes={names}", "cross_task.excluded_classes=[no]"]
+    sets.append(f"postprocess.median_window={windows}")
+    assert override_config(recipe, sets) == config
+    assert load_config(_written(tmp_path, config.to_yaml())) == config
+    wrong = _written(tmp_path, "extends: sed.yaml\ndata:\n  classes: [Dog]\n  root: 2021")
+    with pytest.raises(InputError, match=r"mine\.yaml:4: data\.root: expected a text, in quotes "):
+        load_config(wrong)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["training.seed=5 #2", "training.seed=#2", "data.classes=[a] # b", "net.nb_filters=[1 #\n]"],
+)
+def test_no_part_of_a_value_is_lost(text: str, recipe: Config) -> None:
+    with pytest.raises(InputError, match="expected a value, got a comment"):
+        override_config(recipe, [text])

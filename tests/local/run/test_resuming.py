@@ -95,6 +95,9 @@ def test_ctrl_c_saves(tiny_data: Path, tmp_path: Path) -> None:
     last = tmp_path / CHECKPOINTS / LAST_CHECKPOINT
     assert str(caught.value).startswith(f"interrupted: saved {last}; resume with")
     assert torch.load(last, weights_only=True)["global_step"] == 2
+    with pytest.raises(Terminated, match="terminated: saved") as caught:
+        train(tiny_config(tiny_data), tmp_path, Recorder("step", 1, number=signal.SIGUSR1))
+    assert caught.value.status == 138
     assert signal.getsignal(signal.SIGINT) is end_interrupted
 
 
