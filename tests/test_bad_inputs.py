@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import train_sed
-from desed_task.dataio.annotations import read_durations, read_strong, read_weak
-from desed_task.evaluation import GroundTruth, read_predictions, read_scores
+from desed_task.evaluation import GroundTruth
 from desed_task.report.__main__ import main as evaluate
 from local.config.data import KEYS
 from local.config.load import Config, load_config, override_config
 from tests.support.classes import CLASSES
 from tests.support.paths import CONFS
+from tests.support.readers import COLUMNS, table_readers
 from tests.support.refusal import refusal
 
 # ---- settings of the recipe -------------------------------------------------------------------
@@ -54,11 +54,9 @@ SETTINGS = {
     "scaler.dims=[1, 1]": "scaler.dims",
     "data.eval_tsv=a.tsv": "data.eval_folder",
     "data.eval_folder_44k=a": "data.eval_folder",
-    "data.root=5": "data.root",
     "data.weak_tsv=null": "data.weak_tsv",
     "data.unlabeled_folder=null": "data.unlabeled_folder",
     "data.synth_folder=null data.synth_tsv=null": "data.synth_folder",
-    "data.test_folder=null": "data.test_folder",
     "data.strong_tsv=a.tsv": "data.strong_folder",
     without("synthetic", "weak"): "training.train_sets",
     without("synthetic", "weak", "unlabelled"): "training.train_sets",
@@ -155,7 +153,8 @@ CONFIGURATIONS = {
     "extends: nowhere.yaml": "mine.yaml:1: extends",
     "extends: mine.yaml": "mine.yaml:1: extends",
     "extends: 3": "mine.yaml:1: extends",
-    "extends: sed.yaml\nopt: {lr: 2024-13-45}": "mine.yaml",
+    "extends: sed.yaml\nopt: {lr: 2024-13-45}": "mine.yaml:2: opt.lr",
+    "extends: sed.yaml\ndata: {test_folder: null}": "mine.yaml:2: data.test_folder",
     "{[1, 2]: 3}": "mine.yaml",
     "- a list": "mine.yaml",
     "opt: {lr: 0.001, betas: [0.9, 0.999]}": "mine.yaml: training",
@@ -178,19 +177,10 @@ def test_a_bad_configuration_is_refused_with_file_line_and_key(
 
 # ---- tables -----------------------------------------------------------------------------------
 
-STRONG = "filename\tonset\toffset\tevent_label\n"
-WEAK = "filename\tevent_labels\n"
-DURATIONS = "filename\tduration\n"
+STRONG, WEAK, DURATIONS = (f"{COLUMNS[kind]}\n" for kind in ("strong", "weak", "durations"))
 SCORES = "onset\toffset\tDog\tCat\n"
-SECONDS = {"a.wav": 10.0}
-TRUTH = GroundTruth(("Dog", "Cat"), {"a.wav": []}, SECONDS)
-READERS: dict[str, Callable[[Path], object]] = {
-    "strong": lambda path: read_strong(path, CLASSES, SECONDS),
-    "weak": lambda path: read_weak(path, CLASSES),
-    "durations": read_durations,
-    "predictions": lambda path: read_predictions(path, TRUTH),
-    "scores": lambda path: read_scores(path.parent, TRUTH),
-}
+TRUTH = GroundTruth(("Dog", "Cat"), {"a.wav": []}, {"a.wav": 10.0})
+READERS = table_readers(TRUTH)
 # Situation: reader, content of the file, what the message names after the file.
 TABLES: dict[str, tuple[str, str | bytes, str]] = {
     "an empty file": ("strong", "", ": no rows"),
@@ -223,7 +213,7 @@ TABLES: dict[str, tuple[str, str | bytes, str]] = {
     "another language's class": ("strong", STRONG + "a.wav\t0\t1\tHund\n", ":2: unknown class"),
     "a file name without .wav": ("strong", STRONG + "a.mp3\t0\t1\tDog\n", ":2: filename"),
     "ten wrong rows": ("strong", STRONG + "a.wav\t2\t1\tDog\n" * 10, ": 10 problems"),
-    "a mistyped tag": ("weak", WEAK + "a.wav\tDog,Speach\n", ":2: unknown class"),
+    "a mistyped tag": ("weak", WEAK + "a.wav\tDog,Catt\n", ":2: unknown class"),
     "tags with a comma at the end": ("weak", WEAK + "a.wav\tDog,\n", ":2: unknown class"),
     "tags separated by semicolons": ("weak", WEAK + "a.wav\tDog;Cat\n", ":2: unknown class"),
     "a clip twice with other tags": ("weak", WEAK + "a.wav\tDog\na.wav\tCat\n", ":3: a.wav"),

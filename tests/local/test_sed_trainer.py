@@ -11,8 +11,6 @@ from torch import Tensor
 
 from desed_task.schedules import warmup_factor
 from local.config.load import override_config
-from local.data import DesedDataModule
-from local.run.experiment import make_trainer
 from local.run.machine import Machine
 from local.sed_trainer import CrossTaskSED
 from tests.support.compare import assert_equal
@@ -249,20 +247,3 @@ def test_mel_masks_reach_the_network(
     )
     train(config, tmp_path)
     assert masked_rows == [sum(config.training.batch_size)] * 3
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_fp16_steps(tiny_data: Path, tmp_path: Path) -> None:
-    config = tiny_config(tiny_data, "training.n_epochs=2")
-    trainer = make_trainer(config, Machine(gpus=1), tmp_path)
-    data = DesedDataModule(config, config.grid, tmp_path / "missing.txt")
-    data.prepare_data()
-    data.setup("fit")
-    module = CrossTaskSED(config, len(data.train_dataloader()))
-    weight = module.networks["student"].get_parameter("strong_head.weight")
-    before = weight.detach().clone()
-    trainer.fit(module, datamodule=data)
-    assert trainer.precision == "16-mixed"
-    assert torch.isfinite(weight).all()
-    assert not torch.equal(before, weight.detach().cpu())
