@@ -8,7 +8,6 @@ has less, what was read is counted. Tested with soundfile 0.14.0 and libsndfile 
 
 import io
 import logging
-import mmap
 import os
 import re
 import struct
@@ -48,7 +47,11 @@ _WIDTHS = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24"
 _WIDTHS |= {"FLOAT": 4, "DOUBLE": 8}
 _BIG_ENDIAN = ("AIFF", "AU", "CAF")
 # Bytes with which a stream begins that may follow another one in the same file.
-_MARKS = {"OGG": b"OggS\0\2", "FLAC": b"fLaC"}
+_MARKS = {"OGG": re.compile(b"OggS\0\2"), "FLAC": re.compile(b"fLaC[\0\x80]\0\0\x22")}
+_SEARCH_BYTES = 1 << 18
+"""Of a search; not by memory mapping, which ends the process where a disk cannot be read."""
+_OVERLAP = 16
+_OGG_HEAD = 27 + 255
 _FLAC_TOTAL = 26
 """Byte of a FLAC stream after the 36 bits that are its number of samples, 0 where it is unknown."""
 _READ_AHEAD = 1 << 16
@@ -249,9 +252,15 @@ class AudioFile:
         """Record what a stream declares, against the samples that were found."""
         declared = stream.declared_frames(found)
         tolerance = _TOLERANCE_SECONDS * self.sample_rate if stream.width is None else 0
-        if declared - found > tolerance:
+        if stream.kind == "OGG" and _has_last_page(stream):
+            if declared - found > tolerance:  # libsndfile continues after pages that it drops
+                raise UnreadableError(
+                    f"damaged: expected {declared / self.sample_rate:.2f} s as its last page "
+                    f"declares, got {found / self.sample_rate:.2f} s; times would be wrong"
+                )
+        elif declared - found > tolerance:
             self._remarks.add(_CUT_OFF)
-        elif stream.kind == "OGG" and not _has_last_page(stream):
+        elif stream.kind == "OGG":
             self._remarks.add("cut off: expected the last page of its stream, got none")
         elif stream.broken and stream.declared is None:
             self._remarks.add("cut off or damaged at its end")
@@ -539,11 +548,11 @@ def _open_stream(fd: int, begin: int, size: int, follows: bool) -> _Stream:
     Raises UnreadableError for a format that is not read.
     """
     head = os.pread(fd, _FLAC_TOTAL, begin)
-    if head.startswith(_MARKS["OGG"]):
+    if _MARKS["OGG"].match(head):
         stop = _mark(fd, begin, size, "OGG") or size
         section = _Section(fd, begin, stop) if begin or stop < size else None
         return _Stream(fd, stop, section, follows=follows)
-    if head.startswith(_MARKS["FLAC"]) and len(head) == _FLAC_TOTAL:
+    if _MARKS["FLAC"].match(head) and len(head) == _FLAC_TOTAL:
         # Without a length, libsndfile reads until the data end.
         total = int.from_bytes(head[-5:], "big") & 0xF_FFFF_FFFF
         section = _Section(fd, begin, size, head[:-5] + bytes([head[-5] & 0xF0, 0, 0, 0, 0]))
@@ -575,25 +584,30 @@ def _has_mpeg_length(stream: _Stream) -> bool:
 
 def _mark(fd: int, start: int, stop: int, kind: str) -> int | None:
     """The byte at which the next stream begins after the one that begins at `start`."""
-    with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as content:
-        at, begin = start, start
-        while kind == "OGG" and content[at : at + 6] == _MARKS[kind]:  # multiplexed streams
-            lengths = content[at + 27 : at + 27 + content[at + 26]] if at + 26 < stop else b""
-            begin, at = at, at + 27 + len(lengths) + sum(lengths)
-        at = content.find(_MARKS[kind], begin + 1, stop)
-        while kind == "FLAC" and at >= 0 and content[at + 5 : at + 8] != b"\0\0\x22":
-            at = content.find(_MARKS[kind], at + 1, stop)
-    return at if at >= 0 else None
+    mark, begin = _MARKS[kind], start
+    while mark == _MARKS["OGG"]:  # the first pages of multiplexed streams follow each other
+        page = os.pread(fd, _OGG_HEAD, start)
+        if not mark.match(page):
+            break
+        begin = start
+        start += 27 + page[26] + sum(page[27 : 27 + page[26]]) if len(page) > 26 else 1
+    at = begin + 1
+    while block := os.pread(fd, min(_SEARCH_BYTES, max(0, stop - at)), at):
+        if found := mark.search(block):
+            return at + found.start()
+        at += _SEARCH_BYTES - _OVERLAP
+    return None
 
 
 def _has_last_page(stream: _Stream) -> bool:
     """Whether an Ogg stream's last page is there, and whole."""
-    with mmap.mmap(stream.fd, 0, access=mmap.ACCESS_READ) as content:
-        at = content.rfind(b"OggS", stream.begin, stream.stop)
-        page = content[at : at + 27 + 255]
+    start = max(stream.begin, stream.stop - _SEARCH_BYTES)
+    content = os.pread(stream.fd, stream.stop - start, start)
+    at = content.rfind(b"OggS")
+    page = content[at : at + _OGG_HEAD]
     if at < 0 or len(page) < 27 or not page[5] & 4:
         return False
-    return at + 27 + page[26] + sum(page[27 : 27 + page[26]]) <= stream.stop
+    return at + 27 + page[26] + sum(page[27 : 27 + page[26]]) <= len(content)
 
 
 def _is_rest(stream: _Stream, start: int, stop: int) -> bool:
@@ -605,12 +619,21 @@ def _is_rest(stream: _Stream, start: int, stop: int) -> bool:
     if stream.kind not in _CHUNKS:
         return False
     form, alignment = _CHUNKS[stream.kind]
-    at = start + -start % alignment
+    # Some programs write no padding after an odd number of bytes.
+    begins = {start, start + -start % alignment}
+    return any(_are_chunks(stream, at, stop, form, alignment) for at in begins)
+
+
+def _are_chunks(
+    stream: _Stream, start: int, stop: int, form: struct.Struct, alignment: int
+) -> bool:
+    """Whether bytes are chunks of a container and nothing else."""
+    at = start
     while at < stop:
         head = os.pread(stream.fd, form.size, at)
         if len(head) < form.size or not re.match(rb"[ -~]{4}", head):
             return False
         length = form.unpack(head)[1] + (0 if stream.kind == "W64" else form.size)
-        at += max(form.size, length)
-        at += -at % alignment
-    return at <= stop + -stop % alignment
+        length = max(form.size, length)
+        at += length + -length % alignment
+    return at < stop + alignment

@@ -3,8 +3,8 @@
     sed-detect --model model recording.wav folder/            (or python -m desed_task.detect)
     arecord -f S16_LE -r 44100 | sed-detect --model model -
 
-Files may be of any length, rate and number of channels, in any format that libsndfile reads;
-folders are searched with their subfolders. Results: docs/detect.md.
+Files may be of any length, rate and number of channels, in WAV, W64, AIFF, AU, CAF, FLAC, Ogg,
+Opus or MP3; folders are searched with their subfolders. Results: docs/detect.md.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     DIR/foreground/CLASS/*      events
     DIR/background/**           noises without events; may be missing: synthetic noises instead
 
-Any format that libsndfile reads; hidden files and files of other kinds are ignored.
+Formats: docs/data.md; hidden files and files of other kinds are ignored.
 """
 
 import logging
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from desed_task.dataio.audio import MIX, Channel
 from desed_task.dataio.recordings import files_below
-from desed_task.errors import InputError, listing, shortened
+from desed_task.errors import MAX_LINES, InputError, listing, shortened
 from desed_task.making.grouping import (
     SPLITS,
     GroupOf,
@@ -179,7 +179,7 @@ def _common_bandwidth(paths: list[Path], given_hz: float | None, channel: Channe
         except InputError as error:
             problems.append(str(error))
     if problems:
-        raise InputError(listing("--soundbank", problems))
+        raise InputError(listing("--soundbank", problems, most=MAX_LINES - 1))
     cutoff_hz = given_hz or max(MIN_BANDWIDTH_HZ, min(SAMPLE_RATE / 2, *widths.values()))
     narrow = sorted((path for path in widths if widths[path] < NARROW_HZ), key=widths.__getitem__)
     if narrow and (given_hz is None or widths[narrow[0]] < given_hz):

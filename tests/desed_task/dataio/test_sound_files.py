@@ -186,6 +186,11 @@ def test_a_size_that_wrapped_is_reported_and_other_chunks_are_no_audio(
     with caplog.at_level(logging.WARNING):
         assert _frames(path) == SECONDS * 16000
         assert caplog.messages == []
+        path = tmp_path / "odd.wav"  # without the byte of padding that should follow
+        soundfile.write(path, _signal(16000)[:-1], 16000, subtype="PCM_U8")
+        path.write_bytes(path.read_bytes()[: 44 + 191_999] + b"LIST" + bytes([0, 9, 0, 0] * 577))
+        assert _frames(path) == SECONDS * 16000 - 1
+        assert caplog.messages == []
         content[40:44] = struct.pack("<I", 16000)
         path = tmp_path / "wrapped.wav"
         path.write_bytes(content)
@@ -285,11 +290,39 @@ def test_bytes_that_are_no_audio_are_reported(
         assert "bytes after its audio cannot be read as audio" in caplog.messages[-1]
 
 
-def test_a_midi_sample_dump_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.sds"
-    soundfile.write(path, _signal(16000, 1), 16000, format="SDS", subtype="PCM_16")
-    with pytest.raises(InputError, match=r"a\.sds: format: expected one of WAV, .* got SDS"):
+@pytest.mark.parametrize("kind", ["SDS", "AVR", "NIST", "VOC"])
+def test_a_format_that_is_not_read_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, _signal(16000, 1), 16000, format=kind, subtype="PCM_16")
+    with pytest.raises(InputError, match=rf"a\.wav: format: expected one of WAV, .* got {kind}"):
         audio_info(path)
+
+
+def test_a_tag_before_flac_is_no_audio(formats: Formats, tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    tag = b"ID3\3\0\0\0\0\2\0" + bytes(256)
+    for n_streams in (1, 2):
+        path.write_bytes((tag + formats["flac"].read_bytes()) * n_streams)
+        whole = np.tile(read_audio(formats["flac"], 16000), n_streams)
+        assert _frames(path) == len(whole)
+        np.testing.assert_array_equal(read_audio(path, 16000), whole)
+        for start in (5 * 16000, len(whole) - 99):
+            piece = read_audio(path, 16000, start, 99)
+            np.testing.assert_array_equal(piece, whole[start : start + 99])
+
+
+@pytest.mark.parametrize("name", ["44.ogg", "48.opus", "flac", "44.mp3"])
+def test_a_file_that_is_damaged_in_the_middle_is_refused(
+    formats: Formats, tmp_path: Path, name: str
+) -> None:
+    """libsndfile drops a damaged Ogg page: all that follows it would be too early."""
+    content = bytearray(formats[name].read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 6000] = bytes(6000)
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}: (damaged: expected 12.00 s|cannot be read)"):
+        list(file_blocks(path, 16000))
 
 
 def test_every_byte_may_be_missing(formats: Formats, tmp_path: Path) -> None:
