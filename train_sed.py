@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from desed_task.errors import (
+    CLOSED,
+    OUTPUT_CLOSED,
+    InputError,
     Terminated,
     exit_status,
     named_folders,
-    one_error_per_node,
+    output_closed,
     run_cli,
 )
 from desed_task.files import user_path
 from desed_task.options import command_parser
 from desed_task.processor import keep_freed_memory, set_thread_waiting
+from desed_task.ranks import launched_ranks, one_error_per_node
 
 if TYPE_CHECKING:
     from local.config.load import Config
@@ -39,16 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         from local.lightning_internals import silence_lightning
         from local.run import experiment, launch
         from local.run.machine import Machine, choose_gpus
-        from local.run.preemption import end_at_once
+        from local.run.preemption import ENDING, end_at_once
 
         machine = Machine(choose_gpus(args.gpus))
         launch.check_ranks(machine.gpus)
 
-    if machine.gpus > 1 and launch.launched_ranks() is None:
+    if machine.gpus > 1 and launched_ranks() is None:
         read_experiment(args, machine)  # finds a mistake before processes start
         return launch.start_processes(machine.gpus)
 
-    signal.signal(signal.SIGTERM, end_at_once)
+    for number in ENDING:
+        signal.signal(number, end_at_once)
     silence_lightning()
     if machine.gpus == 0:
         keep_freed_memory()
@@ -158,8 +163,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def read_experiment(args: argparse.Namespace, machine: "Machine") -> "tuple[Config, Path | None]":
     """Checked configuration, and the checkpoint to resume from or to test."""
     from local.config.load import load_config, override_config
-    from local.run.checkpoints import checkpoint_config, read_checkpoint, test_config
-    from local.run.folders import newest_checkpoint
+    from local.run.checkpoints import (
+        checkpoint_config,
+        is_dev_run,
+        newest_checkpoint,
+        read_checkpoint,
+        test_config,
+    )
     from local.run.weights import read_initial
 
     checkpoint: Path | None = args.test_from_checkpoint or args.resume_from_checkpoint
@@ -175,6 +185,11 @@ def read_experiment(args: argparse.Namespace, machine: "Machine") -> "tuple[Conf
         if args.test_from_checkpoint:
             config = test_config(content, chosen, args.overrides, str(checkpoint))
         else:
+            if is_dev_run(content):
+                raise InputError(
+                    f"--resume_from_checkpoint {checkpoint}: expected the checkpoint of a "
+                    "training, got one of --fast_dev_run; start a new run"
+                )
             config = chosen or checkpoint_config(content, str(checkpoint))
             config = override_config(config, args.overrides)
     machine.check(config, trains=args.test_from_checkpoint is None)
@@ -200,6 +215,10 @@ def run_folder(
             stack.enter_context(folders.claimed(run, new=resumed is None))
         try:
             yield run
+        except BrokenPipeError as error:
+            if not output_closed(error):
+                raise
+            raise Terminated(f"{CLOSED}: {folders.saved(run)}", OUTPUT_CLOSED) from None
         except (KeyboardInterrupt, Terminated) as error:
             word = str(error) or "interrupted"
             if word not in ("interrupted", "terminated"):  # the message is whole

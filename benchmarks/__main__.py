@@ -13,13 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.commands import OK, run_commands, subject_command
+from benchmarks.commands import OK, SUBJECTS, run_commands, subject_commands
 from desed_task.errors import FAULT, InputError, run_cli
 from desed_task.files import user_path
 from desed_task.options import command_parser
-
-SUBJECTS = ("step", "loading", "inference", "detection", "training", "curves", "evaluation")
-EXTRA = {"step": ["--reference"]}  # options in `all`
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,13 +45,7 @@ def measure_all(argv: Sequence[str]) -> int:
     )
     args = parser.parse_args(argv)
     size = ["--device", args.device, *(["--tiny"] if args.tiny else [])]
-    commands = {
-        subject: subject_command(
-            subject, [*EXTRA.get(subject, []), *size], args.output / f"{subject}.json"
-        )
-        for subject in args.only
-    }
-    results = run_commands(commands, args.output)
+    results = run_commands(subject_commands(args.only, size, args.output), args.output)
     failed = [name for name, result, _ in results if result != OK]
     if failed:
         print(f"\nfailed: {', '.join(failed)}; the other results are in {args.output}")

@@ -13,14 +13,29 @@ from desed_task.errors import file_error
 
 MINUTES = 15.0  # of a command
 OK = "ok"
+SUBJECTS = ("step", "loading", "inference", "detection", "training", "curves", "evaluation")
+EXTRA = {"step": ["--reference"], "training_compiled": ["--set", "training.compile=true"]}
+"""Options of single commands."""
 
 Commands = Mapping[str, Sequence[str]]
 """Arguments after `python` by the name of the command."""
 
 
-def subject_command(subject: str, options: Sequence[str], json_file: Path) -> list[str]:
-    """The command that measures a subject and writes its results to a file."""
-    return ["-m", "benchmarks", subject, *options, "--json", str(json_file)]
+def subject_commands(names: Sequence[str], size: Sequence[str], folder: Path) -> Commands:
+    """Commands that measure subjects, or variations of them (`EXTRA`), and write NAME.json.
+
+    Args:
+        names: of the subjects; a variation is called SUBJECT_VARIATION.
+        size: options of all.
+        folder: gets the files.
+    """
+    return {
+        name: [
+            *("-m", "benchmarks", name.partition("_")[0], *EXTRA.get(name, ()), *size),
+            *("--json", str(folder / f"{name}.json")),
+        ]
+        for name in names
+    }
 
 
 def shown(arguments: Sequence[str]) -> str:

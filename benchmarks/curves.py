@@ -26,8 +26,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 
-from benchmarks.data import write_noise_sets
-from benchmarks.measure import finish
+from benchmarks.measure import aligned, finish
 from benchmarks.options import (
     PRECISIONS,
     ROOT,
@@ -37,9 +36,10 @@ from benchmarks.options import (
     parse,
     subject_parser,
 )
-from benchmarks.training import train
+from benchmarks.training import train, write_noise_sets
+from desed_task.drawing.style import new_figure, nth_colour, tidy, to_png
 from desed_task.errors import InputError
-from desed_task.files import user_path
+from desed_task.files import user_path, write_file, writing
 from desed_task.making.generate import generate_dataset
 from desed_task.making.layout import SIZES
 from local.config.load import Config, load_config, override_config
@@ -82,9 +82,9 @@ class LossRecorder(Callback):
 def main(argv: Sequence[str]) -> int:
     """Train, compare, draw; returns the exit status."""
     args = _arguments(argv)
-    others = [OTHER_MASKS, *(f"{OTHER_MASKS} {n}" for n in range(2, args.seeds + 1))]
-    seeds = {FLOAT32: 1, **{name: seed for seed, name in enumerate(others, start=2)}}
     mixed = [PRECISIONS[name] for name in args.mixed]
+    seeds = {FLOAT32: 1, OTHER_MASKS: 2}
+    seeds |= {f"{OTHER_MASKS} {n}": n + 1 for n in range(2, args.seeds + 1)}
     runs = {FLOAT32: ("32", 1), **{name: (name, 1) for name in mixed}}
     runs |= {name: ("32", seed) for name, seed in seeds.items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -101,16 +101,20 @@ def main(argv: Sequence[str]) -> int:
     title = " ".join([args.conf_file.name, *args.overrides])
     lines = [
         f"{title}: {args.steps} steps; difference from {FLOAT32}, running means of {WINDOW} steps",
-        *(
-            f"{name:<32}largest {found['largest']:.4f}, mean {found['mean']:.4f}"
-            for name, found in differences.items()
+        *aligned(
+            [
+                (name, *(f"{kind} {value:.4f}" for kind, value in found.items()))
+                for name, found in differences.items()
+            ]
         ),
         f"largest mean difference of two float32 trainings: {spread:.4f}",
         *(f"{name}: {'within' if ok else 'outside'} this spread" for name, ok in within.items()),
     ]
     results = {"losses": losses, "differences": differences, "spread": spread}
     finish(args, lines, results | {"within_spread": within})
-    draw(losses, title, args.output)
+    with writing(args.output):
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+    write_file(args.output, draw(losses, title))
     return 0
 
 
@@ -179,14 +183,12 @@ def difference(one: Sequence[float], other: Sequence[float]) -> dict[str, float]
     return {"largest": float(differences.max()), "mean": float(differences.mean())}
 
 
-def draw(losses: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
-    """Draw each step's loss, faint, and its running mean. Raises InputError for a bad path."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+def draw(losses: Mapping[str, Sequence[float]], title: str) -> bytes:
+    """PNG of each step's loss, faint, and its running mean."""
+    figure = new_figure(4.5, width=8)
     axis = figure.subplots()
     for number, (name, curve) in enumerate(losses.items()):
-        colour = "0.6" if name.startswith(OTHER_MASKS) else f"C{number}"  # the seeds: grey
+        colour = "0.6" if name.startswith(OTHER_MASKS) else nth_colour(number)  # the seeds: grey
         line = ("-", "--", ":")[number % 3]
         axis.plot(range(1, len(curve) + 1), curve, color=colour, alpha=0.25, linewidth=0.8)
         steps = range(WINDOW, len(curve) + 1)
@@ -195,9 +197,5 @@ def draw(losses: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
     axis.set_ylabel("total loss")
     axis.set_title(title, fontsize="small")
     axis.legend()
-    axis.grid(alpha=0.3)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--output {path}: cannot be written: {error}") from error
+    tidy(axis)
+    return to_png(figure)

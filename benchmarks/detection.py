@@ -9,12 +9,10 @@ reference network on features in memory, float32, in a process of its own withou
 settings. The weights are random, which does not change the time.
 """
 
-import multiprocessing
+import operator
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +22,15 @@ import soundfile
 import torch
 from torch import Tensor
 
-from benchmarks.measure import finish, interleaved, ratio, shown, synchronize
+from benchmarks.measure import (
+    aligned,
+    finish,
+    interleaved,
+    other_process,
+    ratio,
+    shown,
+    synchronize,
+)
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.detect import Detector
 from desed_task.detect.detector import Precision, Result
@@ -34,7 +40,7 @@ from desed_task.model import save_model
 from desed_task.model.graphs import export_graphs
 from desed_task.processor import keep_freed_memory
 from local.config.load import Config, load_config
-from local.results.model import describe_model
+from local.results.model import trained_model
 from local.sed_trainer import CrossTaskSED
 from tests.support.reference_network import ReferenceCRNN, reference_weights
 from tests.support.training_step import NARROW
@@ -53,24 +59,22 @@ def main(argv: Sequence[str]) -> int:
     """Measure and print; returns the exit status."""
     args = parse(subject_parser(__doc__, NUMBERS, precision=True), NUMBERS, argv)
     config = load_config(RECIPE, NARROW if args.tiny else ())
-    # Before anything is computed here: a process with threads must not be forked.
-    with plain_process(args, config) as plain, tempfile.TemporaryDirectory() as folder:
+    made = plain_forward, config, args.clips, args.device
+    with other_process(args.device, *made) as call, tempfile.TemporaryDirectory() as folder:
         if args.device.type == "cpu":
             keep_freed_memory()
         torch.manual_seed(0)
         functions = detections(CrossTaskSED(config).eval(), args, Path(folder))
-        functions[PLAIN] = plain
-        for function in functions.values():  # a round before the first is not counted
-            function()
+        functions[PLAIN] = partial(call, operator.call)
         durations, events = interleaved(functions, args.rounds, "Detection")
     seconds = config.grid.clip_seconds
-    lines = [f"{args.clips} clips of {seconds:g} s, {args.clips * seconds:g} s in all"]
-    results = {}
+    results, table = {}, []
     for row, values in durations.items():
         speed = ratio(durations[PLAIN], values)
         results[row] = {"seconds": values, "speed": speed, "events": events[row]}
-        lines.append(f"{row:<42}{shown(values)}, {speed:.2f} x the plain forward")
-    finish(args, lines, {"rows": results})
+        table.append((row, shown(values), f"{speed:.2f} x the plain forward"))
+    title = f"{args.clips} clips of {seconds:g} s, {args.clips * seconds:g} s in all"
+    finish(args, [title, *aligned(table)], {"rows": results})
     return 0
 
 
@@ -85,12 +89,7 @@ def detections(module: CrossTaskSED, args: Namespace, folder: Path) -> dict[str,
         folder: an empty folder for the files.
     """
     grid, model = module.config.grid, folder / "model"
-    save_model(
-        model,
-        describe_model(module.config, None, "benchmark"),
-        module.networks["student"],  # type: ignore[arg-type]
-        module.scaler,
-    )
+    save_model(model, trained_model(module, "student", None, "benchmark"))
     seconds = args.clips * grid.clip_seconds
     clips = write_noise(folder / "clips", args.clips, grid.clip_seconds)
     short = write_noise(folder / "short", int(seconds // SHORT_SECONDS), SHORT_SECONDS)
@@ -127,34 +126,11 @@ def detection(detector: Detector, paths: list[Path]) -> Callable[[], int]:
     return run
 
 
-@contextmanager
-def plain_process(args: Namespace, config: Config) -> Iterator[Callable[[], int]]:
-    """A process in which the returned function runs the published network's plain forward pass.
-
-    As PyTorch runs by itself: our commands' memory settings are not inherited by a process that
-    begins before them.
-    """
-    method = "fork" if args.device.type == "cpu" else "spawn"  # CUDA does not survive a fork
-    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
-        pool.submit(_make_plain, config, args.clips, args.device).result()
-        yield lambda: pool.submit(_run_plain).result()
-
-
-_plain: Callable[[], int]
-"""In the process of the plain forward pass."""
-
-
-def _make_plain(config: Config, clips: int, device: torch.device) -> None:
-    global _plain
-    _plain = plain_forward(config, clips, device)
-
-
-def _run_plain() -> int:
-    return _plain()
-
-
 def plain_forward(config: Config, clips: int, device: torch.device) -> Callable[[], int]:
-    """The reference network on the features of `clips` clips, float32, in evaluation mode."""
+    """The published network's forward pass on the features of `clips` clips, float32.
+
+    As PyTorch runs by itself. The returned function returns 0 events.
+    """
     torch.manual_seed(0)
     module = CrossTaskSED(config).to(device).eval()
     network = ReferenceCRNN(config.net, len(config.data.classes)).to(device).eval()

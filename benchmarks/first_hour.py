@@ -26,7 +26,7 @@ from benchmarks.commands import (
     read_output,
     run_commands,
     shown,
-    subject_command,
+    subject_commands,
 )
 from benchmarks.measure import processor
 from desed_task.errors import FAULT, InputError, file_error
@@ -103,21 +103,10 @@ def no_gpu() -> str | None:
 def list_commands(folder: Path, on_gpu: bool, tiny: bool) -> Commands:
     """The commands in their order; `folder` gets what they write."""
     size = ["--device", "cuda" if on_gpu else "cpu", *(["--tiny"] if tiny else [])]
-    options: dict[str, list[str]] = {
-        "step": ["--reference"],
-        "loading": [],
-        "inference": [],
-        "detection": [],
-        "training": [],
-        "training_compiled": ["--set", "training.compile=true"],
-        "curves": [],
-    }
-    if not on_gpu:
-        del options["training_compiled"]
-    return {"tests": ["-m", "pytest", "-m", "gpu", *(["tests/local/run"] if tiny else [])]} | {
-        name: subject_command(name.partition("_")[0], [*more, *size], folder / f"{name}.json")
-        for name, more in options.items()
-    }
+    compiled = ["training_compiled"] if on_gpu else []
+    names = ["step", "loading", "inference", "detection", "training", *compiled, "curves"]
+    tests = ["-m", "pytest", "-m", "gpu", *(["tests/local/run"] if tiny else [])]
+    return {"tests": tests, **subject_commands(names, size, folder)}
 
 
 # ---- the report ------------------------------------------------------------------------------
@@ -195,18 +184,15 @@ def report(
     commands: Commands, done: Mapping[str, tuple[str, float]], folder: Path, note: str
 ) -> str:
     """The report in Markdown, of the commands that have run so far."""
-    rows = [
-        (name, *done.get(name, ("not run yet", 0.0)), f"`{shown(arguments)}`")
-        for name, arguments in commands.items()
-    ]
     lines = ["# The first hour on a GPU", "", *([f"**{note}**", ""] if note else [])]
     lines += markdown_table(("machine", ""), machine().items())
     lines += ["", "## Targets", "", *target_lines(read_results(folder, done))]
+    rows = []
+    for name, arguments in commands.items():
+        result, seconds = done.get(name, ("not run yet", 0.0))
+        rows.append((name, result, f"{seconds:.0f}", f"`{shown(arguments)}`"))
     lines += ["", "## Commands", ""]
-    lines += markdown_table(
-        ("name", "result", "seconds", "command"),
-        [(name, result, f"{seconds:.0f}", command) for name, result, seconds, command in rows],
-    )
+    lines += markdown_table(("name", "result", "seconds", "command"), rows)
     if (folder / "curves.png").is_file():
         lines += ["", "![Loss of each training](curves.png)"]
     for name in done:

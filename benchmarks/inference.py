@@ -9,17 +9,17 @@ weights are random, which does not change the time.
 """
 
 import statistics
-from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from benchmarks.measure import finish, seconds, shown
+from benchmarks.measure import aligned, finish, interleaved, shown
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.dataio.batch import Batch, ClipKind
+from desed_task.frames import FrameGrid
 from desed_task.postprocess.median import median_filter
 from desed_task.processor import keep_freed_memory
 from local.config.load import Config, load_config
@@ -39,63 +39,55 @@ def main(argv: Sequence[str]) -> int:
     args = parse(subject_parser(__doc__, NUMBERS, precision=True), NUMBERS, argv)
     if args.device.type == "cpu":
         keep_freed_memory()
-    infer = Inference(args, load_config(RECIPE, NARROW if args.tiny else ()))
-    batches = [infer.noise(clips) for clips in (1, args.clips)]
-    durations: list[list[float]] = [[] for _ in batches]
-    for number in tqdm(range(args.rounds + 1), desc="Rounds", leave=False):
-        for batch, batch_durations in zip(batches, durations, strict=True):
-            value = seconds(lambda batch=batch: infer(batch), args.device)  # type: ignore[misc]
-            if number:  # a round before the first is not counted
-                batch_durations.append(value)
-    results, lines = [], [f"precision {args.precision}"]
-    for batch, batch_durations in zip(batches, durations, strict=True):
-        clips = len(batch.names)
-        factor = statistics.median(batch_durations) / float(batch.seconds.sum())
-        results.append({"clips": clips, "seconds": batch_durations, "real_time_factor": factor})
-        lines.append(
-            f"{clips:>3} clips {shown(batch_durations)}, real-time factor {factor:.6f}, "
-            f"{1 / factor:.0f} times real time"
+    config = load_config(RECIPE, NARROW if args.tiny else ())
+    infer = inference(config, args.device, args.precision)
+    batches = {f"{clips} clips": noise(clips, config.grid) for clips in (1, args.clips)}
+    durations, _ = interleaved(
+        {name: partial(infer, batch) for name, batch in batches.items()}, args.rounds
+    )
+    results, table = [], []
+    for name, batch in batches.items():
+        factor = statistics.median(durations[name]) / float(batch.seconds.sum())
+        results.append(
+            {"clips": len(batch.names), "seconds": durations[name], "real_time_factor": factor}
         )
-    finish(args, lines, {"batches": results})
+        factor_text = f"real-time factor {factor:.6f}, {1 / factor:.0f} times real time"
+        table.append((name, shown(durations[name]), factor_text))
+    finish(args, [f"precision {args.precision}", *aligned(table)], {"batches": results})
     return 0
 
 
-class Inference:
-    """A student with random weights and the post-processing of the recipe.
+def inference(
+    config: Config, device: torch.device, precision: str
+) -> Callable[[Batch], NDArray[np.floating]]:
+    """A function from a batch on the CPU to scores `(clips, classes, frames)` on the CPU.
 
-    Args:
-        args: `device` and `precision` of the command line.
-        config: the experiment.
+    It has a student with random weights and the post-processing of the recipe.
     """
-
-    def __init__(self, args: Namespace, config: Config) -> None:
-        self._config = config
-        self._device, self._dtype = args.device, DTYPES[args.precision]
-        torch.backends.cudnn.benchmark = True  # as the run's trainer on a GPU
-        torch.manual_seed(0)
-        self._module = CrossTaskSED(self._config).to(self._device).eval()
+    torch.backends.cudnn.benchmark = True  # as the run's trainer on a GPU
+    torch.manual_seed(0)
+    module = CrossTaskSED(config).to(device).eval()
 
     @torch.inference_mode()
-    def __call__(self, batch: Batch) -> NDArray[np.floating]:
-        """A batch on the CPU -> scores `(clips, classes, frames)` on the CPU."""
-        on_device = batch.to(self._device)
-        features = self._module.features(on_device.audio)
-        is_mixed = self._dtype != torch.float32
-        with torch.autocast(self._device.type, dtype=self._dtype, enabled=is_mixed):
-            output = self._module.networks["student"](features)
-        predictions = SetPredictions(self._config, self._module.counted)
+    def infer(batch: Batch) -> NDArray[np.floating]:
+        on_device = batch.to(device)
+        features = module.features(on_device.audio)
+        with torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "32"):
+            output = module.networks["student"](features)
+        predictions = SetPredictions(config, module.counted)
         predictions.add(on_device, output)
-        windows = self._config.median_windows
-        return median_filter(predictions.corrected_scores().values, windows)
+        return median_filter(predictions.corrected_scores().values, config.median_windows)
 
-    def noise(self, clips: int) -> Batch:
-        """A batch of noise without events."""
-        grid = self._config.grid
-        generator = torch.Generator().manual_seed(0)
-        return Batch(
-            audio=0.1 * torch.randn(clips, grid.n_samples, generator=generator),
-            targets=torch.zeros(clips, len(CLASSES), grid.n_frames),
-            kind=torch.full((clips,), int(ClipKind.SYNTHETIC)),
-            names=tuple(map(str, range(clips))),
-            seconds=torch.full((clips,), grid.clip_seconds, dtype=torch.float64),
-        )
+    return infer
+
+
+def noise(clips: int, grid: FrameGrid) -> Batch:
+    """A batch of noise without events."""
+    generator = torch.Generator().manual_seed(0)
+    return Batch(
+        audio=0.1 * torch.randn(clips, grid.n_samples, generator=generator),
+        targets=torch.zeros(clips, len(CLASSES), grid.n_frames),
+        kind=torch.full((clips,), int(ClipKind.SYNTHETIC)),
+        names=tuple(map(str, range(clips))),
+        seconds=torch.full((clips,), grid.clip_seconds, dtype=torch.float64),
+    )

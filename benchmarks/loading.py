@@ -11,13 +11,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from benchmarks.measure import finish, seconds
+from benchmarks.measure import finish, interleaved
 from benchmarks.options import Number, parse, subject_parser
-from desed_task.dataio.batch import Clip, collate
+from desed_task.dataio.batch import Clip, ClipKind, collate
 from desed_task.dataio.datasets import ClipDataset
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.files import user_path
@@ -54,7 +52,14 @@ def clips_per_second(folder: Path, n_clips: int, workers: int, rounds: int) -> l
     names = [f"clip{number:06d}.wav" for number in range(n_clips)]
     write_noise(folder, names, GRID)
     events = [Event(second, second + 2.5, CLASSES[second]) for second in range(4)]
-    clips = ClipDataset.strong(folder, dict.fromkeys(names, events), CLASSES, GRID)
+    clips = ClipDataset(
+        folder,
+        dict.fromkeys(names, events),
+        dict.fromkeys(names, GRID.clip_seconds),
+        ClipKind.SYNTHETIC,
+        CLASSES,
+        GRID,
+    )
     loader: DataLoader[Clip] = DataLoader(
         clips,
         batch_sampler=MixtureBatchSampler({"clips": n_clips}, {"clips": BATCH}, seed=0),
@@ -68,8 +73,5 @@ def clips_per_second(folder: Path, n_clips: int, workers: int, rounds: int) -> l
         assert loaded == expected
 
     expected = PASSES * (n_clips // BATCH * BATCH)
-    durations = [
-        seconds(load, torch.device("cpu"))
-        for _ in tqdm(range(rounds + 1), desc="Rounds", leave=False)
-    ]
-    return [expected / duration for duration in durations[1:]]
+    durations, _ = interleaved({"load": load}, rounds)
+    return [expected / duration for duration in durations["load"]]

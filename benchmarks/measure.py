@@ -3,18 +3,21 @@
 import gc
 import itertools
 import json
+import multiprocessing
 import platform
 import statistics
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
 
-from desed_task.errors import InputError
+from desed_task.errors import file_error
 from desed_task.processor import cores
 
 Result = TypeVar("Result")
@@ -27,17 +30,6 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds(
-    function: Callable[[], Any], device: torch.device, clock: Clock = time.perf_counter
-) -> float:
-    """Duration of a call, including its work on a GPU."""
-    synchronize(device)
-    start = clock()
-    function()
-    synchronize(device)
-    return clock() - start
-
-
 def part_seconds(
     parts: Mapping[str, Callable[[], Any]], device: torch.device, clock: Clock = time.perf_counter
 ) -> dict[str, float]:
@@ -48,7 +40,11 @@ def part_seconds(
     queue mark the limits of the parts.
     """
     if device.type != "cuda":
-        return {name: seconds(part, device, clock) for name, part in parts.items()}
+        times = [clock()]
+        for part in parts.values():
+            part()
+            times.append(clock())
+        return {name: b - a for name, (a, b) in zip(parts, itertools.pairwise(times), strict=True)}
     marks = [torch.cuda.Event(enable_timing=True) for _ in range(len(parts) + 1)]
     synchronize(device)
     marks[0].record()
@@ -61,24 +57,63 @@ def part_seconds(
 
 
 def interleaved(
-    functions: Mapping[str, Callable[[], Result]], rounds: int, title: str
+    functions: Mapping[str, Callable[[], Result]],
+    rounds: int,
+    title: str = "Rounds",
+    *,
+    warm_up: bool = True,
 ) -> tuple[dict[str, list[float]], dict[str, Result]]:
     """Call every function once per round, in turns.
 
-    Returns: per function the seconds of each round, and the last result.
+    Args:
+        functions: by name; they wait for their work on a GPU.
+        rounds: number of counted rounds.
+        title: of the progress bar.
+        warm_up: whether a round before the first is not counted.
+
+    Returns: per function the seconds of each counted round, and the last result.
     """
     durations: dict[str, list[float]] = {name: [] for name in functions}
     results: dict[str, Result] = {}
-    with tqdm(total=rounds * len(functions), desc=title, leave=False) as bar:
-        for _ in range(rounds):
-            for name, function in functions.items():
-                results.pop(name, None)
-                gc.collect()  # the other function's garbage
-                start = time.perf_counter()
-                results[name] = function()
+    for number in tqdm(range(rounds + warm_up), desc=title, leave=False):
+        for name, function in functions.items():
+            results.pop(name, None)
+            gc.collect()  # the other function's garbage
+            start = time.perf_counter()
+            results[name] = function()
+            if number or not warm_up:
                 durations[name].append(time.perf_counter() - start)
-                bar.update()
     return durations, results
+
+
+@contextmanager
+def other_process(
+    device: torch.device, make: Callable[..., Any], *arguments: Any
+) -> Iterator[Callable[..., Any]]:
+    """A process of its own with an object that `make(*arguments)` returned there.
+
+    It begins before anything is computed here: a process with threads must not be forked, and
+    this process's memory settings are not inherited.
+
+    Yields: a function that calls another one there, with the object and its own arguments.
+    """
+    method = "fork" if device.type == "cpu" else "spawn"  # CUDA does not survive a fork
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        pool.submit(_make, make, arguments).result()
+        yield lambda function, *more: pool.submit(_call, function, more).result()
+
+
+_made: Any
+"""The object of `other_process`, in that process."""
+
+
+def _make(make: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    global _made
+    _made = make(*arguments)
+
+
+def _call(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    return function(_made, *arguments)
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
@@ -90,6 +125,15 @@ def shown(durations: Sequence[float]) -> str:
     """Median and range of durations, as text."""
     middle, low, high = statistics.median(durations), min(durations), max(durations)
     return f"{middle:9.4f} s ({low:.4f} to {high:.4f})"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of as many cells each as lines whose columns are aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:
@@ -116,7 +160,7 @@ def finish(args: Namespace, lines: Sequence[str], results: Mapping[str, Any]) ->
 
     Args:
         args: parsed options; the numbers among them are recorded.
-        lines: the table.
+        lines: the tables.
         results: values for the JSON file; `peak_memory_gb` may be given.
     """
     device = args.device
@@ -135,14 +179,14 @@ def finish(args: Namespace, lines: Sequence[str], results: Mapping[str, Any]) ->
     }
     memory = results.get("peak_memory_gb") or {"ours": peak_memory(device)}
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    for line in lines:
-        print(line.rstrip())
+    print(*lines, sep="\n")
     for owner, peaks in memory.items():
-        print(f"peak memory, {owner:<22}" + ", ".join(f"{k} {v:.2f} GB" for k, v in peaks.items()))
+        shown_peaks = ", ".join(f"{kind} {peak:.2f} GB" for kind, peak in peaks.items())
+        print(f"peak memory, {owner}: {shown_peaks}")
     if args.json is None:
         return
     report = {"machine": machine, "options": options, **results, "peak_memory_gb": memory}
     try:
         args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"--json {args.json}: cannot be written: {error.strerror}") from error
+        raise file_error(f"--json {args.json}", error, "written") from None

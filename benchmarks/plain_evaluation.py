@@ -1,4 +1,4 @@
-"""The plain route from scores to metrics: a data frame per clip, then one library after another.
+"""The plain route from scores to events and F-scores: a data frame per clip, then the libraries.
 
 The baseline of `python -m benchmarks evaluation`, which also compares every metric with ours.
 """
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from sklearn.metrics import f1_score
 
-from desed_task.evaluation import F1_CRITERIA, PSDS1, PSDS2, GroundTruth, Scores, libraries
+from desed_task.evaluation import F1_CRITERIA, GroundTruth, libraries
 from desed_task.evaluation.results import MetricValue
-from desed_task.frames import FrameGrid
+from tests.support.classes import CLASSES
+from tests.support.generated_system import GRID
 from tests.support.slow_decoding import decode_strong
 
 
@@ -30,44 +31,20 @@ def filter_clips(scores: NDArray[np.floating], windows: Sequence[int]) -> NDArra
 
 
 def decode(
-    scores: NDArray[np.floating],
-    names: Sequence[str],
-    classes: Sequence[str],
-    grid: FrameGrid,
-    thresholds: Sequence[float],
+    scores: NDArray[np.floating], names: Sequence[str], thresholds: Sequence[float]
 ) -> list[pd.DataFrame]:
     """Events of filtered scores, one data frame per threshold."""
     tables = []
     for threshold in thresholds:
         frames = []
         for name, clip in zip(names, scores, strict=True):
-            events = decode_strong(clip > threshold, classes, grid)
+            events = decode_strong(clip > threshold, CLASSES, GRID)
             frame = pd.DataFrame(events, columns=["onset", "offset", "event_label"])
             frame["filename"] = name
             if len(frame):
                 frames.append(frame)
         tables.append(pd.concat(frames, ignore_index=True))
     return tables
-
-
-def system_metrics(
-    operating_points: list[pd.DataFrame], events: pd.DataFrame, scores: Scores, truth: GroundTruth
-) -> dict[str, MetricValue]:
-    """All metrics of a system, by the names of `SystemMetrics`; `events` are those at 0.5."""
-    values: dict[str, MetricValue] = {
-        "intersection_f1_macro": libraries.intersection_macro_f1(events, truth, F1_CRITERIA)
-    }
-    for name, scenario in (("psds1", PSDS1), ("psds2", PSDS2)):
-        points = libraries.psds_from_operating_points(operating_points, truth, scenario)
-        values[f"{name}_psds_eval"] = points
-        values[f"{name}_sed_scores_eval"] = libraries.exact_psds(scores, truth, scenario)
-    for name, score in (("event", libraries.event_based), ("segment", libraries.segment_based)):
-        metrics = score(events, truth)
-        average = metrics.results_class_wise_average_metrics()
-        values[f"{name}_f1_macro"] = float(average["f_measure"]["f_measure"])
-        overall = metrics.results_overall_metrics()
-        values[f"{name}_f1_micro"] = float(overall["f_measure"]["f_measure"])
-    return values
 
 
 def selection_metrics(

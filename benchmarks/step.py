@@ -13,20 +13,27 @@ peak. The arithmetic of a step is counted as four forward passes: the student's,
 """
 
 import argparse
-import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from benchmarks.measure import Clock, finish, part_seconds, peak_memory, ratio, shown
+from benchmarks.measure import (
+    Clock,
+    aligned,
+    finish,
+    interleaved,
+    other_process,
+    part_seconds,
+    peak_memory,
+    ratio,
+    shown,
+)
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.augment import prepare_pitch_shift
 from desed_task.errors import InputError
@@ -64,10 +71,11 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         data = StepData(Path(folder), clips_per_kind(args.clips), config.grid)
         if args.reference:
-            # Before anything is computed here: a process with threads must not be forked.
-            with reference_process(args, config, data) as (timer, peak):
+            made = args.clips, config, data, args.device
+            with other_process(args.device, make_reference, *made) as call:
+                timer = partial(call, time_step, args.clock)
                 durations = _measure(args, config, data, {"reference": timer})
-                memory = {"ours": peak_memory(args.device), "reference": peak()}
+                memory = {"ours": peak_memory(args.device), "reference": call(_memory)}
         else:
             durations = _measure(args, config, data, {})
             memory = {"ours": peak_memory(args.device)}
@@ -86,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
     if args.reference:
         slow = durations["reference"]
         results["ratio"] = {part: ratio(slow[part], ours[part]) for part in ours}
-    finish(args, [*_table(args, results), *_machine_lines(args, results)], results)
+    finish(args, _table(args, results), results)
     return 0
 
 
@@ -113,10 +121,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 def _measure(
     args: argparse.Namespace, config: Config, data: StepData, timers: Mapping[str, Timer]
 ) -> dict[str, dict[str, list[float]]]:
-    """Seconds per round: of a matrix product (`machine`), of each part of `timers` and our step.
-
-    One round runs each once. A round before the first is not counted.
-    """
+    """Seconds per round: of a matrix product (`machine`), of each part of `timers` and our step."""
     if args.device.type == "cpu":
         keep_freed_memory()
     # As a run on a GPU does before training.
@@ -125,78 +130,57 @@ def _measure(
     batches = data.batches(args.workers, args.device)
     batch = random_batch(args.clips, config, args.device)
     ours = OurStep(config, batch, args.precision, batches)
-    clock = CLOCKS[args.clock]
     size = args.matrix, args.matrix
     a, b, out = (torch.rand(size, device=args.device).to(ours.dtype) for _ in range(3))
     product = {"product": lambda: torch.mm(a, b, out=out)}
     timers = {
-        "machine": lambda: part_seconds(product, args.device, clock),
+        "machine": lambda: part_seconds(product, args.device, CLOCKS[args.clock]),
         **timers,
-        "ours": lambda: time_step(ours, clock),
+        "ours": lambda: time_step(ours, args.clock),
     }
     durations: dict[str, dict[str, list[float]]] = {name: {} for name in timers}
-    for number in tqdm(range(args.rounds + 1), desc="Rounds", leave=False):
-        for name, timer in timers.items():
-            for part, value in timer().items():
-                if number:
-                    durations[name].setdefault(part, []).append(value)
-    return durations
+
+    def record(name: str) -> None:
+        for part, value in timers[name]().items():
+            durations[name].setdefault(part, []).append(value)
+
+    interleaved({name: partial(record, name) for name in timers}, args.rounds)
+    return {
+        name: {part: values[1:] for part, values in parts.items()}  # without the warm-up
+        for name, parts in durations.items()
+    }
 
 
-def time_step(step: TrainingStep, clock: Clock) -> dict[str, float]:
+def time_step(step: TrainingStep, clock: str) -> dict[str, float]:
     """Run a step once; seconds of each part, of the network and of the whole step."""
-    parts = part_seconds(step.parts(), step.device, clock)
+    parts = part_seconds(step.parts(), step.device, CLOCKS[clock])
     network = sum(parts[name] for name in NETWORK)
     return parts | {"network": network, "whole step": sum(parts.values())}
 
 
-@contextmanager
-def reference_process(
-    args: argparse.Namespace, config: Config, data: StepData
-) -> Iterator[tuple[Timer, Callable[[], dict[str, float]]]]:
-    """Process with the reference step; functions that time one step, and ask its peak memory."""
-    method = "fork" if args.device.type == "cpu" else "spawn"  # CUDA does not survive a fork
-    context = multiprocessing.get_context(method)
-    with ProcessPoolExecutor(1, context) as pool:
-        pool.submit(_make_reference, args.clips, config, data, args.device).result()
-        yield (
-            lambda: pool.submit(_time_reference, args.clock).result(),
-            lambda: pool.submit(peak_memory, args.device).result(),
-        )
-
-
-_reference: ReferenceStep
-"""In the reference's process."""
-
-
-def _make_reference(clips: int, config: Config, data: StepData, device: torch.device) -> None:
-    global _reference
+def make_reference(
+    clips: int, config: Config, data: StepData, device: torch.device
+) -> ReferenceStep:
+    """The reference step, in its process."""
     batch = random_batch(clips, config, device)
-    _reference = ReferenceStep(config, batch, data.reference_batches(device))
+    return ReferenceStep(config, batch, data.reference_batches(device))
 
 
-def _time_reference(clock: str) -> dict[str, float]:
-    return time_step(_reference, CLOCKS[clock])
+def _memory(step: TrainingStep) -> dict[str, float]:
+    return peak_memory(step.device)
 
 
 def _table(args: argparse.Namespace, results: Mapping[str, Any]) -> list[str]:
     durations, ratios = results["seconds"], results.get("ratio", {})
-    lines = [
-        f"{args.clips} clips before the network, precision {args.precision}, {args.clock} time",
-        f"{'':<18}{'ours, median (range)':<36}{'reference':<36}{'ratio' if ratios else ''}",
-    ]
+    rows = [["", "ours, median (range)", *(["reference", "ratio"] if ratios else [])]]
     for part, ours in durations["ours"].items():
-        line = f"{part:<18}{shown(ours):<36}"
+        rows.append([part, shown(ours)])
         if ratios:
-            line += f"{shown(durations['reference'][part]):<36}{ratios[part]:5.2f} x"
-        lines.append(line)
-    return lines
-
-
-def _machine_lines(args: argparse.Namespace, results: Mapping[str, Any]) -> list[str]:
-    machine = results["seconds"]["machine"]
+            rows[-1] += [shown(durations["reference"][part]), f"{ratios[part]:.2f} x"]
     return [
-        f"{'product':<18}{shown(machine['product'])}, {args.matrix} x {args.matrix}",
+        f"{args.clips} clips before the network, precision {args.precision}, {args.clock} time",
+        *aligned(rows),
+        f"product of {args.matrix} x {args.matrix}: {shown(durations['machine']['product'])}",
         f"{results['multiply_adds'] / 1e9:.0f} billion multiply-adds per step, "
         f"{results['share_of_peak']:.0%} of the product's speed",
     ]

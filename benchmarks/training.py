@@ -23,18 +23,26 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from benchmarks.data import write_noise_sets
-from benchmarks.measure import finish, shown, synchronize
+from benchmarks.measure import aligned, finish, shown, synchronize
 from benchmarks.options import PRECISIONS, TINY, Number, add_configuration, parse, subject_parser
+from desed_task.desed import CLIP_SETS
+from desed_task.frames import FrameGrid
+from desed_task.labels import Event
+from desed_task.making.layout import ClipRecord, clip_tables, write_texts
 from desed_task.processor import keep_freed_memory
 from local.config.load import Config, load_config
 from local.lightning_internals import silence_lightning
 from local.run.experiment import prepare_fit
 from local.run.machine import Machine
+from tests.support.classes import CLASSES
+from tests.support.generated_system import generated_truth
+from tests.support.step_data import write_noise
+from tests.support.tiny import data_overrides
 
 EPOCHS, STEPS, VALIDATION_CLIPS = 200, 236, 2500 + 158  # of the recipe on DESED
 NUMBERS = {
@@ -131,7 +139,7 @@ def main(argv: Sequence[str]) -> int:
     lines = [
         f"{args.conf_file.name}, steps of {batch} clips, precision {args.precision}, "
         f"{args.workers} workers; validation of {args.clips} + {args.weak_clips} clips",
-        *(f"{name:<12}{shown(values)}" for name, values in clock.durations.items()),
+        *aligned([(name, shown(values)) for name, values in clock.durations.items()]),
         f"idle between two steps: at most {idle_share:.2%} of a step",
         f"projection, not run: {EPOCHS} epochs x ({STEPS} steps of {projection['step']:.4f} s + "
         f"validation {projection['validation']:.2f} s + rest {projection['rest']:.2f} s) = "
@@ -203,3 +211,27 @@ def _config(args: argparse.Namespace, folder: Path) -> Config:
     )
     overrides = write_noise_sets(folder / "sets", sizes, batch.grid)
     return load_config(args.conf_file, [*tiny, *overrides, *settings, *args.overrides])
+
+
+def write_noise_sets(folder: Path, sizes: Mapping[str, int], grid: FrameGrid) -> list[str]:
+    """Write sets of noise with random events, at the grid's rate; returns `data.key=value`.
+
+    Args:
+        folder: an empty folder, filled in the layout of `desed_task.desed`.
+        sizes: number of clips of each of `CLIP_SETS` by its name; 1 for the others.
+        grid: the clips' time axis.
+    """
+    seconds = grid.clip_seconds
+    records: dict[str, list[ClipRecord]] = {}
+    for number, clip_set in enumerate(CLIP_SETS):
+        n_clips, rng = sizes.get(clip_set.name, 1), np.random.default_rng(number)
+        truth = generated_truth(rng, n_clips, seconds)
+        write_noise(folder / clip_set.prepared, list(truth.events), grid)
+        # every weak clip has a tag
+        none = [Event(0.0, seconds, CLASSES[0])] if clip_set.labels == "weak" else []
+        records[clip_set.name] = [
+            ClipRecord(name, seconds, tuple(events or none))
+            for name, events in truth.events.items()
+        ]
+    write_texts(folder, clip_tables(records))
+    return data_overrides(folder)

@@ -389,13 +389,8 @@ def _copies(clips: _Clips, context: AugmentContext) -> tuple[list[_Clips], Recor
 
 
 def _mel_gains(groups: list[_Clips], n_mels: int) -> Tensor | None:
-    if all(group.mel_gain is None for group in groups):
+    gains = [group.mel_gain for group in groups]
+    if all(gain is None for gain in gains):
         return None
-    return torch.cat(
-        [
-            group.audio.new_ones(len(group.audio), n_mels)
-            if group.mel_gain is None
-            else group.mel_gain
-            for group in groups
-        ]
-    )
+    ones = [group.audio.new_ones(len(group.audio), n_mels) for group in groups]
+    return torch.cat([one if gain is None else gain for gain, one in zip(gains, ones, strict=True)])

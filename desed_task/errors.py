@@ -3,15 +3,20 @@
 import contextlib
 import difflib
 import errno
+import getpass
 import os
 import re
+import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+CLOSED = "standard output was closed"
 FAULT = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+OUTPUT_CLOSED = 141  # 128 + SIGPIPE
 TERMINATED = 143  # 128 + SIGTERM
 
 MAX_LINE_LENGTH = 400  # characters of a message; files may hold names of any length
@@ -27,6 +32,7 @@ _WRONG_PATH = {
     errno.EINVAL,
     errno.ELOOP,
 }
+_SHARED_MEMORY, _SHARED = "shared memory", "/dev/shm"
 # PyTorch reports faults of the system as RuntimeError with these texts.
 _PYTORCH_FAULTS = (
     "No space left on device",
@@ -35,7 +41,7 @@ _PYTORCH_FAULTS = (
     "Too many open files",
     "Read-only file system",
     "Permission denied",
-    "out of shared memory",
+    _SHARED_MEMORY,
     "PytorchStreamWriter failed",
 )
 _ERROR_LINE = re.compile(r"^[\w.]*Error: ", re.MULTILINE)
@@ -107,7 +113,14 @@ def as_fault(error: BaseException) -> FaultError | None:
         path = os.fsdecode(error.filename) if not isinstance(error.filename, int) else ""
         return FaultError(f"{path}: {reason}", path)
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _PYTORCH_FAULTS):
-        return FaultError(_without_traceback(str(error)).splitlines()[0])
+        reason = _without_traceback(str(error)).splitlines()[0]
+        if _SHARED_MEMORY not in reason:
+            return FaultError(reason)
+        return FaultError(
+            f"{_SHARED}: {reason}: docker run --shm-size=1g gives a container more, and loading "
+            "without worker processes (num_workers 0) needs none",
+            _SHARED,
+        )
     return None
 
 
@@ -133,7 +146,7 @@ def named_folders(
         yield
     except (OSError, RuntimeError, FaultError) as error:
         fault = as_fault(error)
-        if fault is None:
+        if fault is None or output_closed(error):
             raise
         if not fault.path and not isinstance(error, FaultError) and written:
             fault = FaultError(f"{os.fspath(written)}: {fault}", written)
@@ -155,10 +168,15 @@ def run_cli(main: Callable[[], int | None]) -> NoReturn:
     """Run a command line's `main` and exit with its status; an expected error is one message.
 
     Exit status: what `main` returns (None: 0), 1 after a `FaultError` or a fault of the system,
-    2 after an `InputError`, 130 after Ctrl-C, the error's own status after `Terminated`.
+    2 after an `InputError`, 130 after Ctrl-C, the error's own status after `Terminated`; 141,
+    without a message, where the reader of the standard output left (`| head -1`).
     """
+    message = ""
+    status: int | str | None
+    _name_user()
     try:
-        sys.exit(main())
+        status = _status(main)
+        _flush_output()
     except (InputError, KeyboardInterrupt, Terminated) as error:
         message, status = _message(error), exit_status(error)
     except (OSError, RuntimeError, FaultError) as error:
@@ -166,22 +184,52 @@ def run_cli(main: Callable[[], int | None]) -> NoReturn:
         if fault is None:
             raise
         message, status = _message(fault), FAULT
-    with contextlib.suppress(OSError):  # a standard error that is closed
-        print(message, file=sys.stderr, flush=True)
+        if output_closed(error):
+            message, status = "", OUTPUT_CLOSED
+    try:
+        _flush_output()
+    except OSError:  # Python would report it once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
+    if message:
+        with contextlib.suppress(OSError):  # a standard error that is closed
+            print(message, file=sys.stderr, flush=True)
     sys.exit(status)
 
 
-@contextlib.contextmanager
-def one_error_per_node() -> Iterator[None]:
-    """Silence all but the first process of a node, in checks that each process makes alone."""
-    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
-        yield
-        return
-    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
-        try:
-            yield
-        except InputError:
-            sys.exit(USAGE_ERROR)
+def _name_user() -> None:
+    """Give a user without an entry in the system's list, as in a container, a name.
+
+    PyTorch and others ask for it to name their caches, and would end with KeyError.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = str(os.getuid())
+
+
+def _status(main: Callable[[], int | None]) -> int | str | None:
+    try:
+        return main()
+    except SystemExit as error:
+        return error.code
+
+
+def _flush_output() -> None:
+    if sys.stdout is not None:  # else the program was started without one
+        sys.stdout.flush()
+
+
+def output_closed(error: BaseException) -> bool:
+    """Whether an exception is that of writing to a standard output or error whose reader left.
+
+    Other pipes, as those to worker processes, raise the same exception.
+    """
+    if not isinstance(error, BrokenPipeError) or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    for descriptor in (STANDARD_OUTPUT, STANDARD_ERROR):
+        poll.register(descriptor, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def exit_status(error: BaseException) -> int:

@@ -1,6 +1,8 @@
 """Paths as users write them; files and folders that are written as a whole; the lock of a path."""
 
 import errno
+import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,7 +11,12 @@ from pathlib import Path
 
 from desed_task.errors import FaultError, InputError, file_error
 
+logger = logging.getLogger(__name__)
+
+DETECTIONS = ".detections"
+"""The folder of records in an output folder of sed-detect."""
 _PARTIAL = ".partial-"
+_MAX_NAME = 255  # bytes, of the usual file systems
 _SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -32,9 +39,28 @@ def user_path(text: str) -> Path:
     return Path(expand_user(text))
 
 
+def fitting_name(name: str, reserved: int = 0) -> str:
+    """A file's name, shortened where it and `reserved` further bytes are too long for file systems.
+
+    A shortened name ends with a digest of the whole, so that different names stay different.
+    """
+    content = os.fsencode(name)
+    if len(content) + reserved <= _MAX_NAME:
+        return name
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    kept = content[: _MAX_NAME - reserved - len(digest) - 1].decode(errors="ignore")
+    return f"{kept}~{digest}"
+
+
 def visible_entries(folder: str | Path) -> list[Path]:
     """Paths in a folder, sorted, without hidden ones (`.DS_Store`, `._x.wav`)."""
     return sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+
+
+def content_digest(path: Path) -> str:
+    """Digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 @contextmanager
@@ -53,7 +79,8 @@ def atomic_write(path: Path, *, needed: int | None = None, durable: bool = True)
     Raises FaultError for an OSError of the block and its own, with needed and free space where
     there is too little.
     """
-    partial = path.with_name(f".{path.stem}{_PARTIAL}{os.getpid()}{path.suffix}")
+    suffix = path.suffix if len(os.fsencode(path.suffix)) < _MAX_NAME // 4 else ""
+    partial = _hidden(path, path.name.removesuffix(suffix), f"{os.getpid()}{suffix}")
     try:
         with writing(path, needed):
             yield partial
@@ -145,11 +172,12 @@ def check_new_folder(option: str, path: Path) -> None:
 
 
 @contextmanager
-def only_writer(path: Path) -> Iterator[None]:
+def only_writer(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Lock a file or folder during the block, by a hidden file beside it.
 
     The system unlocks it where the process is killed. Without effect where the file system has no
-    locks or the hidden file cannot be made. Raises InputError where another process has the lock.
+    locks or the hidden file cannot be made. Where another process has the lock, log it and wait,
+    or raise InputError.
     """
     from filelock import FileLock, Timeout  # 25 ms
 
@@ -158,7 +186,11 @@ def only_writer(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"{path}: another process is writing it: wait until it ends") from None
+        if not wait:
+            raise InputError(f"{path}: another process is writing it: wait until it ends") from None
+        logger.warning("%s: another process is writing it: waiting until it ends", path)
+        with suppress(OSError):
+            lock.acquire()
     except OSError:
         pass
     try:
@@ -185,7 +217,13 @@ def remove_partial_files(folder: Path) -> None:
 
 def _beside(path: Path, what: str) -> Path:
     """A hidden path beside a file or folder, which `remove_partial_files` removes."""
-    return path.with_name(f".{path.name}{_PARTIAL}{what}")
+    return _hidden(path, path.name, what)
+
+
+def _hidden(path: Path, name: str, what: str) -> Path:
+    """`.NAME.partial-WHAT` beside a path, with a name that fits."""
+    ending = f"{_PARTIAL}{what}"
+    return path.with_name(f".{fitting_name(name, 1 + len(os.fsencode(ending)))}{ending}")
 
 
 def _flush(path: Path) -> None:

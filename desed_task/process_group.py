@@ -7,29 +7,16 @@ order.
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from desed_task.errors import FaultError, InputError, as_fault, exit_status
+from desed_task.ranks import Ranks
 
 T = TypeVar("T")
-
-
-class Ranks(NamedTuple):
-    """A process's rank among all processes, and its local rank among those of its node."""
-
-    rank: int
-    ranks: int
-    local_rank: int
-    local_ranks: int
-
-    @property
-    def nodes(self) -> int:
-        """Number of nodes; each has equally many processes."""
-        return self.ranks // self.local_ranks
 
 
 _SINGLE = Ranks(0, 1, 0, 1)

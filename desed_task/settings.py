@@ -6,9 +6,10 @@ configuration and of model.json, with one check and one description of each key.
 
 import contextlib
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -95,6 +96,11 @@ def of_length(least: int, most: int | None = None) -> BeforeValidator:
     return BeforeValidator(convert)
 
 
+def _infinity(value: object) -> object:
+    """The number that JSON has as a text."""
+    return float("inf") if value == "Infinity" else value
+
+
 def _counted(number: int) -> str:
     return f"{number} value{'s' * (number != 1)}"
 
@@ -103,7 +109,9 @@ PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
-NonNegativeOrInf = Annotated[float, Field(ge=0, allow_inf_nan=True)]
+NonNegativeOrInf = Annotated[
+    float, Field(ge=0, allow_inf_nan=True), BeforeValidator(lambda value: _infinity(value))
+]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 FractionBelow1 = Annotated[float, Field(ge=0, lt=1)]
 InnerFraction = Annotated[float, Field(gt=0, lt=1)]
@@ -115,6 +123,10 @@ NonEmpty = Annotated[tuple[Value, ...], of_length(1)]
 Pair = Annotated[tuple[Value, Value], of_length(2, 2)]
 
 
+class NoResult:
+    """Annotation of a key that changes neither scores nor metrics, only speed or pictures."""
+
+
 class Settings(BaseModel):
     """Keys of one section: strict about unknown keys, types and values; immutable."""
 
@@ -123,12 +135,18 @@ class Settings(BaseModel):
         strict=True,
         frozen=True,
         allow_inf_nan=False,
-        ser_json_inf_nan="constants",  # for keys that may be infinite
+        ser_json_inf_nan="strings",  # JSON has no infinite numbers
     )
 
     def plain(self) -> dict[str, Any]:
         """Plain values as YAML, JSON and checkpoints hold them: lists instead of tuples."""
         return self.model_dump(mode="json")
+
+    @classmethod
+    def keys_without_result(cls) -> set[str]:
+        """The keys with the annotation `NoResult`."""
+        fields = cls.model_fields.items()
+        return {key for key, field in fields if NoResult in field.metadata}
 
     def _require(
         self, fits: bool, key: str, expected: str, *others: str, got: object = None
@@ -205,12 +223,44 @@ def _text(error: Any, path: KeyPath, context: Mapping[str, Any], whole: type[Set
         "less_than": lambda: f"less than {shown(context['lt'])}",
         "less_than_equal": lambda: f"at most {shown(context['le'])}",
         "too_long": lambda: f"at most {_counted(context['max_length'])}",
+        "int_type": lambda: "a decimal integer",
+        "float_type": lambda: "a decimal number",
+        "bool_type": lambda: "true or false",
+        "string_type": lambda: (
+            "a text, in quotes where it looks like a number, true, false or null"
+        ),
         "tuple_type": lambda: "a list",
         "list_type": lambda: "a list",
         "dict_type": lambda: "a section of keys",
         "model_type": lambda: "a section of keys",
     }.get(kind, lambda: error["msg"].removeprefix("Input should be "))()
     return f"expected {expected}, got {shown(error['input'])}"
+
+
+def value_types(whole: type[Settings], path: Sequence[str | int]) -> set[type]:
+    """The types that the value of a key may have; a Literal's are those of its values.
+
+    Empty for an unknown key; of a section and a list their classes.
+    """
+    kind: Any = whole
+    for key in path:
+        section = next((each for each in _members(kind) if hasattr(each, "model_fields")), None)
+        if section is None or key not in section.model_fields:
+            return set()
+        kind = section.model_fields[key].annotation
+    return {get_origin(each) or each for each in _members(kind)}
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The members of a union, without annotations; of a Literal the types of its values."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _members(arguments[0])
+    if origin in (Union, UnionType):
+        return [member for each in arguments for member in _members(each)]
+    if origin is Literal:
+        return [type(each) for each in arguments]
+    return [annotation]
 
 
 def _known_keys(path: KeyPath, whole: type[Settings]) -> list[str]:

@@ -12,6 +12,7 @@ import logging
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from desed_task.errors import InputError, file_error, listing
@@ -26,6 +27,7 @@ _BREAKING = {"Cc", "Cs", "Zl", "Zp"}  # controls, surrogates, ends of lines and 
 _MAX_QUOTE_LENGTH = 80
 _MAX_FIELDS = 1_000_000  # of a line; more are no table, and take gigabytes
 _MAX_PROBLEMS = 1000  # of a file; all are counted
+_MAX_CELL_LINES = 100  # of a quoted cell; a quotation mark that opens a longer one has no end
 
 
 def read_text(path: str | Path) -> str:
@@ -110,18 +112,53 @@ def split_fields(line: str, separator: str = "\t") -> list[str]:
 
     Raises ValueError for quotation marks that do not match, and for a million fields.
     """
-    if line.count(separator) > _MAX_FIELDS:
-        count = line.count(separator) + 1
+    return _first_row([line], separator)[1]
+
+
+def split_rows(
+    lines: Sequence[str], separator: str, problem: Callable[[int, str], None]
+) -> Iterator[tuple[int, list[str]]]:
+    """Fields of each row that is not blank, with the number of its first line, from 1.
+
+    A quoted field may have line ends. A row that cannot be split is reported to `problem` with its
+    line, and the next line begins a row.
+    """
+    index = 0
+    while index < len(lines):
+        line, number = lines[index], index + 1
+        index = number
+        if not line or line.isspace():
+            continue
+        try:
+            if '"' not in line and len(line) < _MAX_FIELDS:
+                fields = [field.strip() for field in line.split(separator)]
+            else:
+                n_lines, fields = _first_row(
+                    lines[number - 1 : number - 1 + _MAX_CELL_LINES], separator
+                )
+                index += n_lines - 1
+        except ValueError as error:
+            problem(number, str(error))
+            continue
+        yield number, fields
+
+
+def _first_row(lines: Sequence[str], separator: str) -> tuple[int, list[str]]:
+    """Number of lines and fields of the row that the lines begin with. Raises ValueError."""
+    first = lines[0]
+    if first.count(separator) > _MAX_FIELDS:
+        count = first.count(separator) + 1
         raise ValueError(f"number of fields: expected at most {_MAX_FIELDS}, got {count}")
-    if '"' not in line:
-        return [field.strip() for field in line.split(separator)]
+    if '"' not in first:
+        return 1, [field.strip() for field in first.split(separator)]
+    reader = csv.reader((f"{line}\n" for line in lines), delimiter=separator, strict=True)
     try:
-        (fields,) = csv.reader([line], delimiter=separator, strict=True)
+        fields = next(reader)
     except csv.Error:
         raise ValueError(
-            f"quotation marks: expected pairs around fields, got {quoted(line)}"
+            f"quotation marks: expected pairs around fields, got {quoted(first)}"
         ) from None
-    return [field.strip() for field in fields]
+    return reader.line_num, [field.strip() for field in fields]
 
 
 class Table:
@@ -150,40 +187,39 @@ class Table:
         self.n_problems = self._n_warnings = 0
         self._problems: list[str] = []  # the first ones
         self._warnings: list[str] = []
-        lines = list(enumerate(read_text(path).split("\n"), start=1))
-        self._lines = [(number, line) for number, line in lines if line.strip()]
-        if rows_required and len(self._lines) < 2:
+        self._lines = read_text(path).split("\n")
+        written = (line for line in self._lines if line and not line.isspace())
+        n_lines = len(list(islice(written, 2)))
+        if rows_required and n_lines < 2:
             raise InputError(
                 f"{path}: no rows: expected a line of column names ({' '.join(columns)}) and rows, "
-                f"got {len(self._lines)} line"
+                f"got {n_lines} line"
             )
-        self.is_blank = not self._lines
+        self.is_blank = not n_lines
         self._separator, self._header = separators[0], list(columns)
+        self._rows: Iterator[tuple[int, list[str]]] = iter(())
         if not self.is_blank:
             self._read_header(separators)
 
     def rows(self, is_name: Callable[[str], bool]) -> Iterator[tuple[int, list[str]]]:
         """Line number and values of `columns` of each row; rows that cannot be split are problems.
 
-        Values are normalised, except file names, which are those of the file system. A row with a
-        single field is only a file name if `is_name` is true of it.
+        Values are normalised, file names as well (see `recordings.clip_path`). A row with a single
+        field is only a file name if `is_name` is true of it. The rows can be read once.
         """
         indices = [self._header.index(column) for column in self.columns]
         name_index = self.columns.index(FILENAME)
-        for line, text in self._lines[1:]:
-            fields = self._split(line, text)
-            if fields is None or not any(fields):
+        for line, fields in self._rows:
+            if not any(fields):
                 continue
             if len(fields) == len(self._header):
-                values = [normalised(fields[index]) for index in indices]
-                values[name_index] = fields[indices[name_index]]
-                yield line, values
+                yield line, [normalised(fields[index]) for index in indices]
             elif len(fields) == 1 and is_name(fields[0]):
                 values = [""] * len(self.columns)
-                values[name_index] = fields[0]
+                values[name_index] = normalised(fields[0])
                 yield line, values
             else:
-                self._field_count_problem(line, text, len(fields))
+                self._field_count_problem(line, self._lines[line - 1], len(fields))
 
     def number(self, line: int, column: str, text: str) -> float | None:
         """A finite number, or None after the problem was noted."""
@@ -217,10 +253,15 @@ class Table:
             raise InputError(listing(str(self.path), self._problems, count=self.n_problems))
 
     def _read_header(self, separators: Sequence[str]) -> None:
-        line, text = self._lines[0]
+        line, text = next(
+            (line, text) for line, text in enumerate(self._lines, start=1) if text.strip()
+        )
         used = [separator for separator in separators if separator in text]
         self._separator = used[0] if used else separators[0]
-        self._header = self._split(line, text) or []
+        self._rows = split_rows(self._lines, self._separator, self.problem)
+        first, self._header = next(self._rows, (line, []))
+        if first != line:
+            self._header = []
         missing = [column for column in self.columns if column not in self._header]
         repeated = [column for column in self.columns if self._header.count(column) > 1]
         if missing or repeated:
@@ -232,14 +273,6 @@ class Table:
                 f"expected {' '.join(self.columns)}, separated by {separator_names}, "
                 f"got {quoted(text)}"
             )
-
-    def _split(self, line: int, text: str) -> list[str] | None:
-        """A line's fields, or None after the problem was noted."""
-        try:
-            return split_fields(text, self._separator)
-        except ValueError as error:
-            self.problem(line, str(error))
-            return None
 
     def _field_count_problem(self, line: int, text: str, count: int) -> None:
         others = (

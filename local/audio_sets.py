@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from desed_task.dataio.prepare import prepare_durations, resample_folder
+from desed_task.dataio.audio import MIX, Channel
+from desed_task.dataio.prepare import prepare_folder
 from desed_task.dataio.recordings import wav_files
 from desed_task.desed import BY_NAME, SYNTHETIC_VALIDATION
 from desed_task.errors import InputError, listing, nearest
@@ -57,21 +58,25 @@ def check_sets(sets: Iterable[AudioSet], sample_rate: int) -> None:
         raise InputError(listing("data", problems, most=_MAX_LISTED))
 
 
-def prepare_sets(sets: Iterable[AudioSet], sample_rate: int, workers: int) -> None:
+def prepare_sets(
+    sets: Iterable[AudioSet], sample_rate: int, workers: int, channel: Channel = MIX
+) -> None:
     """Resample the missing and outdated files of each set, write or check its durations file.
 
-    Raises InputError; see `check_sets`, `resample_folder` and `prepare_durations`.
+    Raises InputError; see `check_sets` and `prepare_folder`.
     """
     sets = list(sets)
     check_sets(sets, sample_rate)
-    for audio_set in sets:
-        prepared = resample_folder(audio_set.original, audio_set.folder, sample_rate, workers)
-        counts = prepared.made, prepared.existed
-        logger.info("%s: %d files made, %d files existed", audio_set.folder, *counts)
-        if audio_set.durations is not None and prepare_durations(
-            audio_set.folder, audio_set.durations, prepared.seconds, sample_rate
-        ):
-            logger.info("%s: %d durations written", audio_set.durations, len(prepared.seconds))
+    for each in sets:
+        made, existed = prepare_folder(
+            each.original,
+            each.folder,
+            sample_rate,
+            durations=each.durations,
+            workers=workers,
+            channel=channel,
+        )
+        logger.info("%s: %d files made, %d files existed", each.folder, made, existed)
 
 
 def _similar(missing: Path, is_kind: Callable[[Path], bool]) -> str:

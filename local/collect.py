@@ -9,10 +9,19 @@ Labels: docs/own_data.md. Recordings are cut into clips; the sets are split by r
 import argparse
 from collections.abc import Sequence
 
+from desed_task.dataio.audio import parse_channel
 from desed_task.errors import InputError, run_cli
 from desed_task.files import user_path
-from desed_task.making.collect import CollectOptions, class_table, plan_clips, write_clips
+from desed_task.making.collect import (
+    UNREADABLE,
+    CollectOptions,
+    class_table,
+    plan_clips,
+    write_clips,
+)
+from desed_task.making.label_tables import given_columns
 from desed_task.options import command_parser
+from desed_task.tables import normalised
 from local.own_config import CONFIGURATION, configuration
 
 
@@ -28,6 +37,20 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
         metavar="DIR_OR_FILE",
         help="label files, or one table of all recordings (default: a folder per class in --audio)",
     )
+    add(
+        "--columns",
+        type=given_columns,
+        help="columns of tables: file=…,onset=…,offset=…,duration=…,label=…; with a unit (s, ms, "
+        "us, samples) as onset=start:ms; none: there is no such column",
+    )
+    add("--label", metavar="NAME", help="the class of labels that have none")
+    add(
+        "--ignore",
+        type=_names,
+        metavar="NAMES",
+        help="labels that are no classes, separated by commas: nothing is there",
+    )
+    add("--tier", metavar="NAME", help="the tier of Praat's TextGrids that is read (default: all)")
     add("--output", type=user_path, required=True, metavar="DIR", help="new folder")
     add("--unlabelled", type=user_path, metavar="DIR", help="recordings without labels")
     add(
@@ -51,6 +74,17 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
         "regular expression of the file name (default: each recording alone)",
     )
     add("--groups", type=user_path, metavar="TABLE", help="a table: filename, group")
+    add(
+        "--channel",
+        type=parse_channel,
+        help="how channels become one: mix (their mean; the loudest where they cancel), loudest, "
+        "or a number from 1 on (default: mix)",
+    )
+    add(
+        "--skip_unreadable",
+        action="store_true",
+        help="do not use recordings that cannot be read (default: refuse them)",
+    )
     add("--seed", type=int, help="of the split (default: 1)")
     return CollectOptions(**vars(parser.parse_args(arguments)))
 
@@ -62,10 +96,16 @@ def _shares(text: str) -> tuple[float, ...]:
         raise InputError(f"--split: expected three shares with the sum 1, got {text!r}") from None
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(normalised(name.strip()) for name in text.split(",") if name.strip())
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, write the data set, print what it holds."""
     options = parse_args(arguments)
     plan = plan_clips(options)
+    for note in plan.notes:
+        print(note)
     text = configuration(
         options.output.resolve(),
         plan.classes,
@@ -78,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for remark, number in plan.remarks.items():
         if number:
             print(f"{number} {remark}")
+    if (options.output / UNREADABLE).is_file():
+        print(f"recordings that cannot be read are not used: {options.output / UNREADABLE}")
     print(f"next: python train_sed.py --conf_file {options.output / CONFIGURATION}")
 
 

@@ -1,7 +1,6 @@
 """The recipe's training, validation and test data as a Lightning data module."""
 
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,24 +9,20 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from desed_task import process_group
-from desed_task.dataio.annotations import (
-    read_durations,
-    read_strong,
-    read_weak,
+from desed_task.dataio.annotations import read_durations, read_strong, read_weak
+from desed_task.dataio.batch import Batch, Clip, ClipKind, collate
+from desed_task.dataio.coverage import Coverage, coverage_table, find_clips, write_missing_clips
+from desed_task.dataio.datasets import (
+    ClipDataset,
+    CombinedDataset,
+    WindowDataset,
+    tag_events,
+    weak_split,
 )
-from desed_task.dataio.batch import FRAME_LABELLED, Batch, Clip, ClipKind, collate
-from desed_task.dataio.coverage import (
-    Coverage,
-    coverage_table,
-    find_clips,
-    write_missing_clips,
-)
-from desed_task.dataio.datasets import ClipDataset, CombinedDataset, WindowDataset, weak_split
 from desed_task.dataio.prepare import clip_seconds
-from desed_task.dataio.recordings import usable_names
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.desed import SYNTHETIC_VALIDATION as VALIDATION
 from desed_task.errors import InputError, shortened
@@ -39,8 +34,6 @@ from local.config.data import AudioSet
 from local.config.load import Config
 from local.lightning_internals import training_position
 from local.loading import EpochLoader, outlive_sigterm
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,17 +69,11 @@ class DesedDataModule(pl.LightningDataModule):
         tune: whether the test also predicts the synthetic validation set, after the test sets.
 
     Attributes, set by `setup`:
-        train_clips: the training sets, concatenated.
-        weak_validation: the clips of the weak set that are not trained on; unset without the set.
-        synth_validation: the synthetic validation set; unset without the set.
-        test_sets: the main test set and the second one, if there is one.
+        training: clips of each set that is trained on, in the order of `ClipKind`.
+        weak_validation: the clips of the weak set that are not trained on; None without the set.
+        labelled: the test sets and the synthetic validation set, by name; none that is absent.
         coverage: expected, found and missing clips of every set.
     """
-
-    train_clips: CombinedDataset
-    weak_validation: ClipDataset
-    synth_validation: LabelledSet
-    test_sets: list[LabelledSet]
 
     def __init__(
         self, config: Config, grid: FrameGrid, missing_list: str | Path, *, tune: bool = False
@@ -96,19 +83,22 @@ class DesedDataModule(pl.LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.tune = tune
         self.config = config
-        self._classes = config.data.classes
         self.grid = grid
+        self.training: dict[str, ClipDataset] = {}
+        self.weak_validation: ClipDataset | None = None
+        self.labelled: dict[str, LabelledSet] = {}
         self.coverage: dict[str, Coverage] = {}
         self._missing_list = Path(missing_list)
         self._prepared: set[str] = set()
-        self._train_sets: dict[str, ClipDataset] = {}
 
     def prepare_data(self) -> None:
         """Write the missing resampled files and durations; once, in one process."""
-        sets = self._sets_to_read().items()
+        testing = self.trainer is not None and self.trainer.state.fn == TrainerFn.TESTING
+        sets = self._sets(testing).items()
         new = {name: audio_set for name, audio_set in sets if name not in self._prepared}
         workers = max(1, self.config.training.num_workers)
-        prepare_sets(new.values(), self.config.data.fs, workers)
+        data = self.config.data
+        prepare_sets(new.values(), data.fs, workers, data.channel)
         self._prepared |= new.keys()
 
     def setup(self, stage: str) -> None:
@@ -117,18 +107,78 @@ class DesedDataModule(pl.LightningDataModule):
         Raises InputError for a wrong annotation file, an empty set, missing durations, or fewer
         clips to validate or test than there are processes.
         """
-        n_covered = len(self.coverage)
-        if stage != "test" and not self._train_sets:
-            self._set_up_training()
-        if "test" not in self.coverage:
-            sets = test_sets(self.config).items()
-            self.test_sets = [self._labelled(name, audio_set) for name, audio_set in sets]
-        if self.tune and VALIDATION not in self.coverage:
-            audio_set = training_sets(self.config)[VALIDATION]
-            self.synth_validation = self._labelled(VALIDATION, audio_set)
-        if len(self.coverage) > n_covered:
+        sets = self._sets(stage == "test").items()
+        new = {name: audio_set for name, audio_set in sets if name not in self.coverage}
+        for name, audio_set in new.items():
+            self._read(name, audio_set)
+        if new:
             self._check_shares(stage)
             self._report()
+
+    def _sets(self, testing: bool) -> dict[str, AudioSet]:
+        """The sets that this run, or its test alone, reads."""
+        training, tests = training_sets(self.config), test_sets(self.config)
+        if testing:
+            training = {VALIDATION: training[VALIDATION]} if self.tune else {}
+        return training | tests
+
+    def _read(self, name: str, audio_set: AudioSet) -> None:
+        """Read a set's annotations; its clips that have audio become data sets."""
+        classes, durations = self.config.data.classes, None
+        seconds = clip_seconds(audio_set.folder, audio_set.original, self.config.data.fs)
+        events: Mapping[str, Sequence[Event]]
+        if audio_set.tsv is None:
+            events = dict.fromkeys(seconds, ())
+        elif name == "weak":
+            events = tag_events(read_weak(audio_set.tsv, classes))
+        else:
+            if audio_set.durations is not None:
+                durations = read_durations(audio_set.durations)
+            ends = seconds if durations is None else durations
+            events = read_strong(audio_set.tsv, classes, ends)
+        coverage = find_clips(name, audio_set.folder, seconds, events)
+        found = {clip: events[clip] for clip in coverage.found}
+        self.coverage[name] = coverage
+
+        def dataset(clips: Mapping[str, Sequence[Event]], kind: ClipKind) -> ClipDataset:
+            return ClipDataset(audio_set.folder, clips, seconds, kind, classes, self.grid)
+
+        if durations is not None:
+            truth = self._truth(audio_set, found, durations)
+            clips = dataset(found, ClipKind.SYNTHETIC)
+            self.labelled[name] = LabelledSet(name, clips, truth, coverage)
+            return
+        kind = ClipKind[name.upper()]
+        if kind == ClipKind.WEAK:
+            # All annotated clips are split: a missing one does not change the others' split.
+            training = self.config.training
+            split = weak_split(list(events), training.weak_split, training.seed)
+            others = {clip: found[clip] for clip in split.validation if clip in found}
+            if not others:
+                raise InputError(
+                    f"{audio_set.folder}: no audio of weak clips for validation: expected at least "
+                    f"1 of {len(split.validation)} clips, got 0"
+                )
+            self.weak_validation = dataset(others, kind)
+            found = {clip: found[clip] for clip in split.train if clip in found}
+        if self.config.clips_per_set[name]:
+            self.training[name] = dataset(found, kind)
+
+    def _truth(
+        self,
+        audio_set: AudioSet,
+        events: Mapping[str, Sequence[Event]],
+        durations: Mapping[str, float],
+    ) -> GroundTruth:
+        missing = [clip for clip in events if clip not in durations]
+        if missing:
+            raise InputError(
+                f"{audio_set.durations}: missing clips: expected durations of {len(events)} clips, "
+                f"got none of {shortened(missing)}; delete the file to have it written again from "
+                f"{audio_set.folder}"
+            )
+        classes, source = self.config.data.classes, str(audio_set.tsv)
+        return GroundTruth.merged(classes, events, durations, source=source)
 
     def _check_shares(self, stage: str) -> None:
         ranks = process_group.ranks()
@@ -143,21 +193,62 @@ class DesedDataModule(pl.LightningDataModule):
                     f"got at most {size}"
                 )
 
+    @rank_zero_only
+    def _report(self) -> None:
+        names = [*training_sets(self.config), *test_sets(self.config)]
+        coverages = [self.coverage[name] for name in names if name in self.coverage]
+        print(coverage_table(coverages))
+        evaluated = {each.name: each.clips for each in [*self.test_sets, *self._synth_validation]}
+        if self.weak_validation is not None:
+            evaluated["weak validation"] = self.weak_validation
+        self._report_longer(self.training, "training crops them at random")
+        self._report_longer(evaluated, "they are read whole, in windows")
+        write_missing_clips(coverages, self._missing_list)
+
+    def _report_longer(self, datasets: Mapping[str, ClipDataset], remark: str) -> None:
+        """Print a line on the clips that are longer than the grid, if there are any."""
+        counts = {name: clips.n_longer for name, clips in datasets.items() if clips.n_longer}
+        if counts:
+            by_set = ", ".join(f"{count} {name}" for name, count in counts.items())
+            print(
+                f"{sum(counts.values())} clips are longer than data.audio_max_len "
+                f"({self.grid.clip_seconds:g} s): {by_set}; {remark}"
+            )
+
+    # ---- what was read ---------------------------------------------------------------------
+
+    @property
+    def test_sets(self) -> list[LabelledSet]:
+        """The main test set and the second one, if there is one."""
+        return [self.labelled[name] for name in test_sets(self.config)]
+
+    @property
+    def _synth_validation(self) -> list[LabelledSet]:
+        """The synthetic validation set, if it was read."""
+        return [self.labelled[VALIDATION]] if VALIDATION in self.labelled else []
+
+    @property
+    def tested_sets(self) -> list[LabelledSet]:
+        """The sets that a test predicts: `test_sets`, and with `tune` the validation set."""
+        return self.test_sets + (self._synth_validation if self.tune else [])
+
     @property
     def validation_truth(self) -> GroundTruth:
         """Events and durations of the synthetic validation set; without the set, of no clip."""
-        if VALIDATION not in self.coverage:
-            return GroundTruth(tuple(self._classes), {}, {})
-        return self.synth_validation.truth
+        for validation in self._synth_validation:
+            return validation.truth
+        return GroundTruth(tuple(self.config.data.classes), {}, {})
 
     def _validation_clips(self) -> list[ClipDataset]:
         """The weak validation clips and the synthetic ones, without an absent set."""
-        weak = [self.weak_validation] if "weak" in self.coverage else []
-        return weak + ([self.synth_validation.clips] if VALIDATION in self.coverage else [])
+        weak = [] if self.weak_validation is None else [self.weak_validation]
+        return weak + [validation.clips for validation in self._synth_validation]
+
+    # ---- loaders ---------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Batches of 6 + 6 + 12 clips, or as configured, in the order of `ClipKind`."""
-        sizes, sets = self.config.clips_per_set, self._train_sets
+        sizes, sets = self.config.clips_per_set, self.training
         sampler = MixtureBatchSampler(
             {name: len(sets.get(name, ())) for name in sizes},
             sizes,
@@ -166,7 +257,7 @@ class DesedDataModule(pl.LightningDataModule):
             ranks=process_group.ranks(),
         )
         return EpochLoader(
-            self.train_clips,
+            CombinedDataset(list(sets.values())),
             position=self._position,
             batch_sampler=sampler,
             **self._loading(persistent=True),
@@ -187,11 +278,6 @@ class DesedDataModule(pl.LightningDataModule):
         """One loader for each of the `tested_sets`."""
         return [self._evaluation_loader(each.clips, persistent=False) for each in self.tested_sets]
 
-    @property
-    def tested_sets(self) -> list[LabelledSet]:
-        """The sets that a test predicts: `test_sets`, and with `tune` the validation set."""
-        return [*self.test_sets, self.synth_validation] if self.tune else self.test_sets
-
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
@@ -201,120 +287,10 @@ class DesedDataModule(pl.LightningDataModule):
         """
         return batch.to(device, non_blocking=True).with_float_audio()
 
-    def _set_up_training(self) -> None:
-        sets = training_sets(self.config)
-        weak_train = self._split_weak(sets["weak"]) if "weak" in sets else None
-        clips: dict[str, ClipDataset] = {}
-        for kind in ClipKind:
-            name = kind.name.lower()
-            if name not in sets:
-                continue
-            if kind in FRAME_LABELLED:
-                clips[name] = self._strong(name, sets[name], kind)[0]
-            elif kind == ClipKind.UNLABELLED:
-                folder, names = sets[name].folder, self._find_clips(name, sets[name], None).found
-                clips[name] = ClipDataset.unlabelled(folder, names, self._classes, self.grid)
-            elif weak_train is not None and self.config.clips_per_set[name]:
-                clips[name] = weak_train
-        self.train_clips = CombinedDataset(list(clips.values()))
-        self._train_sets = clips
-        if VALIDATION in sets:
-            self.synth_validation = self._labelled(VALIDATION, sets[VALIDATION])
-
-    def _split_weak(self, weak: AudioSet) -> ClipDataset:
-        """The weak clips to train on; the others become `weak_validation`."""
-        tags = read_weak(str(weak.tsv), self._classes)
-        found = set(self._find_clips("weak", weak, tags).found)
-        # All annotated clips are split, so that a missing one does not change the others' split.
-        split = weak_split(tags, self.config.training.weak_split, self.config.training.seed)
-        train, validation = (
-            {name: clips[name] for name in clips if name in found}
-            for clips in (split.train, split.validation)
-        )
-        if not validation:
-            raise InputError(
-                f"{weak.folder}: no audio of weak clips for validation: expected at least 1 of "
-                f"{len(split.validation)} clips, got 0"
-            )
-        weak_train, self.weak_validation = (
-            ClipDataset.weak(weak.folder, tags_of_clips, self._classes, self.grid)
-            for tags_of_clips in (train, validation)
-        )
-        return weak_train
-
-    def _strong(
-        self,
-        name: str,
-        audio_set: AudioSet,
-        kind: ClipKind = ClipKind.SYNTHETIC,
-        durations: Mapping[str, float] | None = None,
-    ) -> tuple[ClipDataset, dict[str, list[Event]]]:
-        if durations is None:
-            names = usable_names(audio_set.folder, audio_set.original)
-            durations = clip_seconds(audio_set.folder, names, self.config.data.fs)
-        annotations = read_strong(str(audio_set.tsv), self._classes, durations)
-        found = self._find_clips(name, audio_set, annotations).found
-        events = {clip: annotations[clip] for clip in found}
-        return ClipDataset.strong(audio_set.folder, events, self._classes, self.grid, kind), events
-
-    def _labelled(self, name: str, audio_set: AudioSet) -> LabelledSet:
-        durations = read_durations(str(audio_set.durations))
-        clips, events = self._strong(name, audio_set, durations=durations)
-        missing = [clip for clip in events if clip not in durations]
-        if missing:
-            raise InputError(
-                f"{audio_set.durations}: missing clips: expected durations of {len(events)} clips, "
-                f"got none of {shortened(missing)}; delete the file to have it written again from "
-                f"{audio_set.folder}"
-            )
-        truth = GroundTruth.merged(self._classes, events, durations, source=str(audio_set.tsv))
-        return LabelledSet(name, clips, truth, self.coverage[name])
-
-    def _find_clips(
-        self, name: str, audio_set: AudioSet, expected: Iterable[str] | None
-    ) -> Coverage:
-        found = find_clips(name, audio_set.folder, expected, audio_set.original)
-        self.coverage[name] = found
-        return self.coverage[name]
-
-    @rank_zero_only
-    def _report(self) -> None:
-        names = [*training_sets(self.config), *test_sets(self.config)]
-        coverages = [self.coverage[name] for name in names if name in self.coverage]
-        print(coverage_table(coverages))
-        evaluated = {test_set.name: test_set.clips for test_set in self.test_sets}
-        if VALIDATION in self.coverage:
-            evaluated[VALIDATION] = self.synth_validation.clips
-        if "weak" in self.coverage:
-            evaluated["weak validation"] = self.weak_validation
-        print(self._longer_clips(self._train_sets, "training crops them at random"), end="")
-        print(self._longer_clips(evaluated, "they are read whole, in windows"), end="")
-        write_missing_clips(coverages, self._missing_list)
-
-    def _longer_clips(self, datasets: Mapping[str, ClipDataset], remark: str) -> str:
-        """A line on the clips that are longer than the grid; empty if there are none."""
-        counts = {name: clips.n_longer for name, clips in datasets.items()}
-        if not any(counts.values()):
-            return ""
-        by_set = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        return (
-            f"{sum(counts.values())} clips are longer than data.audio_max_len "
-            f"({self.grid.clip_seconds:g} s): {by_set}; {remark}\n"
-        )
-
-    def _sets_to_read(self) -> dict[str, AudioSet]:
-        """The sets that this run reads."""
-        training, tests = training_sets(self.config), test_sets(self.config)
-        if self.trainer is None or self.trainer.state.fn != TrainerFn.TESTING:
-            return training | tests
-        return tests | ({VALIDATION: training[VALIDATION]} if self.tune else {})
-
     def _evaluation_loader(self, clips: ClipDataset, persistent: bool) -> DataLoader[Clip]:
-        size = self.config.training.batch_size_val
         windows = WindowDataset(clips)
-        own: Dataset[Clip] = windows
-        if process_group.ranks() > 1:
-            own = Subset(windows, process_group.own_share(len(windows)))
+        own = Subset(windows, process_group.own_share(len(windows)))
+        size = self.config.training.batch_size_val
         return DataLoader(own, batch_size=size, **self._loading(persistent))
 
     def _loading(self, persistent: bool) -> dict[str, Any]:

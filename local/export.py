@@ -8,16 +8,14 @@ or model.pt2: docs/model.md.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from desed_task.errors import InputError, run_cli
 from desed_task.files import atomic_folder, user_path, visible_entries
 from desed_task.model import write_model
 from desed_task.model.folder import DESCRIPTION_FILE, WEIGHTS_FILE
 from desed_task.model.graphs import ONNX_FILE, TORCH_FILE, export_graphs
-from desed_task.nnet.crnn import CRNN
 from desed_task.options import command_parser
-from local.results.model import describe_model
+from local.results.model import trained_model
 from local.run.checkpoints import checkpoint_config, read_checkpoint
 from local.run.weights import load_tested
 
@@ -43,10 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name = options.network
     if name not in module.networks:
         raise InputError(f"--network: expected {' or '.join(module.networks)}, got {name}")
-    network, source = module.networks[name], f"{name} of {options.checkpoint.name}"
-    description = describe_model(module.config, tuned.get(name), source)
+    model = trained_model(module, name, tuned.get(name), options.checkpoint.name)
     with atomic_folder(output) as partial:
-        write_model(partial, description, cast(CRNN, network), module.scaler)
+        write_model(partial, model)
         if options.onnx or options.torch_export:
             export_graphs(partial, onnx=options.onnx, torch_export=options.torch_export)
     print(*sorted(output.iterdir()), sep="\n")

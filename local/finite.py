@@ -54,19 +54,13 @@ class FiniteWatch:
     ) -> tuple[SEDOutput, SEDOutput | None]:
         """The outputs with 0 for NaN, for which BCE on a GPU would end the process.
 
-        On a CPU NaN ends the training; else it is noted for the step's losses.
+        NaN is noted, for the check of the step's losses.
         """
         outputs = {"student": student} | ({} if teacher is None else {"teacher": teacher})
         self._scores = {
             f"scores of the {name}": output.strong.detach().sum() + output.weak.detach().sum()
             for name, output in outputs.items()
         }
-        if self._on_cpu:
-            wrong = [name for name, value in self._scores.items() if not value.isfinite()]
-            if wrong:
-                raise self._error(
-                    self._trainer.global_step + 1, learning_rate(self._trainer), wrong
-                )
         return _without_nan(student), teacher and _without_nan(teacher)
 
     def check_losses(self, losses: Mapping[str, Tensor]) -> None:

@@ -1,6 +1,6 @@
 """Parts of the networks that a training does not change, `training.freeze`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -21,13 +21,8 @@ def frozen_parts(parts: Sequence[str]) -> set[str]:
 
 def keep_statistics(networks: Iterable[nn.Module], parts: Sequence[str]) -> None:
     """Let the batch norms of the parts use their statistics in training, and not change them."""
-    for norm in _batch_norms(networks, parts):
-        norm.eval()
-
-
-def _batch_norms(networks: Iterable[nn.Module], parts: Sequence[str]) -> Iterator[nn.Module]:
     for network in networks:
         for part in parts:
             for module in getattr(network, part).modules():
                 if isinstance(module, _BatchNorm):  # also SyncBatchNorm
-                    yield module
+                    module.eval()

@@ -12,9 +12,77 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
+from fsspec.implementations.local import LocalFileSystem
+from lightning_fabric.utilities import cloud_io
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.trainer.connectors.checkpoint_connector import _CheckpointConnector
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from desed_task.process_group import rank
 
 TESTED_VERSION = "2.6.6"
+
+# ---- nothing but the command line and the configuration decides --------------------------------
+
+
+class OwnTrainer(pl.Trainer):
+    """A trainer that neither the shell's variables nor files outside the run's folder change.
+
+    Lightning reads each of its options from PL_TRAINER_OPTION, and its ranks from the variables of
+    SLURM and other clusters. In a SLURM job it resumes a new training from `hpc_ckpt_N.ckpt` of
+    the current folder and requeues the job after SIGUSR1. It takes `::` in a path for a chain of
+    file systems.
+
+    Args:
+        folder: in place of the current folder.
+        options: as of Lightning; `plugins` with an environment, as `SingleProcess`.
+    """
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        read_local_files()
+        cast(Any, rank_zero_only).rank = rank()
+        without_variables = cast(Any, pl.Trainer.__init__).__wrapped__
+        without_variables(self, default_root_dir=str(folder), **options)
+        self._checkpoint_connector = _GivenCheckpoint(self)
+
+
+class _GivenCheckpoint(_CheckpointConnector):
+    """Loads the checkpoint that the caller names; without one, none."""
+
+    def _parse_ckpt_path(self, state_fn: Any, ckpt_path: Any, *args: Any, **kwargs: Any) -> Any:
+        return ckpt_path
+
+
+class SingleProcess(LightningEnvironment):
+    """The environment of a run without a launcher; reads and changes no variables of one."""
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """True, so that Lightning starts no processes."""
+        return True
+
+    @property
+    def main_address(self) -> str:
+        """The address of this machine."""
+        return "127.0.0.1"
+
+    def local_rank(self) -> int:
+        """The only one."""
+        return 0
+
+    def node_rank(self) -> int:
+        """The only one."""
+        return 0
+
+    def teardown(self) -> None:
+        """Change nothing."""
+
+
+def read_local_files() -> None:
+    """Let Lightning take every path for one of this machine, whatever its characters."""
+    cast(Any, cloud_io).url_to_fs = lambda path, **_: (LocalFileSystem(), path)
+
 
 # ---- where training is -----------------------------------------------------------------------
 
@@ -109,23 +177,28 @@ def save_last(callback: ModelCheckpoint, trainer: pl.Trainer) -> None:
         callback._save_last_checkpoint(trainer, callback._monitor_candidates(trainer))
 
 
-def move_checkpoint_paths(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """State of a `ModelCheckpoint` whose paths point into `folder`, where the files are there.
+def move_checkpoint_paths(state: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """State of a `ModelCheckpoint` that holds one best checkpoint, with its paths in `folder`.
 
-    Lightning drops the best checkpoint and its score when a run's folder was moved.
+    None where the best checkpoint is not there. Lightning drops the best checkpoint's score when a
+    run's folder was moved, and tests and replaces the one in the old folder.
     """
+    if not (state["best_model_path"] and (folder / Path(state["best_model_path"]).name).is_file()):
+        return None
 
     def moved(path: str) -> str:
-        new = folder / Path(path).name
-        return str(new) if path and new.is_file() else path
+        return str(folder / Path(path).name) if path else ""
 
-    state = dict(state)
-    if (folder / Path(state["best_model_path"]).name).is_file():
-        state["dirpath"] = str(folder)
+    state = dict(state) | {"dirpath": str(folder)}
     for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
         state[key] = moved(state[key])
     state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
     return state
+
+
+def trained_epochs(checkpoint: Mapping[str, Any]) -> int:
+    """Number of epochs of a checkpoint whose last batch was trained on."""
+    return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
 
 
 def ended_with_epoch(checkpoint: Mapping[str, Any]) -> bool:

@@ -1,7 +1,6 @@
 """The training objective: each term of the table in docs/recipe.md, "One training step".
 
-Every function takes named tensors, averages over all their elements (masked ones included) and
-returns a scalar. Losses are computed in float32.
+Losses are means over all elements, masked ones included, and are computed in float32.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from desed_task.augment import Copy, DistortedBatch, Record
+from desed_task.augment import Copy, DistortedBatch
 from desed_task.dataio.batch import FRAME_LABELLED, RECORDED, ClipKind
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.sod import agreement, expected_count, sod_labels, state_score
-from local.config.schema import Config
+from local.config.schema import Config, Losses
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -25,24 +24,6 @@ DISTANCES: Mapping[str, Distance] = {
     "mse": F.mse_loss,
     "mae": F.l1_loss,
 }
-
-
-def sed_strong_loss(strong: Tensor, targets: Tensor) -> Tensor:
-    """BCE of frame predictions and frame labels, both `(clips, classes, frames)`."""
-    return F.binary_cross_entropy(strong, targets)
-
-
-def sed_weak_loss(weak: Tensor, tags: Tensor) -> Tensor:
-    """BCE of clip predictions and tags, both `(clips, classes)`."""
-    return F.binary_cross_entropy(weak, tags)
-
-
-def sod_loss(sod_logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-    """Cross-entropy of SOD logits `(clips, frames, 3)` and `sod_labels` of the targets.
-
-    `targets` `(clips, classes, frames)` are frame labels.
-    """
-    return F.cross_entropy(sod_logits.flatten(0, 1), sod_labels(targets, counted).flatten())
 
 
 def sed_consistency_loss(
@@ -80,11 +61,6 @@ def _chosen(rows: Tensor, *tensors: Tensor) -> list[Tensor]:
     return [tensor.index_select(0, rows) for tensor in tensors]
 
 
-def weak_consistency_loss(student: Tensor, teacher: Tensor, distance: Distance) -> Tensor:
-    """Distance of student's and teacher's `weak` `(clips, classes)`."""
-    return distance(student, teacher)
-
-
 def sod_consistency_loss(
     student: Tensor, teacher: Tensor, selected: Tensor | None, self_sup_loss: str
 ) -> Tensor:
@@ -101,20 +77,8 @@ def sod_consistency_loss(
     return DISTANCES[self_sup_loss](student, teacher)
 
 
-def cross_task_loss(
-    strong: Tensor, sod_logits: Tensor, counted: Tensor, distance: Distance
-) -> Tensor:
-    """Distance of the numbers of sounds by the student's SED and SOD; gradients reach both."""
-    return distance(expected_count(strong, counted), state_score(sod_logits))
-
-
 def mixup_self_consistency(
-    mixed: Tensor,
-    original: Tensor,
-    permutations: Tensor,
-    self_consistency_active: float,
-    self_consistency_inactive: float,
-    distance: Distance,
+    mixed: Tensor, original: Tensor, permutations: Tensor, losses: Losses, distance: Distance
 ) -> Tensor:
     """Distance of a mixture's prediction and the OR of its clips' confident predictions.
 
@@ -123,8 +87,8 @@ def mixup_self_consistency(
     `mixed`, `original` `(clips, …)`; `permutations` `(permutations, clips)` that were added.
     """
     clips = torch.stack([original, *(original.index_select(0, row) for row in permutations)])
-    high = (clips > self_consistency_active).any(dim=0)
-    low = (clips < self_consistency_inactive).all(dim=0)
+    high = (clips > losses.self_consistency_active).any(dim=0)
+    low = (clips < losses.self_consistency_inactive).all(dim=0)
     return distance(mixed * (high | low), high.to(mixed.dtype))
 
 
@@ -132,9 +96,7 @@ def self_consistency_loss(
     student: SEDOutput,
     distorted: DistortedBatch,
     kind: ClipKind,
-    *,
-    self_consistency_active: float,
-    self_consistency_inactive: float,
+    losses: Losses,
     distance: Distance,
 ) -> Tensor:
     """Self-consistency (RCT, Shao et al. 2022) of one kind of clip.
@@ -149,27 +111,19 @@ def self_consistency_loss(
         if record.permutations is not None:
             mixed = prediction.index_select(0, rows[Copy.MIXED])
             total = total + 0.5 * mixup_self_consistency(
-                mixed,
-                original,
-                record.permutations,
-                self_consistency_active,
-                self_consistency_inactive,
-                distance,
+                mixed, original, record.permutations, losses, distance
             )
         if record.augmentation is not None:
-            moved = _moved(original, record) if name == "strong" else original
+            if name == "strong":
+                original = original.roll(record.shift_frames, dims=-1)
             augmented = prediction.index_select(0, rows[Copy.AUGMENTED])
-            total = total + 0.5 * distance(augmented, moved)
+            total = total + 0.5 * distance(augmented, original)
     return total
-
-
-def _moved(strong: Tensor, record: Record) -> Tensor:
-    return strong.roll(record.shift_frames, dims=-1) if record.shift_frames else strong
 
 
 @dataclass(frozen=True)
 class Objective:
-    """All terms of a configuration, without those of weight 0 or without input.
+    """All terms of a configuration.
 
     Attributes:
         config: the whole configuration.
@@ -182,30 +136,31 @@ class Objective:
     def terms(
         self, student: SEDOutput, teacher: SEDOutput | None, distorted: DistortedBatch
     ) -> dict[str, Tensor]:
-        """Each term before its weight, by its name in `losses`; scalars."""
-        weights = self.config.losses
+        """Each term before its weight, by its name in `losses`; scalars.
+
+        Terms of weight 0, and those without clips or branch, are absent.
+        """
+        losses, targets = self.config.losses, distorted.targets
         strong, weak = distorted.rows(*FRAME_LABELLED), distorted.rows(ClipKind.WEAK)
-        targets = distorted.targets
         terms: dict[str, Tensor] = {}
-        if weights.sed_strong and len(strong):
-            terms["sed_strong"] = sed_strong_loss(*_chosen(strong, student.strong, targets))
-        if weights.sed_weak and len(weak):
+        if losses.sed_strong and len(strong):
+            predicted, labels = _chosen(strong, student.strong, targets)
+            terms["sed_strong"] = F.binary_cross_entropy(predicted, labels)
+        if losses.sed_weak and len(weak):
             predicted, labels = _chosen(weak, student.weak, targets)
-            terms["sed_weak"] = sed_weak_loss(predicted, labels.amax(dim=-1))
-        if weights.sod and len(strong) and student.sod_logits is not None:
+            terms["sed_weak"] = F.binary_cross_entropy(predicted, labels.amax(dim=-1))
+        if losses.sod and len(strong) and student.sod_logits is not None:
             logits, labels = _chosen(strong, student.sod_logits, targets)
-            terms["sod"] = sod_loss(logits, labels, self.counted)
+            states = sod_labels(labels, self.counted)  # (clips, frames)
+            terms["sod"] = F.cross_entropy(logits.flatten(0, 1), states.flatten())
         if teacher is not None:
-            synthetic, real = distorted.rows(ClipKind.SYNTHETIC), distorted.rows(*RECORDED)
-            terms |= self._teacher_terms(student, teacher, synthetic, real)
-        if weights.cross_task and student.sod_logits is not None:
-            terms["cross_task"] = cross_task_loss(
-                student.strong,
-                student.sod_logits,
-                self.counted,
-                DISTANCES[weights.cross_task_loss],
+            terms |= self._teacher_terms(student, teacher, distorted)
+        if losses.cross_task and student.sod_logits is not None:
+            # Gradients reach both branches.
+            terms["cross_task"] = DISTANCES[losses.cross_task_loss](
+                expected_count(student.strong, self.counted), state_score(student.sod_logits)
             )
-        if weights.self_consistency:
+        if losses.self_consistency:
             terms["self_consistency"] = self._self_consistency(student, distorted)
         return terms
 
@@ -227,27 +182,25 @@ class Objective:
         return agreement(teacher.strong, teacher.sod_logits, self.counted, active_threshold)
 
     def _teacher_terms(
-        self, student: SEDOutput, teacher: SEDOutput, synthetic: Tensor, real: Tensor
+        self, student: SEDOutput, teacher: SEDOutput, distorted: DistortedBatch
     ) -> dict[str, Tensor]:
-        weights, cross_task = self.config.losses, self.config.cross_task
+        losses, cross_task = self.config.losses, self.config.cross_task
         self_sup_loss = self.config.training.self_sup_loss
         selected = self.selected(teacher)
         terms: dict[str, Tensor] = {}
-        if weights.sed_consistency:
+        if losses.sed_consistency:
             terms["sed_consistency"] = sed_consistency_loss(
                 student.strong,
                 teacher.strong,
-                synthetic,
-                real,
+                distorted.rows(ClipKind.SYNTHETIC),
+                distorted.rows(*RECORDED),
                 selected if cross_task.pseudo_label_selection else None,
                 cross_task.disagreement_weight,
-                DISTANCES[weights.sed_consistency_loss],
+                DISTANCES[losses.sed_consistency_loss],
             )
-        if weights.weak_consistency:
-            terms["weak_consistency"] = weak_consistency_loss(
-                student.weak, teacher.weak, DISTANCES[self_sup_loss]
-            )
-        if weights.sod_consistency and student.sod_logits is not None:
+        if losses.weak_consistency:
+            terms["weak_consistency"] = DISTANCES[self_sup_loss](student.weak, teacher.weak)
+        if losses.sod_consistency and student.sod_logits is not None:
             assert teacher.sod_logits is not None  # both networks have one shape
             terms["sod_consistency"] = sod_consistency_loss(
                 student.sod_logits,
@@ -258,18 +211,11 @@ class Objective:
         return terms
 
     def _self_consistency(self, student: SEDOutput, distorted: DistortedBatch) -> Tensor:
-        weights = self.config.losses
-        shares = weights.self_consistency_share
+        losses, distance = self.config.losses, DISTANCES[self.config.augs.consis_loss]
         total = student.weak.new_zeros(())
         for kind in distorted.records:
-            share = getattr(shares, kind.name.lower())
+            share = getattr(losses.self_consistency_share, kind.name.lower())
             if share:
-                total = total + share * self_consistency_loss(
-                    student,
-                    distorted,
-                    kind,
-                    self_consistency_active=weights.self_consistency_active,
-                    self_consistency_inactive=weights.self_consistency_inactive,
-                    distance=DISTANCES[self.config.augs.consis_loss],
-                )
+                loss = self_consistency_loss(student, distorted, kind, losses, distance)
+                total = total + share * loss
         return total

@@ -1,13 +1,24 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from desed_task.drawing import style
+from local.config.load import Config, load_config
+from local.results import pictures
 from tests.golden import weights as golden
 from tests.support.desed import write_system, write_table
-from tests.support.paths import GOLDEN
+from tests.support.paths import CONFS, GOLDEN
 from tests.support.tiny import make_data
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Config:
+    """The published recipe, `confs/sed.yaml`."""
+    return load_config(CONFS / "sed.yaml")
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +49,18 @@ def desed_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def desed_system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A system's files on DESED's validation set, see `write_system`."""
     return write_system(tmp_path_factory.mktemp("desed_system"))
+
+
+@pytest.fixture(scope="module")
+def one_pixel_pictures() -> Iterator[None]:
+    """Pictures of reports have one pixel, but not the clip pictures of a run.
+
+    Drawing takes most of such a test's time; tests/desed_task/report looks at the pictures.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        assert pictures.to_image is style.to_image  # imported before, so that it is not replaced
+        patch.setattr(style, "to_image", lambda figure: Image.new("RGB", (1, 1)))
+        yield
 
 
 SLOWEST_FILES = (

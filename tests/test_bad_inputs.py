@@ -9,28 +9,22 @@ from pathlib import Path
 import pytest
 
 import train_sed
-from desed_task.dataio.annotations import read_durations, read_strong, read_weak
-from desed_task.errors import MAX_LINE_LENGTH, USAGE_ERROR, exit_status, run_cli
-from desed_task.evaluation import GroundTruth, read_predictions, read_scores
+from desed_task.evaluation import GroundTruth
 from desed_task.report.__main__ import main as evaluate
+from local.config.data import KEYS
 from local.config.load import Config, load_config, override_config
 from tests.support.classes import CLASSES
 from tests.support.paths import CONFS
-
-
-def refusal(act: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
-    """The message of a command that refuses its input."""
-    with pytest.raises(SystemExit) as caught:
-        run_cli(lambda: int(act() is None))
-    assert exit_status(caught.value) == USAGE_ERROR
-    message = capsys.readouterr().err.strip().rpartition("error: ")[2]
-    assert "Traceback" not in message
-    assert all(len(line) <= MAX_LINE_LENGTH + 10 for line in message.splitlines())
-    assert message
-    return message
-
+from tests.support.readers import COLUMNS, table_readers
+from tests.support.refusal import refusal
 
 # ---- settings of the recipe -------------------------------------------------------------------
+
+
+def without(*sets: str) -> str:
+    """Overrides that remove sets."""
+    return " ".join(f"data.{key}=null" for name in sets for key in KEYS[name] if key is not None)
+
 
 # Overrides, and the key that the message names.
 SETTINGS = {
@@ -52,10 +46,27 @@ SETTINGS = {
     "training.train_sets=[unlabelled]": "training.train_sets",
     "training.ema_factor=1.5": "training.ema_factor",
     "training.validation_interval=3": "training.validation_interval",
+    "training.freeze=[backbone, sed_fusion, sed_rnn, strong_head]": "training.freeze",
+    "training.freeze=[backbone, backbone]": "training.freeze",
+    "training.freeze=[sod_rnn] net.sod_branch=false": "training.freeze",
+    "training.freeze=[encoder]": "training.freeze.0",
     "scaler.statistic=dataset": "scaler.normtype",
     "scaler.dims=[1, 1]": "scaler.dims",
     "data.eval_tsv=a.tsv": "data.eval_folder",
     "data.eval_folder_44k=a": "data.eval_folder",
+    "data.weak_tsv=null": "data.weak_tsv",
+    "data.unlabeled_folder=null": "data.unlabeled_folder",
+    "data.synth_folder=null data.synth_tsv=null": "data.synth_folder",
+    "data.strong_tsv=a.tsv": "data.strong_folder",
+    without("synthetic", "weak"): "training.train_sets",
+    without("synthetic", "weak", "unlabelled"): "training.train_sets",
+    f"training.train_sets=[weak] {without('weak')}": "training.train_sets",
+    without("weak", "synthetic validation"): "data.synth_val_folder",
+    (
+        "training.train_sets=[synthetic, weak, unlabelled, strong] "
+        "data.strong_folder=a data.strong_tsv=a.tsv"
+    ): "training.batch_size",
+    f"postprocess.methods=[median, sebbs] {without('synthetic validation')}": "postprocess.methods",
     "data.audio_max_len=0.05": "feats.n_window",
     "feats.f_max=9000": "feats.f_max",
     "feats.f_min=8000": "feats.f_min",
@@ -101,16 +112,11 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def recipe() -> Config:
-    return load_config(CONFS / "sed.yaml")
-
-
 @pytest.mark.parametrize("text", SETTINGS)
 def test_a_bad_setting_is_refused_with_its_key(
     text: str, recipe: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = re.split(r" (?=[a-z_]+\.[a-z_]+=)", text)
+    settings = re.split(r" (?=[a-z_]+\.\w+=)", text)
     message = refusal(partial(override_config, recipe, settings), capsys)
     assert message.startswith("--set ")
     assert f" {SETTINGS[text]}: " in message
@@ -147,7 +153,8 @@ CONFIGURATIONS = {
     "extends: nowhere.yaml": "mine.yaml:1: extends",
     "extends: mine.yaml": "mine.yaml:1: extends",
     "extends: 3": "mine.yaml:1: extends",
-    "extends: sed.yaml\nopt: {lr: 2024-13-45}": "mine.yaml",
+    "extends: sed.yaml\nopt: {lr: 2024-13-45}": "mine.yaml:2: opt.lr",
+    "extends: sed.yaml\ndata: {test_folder: null}": "mine.yaml:2: data.test_folder",
     "{[1, 2]: 3}": "mine.yaml",
     "- a list": "mine.yaml",
     "opt: {lr: 0.001, betas: [0.9, 0.999]}": "mine.yaml: training",
@@ -170,19 +177,10 @@ def test_a_bad_configuration_is_refused_with_file_line_and_key(
 
 # ---- tables -----------------------------------------------------------------------------------
 
-STRONG = "filename\tonset\toffset\tevent_label\n"
-WEAK = "filename\tevent_labels\n"
-DURATIONS = "filename\tduration\n"
+STRONG, WEAK, DURATIONS = (f"{COLUMNS[kind]}\n" for kind in ("strong", "weak", "durations"))
 SCORES = "onset\toffset\tDog\tCat\n"
-SECONDS = {"a.wav": 10.0}
-TRUTH = GroundTruth(("Dog", "Cat"), {"a.wav": []}, SECONDS)
-READERS: dict[str, Callable[[Path], object]] = {
-    "strong": lambda path: read_strong(path, CLASSES, SECONDS),
-    "weak": lambda path: read_weak(path, CLASSES),
-    "durations": read_durations,
-    "predictions": lambda path: read_predictions(path, TRUTH),
-    "scores": lambda path: read_scores(path.parent, TRUTH),
-}
+TRUTH = GroundTruth(("Dog", "Cat"), {"a.wav": []}, {"a.wav": 10.0})
+READERS = table_readers(TRUTH)
 # Situation: reader, content of the file, what the message names after the file.
 TABLES: dict[str, tuple[str, str | bytes, str]] = {
     "an empty file": ("strong", "", ": no rows"),
@@ -201,6 +199,13 @@ TABLES: dict[str, tuple[str, str | bytes, str]] = {
     "a decimal comma": ("strong", STRONG + "a.wav\t0,5\t1\tDog\n", ":2: onset"),
     "an infinite offset": ("strong", STRONG + "a.wav\t0\tinf\tDog\n", ":2: offset"),
     "a missing onset": ("strong", STRONG + "a.wav\t\t1\tDog\n", ":2: onset"),
+    "an onset at the clip's end (milliseconds)": (
+        "strong",
+        STRONG + "a.wav\t10\t11\tDog\n",
+        ":2: onset",
+    ),
+    "a missing class": ("strong", STRONG + "a.wav\t0\t1\t\n", ":2: unknown class"),
+    "a missing name": ("strong", STRONG + "\t0\t1\tDog\n", ":2: filename"),
     "an onset below 0": ("strong", STRONG + "a.wav\t-1\t1\tDog\n", ":2: onset"),
     "an offset at the onset": ("strong", STRONG + "a.wav\t1\t1\tDog\n", ":2: offset"),
     "milliseconds for seconds": ("strong", STRONG + "a.wav\t1500\t2500\tDog\n", ":2: onset"),
@@ -208,13 +213,14 @@ TABLES: dict[str, tuple[str, str | bytes, str]] = {
     "another language's class": ("strong", STRONG + "a.wav\t0\t1\tHund\n", ":2: unknown class"),
     "a file name without .wav": ("strong", STRONG + "a.mp3\t0\t1\tDog\n", ":2: filename"),
     "ten wrong rows": ("strong", STRONG + "a.wav\t2\t1\tDog\n" * 10, ": 10 problems"),
-    "a mistyped tag": ("weak", WEAK + "a.wav\tDog,Speach\n", ":2: unknown class"),
+    "a mistyped tag": ("weak", WEAK + "a.wav\tDog,Catt\n", ":2: unknown class"),
     "tags with a comma at the end": ("weak", WEAK + "a.wav\tDog,\n", ":2: unknown class"),
     "tags separated by semicolons": ("weak", WEAK + "a.wav\tDog;Cat\n", ":2: unknown class"),
     "a clip twice with other tags": ("weak", WEAK + "a.wav\tDog\na.wav\tCat\n", ":3: a.wav"),
     "events for tags": ("weak", STRONG + "a.wav\t0\t1\tDog\n", ":1: missing column event_labels"),
     "a duration of 0": ("durations", DURATIONS + "a.wav\t0\n", ":2: duration"),
     "a duration below 0": ("durations", DURATIONS + "a.wav\t-3\n", ":2: duration"),
+    "a missing duration": ("durations", DURATIONS + "a.wav\t\n", ":2: duration"),
     "a duration with a unit": ("durations", DURATIONS + "a.wav\t10 s\n", ":2: duration"),
     "a clip twice with other durations": (
         "durations",
@@ -296,6 +302,8 @@ TRAINING: tuple[tuple[list[str], str], ...] = (
     (["--resume_from_checkpoint", "last", "--log_dir", "empty"], "--log_dir empty"),
     (["--resume_from_checkpoint", "a", "--test_from_checkpoint", "b"], "--test_from_checkpoint"),
     (["--resume_from_checkpoint", "a", "--fast_dev_run"], "--fast_dev_run"),
+    (["--resume_from_checkpoint", "a", "--init_from_checkpoint", "b"], "--init_from_checkpoint"),
+    (["--test_from_checkpoint", "a", "--init_from_checkpoint", "b"], "--init_from_checkpoint"),
 )
 EVALUATION: tuple[tuple[list[str], str], ...] = (
     ([], "--ground_truth"),

@@ -241,11 +241,11 @@ def work(processor, gpu):  # the processor prepares, then the GPU has work
 
 torch.cuda.Event, torch.cuda.synchronize = Event, synchronize
 torch.cuda.max_memory_allocated = lambda device: 3e9
-from benchmarks.measure import part_seconds, peak_memory, seconds
+from benchmarks.measure import part_seconds, peak_memory
 from benchmarks.training import LoopClock
 
 device = torch.device("cuda")
-found = {"one": seconds(lambda: work(1, 4), device, lambda: now)}
+found = part_seconds({"one": lambda: work(1, 4)}, device)
 waits = 0
 found["parts"] = part_seconds(
     {"a": lambda: work(1, 4), "b": lambda: work(2, 3), "c": lambda: work(6, 1)}, device

@@ -7,6 +7,7 @@ random inputs; without it a few hundred inputs, always the same ones, are tried.
 import functools
 import os
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from desed_task.dataio.annotations import read_durations, read_strong, read_weak
+from desed_task.dataio.annotations import read_strong
 from desed_task.errors import InputError
-from desed_task.evaluation import GroundTruth, read_predictions, read_scores, write_scores
+from desed_task.evaluation import GroundTruth, Scores, read_scores, write_scores
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
 from local.config.load import load_config
 from local.config.yaml_files import dump_yaml, parse_value, read_composed
 from tests.support.paths import CONFS
+from tests.support.readers import table_readers
 
 FUZZ_SECONDS = int(os.environ.get("SED_FUZZ_SECONDS", "0"))
 CLASSES = ("Dog", "Speech", "Wasser läuft")
@@ -69,36 +71,16 @@ def searched(test: Callable[..., None]) -> Callable[..., None]:
     return repeated if FUZZ_SECONDS else once
 
 
-def _strong(path: Path) -> object:
-    return read_strong(path, CLASSES)
-
-
-def _weak(path: Path) -> object:
-    return read_weak(path, CLASSES)
-
-
-def _predictions(path: Path) -> object:
-    return read_predictions(path, TRUTH)
-
-
-def _scores(path: Path) -> object:
-    return read_scores(path.parent, TRUTH)
-
-
-READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "strong": ("strong.tsv", _strong),
-    "weak": ("weak.tsv", _weak),
-    "durations": ("durations.tsv", read_durations),
-    "predictions": ("predictions.tsv", _predictions),
-    "scores": ("a.tsv", _scores),
-    "yaml": ("conf.yaml", read_composed),
-    "configuration": ("conf.yaml", load_config),
+READERS: dict[str, Callable[[Path], object]] = table_readers(TRUTH) | {
+    "yaml": read_composed,
+    "configuration": load_config,
 }
 
 
 @pytest.mark.parametrize("kind", READERS)
 def test_any_content_gives_a_value_or_a_message(kind: str, tmp_path: Path) -> None:
-    name, read = READERS[kind]
+    read = READERS[kind]
+    name = {"scores": "a.tsv", "yaml": "conf.yaml", "configuration": "conf.yaml"}.get(kind, "t.tsv")
 
     @searched
     @given(CONTENTS)
@@ -159,7 +141,7 @@ def test_scores_are_read_back(
 ) -> None:
     folder = tmp_path_factory.mktemp("scores") / "scores"
     scores = np.array(values, dtype=np.float32).reshape(1, 3, 15)
-    write_scores(folder, scores, ["a.wav"], CLASSES, GRID)
+    write_scores(folder, Scores(scores, ["a.wav"], GRID), CLASSES)
     truth = GroundTruth(CLASSES, {"a.wav": []}, {"a.wav": 0.9})
     read = read_scores(folder, truth).values.astype(np.float32)
     assert (read == scores).all()
@@ -167,9 +149,10 @@ def test_scores_are_read_back(
 
 # PyYAML itself changes line separators such as U+0085.
 YAML_TEXT = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
+KEYS = YAML_TEXT.map(functools.partial(unicodedata.normalize, "NFC"))
 PLAIN_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | YAML_TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(YAML_TEXT, inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
     max_leaves=8,
 )
 

@@ -24,10 +24,21 @@ MAY_IMPORT = {
 # Rooms of desed_task: each imports only rooms before it in this list, commands (`__main__`) any.
 ORDER = (
     *("desed", "errors", "tables", "settings", "files", "options", "frames", "labels", "windows"),
-    *("processor", "process_group", "schedules", "ema", "sod_settings", "sod", "features", "nnet"),
+    *(
+        "processor",
+        "ranks",
+        "process_group",
+        "schedules",
+        "ema",
+        "sod_settings",
+        "sod",
+        "features",
+        "nnet",
+    ),
     *("dataio", "augment", "synthesis", "making"),
     *("evaluation", "postprocess", "drawing", "report", "model", "detect"),
 )
+DRAWING = ("desed_task.report", "desed_task.drawing")
 REPORT_USERS = ("desed_task.report", "local.results", "local.studies", "tests.", "benchmarks.")
 
 
@@ -44,10 +55,11 @@ MODULES = {
 } | {"train_sed": ROOT / "train_sed.py"}
 
 
-def _imports(module: str) -> set[str]:
-    """Modules of this project that a module imports, inside functions and for types as well."""
+def _imports(module: str, *, inside: bool = True) -> set[str]:
+    """Modules of this project that a module imports, `inside` functions and for types as well."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    tree = ast.parse(MODULES[module].read_text())
+    for node in ast.walk(tree) if inside else tree.body:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -103,6 +115,15 @@ def test_only_commands_and_results_import_the_report() -> None:
         for module in users
         if not module.startswith(REPORT_USERS) and not module.endswith(".__main__")
     }
+
+
+def test_the_trainer_draws_nothing() -> None:
+    loaded, found = set[str](), {"local.sed_trainer"}
+    while found:
+        loaded |= found
+        found = {name for module in found for name in _imports(module, inside=False)} - loaded
+    assert "local.objective" in loaded
+    assert not {name for name in loaded if name.startswith(DRAWING)}
 
 
 def test_evaluation_uses_no_torch() -> None:

@@ -3,10 +3,10 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 from desed_task.dataio.annotations import read_strong
 from desed_task.detect import Detector
-from desed_task.drawing import style as drawing
+from desed_task.drawing import style
 from desed_task.errors import InputError, run_cli
 from desed_task.report.__main__ import parse_args as evaluation_args
 from local.config.load import load_config
@@ -26,14 +25,25 @@ from local.results import pictures
 from tests.support.classes import CLASSES
 from tests.support.own_classes import OWN, class_overrides, own_classes
 from tests.support.paths import CONFS, ROOT
+from tests.support.refusal import refusal
 from tests.support.required import require_package
 from tests.support.tiny import SIZES, overrides
 from train_sed import main, parse_args
 
+pytestmark = pytest.mark.usefixtures("one_pixel_pictures")
 NETWORKS = ("student", "teacher")
 QUICK = ("--set=postprocess.report=false", "--set=postprocess.bootstrap_replicates=0")
 METHODS = ("", "_tuned_median", "_sebbs")
 SYSTEMS = [f"{network}{method}" for network in NETWORKS for method in METHODS]
+TRAINING_METRICS = (
+    *("sed_strong", "sed_weak", "sod", "sed_consistency", "weak_consistency", "sod_consistency"),
+    *("cross_task", "self_consistency", "loss", "learning_rate", "consistency_weight"),
+    *("teacher_agreement", "sod_accuracy", "gradient_norm"),
+)
+VALIDATION_METRICS = (
+    *("weak_f1_macro", "intersection_f1_macro", "event_f1_macro", "psds1", "psds2"),
+    *("loss_strong", "loss_weak"),
+)
 METRICS = (
     "psds1_psds_eval",
     "psds2_psds_eval",
@@ -53,21 +63,6 @@ METRICS = (
 def arguments(data: Path, log_dir: Path, *more: str) -> list[str]:
     sets = [part for override in overrides(data) for part in ("--set", override)]
     return ["--conf_file", str(CONFS / "demo.yaml"), "--log_dir", str(log_dir), *sets, *more]
-
-
-DRAW = drawing.to_image
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _without_drawing() -> Iterator[None]:
-    """The reports' pictures have one pixel, but for `test_fast_dev_run_goes_through_everything`.
-
-    Drawing takes most of a test's time; tests/desed_task/report looks at the pictures.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        assert pictures.to_image is DRAW  # imported before, so that a run's clip pictures are drawn
-        patch.setattr(drawing, "to_image", lambda figure: Image.new("RGB", (1, 1)))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -126,18 +121,9 @@ def test_files_of_the_test(trained: Path) -> None:
 
 def test_logged_values(trained: Path) -> None:
     rows = list(csv.DictReader((trained / "csv" / "version_0" / "metrics.csv").open()))
-    columns = set(rows[0])
-    for term in ("sed_strong", "sed_weak", "sod", "sed_consistency", "weak_consistency"):
-        assert f"train/{term}" in columns
-    for name in ("sod_consistency", "cross_task", "self_consistency", "learning_rate", "loss"):
-        assert f"train/{name}" in columns
-    for name in ("consistency_weight", "teacher_agreement", "sod_accuracy", "gradient_norm"):
-        assert f"train/{name}" in columns
+    assert {f"train/{name}" for name in TRAINING_METRICS} <= rows[0].keys()
     for network in NETWORKS:
-        for name in ("weak_f1_macro", "intersection_f1_macro", "event_f1_macro", "psds1", "psds2"):
-            assert f"val/{network}/{name}" in columns
-        for name in ("loss_strong", "loss_weak"):
-            assert f"val/{network}/{name}" in columns
+        assert {f"val/{network}/{name}" for name in VALIDATION_METRICS} <= rows[0].keys()
     validations = [row for row in rows if row["val/obj_metric"]]
     assert len(validations) == 2
     for row in validations:
@@ -154,30 +140,32 @@ def test_report_and_metrics_of_the_libraries(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """One library metric is replaced: it differs, and the others do not."""
     require_package("sed_scores_eval")
+    monkeypatch.setattr("desed_task.evaluation.libraries.intersection_macro_f1", lambda *args: 2.0)
     best = str(trained / "checkpoints" / "best.ckpt")
     given = ["--test_from_checkpoint", best, "--log_dir", str(tmp_path), "--check"]
     methods = "--set=postprocess.methods=[median, sebbs]"
-    assert main([*given, methods, "--set=postprocess.report=true"]) == 0
+    assert main([*given, methods, "--set=postprocess.report=true"]) == 1
+    printed = capsys.readouterr()
+    differ = re.findall(r"^ *(\S+): (\S+): expected (\S+) ", printed.err, re.MULTILINE)
+    systems = [f"{n}/{s}" for n in ("test", "eval") for s in SYSTEMS if not s.endswith("_median")]
+    assert differ == [(system, "intersection_f1_macro", "2.0") for system in systems]
     run = tmp_path / "version_0"
     metrics = json.loads((run / "metrics_test" / "metrics.json").read_text())
     for name in ("test", "eval"):
         report = run / f"metrics_{name}" / "report.html"
-        assert str(report) in capsys.readouterr().out or name == "eval"
+        assert str(report) in printed.out or name == "eval"
         for system in (name for name in SYSTEMS if not name.endswith("_tuned_median")):
             assert system in report.read_text()
             for metric in ("event_f1_macro", "psds1_sed_scores_eval", "psds2_psds_eval"):
                 ours = metrics[f"{name}/{system}/{metric}"]
                 assert metrics[f"{name}/{system}/library/{metric}"] == pytest.approx(ours, abs=1e-9)
-    monkeypatch.setattr("desed_task.evaluation.libraries.intersection_macro_f1", lambda *args: 2.0)
-    assert main([*given, *QUICK, "--set=postprocess.methods=[median]"]) == 1
-    assert (
-        "test/student: intersection_f1_macro: expected 2.0 (the library's), got 0"
-        in capsys.readouterr().err
-    )
 
 
-def test_tuned_post_processing_is_stored_with_the_checkpoint(trained: Path, tmp_path: Path) -> None:
+def test_a_tested_checkpoint_has_the_same_metrics_and_tuned_post_processing(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The test of a checkpoint uses the stored parameters, and tunes those that are missing."""
     best = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
     written = yaml.safe_load((trained / "metrics_test" / "postprocessing.yaml").read_text())
@@ -193,25 +181,17 @@ def test_tuned_post_processing_is_stored_with_the_checkpoint(trained: Path, tmp_
     torch.save(best, without)
     before = without.read_bytes()
     used = []
-    for path in (changed, without):
-        assert main(["--test_from_checkpoint", str(path), "--log_dir", str(tmp_path), *QUICK]) == 0
+    for path, more in ((changed, QUICK), (without, ())):
+        assert main(["--test_from_checkpoint", str(path), "--log_dir", str(tmp_path), *more]) == 0
         newest = sorted(tmp_path.glob("version_*"))[-1] / "metrics_test"
         used.append(yaml.safe_load((newest / "postprocessing.yaml").read_text()))
     assert used[0]["student"]["tuned_median"]["window"] == dict.fromkeys(CLASSES, 9)
     assert used[1] == written
     assert without.read_bytes() == before
-
-
-def test_checkpoint_is_tested_again_with_the_same_metrics(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    best = trained / "checkpoints" / "best.ckpt"
-    assert main(["--test_from_checkpoint", str(best), "--log_dir", str(tmp_path)]) == 0
-    path = Path(capsys.readouterr().out.rstrip().splitlines()[-1])
-    assert path == tmp_path / "version_0" / "metrics_test" / "metrics.json"
+    assert capsys.readouterr().out.splitlines()[-1] == str(newest / "metrics.json")
     again, first = (
-        json.loads((folder / "metrics_test" / "metrics.json").read_text())
-        for folder in (path.parent.parent, trained)
+        json.loads((folder / "metrics.json").read_text())
+        for folder in (newest, trained / "metrics_test")
     )
     assert again == first
 
@@ -227,12 +207,31 @@ def test_score_correction_shows_in_postprocessed_scores_only(trained: Path, tmp_
         assert raw.read_text() == (folder / "postprocessed" / raw.name).read_text()
 
 
-def test_resuming_writes_to_the_same_folder(tiny_data: Path, tmp_path: Path) -> None:
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "precision"),
+    [
+        ("0", "bf16-mixed"),
+        pytest.param("1", "16-mixed", marks=[pytest.mark.gpu, GPU]),
+    ],
+)
+def test_resuming_writes_to_the_same_folder(
+    gpus: str,
+    precision: str,
+    tiny_data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A training in float32 on the CPU, resumed in mixed precision, also on another device."""
     assert main(arguments(tiny_data, tmp_path, "--gpus", "0", "--set", "training.n_epochs=1")) == 0
     run = tmp_path / "version_0"
     before = (run / "csv" / "version_0" / "metrics.csv").read_text()
-    last = str(run / "checkpoints" / "last.ckpt")
-    assert main(["--resume_from_checkpoint", last, "--set", "training.n_epochs=2"]) == 0
+    given = ["--resume_from_checkpoint", "last", "--log_dir", str(tmp_path), "--gpus", gpus]
+    sets = ("training.n_epochs=2", f"training.precision={precision}")
+    assert main([*given, *(f"--set={text}" for text in sets)]) == 0
+    assert f"precision {precision}" in capsys.readouterr().out
     assert not (tmp_path / "version_1").exists()
     assert (run / "csv" / "version_0" / "metrics.csv").read_text() == before
     assert (run / "csv" / "version_1" / "metrics.csv").exists()
@@ -258,10 +257,8 @@ def test_resuming_with_another_network_is_refused_before_anything_is_written(
 ) -> None:
     before = (trained / "config.yaml").read_text()
     last = str(trained / "checkpoints" / "last.ckpt")
-    with pytest.raises(SystemExit) as caught:
-        run_cli(lambda: main(["--resume_from_checkpoint", last, "--set", "net.n_RNN_cell=4"]))
-    assert caught.value.code == 2
-    assert "was trained with another net" in capsys.readouterr().err
+    given = ["--resume_from_checkpoint", last, "--set", "net.n_RNN_cell=4"]
+    assert " net.n_RNN_cell " in refusal(lambda: main(given), capsys)
     assert (trained / "config.yaml").read_text() == before
 
 
@@ -272,7 +269,7 @@ def test_fast_dev_run_goes_through_everything(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With own classes, from training to detection."""
-    monkeypatch.setattr(drawing, "to_image", DRAW)
+    monkeypatch.setattr(style, "to_image", pictures.to_image)
     sets = ["scaler.statistic=dataset", "scaler.normtype=standard", "training.batch_size_val=1"]
     sets += own_classes(tiny_data, tmp_path / "tables")
     runs = tmp_path / "runs"
@@ -294,13 +291,12 @@ def test_fast_dev_run_goes_through_everything(
     assert [row["train/loss"] for row in rows if row["train/loss"]]
     _compare_detection(run, load_config(run / "config.yaml").data.sets["test"].folder)
     others = class_overrides(("A", "B", "C"))
-    capsys.readouterr()
     test = ["--test_from_checkpoint", str(run / "checkpoints" / "last.ckpt")]
-    with pytest.raises(SystemExit) as caught:
-        run_cli(lambda: main([*test, *(f"--set={text}" for text in others)]))
-    assert caught.value.code == 2
-    message = f"was trained with other classes: output 1 (expected A, got {OWN[0]})"
-    assert message in capsys.readouterr().err
+    message = refusal(lambda: main([*test, *(f"--set={text}" for text in others)]), capsys)
+    assert f"output 1 (expected A, got {OWN[0]})" in message
+    for path, problem in (("last", "no run under"), (test[1], "got one of --fast_dev_run")):
+        with pytest.raises(InputError, match=problem):
+            main(["--resume_from_checkpoint", path, "--log_dir", str(runs)])
 
 
 def _compare_detection(run: Path, audio: str) -> None:
@@ -347,36 +343,41 @@ def test_mistakes_end_with_one_message_and_status_2(
     mistake: tuple[str, ...], tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = arguments(tiny_data, tmp_path, *mistake)
-    with pytest.raises(SystemExit) as caught:
-        run_cli(lambda: main(given))
-    assert caught.value.code == 2
-    message = capsys.readouterr().err
-    assert MISTAKES[mistake] in message
-    assert "Traceback" not in message
+    assert MISTAKES[mistake] in refusal(lambda: main(given), capsys)
     assert not list(tmp_path.iterdir())  # nothing was made, so no folder is left
 
 
+TORCHRUN = dict.fromkeys(("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT"), "3")
+SRUN = {"SLURM_STEP_NUM_TASKS": "3", "SLURM_PROCID": "0"}
+
+
+@pytest.mark.parametrize("launched", [True, False])
 @pytest.mark.parametrize("variable", ["LOCAL_RANK", "SLURM_LOCALID"])
 def test_one_process_of_a_node_reports_a_mistake(
-    variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    variable: str,
+    launched: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """Every process that no launcher started does, whatever variables were left in the shell."""
     monkeypatch.delenv("LOCAL_RANK", raising=False)  # tests of torch.distributed leave it set
+    if launched:
+        launcher = SRUN if variable.startswith("SLURM") else TORCHRUN | {"MASTER_ADDR": "a"}
+        for name, value in launcher.items():
+            monkeypatch.setenv(name, value)
     for number in range(3):
         monkeypatch.setenv(variable, str(number))
         with pytest.raises(SystemExit) as caught:
             run_cli(lambda: main(["--gpus", "-1"]))
         assert caught.value.code == 2
-        assert ("a number of GPUs" in capsys.readouterr().err) == (number == 0)
+        assert ("a number of GPUs" in capsys.readouterr().err) == (number == 0 or not launched)
 
 
 def test_published_checkpoint_cannot_be_resumed(
     published_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["--resume_from_checkpoint", str(published_checkpoint), "--gpus", "0"]
-    with pytest.raises(SystemExit) as caught:
-        run_cli(lambda: main(given))
-    assert caught.value.code == 2
-    assert "test it with --test_from_checkpoint" in capsys.readouterr().err
+    assert "--test_from_checkpoint" in refusal(lambda: main(given), capsys)
 
 
 def test_home_folders_in_command_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,27 +394,6 @@ def test_home_folders_in_command_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.data.test_folder == "/home/me/x"
     with pytest.raises(InputError, match=r"data\.test_folder: ~nobody_at_all/x: .* no such home"):
         load_config(CONFS / "demo.yaml", ["data.test_folder=~nobody_at_all/x"])
-
-
-def test_help_explains_every_option() -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "train_sed.py", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    explained = " ".join(done.stdout.split())
-    for option, text in {
-        "--conf_file": "ours or the published YAML",
-        "--log_dir": "runs create their folders",
-        "--resume_from_checkpoint": "go on training",
-        "--test_from_checkpoint": "test a checkpoint, ours or the published one",
-        "--gpus": "0: the CPU",
-        "--fast_dev_run": "two batches of everything",
-        "--set": "override a key",
-    }.items():
-        assert option in explained
-        assert text in explained
 
 
 def test_how_threads_wait_is_set_by_the_time_torch_is_imported() -> None:

@@ -4,24 +4,23 @@ Source: docs/recipe.md, "Data".
 """
 
 import io
-import re
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from desed_task.dataio.sound_files import AudioFile, UnreadableError
 from desed_task.errors import InputError, file_error
 
-# libsndfile's remark on a WAV file that ends before the length its header declares.
-_SHORTER_THAN_DECLARED = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+logger = logging.getLogger(__name__)
+
 # 16-bit samples are n / 2^15 with an integer n, exact in float32.
 _FULL_SCALE = 2.0**15
-# Programs that stream cannot know the length and declare this much or more.
-_UNKNOWN_LENGTH = 0x7FFF_F000
 
 Samples = NDArray[np.int16] | NDArray[np.float32]
 """`(samples,)`: int16 as 16-bit files store them, or float32 in [-1, 1]; see `as_float`."""
@@ -29,13 +28,22 @@ MAX_PEAK = 1.5
 """Float samples up to this magnitude are clipped to [-1, 1]; beyond, a file is refused."""
 _Array = TypeVar("_Array", bound=NDArray[Any])
 
+Channel = int | Literal["mix", "loudest"]
+"""How channels become one: their mean (`mix`), the loudest, or one by its number from 1 on."""
+MIX: Channel = "mix"
+CANCELLED = 0.25
+"""Channels cancel where their mean has less than this share of the energy that it has where they
+do not depend on each other. Two channels of equal energy: a correlation below -0.75."""
+_SILENCE = 1e-12  # mean square of what rounding leaves of a constant
+_ENERGY_SAMPLES = 1 << 16  # summed in float32; the mean of as many is removed
 
-class _SampleError(ValueError):
+
+class SampleError(InputError):
     """Samples that cannot be used; `open_audio` adds the file's name."""
 
 
 class AudioInfo(NamedTuple):
-    """A header's values: samples per second, channels, samples per channel."""
+    """Samples per second, channels, samples per channel that reading returns."""
 
     sample_rate: int
     channels: int
@@ -62,31 +70,54 @@ class Excerpt(NamedTuple):
     file_seconds: float
 
 
-def audio_info(path: str | Path) -> AudioInfo:
-    """Rate, channels and length of a file; only its header is read.
+def audio_info(path: str | Path, whole: bool = False) -> AudioInfo:
+    """Rate, channels and length of a file; decoded only where its header cannot be trusted.
 
-    Raises InputError naming a file that is missing, unreadable, empty or cut off.
+    Raises InputError naming a file that is missing, unreadable or empty, and, if it must be
+    `whole`, one with less audio than it declares.
     """
+    with open_audio(path, whole=whole) as file:
+        return AudioInfo(file.sample_rate, file.channels, file.frames)
+
+
+def estimated_seconds(path: str | Path) -> float:
+    """Length that a file's header declares, in seconds; 0: unknown. Raises InputError."""
     with open_audio(path) as file:
-        return AudioInfo(file.samplerate, file.channels, file.frames)
+        return file.header_frames / file.sample_rate
 
 
 def read_audio(
-    path: str | Path, sample_rate: int, start: int = 0, n_samples: int | None = None
+    path: str | Path,
+    sample_rate: int,
+    start: int = 0,
+    n_samples: int | None = None,
+    channel: Channel = MIX,
+    *,
+    warn: bool = False,
 ) -> NDArray[np.float32]:
-    """Samples of a file, `(samples,)`, float32 in [-1, 1], channels averaged.
+    """Samples of a file, `(samples,)`, float32 in [-1, 1].
 
     Args:
         path: an audio file.
         sample_rate: the rate that the file must have, in Hz.
         start: first sample to read.
         n_samples: number of samples, fewer where the file ends; None: all up to the end.
+        channel: how channels become one, see `Mono`.
+        warn: whether channels that cancel are reported.
 
-    Raises InputError naming a file that is missing, unreadable, empty, cut off, at another rate,
-    or has samples that are NaN, infinite or beyond `MAX_PEAK`.
+    Raises InputError naming a file that is missing, unreadable, empty, at another rate, or has
+    samples that are NaN, infinite or beyond `MAX_PEAK`.
     """
     with open_audio(path, sample_rate) as file:
-        return as_float(_read_samples(file, start, -1 if n_samples is None else n_samples))
+        return as_float(_read_samples(file, start, n_samples, Mono(channel, path if warn else "")))
+
+
+def read_at_own_rate(
+    path: str | Path, start: int = 0, n_samples: int | None = None
+) -> tuple[NDArray[np.float32], int]:
+    """Samples as of `read_audio`, and the file's rate in Hz. Raises as `read_audio`."""
+    with open_audio(path) as file:
+        return as_float(_read_samples(file, start, n_samples, Mono())), file.sample_rate
 
 
 def read_excerpt(
@@ -95,13 +126,13 @@ def read_excerpt(
     """`n_samples` of a file from `start` on, or, with a `seed`, from a start drawn uniformly.
 
     Where the file ends before, the excerpt is shorter. Only the excerpt is read. Raises as
-    `read_audio`.
+    `read_audio`, and for a file with less audio than it declares.
     """
-    with open_audio(path, sample_rate) as file:
+    with open_audio(path, sample_rate, whole=True) as file:
         spare = file.frames - n_samples
         if seed is not None and spare > 0:
             start = int(np.random.default_rng(seed).integers(spare, endpoint=True))
-        audio = _read_samples(file, start, n_samples)
+        audio = _read_samples(file, start, n_samples, Mono())
         return Excerpt(audio, start, file.frames / sample_rate)
 
 
@@ -119,23 +150,101 @@ class MonoAudio(NamedTuple):
     peak: float
 
 
-def mono_float(audio: NDArray[np.float32]) -> MonoAudio:
-    """Channels of `(samples, channels)` clipped to [-1, 1] and averaged.
+def check_channel(channel: Channel) -> None:
+    """Raise InputError for a value that `Channel` does not have."""
+    is_number = isinstance(channel, int) and not isinstance(channel, bool) and channel >= 1
+    if channel not in ("mix", "loudest") and not is_number:
+        raise InputError(f"--channel: expected mix, loudest or a number from 1 on, got {channel}")
 
-    Raises ValueError for samples that are NaN, infinite or beyond `MAX_PEAK`.
+
+def parse_channel(text: str) -> Channel:
+    """The value of an option `--channel`. Raises InputError for any other text."""
+    channel: Any = int(text) if text.isascii() and text.isdecimal() else text
+    check_channel(channel)
+    return channel
+
+
+class Mono:
+    """Blocks of one recording, `(samples, channels)` -> one channel, clipped to [-1, 1].
+
+    With `mix` the channels are averaged up to the block in which they cancel, as those of opposite
+    polarity do (see `CANCELLED`); from there on the loudest is used, with one warning. The loudest
+    channel has the most energy; a later block changes it where another one then has twice as much.
+
+    Args:
+        channel: how channels become one.
+        name: of the recording, for the warning; empty: no warning.
+
+    Attributes:
+        cancelled: whether channels cancelled in a block.
     """
-    peak = float(np.abs(audio).max(initial=0.0))
-    if not np.isfinite(peak):
-        raise _SampleError("samples: expected finite numbers, got NaN or infinity")
-    if peak > MAX_PEAK:
-        raise _SampleError(
-            f"samples: expected magnitudes of at most 1 ({MAX_PEAK:g} with clipping), "
-            f"got a peak of {peak:g} (integers stored as floats?)"
-        )
-    if peak > 1:
-        audio = np.clip(audio, -1, 1)
-    mono = audio[:, 0] if audio.shape[1] == 1 else audio.mean(axis=1, dtype=np.float32)
-    return MonoAudio(mono, peak)
+
+    def __init__(self, channel: Channel = MIX, name: str | Path = "") -> None:
+        self.cancelled = False
+        self._channel, self._name = channel, name
+        self._energies: NDArray[np.float64] | float = 0.0  # of all blocks, by channel
+        self._loudest: int | None = None  # before the first sound
+
+    def __call__(self, audio: NDArray[np.float32]) -> MonoAudio:
+        """One channel of a block `(samples, channels)`.
+
+        Raises SampleError for samples that are NaN, infinite or beyond `MAX_PEAK`, and for a number
+        that no channel has.
+        """
+        peak = float(np.abs(audio).max(initial=0.0))
+        if not np.isfinite(peak):
+            raise SampleError("samples: expected finite numbers, got NaN or infinity")
+        if peak > MAX_PEAK:
+            raise SampleError(
+                f"samples: expected magnitudes of at most 1 ({MAX_PEAK:g} with clipping), "
+                f"got a peak of {peak:g} (integers stored as floats?)"
+            )
+        if peak > 1:
+            audio = np.clip(audio, -1, 1)
+        return MonoAudio(self._one_channel(audio), peak)
+
+    def _one_channel(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        channels = audio.shape[1]
+        if not isinstance(self._channel, str):
+            if not 1 <= self._channel <= channels:
+                raise SampleError(
+                    f"channel: expected mix, loudest or a number from 1 to {channels}, got "
+                    f"{self._channel}"
+                )
+            return audio[:, self._channel - 1]
+        if channels == 1:
+            return audio[:, 0]
+        energies, of_mean = _energies(audio)
+        self._energies = self._energies + energies
+        most, loudest = int(np.argmax(self._energies)), self._loudest
+        if loudest is None or self._energies[most] > 2 * self._energies[loudest]:
+            loudest = most
+            self._loudest = most if self._energies[most] else None
+        if self._channel == "loudest":
+            return audio[:, loudest]
+        if not self.cancelled and of_mean < CANCELLED * energies.mean() / channels:
+            self.cancelled = True
+            if self._name:
+                logger.warning(
+                    "%s: the mean of the channels is silent (opposite polarity?): channel %d, the "
+                    "loudest, is used instead; --channel selects another one",
+                    self._name,
+                    loudest + 1,
+                )
+        return audio[:, loudest] if self.cancelled else audio.mean(axis=1, dtype=np.float32)
+
+
+def _energies(audio: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+    """Energy of each channel, `(channels,)`, and that of their mean, without constant offsets."""
+    energies, of_mean = np.zeros(audio.shape[1]), 0.0
+    for start in range(0, len(audio), _ENERGY_SAMPLES):
+        signals = audio[start : start + _ENERGY_SAMPLES].T.copy()  # (channels, samples)
+        signals -= signals.mean(axis=1, keepdims=True)
+        mean = signals.mean(axis=0)
+        energies += np.einsum("cs,cs->c", signals, signals)
+        of_mean += float(np.einsum("s,s->", mean, mean))
+    energies[energies < _SILENCE * len(audio)] = 0.0
+    return energies, of_mean
 
 
 def to_16_bit(audio: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -164,22 +273,33 @@ def fit_length(audio: _Array, n_samples: int) -> _Array:
 
 
 @contextmanager
-def open_audio(path: str | Path, sample_rate: int | None = None) -> Iterator[soundfile.SoundFile]:
-    """An open file that is readable, not empty, not cut off and, if given, at `sample_rate` Hz.
+def open_audio(
+    path: str | Path, sample_rate: int | None = None, *, whole: bool = False
+) -> Iterator[AudioFile]:
+    """An open file, if given at `sample_rate` Hz; `whole`: with all the audio that it declares.
 
     Raises InputError naming the file, also for failures while reading inside the block.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such audio file")
     try:
-        with soundfile.SoundFile(path) as file:
-            _check(file, path, sample_rate)
+        with AudioFile(path, whole) as file:
+            if sample_rate is not None and file.sample_rate != sample_rate:
+                raise UnreadableError(
+                    f"sample rate: expected {sample_rate} Hz, got {file.sample_rate} Hz"
+                )
             yield file
-    except _SampleError as error:
+    except (SampleError, UnreadableError) as error:
         raise InputError(f"{path}: {error}") from error
+    except soundfile.LibsndfileError as error:
+        _raise_system_error(path)
+        text = f"{path}: cannot be read as audio: {error.error_string}"
+        raise InputError(text) from error
     except (soundfile.SoundFileError, ValueError) as error:
         _raise_system_error(path)
         raise InputError(f"{path}: cannot be read as audio: {error}") from error
+    except OSError as error:
+        raise file_error(path, error) from error
 
 
 def _raise_system_error(path: str | Path) -> None:
@@ -191,29 +311,12 @@ def _raise_system_error(path: str | Path) -> None:
         raise file_error(path, error) from error
 
 
-def _check(file: soundfile.SoundFile, path: str | Path, sample_rate: int | None) -> None:
-    if file.frames == 0:
-        raise InputError(f"{path}: no audio: expected at least 1 sample, got 0")
-    cut = _SHORTER_THAN_DECLARED.search(file.extra_info)
-    if cut is not None:
-        declared, present = int(cut[1]), int(cut[2])
-        if present < declared < _UNKNOWN_LENGTH:
-            raise InputError(
-                f"{path}: cut off: expected {declared} bytes of audio as its header declares, "
-                f"got {present}"
-            )
-    if sample_rate is not None and file.samplerate != sample_rate:
-        raise InputError(
-            f"{path}: sample rate: expected {sample_rate} Hz, got {file.samplerate} Hz"
-        )
+def _read_samples(file: AudioFile, start: int, n_samples: int | None, mono: Mono) -> Samples:
+    """`n_samples` from `start` on (None: all that follow), fewer where the file ends.
 
-
-def _read_samples(file: soundfile.SoundFile, start: int, n_samples: int) -> Samples:
-    """`n_samples` from `start` on (-1: all that follow), fewer where the file ends.
-
-    Raises a ValueError for samples that are NaN, infinite or beyond `MAX_PEAK`.
+    Raises SampleError for samples that are NaN, infinite or beyond `MAX_PEAK`.
     """
-    file.seek(min(start, file.frames))
     if file.subtype == "PCM_16" and file.channels == 1:
-        return file.read(n_samples, dtype="int16")
-    return mono_float(file.read(n_samples, dtype="float32", always_2d=True)).audio
+        samples: NDArray[np.int16] = file.read(start, n_samples, "int16")[:, 0]
+        return samples
+    return mono(file.read(start, n_samples)).audio

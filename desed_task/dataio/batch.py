@@ -1,6 +1,6 @@
 """Clips, the kinds of labels they have, and batches that mix these kinds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -84,16 +84,7 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on another device; `kind` stays on the CPU."""
-
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=non_blocking)
-
-        return replace(
-            self,
-            audio=move(self.audio),
-            targets=move(self.targets),
-            seconds=move(self.seconds),
-        )
+        return self._with(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def with_float_audio(self) -> "Batch":
         """The same batch with float32 audio in [-1, 1], converted on its device."""
@@ -101,12 +92,11 @@ class Batch:
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory (PyTorch's loader calls this)."""
-        return replace(
-            self,
-            audio=self.audio.pin_memory(),
-            targets=self.targets.pin_memory(),
-            seconds=self.seconds.pin_memory(),
-        )
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        audio, targets, seconds = map(change, (self.audio, self.targets, self.seconds))
+        return replace(self, audio=audio, targets=targets, seconds=seconds)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

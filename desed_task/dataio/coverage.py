@@ -1,11 +1,10 @@
 """Expected, found and missing clips of each set, known before training starts."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from desed_task.dataio.recordings import usable_names
 from desed_task.errors import InputError
 from desed_task.files import write_file
 from desed_task.tables import aligned_text
@@ -35,46 +34,31 @@ class Coverage:
 
 
 def find_clips(
-    name: str,
-    folder: str | Path,
-    expected: Iterable[str] | None = None,
-    source: str | Path | None = None,
+    name: str, folder: str | Path, usable: Collection[str], expected: Iterable[str]
 ) -> Coverage:
-    """Look for the `expected` clips in a folder; None: expect all WAV files in it, sorted.
-
-    `source` is the folder that its files were made from; see `usable_names`.
+    """Look for the `expected` clips among a folder's `usable` files.
 
     Raises InputError for a missing folder, or if none of the clips is in it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder (audio of the {name} set)")
-    on_disk = usable_names(folder, source)
-    existing = set(on_disk)
-    wanted = list(dict.fromkeys(on_disk if expected is None else expected))
-    found = tuple(clip for clip in wanted if clip in existing)
-    missing = tuple(clip for clip in wanted if clip not in existing)
+    wanted = list(dict.fromkeys(expected))
+    found = tuple(clip for clip in wanted if clip in usable)
+    missing = tuple(clip for clip in wanted if clip not in usable)
     if not found:
         raise InputError(
             f"{folder}: no audio of the {name} set: expected {len(wanted)} clips, got 0 of them "
-            f"and {len(on_disk)} other .wav files"
+            f"and {len(usable)} other .wav files"
         )
-    return Coverage(name, folder, len(wanted), found, missing, len(existing) - len(found))
+    return Coverage(name, Path(folder), len(wanted), found, missing, len(usable) - len(found))
 
 
 def coverage_table(coverages: Sequence[Coverage]) -> str:
     """A text table with a line per set: clips expected, found, missing, not annotated."""
     header = ("set", "expected", "found", "missing", "not annotated", "folder")
     rows = [
-        (
-            each.name,
-            each.expected,
-            len(each.found),
-            len(each.missing),
-            each.unannotated,
-            each.folder,
-        )
-        for each in coverages
+        (c.name, c.expected, len(c.found), len(c.missing), c.unannotated, c.folder)
+        for c in coverages
     ]
     return aligned_text(header, rows)
 

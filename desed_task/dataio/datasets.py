@@ -3,20 +3,18 @@
 Source: docs/recipe.md, "Data".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from desed_task.dataio.audio import fit_length, read_excerpt
 from desed_task.dataio.batch import Clip, ClipKind
-from desed_task.dataio.prepare import clip_seconds
+from desed_task.dataio.recordings import clip_path
 from desed_task.errors import InputError
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event, encode_strong
@@ -45,69 +43,40 @@ class ClipDataset(Dataset[Clip]):
     its start when indexed by an integer; its events are shifted accordingly. `WindowDataset` reads
     it whole (validation, test).
     Names and events are flat arrays, which worker processes share instead of copying.
+
+    Args:
+        folder: of the audio, at the grid's rate.
+        events: events of each clip by its file name; see `tag_events` for clips with tags.
+        seconds: length of each clip (and perhaps of others) by its file name.
+        kind: what the labels are.
+        classes: in the order of the targets' rows.
+        grid: the clips' time axis.
+
+    Attributes:
+        n_samples: length of each clip, `(clips,)`, int64.
     """
 
     def __init__(
         self,
         folder: str | Path,
-        names: Sequence[str],
-        events: Sequence[Sequence[Event]],
+        events: Mapping[str, Sequence[Event]],
+        seconds: Mapping[str, float],
         kind: ClipKind,
         classes: Sequence[str],
         grid: FrameGrid,
     ):
-        """Take one list of events per name; see `strong`, `weak` and `unlabelled`."""
-        if len(names) != len(events):
-            raise ValueError(f"{len(names)} names but {len(events)} lists of events")
         self.kind = kind
         self.classes = tuple(classes)
         self.grid = grid
         self._folder = str(folder)
-        self._names = np.array([name.encode() for name in names], dtype=np.bytes_)
-        counts = [len(clip_events) for clip_events in events]
-        self._ends = np.cumsum([0, *counts])
-        flat = [event for clip_events in events for event in clip_events]
+        self._names = np.array([name.encode() for name in events], dtype=np.bytes_)
+        lengths = np.array([seconds[name] for name in events], dtype=np.float64)
+        self.n_samples = np.rint(lengths * grid.sample_rate).astype(np.int64)
+        self._ends = np.cumsum([0, *map(len, events.values())])
+        flat = [event for clip_events in events.values() for event in clip_events]
         self._times = np.array([event[:2] for event in flat], dtype=np.float64).reshape(-1, 2)
         index_of = {label: index for index, label in enumerate(self.classes)}
         self._labels = np.array([index_of[event.event_label] for event in flat], dtype=np.int16)
-
-    @classmethod
-    def strong(
-        cls,
-        folder: str | Path,
-        annotations: Mapping[str, Sequence[Event]],
-        classes: Sequence[str],
-        grid: FrameGrid,
-        kind: ClipKind = ClipKind.SYNTHETIC,
-    ) -> Self:
-        """Clips with known events, `{name: events}`; their targets are frame labels."""
-        names, events = list(annotations), list(annotations.values())
-        return cls(folder, names, events, kind, classes, grid)
-
-    @classmethod
-    def weak(
-        cls,
-        folder: str | Path,
-        annotations: Mapping[str, Sequence[str]],
-        classes: Sequence[str],
-        grid: FrameGrid,
-    ) -> Self:
-        """Clips with known tags, `{name: tags}`; a tag fills all frames of its class."""
-        events = [[Event(-np.inf, np.inf, tag) for tag in tags] for tags in annotations.values()]
-        return cls(folder, list(annotations), events, ClipKind.WEAK, classes, grid)
-
-    @classmethod
-    def unlabelled(
-        cls,
-        folder: str | Path,
-        names: Iterable[str],
-        classes: Sequence[str],
-        grid: FrameGrid,
-    ) -> Self:
-        """Clips without labels; their targets are zeros."""
-        listed = list(names)
-        events: list[list[Event]] = [[] for _ in listed]
-        return cls(folder, listed, events, ClipKind.UNLABELLED, classes, grid)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -115,19 +84,19 @@ class ClipDataset(Dataset[Clip]):
     def __getitem__(self, item: "int | ClipRequest") -> Clip:
         """The clip. Raises InputError naming a file that cannot be read or is at another rate."""
         if isinstance(item, ClipRequest):
-            return self._section(item.index, seed=item.seed)
-        return self._section(item)
+            return self.section(item.index, seed=item.seed)
+        return self.section(item)
 
-    def window(self, index: int, first_frame: int) -> Clip:
-        """The section of a clip that begins at a frame; errors as of `__getitem__`."""
-        return self._section(index, first_frame)
+    def section(self, index: int, first_frame: int = 0, seed: int | None = None) -> Clip:
+        """The section of a clip that begins at a frame, or where the seed draws it.
 
-    def _section(self, index: int, first_frame: int = 0, seed: int | None = None) -> Clip:
+        Errors as of `__getitem__`.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
         name, grid = self.name(index), self.grid
         start = first_frame * grid.samples_per_frame
-        path = f"{self._folder}/{name}"
+        path = clip_path(self._folder, name)
         excerpt = read_excerpt(path, grid.sample_rate, grid.n_samples, seed, start=start)
         events = self.events(index, excerpt.start / self.grid.sample_rate)
         return Clip(
@@ -138,14 +107,6 @@ class ClipDataset(Dataset[Clip]):
             seconds=excerpt.file_seconds,
             first_frame=first_frame,
         )
-
-    @cached_property
-    def n_samples(self) -> NDArray[np.int64]:
-        """Length of each clip in samples, `(clips,)`, at the grid's rate; see `clip_seconds`."""
-        names = [self.name(index) for index in range(len(self))]
-        seconds = clip_seconds(self._folder, names, self.grid.sample_rate)
-        lengths = np.array([seconds[name] for name in names], dtype=np.float64)
-        return np.rint(lengths * self.grid.sample_rate).astype(np.int64)
 
     @property
     def n_longer(self) -> int:
@@ -172,6 +133,13 @@ class ClipDataset(Dataset[Clip]):
         return list(dict.fromkeys(events))
 
 
+def tag_events(tags: Mapping[str, Sequence[str]]) -> dict[str, list[Event]]:
+    """`{name: tags}` as events, `{name: events}`: a tag fills all frames of its class."""
+    return {
+        name: [Event(-np.inf, np.inf, tag) for tag in clip_tags] for name, clip_tags in tags.items()
+    }
+
+
 class WindowDataset(Dataset[Clip]):
     """Whole clips as windows of the grid's length, one clip after the other (validation, test).
 
@@ -190,7 +158,7 @@ class WindowDataset(Dataset[Clip]):
     def __getitem__(self, index: int) -> Clip:
         if not 0 <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
-        return self.clips.window(int(self._clip[index]), int(self._first_frame[index]))
+        return self.clips.section(int(self._clip[index]), int(self._first_frame[index]))
 
 
 class CombinedDataset(Dataset[Clip]):
@@ -214,20 +182,19 @@ class CombinedDataset(Dataset[Clip]):
 
 
 class WeakSplit(NamedTuple):
-    """The weakly labelled clips for training and validation, in the order of the annotations."""
+    """Names of the weakly labelled clips for training and validation, in the annotations' order."""
 
-    train: dict[str, tuple[str, ...]]
-    validation: dict[str, tuple[str, ...]]
+    train: list[str]
+    validation: list[str]
 
 
-def weak_split(annotations: Mapping[str, tuple[str, ...]], fraction: float, seed: int) -> WeakSplit:
+def weak_split(names: Sequence[str], fraction: float, seed: int) -> WeakSplit:
     """Draw `fraction` of the clips for training; the others are for validation.
 
     The draw is the published one (`DataFrame.sample(frac=fraction, random_state=seed)` on the rows
     of the file), so that no clip that a published checkpoint was trained on is validated on.
     Raises InputError if either would be empty.
     """
-    names = list(annotations)
     n_train = round(fraction * len(names))
     if not 0 < n_train < len(names):
         raise InputError(
@@ -237,6 +204,6 @@ def weak_split(annotations: Mapping[str, tuple[str, ...]], fraction: float, seed
     drawn = np.random.RandomState(seed).permutation(len(names))[:n_train]
     chosen = {names[index] for index in drawn}
     return WeakSplit(
-        train={name: tags for name, tags in annotations.items() if name in chosen},
-        validation={name: tags for name, tags in annotations.items() if name not in chosen},
+        train=[name for name in names if name in chosen],
+        validation=[name for name in names if name not in chosen],
     )

@@ -4,16 +4,25 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from desed_task.errors import file_error
+from desed_task.errors import InputError, file_error, shortened
+from desed_task.tables import normalised
 
 logger = logging.getLogger(__name__)
 
 _NAMES = "aif aiff aifc au caf flac mp3 oga ogg opus rf64 snd w64 wav wave"
 ENDINGS = frozenset(f".{name}" for name in _NAMES.split())
 """Endings of the audio files that are searched for; a file that is named may have any."""
+_UNREADABLE_NAMES = (
+    "3ga 3gp aa aac aax ac3 adts alac amb amr ape asf avi awb bwf dff dsf dts eac3 flv m4a m4b m4r "
+    "m4v mka mkv mov mp2 mp4 mpc mpeg mpg mts nist oma ra ram rm spx sph tta voc vqf weba webm wma "
+    "wmv wv"
+)
+UNREADABLE_ENDINGS = frozenset(f".{name}" for name in _UNREADABLE_NAMES.split())
+"""Endings of audio and video files that are not read, and are reported."""
 
 
 class FileState(NamedTuple):
@@ -33,11 +42,15 @@ def files_below(folder: Path, endings: Collection[str] = ENDINGS) -> list[Path]:
     """Files with one of the endings (lower case) in a folder and its subfolders, sorted.
 
     Hidden files and folders are excluded. Links to folders are followed, and every folder is
-    searched once. Subfolders that cannot be read are excluded with a warning.
+    searched once. One warning counts and names the subfolders that cannot be read and, where audio
+    is searched for, the audio files that are not read: of other formats, broken links and devices.
 
     Raises InputError or FaultError where the folder itself cannot be read.
     """
     found: list[Path] = []
+    lost: list[str] = []
+    other: list[str] = []
+    broken: list[str] = []
     searched: set[str] = set()
 
     def search(current: Path) -> None:
@@ -52,8 +65,13 @@ def files_below(folder: Path, endings: Collection[str] = ENDINGS) -> list[Path]:
                     links.append(path)
                 else:
                     subfolder(path)
-            elif path.suffix.lower() in endings and entry.is_file():
-                found.append(path)
+            elif path.suffix.lower() in endings:
+                if entry.is_file():
+                    found.append(path)
+                else:
+                    broken.append(str(path.relative_to(folder)))
+            elif endings is ENDINGS and path.suffix.lower() in UNREADABLE_ENDINGS:
+                other.append(str(path.relative_to(folder)))
         for path in links:
             subfolder(path)
 
@@ -62,12 +80,17 @@ def files_below(folder: Path, endings: Collection[str] = ENDINGS) -> list[Path]:
             try:
                 search(path)
             except OSError as error:
-                logger.warning("%s; its files are not used", file_error(path, error))
+                lost.append(f"{path.relative_to(folder)}: {error.strerror or error}")
 
     try:
         search(folder)
     except OSError as error:
         raise file_error(folder, error) from error
+    kinds = {"folders": lost, "broken links or devices": broken, "files of other formats": other}
+    parts = [f"{len(names)} {kind} ({shortened(names)})" for kind, names in kinds.items() if names]
+    if parts:
+        hint = "; WAV, FLAC, Ogg and MP3 files are" if other else ""
+        logger.warning("%s: not read: %s%s", folder, ", ".join(parts), hint)
     return sorted(found)
 
 
@@ -104,29 +127,49 @@ def _distinguished(recordings: list[tuple[Path, Path]]) -> list[tuple[Path, Path
 def wav_files(folder: str | Path) -> dict[str, FileState]:
     """State of each WAV file directly in a folder by name, sorted, without hidden files.
 
-    Empty for a folder that does not exist. Raises FaultError for one that cannot be read.
+    Names are in Unicode's form NFC, as those in tables; `clip_path` has the file of a name. Empty
+    for a folder that does not exist.
+
+    Raises FaultError for a folder that cannot be read, and InputError for two files whose names
+    differ in their Unicode form alone.
     """
     if not Path(folder).is_dir():
         return {}
     try:
         with os.scandir(folder) as entries:
-            found = {
-                entry.name: file_state(entry)
+            files = [
+                (entry.name, file_state(entry))
                 for entry in entries
                 if entry.name.lower().endswith(".wav")
                 and not entry.name.startswith(".")
                 and entry.is_file()
-            }
+            ]
     except OSError as error:
         raise file_error(folder, error) from error
+    found = {normalised(name): state for name, state in files}
+    if len(found) < len(files):
+        counts = Counter(normalised(name) for name, _ in files)
+        name = next(name for name, count in counts.items() if count > 1)
+        raise InputError(
+            f"{folder}: expected names that differ in more than their Unicode form, got {name!r} "
+            f"{counts[name]} times"
+        )
     return dict(sorted(found.items()))
 
 
-def usable_names(folder: str | Path, source: str | Path | None) -> list[str]:
-    """Names of the WAV files in a prepared folder, sorted, without those that lost their source.
+def clip_path(folder: str | Path, name: str) -> Path:
+    """The file in a folder whose name in Unicode's form NFC is `name`, in whatever form it is."""
+    path = Path(folder) / name
+    if name.isascii() or path.exists():
+        return path
+    try:
+        names = _names_on_disk(str(path.parent), os.stat(path.parent).st_mtime_ns)
+    except OSError:
+        return path
+    return path.with_name(names.get(path.name, path.name))
 
-    If `source` (None, missing or empty) has no file at all, every file is usable.
-    """
-    names = list(wav_files(folder))
-    sources = wav_files(source) if source is not None else {}
-    return [name for name in names if name in sources] if sources else names
+
+@lru_cache(maxsize=64)
+def _names_on_disk(folder: str, _: int) -> dict[str, str]:
+    """Names of a folder's entries by their form NFC, for a state of the folder."""
+    return {normalised(name): name for name in os.listdir(folder) if not name.isascii()}

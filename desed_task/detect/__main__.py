@@ -1,7 +1,7 @@
 """Detect the sound events of recordings with a model.
 
     sed-detect --model model recording.wav folder/            (or python -m desed_task.detect)
-    arecord -f S16_LE -r 44100 -t raw | sed-detect --model model --rate 44100 -
+    arecord -f S16_LE -r 44100 | sed-detect --model model -
 
 Files may be of any length, rate and number of channels, in any format that libsndfile reads;
 folders are searched with their subfolders. Results: docs/detect.md.
@@ -10,6 +10,7 @@ folders are searched with their subfolders. Results: docs/detect.md.
 import argparse
 import contextlib
 import json
+import logging
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from desed_task.dataio.audio import parse_channel
 from desed_task.detect.formats import FORMATS, event_values
 from desed_task.errors import (
     FAULT,
@@ -71,7 +73,10 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Options of the command line."""
     parser = command_parser("sed-detect", __doc__)
     parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="files and folders; -: raw PCM of standard input"
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="files and folders; -: raw PCM or WAV of standard input",
     )
     parser.add_argument("--model", type=user_path, required=True, metavar="DIR")
     parser.add_argument(
@@ -115,6 +120,13 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=0.5,
         help="fraction of a window that the next one shares (default: %(default)s)",
     )
+    parser.add_argument(
+        "--channel",
+        type=parse_channel,
+        default="mix",
+        help="how channels become one: mix (their mean; the loudest where they cancel), loudest, "
+        "or a number from 1 on (default: %(default)s)",
+    )
     parser.add_argument("--batch_size", type=int, default=16, help="windows (default: 16)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--precision", choices=["32", "bf16"], default="32")
@@ -127,8 +139,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="threads that read recordings beside the network (default: 1)",
     )
     parser.add_argument("--force", action="store_true", help="detect again what is done")
-    parser.add_argument("--rate", type=int, default=16000, help="Hz, of - (default: 16000)")
-    parser.add_argument("--channels", type=int, default=1, help="of - (default: 1)")
+    parser.add_argument("--rate", type=int, help="Hz, of raw PCM in - (default: 16000)")
+    parser.add_argument("--channels", type=int, help="of raw PCM in - (default: 1)")
     parser.add_argument(
         "--latency",
         type=float,
@@ -176,6 +188,7 @@ def parse_settings(options: argparse.Namespace) -> "Settings":
         merge_gap=options.merge_gap,
         method=options.postprocess,
         overlap=options.overlap,
+        channel=options.channel,
     )
 
 
@@ -188,16 +201,18 @@ def _number(text: str) -> float:
 
 def detect_stream(detector: "Detector", options: argparse.Namespace) -> int:
     """Print a line of JSON per event of standard input; returns the exit status."""
-    from desed_task.detect.reading import pcm_blocks
+    from desed_task.detect.standard_input import Pcm
 
-    stream = detector.stream(options.rate, options.channels, options.latency)
+    source = Pcm(sys.stdin.buffer, options.rate, options.channels)
+    rate, channels = source.format.rate, source.format.channels
+    stream = detector.stream(rate, channels, options.latency)
 
     def show(events: Any) -> None:
         for event in events:
             print(json.dumps(event_values(event), ensure_ascii=False), flush=True)
 
     try:
-        for block in pcm_blocks(sys.stdin.buffer, options.channels):
+        for block in source.blocks():
             show(stream(block))
     except KeyboardInterrupt:
         pass  # the recorder has been stopped, too
@@ -209,7 +224,9 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
     """Write the results of files and folders; returns 1 if some could not be read."""
     from tqdm import tqdm
 
+    from desed_task.dataio.bandwidth import Bandwidth
     from desed_task.dataio.recordings import find_recordings
+    from desed_task.detect.bands import warn_of_narrow_bands
     from desed_task.detect.outputs import Outputs
     from desed_task.detect.reading import file_blocks
     from desed_task.detect.scoring import Recording
@@ -218,6 +235,7 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
     if not recordings:
         raise InputError(f"{', '.join(options.paths)}: no audio files: expected at least 1, got 0")
     outputs = Outputs(options.output, formats, described_settings(detector))
+    recordings = outputs.named(recordings)
     waiting = [
         (path, relative)
         for path, relative in recordings
@@ -230,36 +248,59 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
             f"{len(recordings) - len(waiting)} of {len(recordings)} files are done; --force: again"
         )
     rate = detector.description.sample_rate
-    sources = (
-        Recording((path, relative), partial(file_blocks, path, rate)) for path, relative in waiting
-    )
-    problems: list[str] = []
-    seconds = _known_seconds([path for path, _ in waiting])
-    n_written = 0
+    channel = detector.settings.channel
+    bands: dict[Path, Bandwidth] = {}  # of the recordings that are being read
+    bands_hz: dict[str, float] = {}
+
+    def source(path: Path, relative: Path) -> Recording:
+        bands[path] = Bandwidth(rate)
+        return Recording((path, relative), partial(file_blocks, path, rate, channel, bands[path]))
+
+    sources = (source(*recording) for recording in waiting)
+    changed = sum(outputs.is_changed(relative) for _, relative in waiting)
+    if changed and not options.force:
+        print(f"{changed} files differ from those that were detected, and are detected again")
+    problems: dict[Path, str] = {}
+    total = math.ceil(_known_seconds([path for path, _ in waiting]))
+    n_written, heard = 0, 0.0
+
+    def show(added: float) -> None:
+        nonlocal heard
+        heard += added
+        whole = min(math.ceil(heard - 1e-6), total)  # the lengths of headers are not exact
+        bar.update(whole - bar.n)
+
     with (
         _interrupted(lambda: f"{n_written} of {len(waiting)} files are written: {options.output}"),
-        tqdm(total=math.ceil(seconds), unit="s", desc="audio", smoothing=0.1) as bar,
+        tqdm(total=total, unit="s", desc="audio", smoothing=0.1) as bar,
         contextlib.closing(
-            detector.detect(sources, workers=options.workers, progress=bar.update)
+            detector.detect(sources, workers=options.workers, progress=show)
         ) as found,
     ):
         for (path, relative), result in found:
             if isinstance(result, InputError | FaultError):
-                problems.append(str(result))
+                problems[path] = str(result)
+                outputs.remove(path, relative)
                 continue
+            bands_hz[str(path)] = bands.pop(path).hz
             outputs.write(path, relative, result)
             n_written += 1
             if options.plot:
                 write_pictures(detector, outputs, path, relative, result)
         elapsed = bar.format_dict["elapsed"]
-        heard = bar.n
-    combined = outputs.write_combined(recordings)
+    warn_of_narrow_bands(bands_hz, detector.description.features.f_max)
+    combined = outputs.write_combined()
+    unreadable = outputs.write_unreadable(
+        recordings,
+        {path: text.removeprefix(f"{path}: ") for path, text in problems.items()},
+    )
     if heard:
         print(f"{heard:.0f} s of audio in {elapsed:.1f} s: real-time factor {elapsed / heard:.4f}")
     print(*(combined or [options.output]), sep="\n")
     if problems:
-        title = f"{len(problems)} of {len(waiting)} files could not be read"
-        print(f"error: {listing(title, problems)}", file=sys.stderr)
+        title = f"{len(problems)} of {len(waiting)} files could not be read, see {unreadable}"
+        shown = listing(title, list(problems.values()))
+        print(f"error: {shown if len(problems) > 1 else f'{title}: {shown}'}", file=sys.stderr)
     return FAULT if problems else 0
 
 
@@ -288,6 +329,7 @@ def described_settings(detector: "Detector") -> dict[str, Any]:
         "min_duration": settings.min_duration,
         "merge_gap": settings.merge_gap,
         "overlap": settings.overlap,
+        "channel": settings.channel,
     }
 
 
@@ -306,9 +348,8 @@ def write_pictures(
     from desed_task.files import write_file
 
     rate = detector.description.sample_rate
-    drawn = draw_recording(
-        str(relative), partial(file_blocks, path, rate), result, detector.model.log_mel, rate
-    )
+    blocks = partial(file_blocks, path, rate, detector.settings.channel)
+    drawn = draw_recording(str(relative), blocks, result, detector.model.log_mel, rate)
     for number, picture in enumerate(drawn, start=1):
         ending = ".png" if number == 1 else f".{number}.png"
         target = outputs.target(relative, ending)
@@ -318,12 +359,12 @@ def write_pictures(
 
 def _known_seconds(paths: Sequence[Path]) -> float:
     """Length of all files that can be read, from their headers."""
-    from desed_task.dataio.audio import audio_info
+    from desed_task.dataio.audio import estimated_seconds
 
     total = 0.0
     for path in paths:
         try:
-            total += audio_info(path).seconds
+            total += estimated_seconds(path)
         except (InputError, FaultError):
             continue  # is reported when it is read
     return total
@@ -332,6 +373,7 @@ def _known_seconds(paths: Sequence[Path]) -> float:
 def command() -> None:
     """The console script."""
     set_thread_waiting()
+    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
     run_cli(main)
 
 

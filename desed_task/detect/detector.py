@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,8 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from desed_task.dataio.audio import Mono
+from desed_task.dataio.bandwidth import Bandwidth
+from desed_task.detect.arrays import array_blocks
+from desed_task.detect.bands import warn_of_narrow_bands
 from desed_task.detect.events import Detection, EventJoiner, find_events
-from desed_task.detect.reading import array_blocks, file_blocks
+from desed_task.detect.reading import file_blocks
 from desed_task.detect.scoring import Probabilities, Recording, network, score_recordings
 from desed_task.detect.settings import Checked, Settings
 from desed_task.detect.stream import EventStream
@@ -43,6 +48,7 @@ class Result:
             of `sebbs`, the times at which a box begins or ends.
         states: `(3, frames)`, probabilities of 0, 1, 2 and more sounds; None without SOD.
         state_edges: as `edges`, of the states.
+        upper_hz: highest frequency that the model reads.
     """
 
     seconds: float
@@ -52,6 +58,7 @@ class Result:
     edges: NDArray[np.float64]
     states: NDArray[np.float32] | None
     state_edges: NDArray[np.float64]
+    upper_hz: float
 
     @property
     def events(self) -> "pd.DataFrame":
@@ -127,27 +134,30 @@ class Detector:
         return cls(folder, **options)
 
     def __call__(
-        self, recording: str | Path | NDArray[np.floating], rate: int | None = None
+        self, recording: "str | Path | NDArray[Any] | torch.Tensor", rate: int | None = None
     ) -> Result:
-        """Detect the events of a file, or of an array `(samples,)` or `(samples, channels)`.
+        """Detect the events of a file, or of an array.
 
         Args:
-            recording: a path, or samples in [-1, 1].
+            recording: a path, or samples as in `desed_task.detect.arrays.float_samples`.
             rate: Hz, of an array.
 
         Raises InputError for a recording that cannot be read.
         """
+        own, channel = self.description.sample_rate, self.settings.channel
+        band, name = Bandwidth(own), "audio"
         if isinstance(recording, str | Path):
-            path = recording
-            blocks = Recording(0, lambda: file_blocks(path, self.description.sample_rate))
+            name = str(recording)
+            blocks = Recording(0, partial(file_blocks, recording, own, channel, band))
         elif rate is None:
             raise InputError("rate: expected the sample rate of the array in Hz, got none")
         else:
-            audio, own = recording, rate
-            blocks = Recording(0, lambda: array_blocks(audio, own, self.description.sample_rate))
+            mono = Mono(channel, name)
+            blocks = Recording(0, partial(array_blocks, recording, rate, own, mono, band))
         ((_, found),) = self.detect([blocks], workers=0)
         if isinstance(found, InputError | FaultError):
             raise found
+        warn_of_narrow_bands({name: band.hz}, self.description.features.f_max)
         return found
 
     def detect(
@@ -206,4 +216,5 @@ class Detector:
             edges=shown.edges[0],
             states=states[:, :n_frames] if len(states) else None,
             state_edges=edges,
+            upper_hz=self.description.features.f_max,
         )

@@ -1,6 +1,7 @@
 """Events of a recording in the formats of the tools that open them next.
 
-Every format has onset, offset, class and confidence. Times have six decimals, confidences four.
+Every format but Audacity's has onset, offset, class and confidence. Times have six decimals,
+confidences four.
 """
 
 import json
@@ -15,6 +16,21 @@ from desed_task.tables import joined_fields
 
 if TYPE_CHECKING:
     from desed_task.detect.detector import Result
+
+
+_RAVEN_COLUMNS = (
+    "Selection",
+    "View",
+    "Channel",
+    "Begin Time (s)",
+    "End Time (s)",
+    "Low Freq (Hz)",
+    "High Freq (Hz)",
+    "Begin Path",
+    "File Offset (s)",
+    "Annotation",
+    "Confidence",
+)
 
 
 class Found(NamedTuple):
@@ -41,17 +57,27 @@ class Format(NamedTuple):
 
 
 def audacity(found: Found, _: "Result") -> Iterator[str]:
-    """A label track: onset, offset, class and confidence."""
+    """A label track: onset, offset and class, so that a label that is corrected is a class."""
+    for event in found.events:
+        yield "{}\t{}\t{}\n".format(*_times(event), event.event_label)
+
+
+def audacity_confidence(found: Found, _: "Result") -> Iterator[str]:
+    """A label track whose labels are class and confidence."""
     for event in found.events:
         yield "{}\t{}\t{} {:.4f}\n".format(*_times(event), event.event_label, event.confidence)
 
 
-def raven(found: Found, _: "Result") -> Iterator[str]:
-    """A selection table of Raven."""
-    columns = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)")
-    yield joined_fields([*columns, "Begin Path", "Annotation", "Confidence"])
+def raven(found: Found, result: "Result") -> Iterator[str]:
+    """A selection table of Raven, over the frequencies that the model reads.
+
+    `File Offset (s)` is the onset in the file, also where Raven opens the file after others.
+    """
+    yield joined_fields(_RAVEN_COLUMNS)
+    band = ("0", f"{result.upper_hz:g}")
     for number, event in enumerate(found.events, start=1):
-        row = (str(number), "Spectrogram 1", "1", *_times(event), found.path)
+        onset, offset = _times(event)
+        row = (str(number), "Spectrogram 1", "1", onset, offset, *band, found.path, onset)
         yield joined_fields([*row, event.event_label, f"{event.confidence:.4f}"])
 
 
@@ -90,6 +116,7 @@ def scores(_: Found, result: "Result") -> Iterator[str]:
 
 FILE_FORMATS: Mapping[str, Format] = {
     "audacity": Format(".txt", audacity),
+    "audacity_confidence": Format(".confidence.txt", audacity_confidence),
     "raven": Format(".selections.txt", raven),
     "rttm": Format(".rttm", rttm),
     "json": Format(".json", as_json),

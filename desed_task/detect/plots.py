@@ -14,7 +14,6 @@ from desed_task.drawing.clip_pictures import (
     Strip,
     choose_rows,
     draw_clip,
-    hidden_text,
 )
 from desed_task.drawing.style import nth_colour, to_png
 from desed_task.features import LogMel
@@ -85,7 +84,7 @@ def strip_panel(result: Result, start: float, end: float) -> Panel:
     found = np.zeros(len(result.classes))
     for label, spans in events.items():
         found[label] = np.subtract(*np.transpose(spans)[::-1]).sum()
-    labels, n_hidden = choose_rows(np.zeros_like(found), found)
+    labels, hidden = choose_rows(np.zeros_like(found), found)
     inside = np.flatnonzero((result.edges[1:] > start) & (result.edges[:-1] < end))
     edges = result.edges[inside[0] : inside[-1] + 2] if len(inside) else None
     rows = [
@@ -96,5 +95,5 @@ def strip_panel(result: Result, start: float, end: float) -> Panel:
         )
         for label in labels
     ]
-    title = f"detected classes{hidden_text(len(labels), n_hidden)}" if rows else "no event"
+    title = f"detected classes{hidden}" if rows else "no event"
     return Panel(title, rows, nth_colour(0), edges)

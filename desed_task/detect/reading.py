@@ -1,68 +1,46 @@
-"""Recordings in blocks: files of any format, rate, number of channels and length; raw PCM."""
+"""Recordings in blocks: files of any format, rate, number of channels and length."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from desed_task.dataio.audio import mono_float, open_audio
+from desed_task.dataio.audio import MIX, Channel, Mono, open_audio
+from desed_task.dataio.bandwidth import Bandwidth
 
 BLOCK_SECONDS = 5.0
 Block = NDArray[np.float32]
 
 
-def file_blocks(path: str | Path, sample_rate: int) -> Iterator[Block]:
-    """Samples of a file at `sample_rate` Hz, channels averaged, in blocks.
+def file_blocks(
+    path: str | Path,
+    sample_rate: int,
+    channel: Channel = MIX,
+    bandwidth: Bandwidth | None = None,
+) -> Iterator[Block]:
+    """Samples of a file at `sample_rate` Hz, channels as in `Mono`, in blocks.
+
+    `bandwidth` is measured, if it is given.
 
     Raises InputError as `desed_task.dataio.audio.open_audio`, and for samples far beyond ±1.
     """
     with open_audio(path) as file:
-        size = round(BLOCK_SECONDS * file.samplerate)
-        blocks = file.blocks(blocksize=size, dtype="float32", always_2d=True)
-        yield from resampled(blocks, file.samplerate, sample_rate)
-
-
-def array_blocks(audio: NDArray[np.floating], rate: int, sample_rate: int) -> Iterator[Block]:
-    """Samples of an array `(samples,)` or `(samples, channels)` in [-1, 1] at `sample_rate` Hz."""
-    size = round(BLOCK_SECONDS * rate)
-    samples = np.atleast_2d(audio.T).T.astype(np.float32, copy=False)
-    blocks = (samples[start : start + size] for start in range(0, len(samples), size))
-    yield from resampled(blocks, rate, sample_rate)
-
-
-def pcm_blocks(stream: BinaryIO, channels: int) -> Iterator[NDArray[np.float32]]:
-    """Samples `(samples, channels)` of raw 16-bit little-endian PCM, as they arrive.
-
-    Warns on standard error where the stream ends within a sample.
-    """
-    rest = b""
-    width = 2 * channels
-    read = getattr(stream, "read1", stream.read)
-    while chunk := read(1 << 16):
-        chunk = rest + chunk
-        whole = len(chunk) // width * width
-        rest = chunk[whole:]
-        samples = np.frombuffer(chunk[:whole], "<i2").reshape(-1, channels)
-        yield samples.astype(np.float32) / np.float32(32768)
-    if rest:
-        print(
-            f"warning: standard input: incomplete last sample, dropped: expected {width} bytes "
-            f"({channels} channels of 16 bits), got {len(rest)}",
-            file=sys.stderr,
-        )
+        blocks = resampled(file.blocks(), file.sample_rate, sample_rate, Mono(channel, path))
+        if bandwidth is not None:
+            bandwidth.limit_hz = file.sample_rate / 2
+            blocks = bandwidth.measured(blocks)
+        yield from blocks
 
 
 def resampled(
-    blocks: Iterable[NDArray[np.float32]], rate: int, sample_rate: int
+    blocks: Iterable[NDArray[np.float32]], rate: int, sample_rate: int, mono: Mono
 ) -> Iterator[Block]:
     """Blocks `(samples, channels)` at `rate` Hz -> mono blocks `(samples,)` at `sample_rate` Hz."""
     stream = None if rate == sample_rate else soxr.ResampleStream(rate, sample_rate, 1, "float32")
     for block in blocks:
-        mono = mono_float(block).audio
-        yield mono if stream is None else stream.resample_chunk(mono)
+        audio = mono(block).audio
+        yield audio if stream is None else stream.resample_chunk(audio)
     if stream is not None:
         yield stream.resample_chunk(np.zeros(0, np.float32), last=True)

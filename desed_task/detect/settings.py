@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from desed_task.dataio.audio import MIX, Channel, check_channel
 from desed_task.errors import InputError, nearest, shortened
 from desed_task.model import ModelDescription
 from desed_task.postprocess.methods import Method, Parameters, class_thresholds
@@ -21,6 +22,7 @@ class Settings:
         merge_gap: seconds; events of a class with a shorter pause between them become one.
         method: post-processing; None: the model's.
         overlap: fraction of a window that the next one shares, in [0, 0.95].
+        channel: how channels become one, see `desed_task.dataio.audio.Mono`.
     """
 
     threshold: float | Mapping[str, float] | None = None
@@ -29,6 +31,7 @@ class Settings:
     merge_gap: float = 0.0
     method: Method | None = None
     overlap: float = 0.5
+    channel: Channel = MIX
 
     def checked(self, model: ModelDescription) -> "Checked":
         """The settings for a model. Raises InputError that names the option and what is allowed."""
@@ -40,6 +43,7 @@ class Settings:
             if not 0 <= value <= largest:
                 bound = f" and at most {largest:g}" if largest < float("inf") else ""
                 raise InputError(f"--{option}: expected at least 0{bound}, got {value:g}")
+        check_channel(self.channel)
         method = self.method or model.postprocessing.method
         parameters = model.postprocessing.parameters(method)
         if parameters is None:
@@ -69,6 +73,7 @@ class Settings:
             self.min_duration,
             self.merge_gap,
             self.overlap,
+            self.channel,
         )
 
 
@@ -81,6 +86,7 @@ class Checked:
         thresholds: in the order of the model's classes; infinite for classes that are not wanted.
         min_duration, merge_gap: seconds.
         overlap: fraction.
+        channel: how channels become one.
     """
 
     method: Method
@@ -89,6 +95,7 @@ class Checked:
     min_duration: float
     merge_gap: float
     overlap: float
+    channel: Channel
 
 
 def known_classes(names: Iterable[str], option: str, model: ModelDescription) -> list[str]:

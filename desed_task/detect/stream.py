@@ -7,12 +7,15 @@ is padded with zeros, as a short clip is.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from desed_task.dataio.audio import mono_float
+from desed_task.dataio.audio import Mono
+from desed_task.detect.arrays import MAX_CHANNELS, checked_rate, float_samples
+from desed_task.detect.bands import warn_of_narrow_bands
 from desed_task.detect.events import Detection, EventJoiner, find_events
 from desed_task.detect.scoring import Network
 from desed_task.detect.settings import Checked
@@ -54,21 +57,23 @@ class EventStream:
                 f"--postprocess {settings.method}: needs the whole recording: expected "
                 f"{' or '.join(known)} for a stream"
             )
-        for option, value in (("rate", rate), ("channels", channels)):
-            if value < 1:
-                raise InputError(f"--{option}: expected at least 1, got {value}")
+        rate = checked_rate(rate)
+        if not 1 <= channels <= MAX_CHANNELS:
+            raise InputError(f"--channels: expected 1 to {MAX_CHANNELS}, got {channels}")
         if not latency > 0:
             raise InputError(f"--latency: expected more than 0 s, got {latency:g}")
+        warn_of_narrow_bands({"stream": rate / 2}, model.features.f_max)
         own = model.sample_rate
         self._channels = channels
+        self._mono = Mono(settings.channel, "stream")
         self._resampler = None if rate == own else soxr.ResampleStream(rate, own, 1, "float32")
         self._frames = FrameStream(run, model.grid, latency, settings.overlap)
         self._events = EventDecoder(model, settings)
 
-    def __call__(self, block: NDArray[np.floating]) -> list[Detection]:
-        """Events that are certain after a block `(samples,)` or `(samples, channels)`."""
-        block = np.asarray(block, dtype=np.float32).reshape(-1, self._channels)
-        return self._add(mono_float(block).audio, last=False)
+    def __call__(self, block: NDArray[Any]) -> list[Detection]:
+        """Events that are certain after a block; its samples: `arrays.float_samples`."""
+        block = float_samples(block, self._channels)
+        return self._add(self._mono(block).audio, last=False)
 
     def finish(self) -> list[Detection]:
         """The remaining events, at the stream's end; no block may follow."""
@@ -95,7 +100,11 @@ class FrameStream:
     def __init__(self, run: Network, grid: FrameGrid, latency: float, overlap: float) -> None:
         self._run, self._grid = run, grid
         self._latency = max(1, round(latency / grid.frame_seconds))  # frames
-        self._step = min(window_step(grid, overlap), max(1, self._latency // 2))
+        self._step = window_step(grid, overlap)
+        if latency < grid.clip_seconds:
+            self._step = min(self._step, max(1, self._latency // 2))
+        else:  # a frame is final when no later window has it
+            self._latency = max(self._latency, grid.n_frames)
         self._cutter = WindowCutter(grid, self._step)
         self._average = WindowAverage(grid.n_frames)
         self._latest = 0  # first frame of the latest window

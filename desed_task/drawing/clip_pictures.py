@@ -91,8 +91,8 @@ class Strip(NamedTuple):
     clip_end: float | None = None
 
 
-def choose_rows(true: Floats, found: Floats, most: int = MAX_ROWS) -> tuple[list[int], int]:
-    """Classes to draw in ascending order, and how many more are true or found.
+def choose_rows(true: Floats, found: Floats, most: int = MAX_ROWS) -> tuple[list[int], str]:
+    """Classes to draw in ascending order, and how many others are true or found, in brackets.
 
     The classes with the largest `true` come first, then those with the largest `found`.
 
@@ -103,12 +103,9 @@ def choose_rows(true: Floats, found: Floats, most: int = MAX_ROWS) -> tuple[list
     """
     ranked = np.lexsort((-found, -true))
     ranked = ranked[(true[ranked] > 0) | (found[ranked] > 0)]
-    return sorted(ranked[:most].tolist()), max(0, len(ranked) - most)
-
-
-def hidden_text(n_drawn: int, n_hidden: int) -> str:
-    """How many classes are not drawn, in brackets; empty for 0."""
-    return f" (not drawn: {n_hidden} of {n_hidden + n_drawn} classes)" if n_hidden else ""
+    n_hidden = max(0, len(ranked) - most)
+    hidden = f" (not drawn: {n_hidden} of {len(ranked)} classes)" if n_hidden else ""
+    return sorted(ranked[:most].tolist()), hidden
 
 
 def class_spans(events: EventTable, label: int) -> Floats:

@@ -1,7 +1,7 @@
 """Evaluation of sound event detection with numpy; needs no network and no GPU."""
 
 from desed_task.evaluation.bootstrap import Interval, Intervals, bootstrap
-from desed_task.evaluation.decode import detect, detect_many, to_frame
+from desed_task.evaluation.decode import detect_many
 from desed_task.evaluation.evaluate import (
     THRESHOLDS,
     evaluate,
@@ -9,6 +9,7 @@ from desed_task.evaluation.evaluate import (
     selection_metrics,
 )
 from desed_task.evaluation.events import EventTable
+from desed_task.evaluation.libraries import to_frame
 from desed_task.evaluation.outputs import Boxes, OperatingPoints, Predictions, Scores
 from desed_task.evaluation.prediction_files import read_operating_points, read_predictions
 from desed_task.evaluation.psds import F1_CRITERIA, PSDS1, PSDS2, Criteria, Scenario
@@ -36,7 +37,6 @@ __all__ = [
     "SelectionMetrics",
     "SystemMetrics",
     "bootstrap",
-    "detect",
     "detect_many",
     "evaluate",
     "exact_psds",

@@ -156,10 +156,9 @@ def resampled_values(metrics: SystemMetrics, weights: Floats) -> Iterator[dict[s
         metrics: of the set itself; a metric without a source is None in all sets.
         weights: how often each clip of the ground truth occurs, whole numbers, `(sets, clips)`.
     """
-    scoring = metrics.scoring_input
-    counts = match(scoring)
+    counts = match(metrics.scoring_input)
     for first in range(0, len(weights), SETS_AT_ONCE):
-        for measured in measure(counts, scoring, weights[first : first + SETS_AT_ONCE]):
+        for measured in measure(counts, weights[first : first + SETS_AT_ONCE]):
             yield {name: measured.values.get(name) for name in HEADLINE_METRICS}
 
 

@@ -20,7 +20,6 @@ from desed_task.evaluation.psds import (
     combine,
     staircase,
 )
-from desed_task.evaluation.scoring_input import ScoringInput
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -146,31 +145,39 @@ def _cross_factor(alpha_ct: float, class_seconds: Floats) -> Floats:
     )
 
 
-def measure(
-    counts: Mapping[int, ClassCounts],
-    scoring: ScoringInput,
-    scenario: Scenario,
-    weights: Floats,
-    total_seconds: Floats,
-) -> list[PsdRoc | None]:
-    """The PSD-ROC of each set; None where no class occurs.
-
-    Classes that do not occur in the ground truth are excluded.
+@dataclass(frozen=True, eq=False)
+class PsdsCounts:
+    """What the PSD-ROCs of one scenario are computed from.
 
     Args:
-        counts: by class index.
-        scoring: what was matched.
-        scenario: weights and limit.
-        weights: how often each clip occurs in each set, whole numbers, `(sets, clips)`.
-        total_seconds: length of all clips that count, `(sets,)`.
+        scenario: weights, and the limit at which the curves end.
+        by_class: counts of each class that occurs in the ground truth, by index.
+        true_seconds: length of the true events, `(clips, classes)`.
+        seconds: length of the clips that count, `(clips,)`; 0: the clip does not.
     """
-    class_seconds = scoring.class_seconds(weights)
-    curves: list[dict[int, RocCurve]] = [{} for _ in weights]
-    for label, label_counts in counts.items():
-        sets = np.flatnonzero(weights[:, label_counts.true].any(axis=1))
-        found = label_counts.curves(
-            scenario, weights[sets], class_seconds[sets], total_seconds[sets]
-        )
-        for number, curve in zip(sets.tolist(), found, strict=True):
-            curves[number][label] = curve
-    return [combine(each, scenario) for each in curves]
+
+    scenario: Scenario
+    by_class: Mapping[int, ClassCounts]
+    true_seconds: Floats
+    seconds: Floats
+
+    def rocs(self, weights: Floats) -> list[PsdRoc | None]:
+        """The PSD-ROC of each set; None where no class occurs.
+
+        Args:
+            weights: how often each clip occurs in each set, whole numbers, `(sets, clips)`.
+        """
+        class_seconds, total_seconds = weights @ self.true_seconds, weights @ self.seconds
+        curves: list[dict[int, RocCurve]] = [{} for _ in weights]
+        for label, counts in self.by_class.items():
+            sets = np.flatnonzero(weights[:, counts.true].any(axis=1))
+            found = counts.curves(
+                self.scenario, weights[sets], class_seconds[sets], total_seconds[sets]
+            )
+            for number, curve in zip(sets.tolist(), found, strict=True):
+                curves[number][label] = curve
+        return [combine(each, self.scenario) for each in curves]
+
+    def roc(self) -> PsdRoc | None:
+        """The PSD-ROC of the set itself, in which every clip occurs once."""
+        return self.rocs(np.ones((1, len(self.seconds))))[0]

@@ -1,7 +1,7 @@
 """What matching counts in each clip, and the sums over clips that every metric is computed from.
 
-Each metric family matches detections with true events once (`match`) and computes its values from
-the counts (`measure`). A match never depends on another clip, so the counts of a set in which
+Each metric family matches detections with true events once (`match`); its values are computed from
+the counts. A match never depends on another clip, so the counts of a set in which
 clips are repeated or absent are sums with other weights: that is all the bootstrap does.
 """
 
@@ -85,26 +85,19 @@ class Counts:
         total = self.correct + self.false + self.true
         return np.where(self.true > 0, 2 * self.correct / np.maximum(total, 1), np.nan)
 
-    def macro_f1(self, level: int = 0) -> float | None:
-        """Mean F1 over the classes that occur; None if none does.
+    def f_scores(self, family: str) -> dict[str, float | None]:
+        """The values of level 0 in `SystemMetrics`, whose names begin with the family's.
 
-        A class that occurs but was never detected has F1 0.
+        Macro F1 is the mean over the classes that occur (0 for one that was never detected), micro
+        F1 that of the counts of all classes; both are None without a true event.
         """
-        occurring = self.f1[level, self.true > 0]
-        return float(occurring.mean()) if len(occurring) else None
-
-    def micro_f1(self, level: int = 0) -> float | None:
-        """F1 of the counts summed over all classes; None without a true event."""
-        true, correct = int(self.true.sum()), int(self.correct[level].sum())
-        return 2 * correct / (correct + int(self.false[level].sum()) + true) if true else None
-
-    def f_scores(self, name: str, level: int = 0) -> dict[str, float | None]:
-        """The family's values in `SystemMetrics`, whose names begin with `name`."""
-        correct = int(self.correct[level].sum())
+        true, correct, false = (
+            int(counts.sum()) for counts in (self.true, self.correct[0], self.false[0])
+        )
         return {
-            f"{name}_f1_macro": self.macro_f1(level),
-            f"{name}_f1_micro": self.micro_f1(level),
-            f"{name}_true_positives": correct,
-            f"{name}_false_positives": int(self.false[level].sum()),
-            f"{name}_false_negatives": int(self.true.sum()) - correct,
+            f"{family}_f1_macro": float(self.f1[0, self.true > 0].mean()) if true else None,
+            f"{family}_f1_micro": 2 * correct / (correct + false + true) if true else None,
+            f"{family}_true_positives": correct,
+            f"{family}_false_positives": false,
+            f"{family}_false_negatives": true - correct,
         }

@@ -1,7 +1,6 @@
 """Scores -> events at many thresholds, vectorised over clips, classes and thresholds."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,16 +8,8 @@ from numpy.typing import NDArray
 from desed_task.evaluation.events import EventTable, Floats, Ints, expand_ranges
 from desed_task.frames import FrameGrid
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 TimeAxis = FrameGrid | Floats
 CLIPS_AT_ONCE = 32
-
-
-def detect(scores: NDArray[np.floating], threshold: float, axis: TimeAxis) -> EventTable:
-    """Events of `(clips, classes, frames)` scores at one threshold (see `detect_many`)."""
-    return detect_many(scores, [threshold], axis)
 
 
 def detect_many(
@@ -78,20 +69,6 @@ def frame_times(grid: FrameGrid, n_frames: int) -> Floats:
     """Starts of the frames and the end of the last one, seconds, `(n_frames + 1,)`."""
     times = np.arange(n_frames + 1) * grid.samples_per_frame / grid.sample_rate
     return np.minimum(times, grid.clip_seconds)
-
-
-def to_frame(table: EventTable, names: Sequence[str], classes: Sequence[str]) -> "pd.DataFrame":
-    """Events as a data frame for the metric libraries: filename, onset, offset, event_label."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "filename": np.asarray(names, dtype=object)[table.clip],
-            "onset": table.onset,
-            "offset": table.offset,
-            "event_label": np.asarray(classes, dtype=object)[table.label],
-        }
-    )
 
 
 def _passed(scores: NDArray[np.floating], bounds: Floats) -> NDArray[np.signedinteger]:

@@ -1,6 +1,6 @@
 """A system's output and the ground truth -> every metric of docs/recipe.md, "Test"."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,14 +8,9 @@ import numpy as np
 
 from desed_task.evaluation import event_based, intersection, psds_exact
 from desed_task.evaluation.clip_counts import Counts
-from desed_task.evaluation.families import (
-    Measured,
-    SystemCounts,
-    match,
-    measure,
-)
+from desed_task.evaluation.families import Measured, SystemCounts, match, measure
 from desed_task.evaluation.outputs import OperatingPoints, Predictions, ScoredOutput
-from desed_task.evaluation.psds import PSDS1, PSDS2, Scenario
+from desed_task.evaluation.psds import PSDS1, PSDS2, PsdRoc, Scenario
 from desed_task.evaluation.results import (
     ClassMetrics,
     MetricValue,
@@ -86,7 +81,7 @@ def evaluate(
         trim=trim_to_clip,
     )
     counts = match(scoring)
-    (measured,) = measure(counts, scoring, scoring.each_once)
+    (measured,) = measure(counts, np.ones((1, len(scoring.durations))))
     metrics = _system_metrics(scoring, counts, measured, f1_threshold)
     if check:
         from desed_task.evaluation.libraries import library_metrics
@@ -104,8 +99,9 @@ def selection_metrics(
     """
     scoring = ScoringInput.prepare(scores, truth, f1_threshold=threshold)
     assert scoring.detections is not None
-    values = event_based.measure(event_based.match(scoring, scoring.detections))
-    values |= intersection.measure(intersection.match(scoring, scoring.detections))
+    event = event_based.match(scoring, scoring.detections).total()
+    crossing = intersection.match(scoring, scoring.detections).total()
+    values = event.f_scores("event") | intersection.f_scores(crossing)
     return SelectionMetrics(
         event_f1_macro=values["event_f1_macro"] or 0.0,
         intersection_f1_macro=values["intersection_f1_macro"] or 0.0,
@@ -116,7 +112,8 @@ def exact_psds(
     scores: ScoredOutput, truth: GroundTruth, scenarios: Sequence[Scenario] = (PSDS1, PSDS2)
 ) -> list[MetricValue]:
     """The PSDS over all thresholds, equal to those of `evaluate`, without the rest."""
-    rocs = psds_exact.rocs(ScoringInput.prepare(scores, truth), scenarios)
+    counts = psds_exact.match(ScoringInput.prepare(scores, truth), scenarios)
+    rocs = [each.roc() for each in counts]
     return [None if roc is None else roc.psds for roc in rocs]
 
 
@@ -124,8 +121,8 @@ def _system_metrics(
     scoring: ScoringInput, counts: SystemCounts, measured: Measured, f1_threshold: Threshold
 ) -> SystemMetrics:
     truth = scoring.truth
+    totals = {family: by_clip.total() for family, by_clip in counts.f_scores.items()}
     values: dict[str, Any] = dict(measured.values)
-    crossing = None if counts.intersection is None else counts.intersection.total()
     return SystemMetrics(
         **values,
         f1_threshold=f1_threshold if isinstance(f1_threshold, float | int) else None,
@@ -134,52 +131,41 @@ def _system_metrics(
         clips_without_events=sum(not events for events in truth.events.values()),
         clips_missing=len(truth.events) - len(scoring.names),
         clips_dropped=scoring.n_dropped,
-        per_class=_class_metrics(scoring, counts, measured, f1_threshold),
-        cross_triggers={} if crossing is None else _cross_triggers(truth.classes, crossing),
+        per_class=_class_metrics(scoring, totals, measured.rocs, f1_threshold),
+        cross_triggers=_cross_triggers(truth.classes, totals.get("intersection")),
         rocs=measured.rocs,
-        operating_rocs=measured.operating_rocs,
         scoring_input=scoring,
     )
 
 
 def _class_metrics(
-    scoring: ScoringInput, counts: SystemCounts, measured: Measured, f1_threshold: Threshold
+    scoring: ScoringInput,
+    totals: Mapping[str, Counts],
+    rocs: Mapping[str, PsdRoc],
+    f1_threshold: Threshold,
 ) -> dict[str, ClassMetrics]:
-    values: list[dict[str, MetricValue]] = [{} for _ in range(scoring.n_classes)]
-    thresholds = np.broadcast_to(np.asarray(f1_threshold, dtype=float), (scoring.n_classes,))
-    families = {
-        "event": counts.event,
-        "segment": counts.segment,
-        "intersection": counts.intersection,
-    }
-    for family, by_clip in families.items():
-        if by_clip is None:
-            continue
-        total = by_clip.total()
-        for k, class_values in enumerate(values):
-            class_values[f"{family}_f1"] = float(total.f1[0, k]) if total.true[k] else None
-            class_values[f"{family}_true_positives"] = int(total.correct[0, k])
-            class_values[f"{family}_false_positives"] = int(total.false[0, k])
-            if family == "segment":
-                class_values["segments_true"] = int(total.true[k])
-            elif family == "event":
-                class_values["detected"] = int(total.correct[0, k] + total.false[0, k])
-    for library, rocs in (
-        ("psds_eval", measured.operating_rocs),
-        ("sed_scores_eval", measured.rocs),
-    ):
-        for scenario, roc in rocs.items():
-            for k, area in roc.class_psds().items():
-                values[k][f"{scenario}_{library}"] = area
     true = np.bincount(scoring.true.label, minlength=scoring.n_classes)
-    return {
-        label: ClassMetrics(true=int(true[k]), **values[k] | {"f1_threshold": float(thresholds[k])})
-        for k, label in enumerate(scoring.truth.classes)
-    }
+    thresholds = np.broadcast_to(np.asarray(f1_threshold, dtype=float), true.shape)
+    areas = {name: roc.class_psds() for name, roc in rocs.items()}
+    metrics = {}
+    for k, label in enumerate(scoring.truth.classes):
+        values: dict[str, Any] = {name: by_class.get(k) for name, by_class in areas.items()}
+        for family, total in totals.items():
+            values[f"{family}_f1"] = float(total.f1[0, k]) if total.true[k] else None
+            values[f"{family}_true_positives"] = int(total.correct[0, k])
+            values[f"{family}_false_positives"] = int(total.false[0, k])
+        if totals:
+            values["segments_true"] = int(totals["segment"].true[k])
+            values["detected"] = values["event_true_positives"] + values["event_false_positives"]
+        metrics[label] = ClassMetrics(
+            true=int(true[k]), f1_threshold=float(thresholds[k]), **values
+        )
+    return metrics
 
 
-def _cross_triggers(classes: Sequence[str], counts: Counts) -> dict[str, dict[str, int]]:
-    assert counts.cross is not None
+def _cross_triggers(classes: Sequence[str], counts: Counts | None) -> dict[str, dict[str, int]]:
+    if counts is None or counts.cross is None:
+        return {}
     cross = counts.cross[0]
     return {
         label: {other: int(cross[i, j]) for j, other in enumerate(classes) if i != j}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from desed_task.evaluation.clip_counts import ClipArray, ClipCounts
-from desed_task.evaluation.events import EventTable, Floats, Ints, pairs_per_clip
+from desed_task.evaluation.events import EventTable, Ints, pairs_per_clip
 from desed_task.evaluation.scoring_input import ScoringInput
 
 ONSET_COLLAR = 0.2
@@ -43,11 +43,6 @@ def match(scoring: ScoringInput, detections: EventTable, *, n_levels: int = 1) -
         correct=ClipArray(detections.clip[correct], cell[correct], shape),
         false=ClipArray(detections.clip[false], cell[false], shape),
     )
-
-
-def measure(counts: ClipCounts, weights: Floats | None = None) -> dict[str, float | None]:
-    """The event-based values of `SystemMetrics`; for the weights see `ClipArray.total`."""
-    return counts.total(weights).f_scores("event")
 
 
 def _largest_matching(detected: Ints, true: Ints, n_detected: int, n_true: int) -> Ints:

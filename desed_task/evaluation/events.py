@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,24 +33,26 @@ class EventTable:
     def __len__(self) -> int:
         return len(self.clip)
 
-    def select(self, chosen: NDArray[np.bool_] | Ints | slice) -> "EventTable":
+    def select(self, chosen: NDArray[np.bool_] | Ints | slice) -> Self:
         """The rows that a mask, indices or a slice select."""
-        return EventTable(
-            self.level[chosen],
-            self.clip[chosen],
-            self.label[chosen],
-            self.onset[chosen],
-            self.offset[chosen],
-        )
+        return type(self)(*(column[chosen] for column in vars(self).values()))
 
-    def at_level(self, level: int) -> "EventTable":
+    def at_level(self, level: int) -> Self:
         """The events of one operating point, as level 0."""
         rows = self.select(slice(*np.searchsorted(self.level, [level, level + 1])))
         return replace(rows, level=np.zeros(len(rows), dtype=np.int64))
 
-    def ordered(self) -> "EventTable":
+    def ordered(self) -> Self:
         """The rows ordered by level, clip, class and onset."""
         return self.select(np.lexsort((self.onset, self.label, self.clip, self.level)))
+
+    def trimmed(self, durations: Floats) -> Self:
+        """The events cut at the end of their clip, without those that begin after it.
+
+        `durations` is `(clips,)`, seconds.
+        """
+        inside = self.select(self.onset < durations[self.clip])
+        return replace(inside, offset=np.minimum(inside.offset, durations[inside.clip]))
 
 
 def event_table(
@@ -120,13 +122,3 @@ def expand_ranges(first: Ints, count: Ints) -> Ints:
 def sums(group: Ints, values: Floats, n_groups: int) -> Floats:
     """Sum of the values of each group, `(n_groups,)`."""
     return np.bincount(group, weights=values, minlength=n_groups).astype(np.float64)
-
-
-def trim_events(table: EventTable, durations: Floats) -> EventTable:
-    """Events cut at the end of their clip, without those that begin after it.
-
-    `durations` is `(clips,)`, seconds.
-    """
-    inside = table.onset < durations[table.clip]
-    table = table.select(inside)
-    return replace(table, offset=np.minimum(table.offset, durations[table.clip]))

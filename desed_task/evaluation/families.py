@@ -1,17 +1,16 @@
 """All metric families of one system: matched once per clip, measured with any clip weights."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from desed_task.evaluation import (
-    class_counts,
     event_based,
     intersection,
     psds_exact,
     psds_points,
     segment_based,
 )
-from desed_task.evaluation.class_counts import ClassCounts
+from desed_task.evaluation.class_counts import PsdsCounts
 from desed_task.evaluation.clip_counts import ClipCounts
 from desed_task.evaluation.events import Floats
 from desed_task.evaluation.psds import PsdRoc
@@ -24,96 +23,61 @@ class SystemCounts:
     """Counts per clip of one system.
 
     Args:
-        event, segment, intersection: at the F1 threshold; None where its events are unknown.
-        operating: at the operating points, by scenario and class index; empty without them.
-        exact: at all thresholds, by scenario and class index; empty without scores.
+        f_scores: at the F1 threshold, by family (`event`, `segment`, `intersection`); empty where
+            its events are unknown.
+        psds: by the metric's name in `SystemMetrics`; those that have a source.
     """
 
-    event: ClipCounts | None = None
-    segment: ClipCounts | None = None
-    intersection: ClipCounts | None = None
-    operating: dict[str, dict[int, ClassCounts]] = field(default_factory=dict)
-    exact: dict[str, dict[int, ClassCounts]] = field(default_factory=dict)
+    f_scores: dict[str, ClipCounts]
+    psds: dict[str, PsdsCounts]
 
 
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """Values by the field names of `SystemMetrics`, and the curves of the PSDS by scenario."""
+class Measured(NamedTuple):
+    """Values by the field names of `SystemMetrics`, and the curves of those that are a PSDS."""
 
     values: dict[str, MetricValue]
     rocs: dict[str, PsdRoc]
-    operating_rocs: dict[str, PsdRoc]
 
 
 def match(scoring: ScoringInput) -> SystemCounts:
     """Match what the system detected with the ground truth, by the criteria of every family."""
-    names, scenarios = scoring.scenarios.keys(), list(scoring.scenarios.values())
-    event = segment = crossing = None
+    f_scores = {}
     if scoring.detections is not None:
-        event = event_based.match(scoring, scoring.detections)
-        segment = segment_based.match(scoring, scoring.detections)
-        crossing = intersection.match(scoring, scoring.detections)
-    operating = exact = None
-    if scoring.points is not None:
-        operating = psds_points.match(scoring, scenarios)
-    if scoring.scores is not None:
-        exact = psds_exact.match(scoring, scenarios)
-    return SystemCounts(
-        event,
-        segment,
-        crossing,
-        dict(zip(names, operating or [], strict=False)),
-        dict(zip(names, exact or [], strict=False)),
-    )
+        f_scores = {
+            "event": event_based.match(scoring, scoring.detections),
+            "segment": segment_based.match(scoring, scoring.detections),
+            "intersection": intersection.match(scoring, scoring.detections),
+        }
+    names, scenarios = scoring.scenarios.keys(), list(scoring.scenarios.values())
+    psds: dict[str, PsdsCounts] = {}
+    for library, source, family in (
+        ("psds_eval", scoring.points, psds_points),
+        ("sed_scores_eval", scoring.scores, psds_exact),
+    ):
+        if source is not None:
+            counts = family.match(scoring, scenarios)
+            psds |= {f"{name}_{library}": each for name, each in zip(names, counts, strict=True)}
+    return SystemCounts(f_scores, psds)
 
 
-def measure(counts: SystemCounts, scoring: ScoringInput, weights: Floats) -> list[Measured]:
+def measure(counts: SystemCounts, weights: Floats) -> list[Measured]:
     """All values of sets in which each clip occurs as often as its weight.
 
     Args:
         counts: result of `match`.
-        scoring: what was matched.
-        weights: whole numbers, `(sets, clips)`; `scoring.each_once` for the set itself.
+        weights: whole numbers, `(sets, clips)`.
     """
-    exact = _rocs(counts.exact, scoring, weights, scoring.counted_seconds(weights))
-    operating = _rocs(counts.operating, scoring, weights, scoring.total_seconds(weights))
-    return [_measured(counts, *each) for each in zip(weights, exact, operating, strict=True)]
-
-
-def _rocs(
-    counts: Mapping[str, Mapping[int, ClassCounts]],
-    scoring: ScoringInput,
-    weights: Floats,
-    total_seconds: Floats,
-) -> list[dict[str, PsdRoc | None]]:
-    """The curves of each set, by scenario."""
-    found = {
-        name: class_counts.measure(
-            by_class, scoring, scoring.scenarios[name], weights, total_seconds
-        )
-        for name, by_class in counts.items()
-    }
-    return [{name: rocs[number] for name, rocs in found.items()} for number in range(len(weights))]
-
-
-def _measured(
-    counts: SystemCounts,
-    weights: Floats,
-    exact: Mapping[str, PsdRoc | None],
-    operating: Mapping[str, PsdRoc | None],
-) -> Measured:
-    values: dict[str, MetricValue] = {}
-    if counts.event is not None:
-        values |= event_based.measure(counts.event, weights)
-    if counts.segment is not None:
-        values |= segment_based.measure(counts.segment, weights)
-    if counts.intersection is not None:
-        values |= intersection.measure(counts.intersection, weights)
-    for library, rocs in (("psds_eval", operating), ("sed_scores_eval", exact)):
-        for name, roc in rocs.items():
-            values[f"{name}_{library}"] = None if roc is None else roc.psds
-    return Measured(
-        values,
-        {name: roc for name, roc in exact.items() if roc is not None},
-        {name: roc for name, roc in operating.items() if roc is not None},
-    )
+    rocs = {name: by_class.rocs(weights) for name, by_class in counts.psds.items()}
+    measured = []
+    for number, set_weights in enumerate(weights):
+        set_rocs = {name: rocs_of_sets[number] for name, rocs_of_sets in rocs.items()}
+        values: dict[str, MetricValue] = {
+            name: None if roc is None else roc.psds for name, roc in set_rocs.items()
+        }
+        for family, by_clip in counts.f_scores.items():
+            total = by_clip.total(set_weights)
+            is_intersection = family == "intersection"
+            values |= intersection.f_scores(total) if is_intersection else total.f_scores(family)
+        defined = {name: roc for name, roc in set_rocs.items() if roc is not None}
+        measured.append(Measured(values, defined))
+    return measured

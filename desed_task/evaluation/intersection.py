@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.evaluation.clip_counts import ClipArray, ClipCounts
+from desed_task.evaluation.clip_counts import ClipArray, ClipCounts, Counts
 from desed_task.evaluation.events import EventTable, Floats, Ints, Overlaps, find_overlaps
 from desed_task.evaluation.psds import F1_CRITERIA, Criteria
 from desed_task.evaluation.scoring_input import ScoringInput
@@ -61,19 +61,18 @@ def match(
     )
 
 
-def measure(counts: ClipCounts, weights: Floats | None = None) -> dict[str, float | None]:
-    """The intersection-based values of `SystemMetrics`; for the weights see `ClipArray.total`.
+def f_scores(counts: Counts) -> dict[str, float | None]:
+    """The intersection-based values of `SystemMetrics`.
 
     psds_eval's macro average excludes classes without any found event, whose F1 is 0/0 in its
     formula; an undefined average is 0 in the recipe (docs/recipe.md, "One training step"). The
     mean over the classes that occur has a name of its own.
     """
-    total = counts.total(weights)
-    values = total.f_scores("intersection")
+    values = counts.f_scores("intersection")
     values["intersection_f1_macro_occurring"] = values["intersection_f1_macro"]
-    if total.true.any():
-        found = total.correct[0] > 0
-        summed = np.where(found, total.f1[0], 0.0).sum()
+    if counts.true.any():
+        found = counts.correct[0] > 0
+        summed = np.where(found, counts.f1[0], 0.0).sum()
         values["intersection_f1_macro"] = float(summed / max(int(found.sum()), 1))
     return values
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from desed_task.errors import InputError
-from desed_task.evaluation.decode import to_frame
 from desed_task.evaluation.event_based import OFFSET_SHARE, ONSET_COLLAR
 from desed_task.evaluation.events import EventTable
 from desed_task.evaluation.outputs import Scores
@@ -25,6 +24,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def to_frame(table: EventTable, names: Sequence[str], classes: Sequence[str]) -> "pd.DataFrame":
+    """Events as a data frame for the libraries: filename, onset, offset, event_label."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "filename": np.asarray(names, dtype=object)[table.clip],
+            "onset": table.onset,
+            "offset": table.offset,
+            "event_label": np.asarray(classes, dtype=object)[table.label],
+        }
+    )
+
+
 def psds_from_operating_points(
     operating_points: Sequence["pd.DataFrame"], truth: GroundTruth, scenario: Scenario
 ) -> MetricValue:
@@ -35,8 +48,7 @@ def psds_from_operating_points(
     if not any(truth.events.values()):
         return None
     evaluator = _psds_eval(truth, scenario.criteria)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         for events in operating_points:
             if len(events):
                 evaluator.add_operating_point(events)
@@ -56,8 +68,7 @@ def intersection_macro_f1(
         return None
     if not len(events):
         return 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         macro, _ = _psds_eval(truth, criteria).compute_macro_f_score(events)
     return 0.0 if np.isnan(macro) else float(macro)
 
@@ -128,8 +139,7 @@ def segment_based(events: "pd.DataFrame", truth: GroundTruth) -> Any:
 
 def report(metrics: Any) -> str:
     """sed_eval's text on its metrics."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         return str(metrics)
 
 
@@ -166,7 +176,7 @@ def _exact(scoring: ScoringInput, scenario: Scenario) -> MetricValue:
     assert scoring.scores is not None
     scores, truth = scoring.scores.as_scores(), scoring.truth
     if not scoring.counted.all():
-        truth = truth.without_empty_clips()
+        truth = truth.restricted(name for name, events in truth.events.items() if events)
         chosen = [k for k, name in enumerate(scores.names) if name in truth.events]
         scores = Scores(
             scores.values[chosen], [scores.names[k] for k in chosen], scores.edges[chosen]
@@ -181,8 +191,7 @@ def _f_scores(scoring: ScoringInput, detections: EventTable) -> dict[str, Metric
         values["intersection_f1_macro"] = intersection_macro_f1(events, truth, F1_CRITERIA)
     for name, metrics_of in (("event", event_based), ("segment", segment_based)):
         metrics = metrics_of(events, truth)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             macro = metrics.results_class_wise_average_metrics()["f_measure"]["f_measure"]
             micro = metrics.results_overall_metrics()["f_measure"]["f_measure"]
         values[f"{name}_f1_macro"] = None if np.isnan(macro) else float(macro)
@@ -210,8 +219,7 @@ def _imported(module: str) -> Any:
     """
     library = module.partition(".")[0]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             return import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != library:
@@ -226,8 +234,7 @@ def _sed_eval(metrics: Any, events: "pd.DataFrame", truth: GroundTruth) -> Any:
     detected: dict[str, list[dict[str, Any]]] = {name: [] for name in truth.events}
     for row in events.to_dict("records"):
         detected[row["filename"]].append(row)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         for name, true in truth.events.items():
             reference = [{"filename": name, **event._asdict()} for event in true]
             metrics.evaluate(reference, detected[name])

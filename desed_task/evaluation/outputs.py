@@ -6,39 +6,14 @@ tables are numbered by their index in `names`; classes are numbered as in the gr
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.evaluation.decode import TimeAxis, detect_many, frame_edges, frame_times
+from desed_task.evaluation.decode import TimeAxis, detect_many, frame_edges
 from desed_task.evaluation.events import EventTable, Floats
 from desed_task.evaluation.threshold_events import ThresholdEvents, find_threshold_events
-from desed_task.frames import FrameGrid
-
-
-class ScoredOutput(Protocol):
-    """Output that has events at every threshold: `Scores` and `Boxes`."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Clip names."""
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes."""
-
-    def detect(self, thresholds: Sequence[float]) -> EventTable:
-        """Events at each of these ascending thresholds; `level` is the threshold's index."""
-
-    def detect_by_class(self, thresholds: Sequence[float]) -> EventTable:
-        """Events at one threshold per class, `(classes,)`, as level 0."""
-
-    def threshold_events(self, label: int) -> ThresholdEvents:
-        """Every event of a class that exists at some threshold."""
-
-    def as_scores(self) -> "Scores":
-        """The output as scores over frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,28 +39,26 @@ class Scores:
         cls,
         values: Sequence[NDArray[np.floating]],
         names: Sequence[str],
-        grids: Sequence[FrameGrid],
+        axes: Sequence[TimeAxis],
     ) -> Self:
         """Scores of clips of any lengths; shorter ones are padded with empty frames of -inf.
 
         Args:
             values: `(classes, frames)` of each clip, at least one.
             names: `(clips,)`.
-            grids: time axis of each clip.
+            axes: times of each clip's frames: a frame grid, or edges in seconds, `(frames + 1,)`.
         """
         lengths = [clip.shape[1] for clip in values]
         longest = max(lengths)
-        kinds = list(zip(grids, lengths, strict=True))
-        edges = {
-            (grid, length): np.pad(frame_times(grid, length), (0, longest - length), mode="edge")
-            for grid, length in set(kinds)
-        }
-        if min(lengths) == longest and len({each.tobytes() for each in edges.values()}) == 1:
-            return cls(np.stack(values), names, edges[kinds[0]])
         padded = np.full((len(values), len(values[0]), longest), -np.inf, dtype=values[0].dtype)
-        for row, clip in zip(padded, values, strict=True):
-            row[:, : clip.shape[1]] = clip
-        return cls(padded, names, np.stack([edges[kind] for kind in kinds]), lengths)
+        edges = np.empty((len(values), longest + 1))
+        for k, (clip, axis, length) in enumerate(zip(values, axes, lengths, strict=True)):
+            padded[k, :, :length] = clip
+            edges[k, : length + 1] = frame_edges(axis, 1, length)
+            edges[k, length + 1 :] = edges[k, length]
+        if min(lengths) == longest and (edges == edges[0]).all():
+            return cls(padded, names, edges[0])
+        return cls(padded, names, edges, lengths)
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or len(self.values) != len(self.names):
@@ -109,7 +82,7 @@ class Scores:
         """Runs of frames with `score > threshold`; see `detect_many`."""
         return detect_many(self.values, thresholds, self.axis)
 
-    def detect_by_class(self, thresholds: Sequence[float]) -> EventTable:
+    def detect_by_class(self, thresholds: Sequence[float] | Floats) -> EventTable:
         """Runs of frames with `score > threshold` of their class."""
         bounds = np.asarray(thresholds, dtype=np.float64)
         above = self.values > bounds[:, None]
@@ -117,7 +90,7 @@ class Scores:
 
     def threshold_events(self, label: int) -> ThresholdEvents:
         """Every run of frames that is an event at some threshold."""
-        return find_threshold_events(self.values[:, label], self.edges)
+        return find_threshold_events(self.values[:, label], self.edges, label)
 
     def processed(
         self, function: Callable[[NDArray[np.floating]], NDArray[np.floating]]
@@ -151,18 +124,13 @@ class Boxes:
         events: the boxes; `level` is 0.
         confidence: `(boxes,)`.
         names: `(clips,)`.
-        classes: number of classes.
+        n_classes: number of classes.
     """
 
     events: EventTable
     confidence: Floats
     names: Sequence[str]
-    classes: int
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes."""
-        return self.classes
+    n_classes: int
 
     def detect(self, thresholds: Sequence[float]) -> EventTable:
         """Boxes with `confidence > threshold`, for every threshold."""
@@ -172,18 +140,17 @@ class Boxes:
         table = self.events.select(np.repeat(np.arange(len(self.events)), passed))
         return replace(table, level=level).ordered()
 
-    def detect_by_class(self, thresholds: Sequence[float]) -> EventTable:
+    def detect_by_class(self, thresholds: Sequence[float] | Floats) -> EventTable:
         """Boxes with `confidence > threshold` of their class."""
         bounds = np.asarray(thresholds, dtype=np.float64)
         return self.events.select(self.confidence > bounds[self.events.label])
 
     def threshold_events(self, label: int) -> ThresholdEvents:
         """The boxes of a class, each with all thresholds below its confidence."""
-        chosen = self.events.label == label
-        events = self.events.select(chosen)
-        confidence = self.confidence[chosen]
-        never = np.full(len(events), -np.inf)
-        return ThresholdEvents(events.clip, events.onset, events.offset, confidence, never)
+        never = np.full(len(self.events), -np.inf)
+        columns: dict[str, Any] = vars(self.events)
+        boxes = ThresholdEvents(**columns, birth=self.confidence, death=never)
+        return boxes.select(boxes.label == label)
 
     def before(self, seconds: float) -> "Boxes":
         """The boxes that begin before a time, cut there."""
@@ -207,13 +174,16 @@ class Boxes:
         for row, clip_times in zip(edges, times, strict=True):
             row[: len(clip_times)] = clip_times
             row[len(clip_times) :] = clip_times[-1]
-        values = np.full((len(times), self.classes, n_frames), -np.inf)
+        values = np.full((len(times), self.n_classes, n_frames), -np.inf)
         for clip, label, onset, offset, score in zip(
             table.clip, table.label, table.onset, table.offset, self.confidence, strict=True
         ):
             first, end = np.searchsorted(edges[clip], [onset, offset])
             values[clip, label, first:end] = score
         return Scores(values, self.names, edges)
+
+
+ScoredOutput = Scores | Boxes  # has events at every threshold
 
 
 @dataclass(frozen=True, eq=False)

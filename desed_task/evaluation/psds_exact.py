@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.evaluation.class_counts import Changes, ClassCounts, measure
-from desed_task.evaluation.events import EventTable, Floats, Ints, find_overlaps, sums
-from desed_task.evaluation.psds import PsdRoc, Scenario
+from desed_task.evaluation.class_counts import Changes, ClassCounts, PsdsCounts
+from desed_task.evaluation.events import Floats, Ints, find_overlaps, sums
+from desed_task.evaluation.psds import Scenario
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.evaluation.threshold_events import ThresholdEvents
 
@@ -24,28 +24,22 @@ from desed_task.evaluation.threshold_events import ThresholdEvents
 TIME_DECIMALS = 6
 
 
-def match(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[dict[int, ClassCounts]]:
-    """For each scenario, the counts of every class that occurs, by class index.
+def match(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[PsdsCounts]:
+    """The counts of each scenario.
 
     A level is a score at which an event of the class is born, from the highest to the lowest;
     level 0 is above all scores, where nothing is detected. Every detection counts, also beyond
-    its clip's end.
+    its clip's end. Clips whose detections are excluded do not count.
     """
     counts: list[dict[int, ClassCounts]] = [{} for _ in scenarios]
     for label in np.unique(scoring.true.label).tolist():
         events = _ClassEvents(scoring.threshold_events(label), label, scoring)
         for scenario, by_class in zip(scenarios, counts, strict=True):
             by_class[label] = events.match(scenario)
-    return counts
-
-
-def rocs(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[PsdRoc | None]:
-    """The PSD-ROC of the set itself, one for each scenario; None where no class occurs."""
-    weights = scoring.each_once
-    seconds = scoring.counted_seconds(weights)
+    seconds = scoring.durations * scoring.counted
     return [
-        measure(counts, scoring, scenario, weights, seconds)[0]
-        for counts, scenario in zip(match(scoring, scenarios), scenarios, strict=True)
+        PsdsCounts(scenario, by_class, scoring.true_seconds, seconds)
+        for scenario, by_class in zip(scenarios, counts, strict=True)
     ]
 
 
@@ -59,9 +53,7 @@ class _ClassEvents:
         self.n_clips = len(scoring.durations)
         self.clip = events.clip
         self.length = events.offset - events.onset
-        level = np.zeros(len(events.clip), dtype=np.int64)
-        table = EventTable(level, events.clip, level + label, events.onset, events.offset)
-        self.overlaps = find_overlaps(table, self.truth)
+        self.overlaps = find_overlaps(events, self.truth)
         births = np.unique(events.birth)
         self.n_levels = len(births) + 1
         # Levels are numbered by falling score. An event dies at the birth of the longer event that

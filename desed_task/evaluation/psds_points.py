@@ -5,17 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from desed_task.evaluation import intersection
-from desed_task.evaluation.class_counts import Changes, ClassCounts
+from desed_task.evaluation.class_counts import Changes, ClassCounts, PsdsCounts
 from desed_task.evaluation.clip_counts import ClipArray
 from desed_task.evaluation.events import Ints, find_overlaps
 from desed_task.evaluation.psds import Scenario
 from desed_task.evaluation.scoring_input import ScoringInput
 
 
-def match(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[dict[int, ClassCounts]]:
-    """For each scenario, the counts of every class that occurs, by class index.
+def match(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[PsdsCounts]:
+    """The counts of each scenario.
 
-    The levels are the operating points; for the criteria see `intersection.match`.
+    The levels are the operating points; for the criteria see `intersection.match`. All clips count,
+    also those whose detections are excluded.
 
     Raises ValueError where the system's operating points are unknown.
     """
@@ -23,29 +24,26 @@ def match(scoring: ScoringInput, scenarios: Sequence[Scenario]) -> list[dict[int
         raise ValueError("expected operating points or scores, got neither")
     overlaps = find_overlaps(scoring.points, scoring.true)
     labels, clip = np.unique(scoring.true.label), scoring.true.clip
-    shape = (len(scoring.thresholds), len(scoring.durations), scoring.n_classes)
+    n_levels = len(scoring.thresholds)
+    shape = (n_levels, len(scoring.durations), scoring.n_classes)
     matched = []
     for scenario in scenarios:
         counts = intersection.match(
-            scoring,
-            scoring.points,
-            scenario.criteria,
-            n_levels=len(scoring.thresholds),
-            overlaps=overlaps,
+            scoring, scoring.points, scenario.criteria, n_levels=n_levels, overlaps=overlaps
         )
         correct, false = (_changes(array, labels) for array in (counts.correct, counts.false))
         cross: list[Changes | None] = [None] * len(labels)
         if scenario.alpha_ct > 0 and counts.cross is not None:
             cross = [*_changes(counts.cross, labels)]
-        changes = zip(labels.tolist(), correct, false, cross, strict=True)
-        matched.append(
-            {
-                label: ClassCounts.from_changes(
-                    shape, clip[scoring.true.label == label], found, rejected, crossing
-                )
-                for label, found, rejected, crossing in changes
-            }
-        )
+        by_class = {
+            label: ClassCounts.from_changes(
+                shape, clip[scoring.true.label == label], found, rejected, crossing
+            )
+            for label, found, rejected, crossing in zip(
+                labels.tolist(), correct, false, cross, strict=True
+            )
+        }
+        matched.append(PsdsCounts(scenario, by_class, scoring.true_seconds, scoring.durations))
     return matched
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from desed_task.evaluation.scoring_input import ScoringInput
 
 MetricValue = float | None
-NOT_FLAT = ("per_class", "cross_triggers", "rocs", "operating_rocs", "scoring_input", "library")
+NOT_FLAT = ("per_class", "cross_triggers", "rocs", "scoring_input", "library")
 CHECK_TOLERANCE = 1e-9
 # Fields of `SystemMetrics` that tables show and that intervals are computed for, with their titles.
 HEADLINE_METRICS = {
@@ -80,8 +80,7 @@ class SystemMetrics:
         per_class: by class name.
         cross_triggers: rejected detections of a class (first key) that match true events of
             another (second key), at the F1 threshold.
-        rocs: the curves of `…_sed_scores_eval`, by scenario.
-        operating_rocs: the curves of `…_psds_eval`, by scenario.
+        rocs: the curves of the PSDS that are defined, by metric.
         scoring_input: the system's output and the ground truth.
         library: the libraries' metrics by the same names; None without `check`.
     """
@@ -115,7 +114,6 @@ class SystemMetrics:
     per_class: dict[str, ClassMetrics] = field(repr=False)
     cross_triggers: dict[str, dict[str, int]] = field(repr=False)
     rocs: dict[str, PsdRoc] = field(repr=False, compare=False)
-    operating_rocs: dict[str, PsdRoc] = field(repr=False, compare=False)
     scoring_input: "ScoringInput" = field(repr=False, compare=False)
     library: dict[str, MetricValue] | None = field(default=None, compare=False)
 

@@ -1,7 +1,7 @@
 """Folders of score files in the format of sed_scores_eval: CLIP.tsv with onset, offset, classes."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desed_task.errors import InputError, shortened
-from desed_task.evaluation.decode import TimeAxis, frame_edges
 from desed_task.evaluation.events import Floats
 from desed_task.evaluation.outputs import Scores
 from desed_task.evaluation.truth import GroundTruth
-from desed_task.files import atomic_folder, visible_entries
+from desed_task.files import DETECTIONS, atomic_folder, visible_entries
 from desed_task.tables import (
     TIME_COLUMNS,
     joined_fields,
@@ -24,6 +23,8 @@ from desed_task.tables import (
 )
 
 SUFFIX = ".tsv"
+DETECTED = ".scores.tsv"
+"""Ending of the score files of sed-detect, behind the recording's name."""
 TIME_TOLERANCE = 1e-6
 # Systems pad short clips; times that are this many times the longest clip are not in seconds.
 _MAX_PADDING = 100
@@ -36,35 +37,24 @@ def clip_stem(name: str) -> str:
     return name.rsplit(".", maxsplit=1)[0]
 
 
-def write_scores(
-    folder: str | Path,
-    scores: NDArray[np.floating],
-    names: Sequence[str],
-    classes: Sequence[str],
-    axis: TimeAxis,
-    lengths: Sequence[int] | None = None,
-) -> None:
+def write_scores(folder: str | Path, scores: Scores, classes: Sequence[str]) -> None:
     """Write one score file per clip; an existing folder is replaced as a whole.
 
     Numbers have enough digits for float32 scores to be read back unchanged.
 
     Args:
         folder: is created; its score files are replaced.
-        scores: `(clips, classes, frames)`.
-        names: clip names with or without file ending, `(clips,)`.
+        scores: of clips whose names have a file ending or none.
         classes: column names, `(classes,)`.
-        axis, lengths: times of the frames, and the number of those that are written; see `Scores`.
 
     Raises:
         InputError: a clip's name has a folder, two clips would share a file, or `folder` holds
             other files than score files or is written by another process (it is not changed then).
-        ValueError: shapes that do not match.
+        ValueError: another number of classes.
     """
-    if scores.ndim != 3 or scores.shape[:2] != (len(names), len(classes)):
-        raise ValueError(
-            f"scores: expected the shape ({len(names)} clips, {len(classes)} classes, frames), "
-            f"got {scores.shape}"
-        )
+    names, n_frames = scores.names, scores.values.shape[2]
+    if scores.n_classes != len(classes):
+        raise ValueError(f"scores: expected {len(classes)} classes, got {scores.n_classes}")
     outside = [name for name in names if "/" in name or "\0" in name]
     if outside:
         raise InputError(
@@ -80,10 +70,10 @@ def write_scores(
     folder = Path(folder)
     _refuse_other_files(folder)
     with atomic_folder(folder) as partial:
-        edges = frame_edges(axis, len(scores), scores.shape[2])
-        ends = [scores.shape[2]] * len(scores) if lengths is None else lengths
+        edges = scores.edges
+        ends = [n_frames] * len(names) if scores.lengths is None else scores.lengths
         for clip, (stem, end) in enumerate(zip(stems, ends, strict=True)):
-            lines = score_lines(scores[clip, :, :end], classes, edges[clip, : end + 1])
+            lines = score_lines(scores.values[clip, :, :end], classes, edges[clip, : end + 1])
             (partial / f"{stem}{SUFFIX}").write_text("".join(lines), encoding="utf-8")
 
 
@@ -93,7 +83,7 @@ def score_classes(folder: str | Path) -> tuple[str, ...]:
     Raises InputError for a file whose column names cannot be read.
     """
     folder = Path(folder)
-    entries = visible_entries(folder) if folder.is_dir() else []
+    entries = _score_files(folder) if folder.is_dir() else []
     path = next((entry for entry in entries if entry.suffix == SUFFIX), None)
     if path is None:
         return ()
@@ -136,15 +126,14 @@ def read_scores(folder: str | Path, truth: GroundTruth) -> Scores:
     """Read a folder of score files with any time axis.
 
     `CLIP.tsv` is the truth's clip `CLIP` or `CLIP.wav`; the truth's other clips have no scores.
+    In an output folder of sed-detect, these are the files `CLIP.scores.tsv`; others are ignored.
     Score columns may have any order. A frame ends where the next one begins (a gap or an overlap
     up to `TIME_TOLERANCE` is closed by ending the frame at the next onset). Scores are any numbers,
     also outside [0, 1]; -inf is never detected.
 
     Returns:
         Float64 scores `(clips, classes, frames)`, clips in the order of the truth, classes as in
-        `truth.classes`. `axis` is `(frames + 1,)` seconds if every clip's frames are those of
-        the longest clip, or its first ones; else `(clips, frames + 1)`. Shorter clips are padded
-        with frames of -inf, which in the second case are at the clip's end and of no length.
+        `truth.classes`; see `Scores.from_clips`.
 
     Raises:
         InputError: no folder, no score file, another file in the folder, or the first problem of
@@ -159,23 +148,15 @@ def read_scores(folder: str | Path, truth: GroundTruth) -> Scores:
     _refuse_other_files(folder)
     paths = _paths_by_clip(folder, truth)
     clips = [_read_clip(path, truth.classes, truth.durations[name]) for name, path in paths.items()]
-    _check_unit(dict(zip(paths.values(), (edges for edges, _ in clips), strict=True)), truth)
-    n_frames = max(clip.shape[1] for _, clip in clips)
-    values = np.full((len(clips), len(truth.classes), n_frames), -np.inf)
-    for padded, (_, clip) in zip(values, clips, strict=True):
-        padded[:, : clip.shape[1]] = clip
-    return Scores(values, tuple(paths), _axis([edges for edges, _ in clips]))
-
-
-def _check_unit(edges_by_path: Mapping[Path, Floats], truth: GroundTruth) -> None:
-    """Raise InputError for times far past the longest clip, which are not in seconds."""
+    edges, values = zip(*clips, strict=True)
     longest = max(truth.durations.values())
-    for path, edges in edges_by_path.items():
-        if edges[-1] > _MAX_PADDING * longest:
+    for path, clip_edges in zip(paths.values(), edges, strict=True):
+        if clip_edges[-1] > _MAX_PADDING * longest:
             raise InputError(
-                f"{path}:{len(edges)}: offset: expected about the longest clip's {longest:g} s at "
-                f"most, got {edges[-1]:g} (milliseconds?)"
+                f"{path}:{len(clip_edges)}: offset: expected about the longest clip's "
+                f"{longest:g} s at most, got {clip_edges[-1]:g} (milliseconds?)"
             )
+    return Scores.from_clips(values, tuple(paths), edges)
 
 
 def _refuse_other_files(folder: Path) -> None:
@@ -183,17 +164,25 @@ def _refuse_other_files(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder of score files, got a file")
-    for path in visible_entries(folder):
+    for path in _score_files(folder):
         if path.suffix != SUFFIX or not path.is_file():
             raise InputError(f"{path}: expected only score files ({SUFFIX}) in this folder")
+
+
+def _score_files(folder: Path) -> list[Path]:
+    """The entries of a folder, sorted; of an output folder of sed-detect, all its score files."""
+    if (folder / DETECTIONS).is_dir():
+        return sorted(folder.rglob(f"[!.]*{DETECTED}"))
+    return visible_entries(folder)
 
 
 def _paths_by_clip(folder: Path, truth: GroundTruth) -> dict[str, Path]:
     """Each clip's score file, in the order of the truth."""
     paths: dict[str, Path] = {}
-    for path in visible_entries(folder):
-        stem = path.name.removesuffix(SUFFIX)
-        name = stem if stem in truth.events else f"{stem}.wav"
+    for path in _score_files(folder):
+        stems = [normalised(path.name.removesuffix(ending)) for ending in (SUFFIX, DETECTED)]
+        names = [name for stem in stems for name in (stem, f"{stem}.wav")]
+        stem, name = stems[0], next((name for name in names if name in truth.events), "")
         if name not in truth.events:
             raise InputError(f"{path}: expected a clip of the ground truth, got {stem}")
         if name in paths:
@@ -204,15 +193,6 @@ def _paths_by_clip(folder: Path, truth: GroundTruth) -> dict[str, Path]:
     if not paths:
         raise InputError(f"{folder}: expected one CLIP{SUFFIX} per clip, got no file")
     return {name: paths[name] for name in truth.events if name in paths}
-
-
-def _axis(edges_of_clips: Sequence[Floats]) -> Floats:
-    """Edges of all clips alike, `(frames + 1,)`, or of each clip, `(clips, frames + 1)`."""
-    longest = max(edges_of_clips, key=len)
-    if all(np.array_equal(edges, longest[: len(edges)]) for edges in edges_of_clips):
-        return longest
-    ends = [np.full(len(longest) - len(edges), edges[-1]) for edges in edges_of_clips]
-    return np.stack([np.concatenate(parts) for parts in zip(edges_of_clips, ends, strict=True)])
 
 
 def _read_clip(

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from desed_task.errors import InputError
-from desed_task.evaluation.events import EventTable, Floats, Ints, sums, trim_events
+from desed_task.evaluation.events import EventTable, Floats, Ints, sums
 from desed_task.evaluation.outputs import (
     Boxes,
     OperatingPoints,
@@ -20,11 +21,19 @@ from desed_task.evaluation.threshold_events import ThresholdEvents
 from desed_task.evaluation.truth import GroundTruth
 
 Threshold = float | Sequence[float]
+Table = TypeVar("Table", bound=EventTable)
 
 
-def check_scores(scores: ScoredOutput, truth: GroundTruth) -> None:
-    """Refuse scores with other clips, classes or times than the ground truth (see `evaluate`)."""
-    check_names(scores.names, truth)
+def _check_names(names: Sequence[str], truth: GroundTruth) -> None:
+    """Refuse clips that are named twice, or that the ground truth does not have."""
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise InputError(f"clip {twice!r}: expected each clip once, got it more than once")
+    truth.require(names)
+
+
+def _check_scores(scores: ScoredOutput, truth: GroundTruth) -> None:
+    """Refuse scores with other classes or times than the ground truth (see `evaluate`)."""
     if scores.n_classes != len(truth.classes):
         raise ValueError(
             f"classes of the scores: expected {len(truth.classes)} as in the ground truth, "
@@ -32,20 +41,8 @@ def check_scores(scores: ScoredOutput, truth: GroundTruth) -> None:
         )
     if isinstance(scores, Boxes):
         _check_boxes(scores)
-    elif isinstance(scores, Scores):
+    else:
         _check_frames(scores, truth)
-
-
-def check_names(names: Sequence[str], truth: GroundTruth) -> None:
-    """Refuse clips that are named twice, or that the ground truth does not have."""
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if list(names).count(name) > 1)
-        raise InputError(f"clip {twice!r}: expected each clip once, got it more than once")
-    unknown = [name for name in names if name not in truth.events]
-    if unknown:
-        raise InputError(
-            f"expected clips of the ground truth, got {len(unknown)} other(s), first {unknown[0]!r}"
-        )
 
 
 def _check_frames(scores: Scores, truth: GroundTruth) -> None:
@@ -126,11 +123,10 @@ class ScoringInput:
         sources = [s for s in (scores, operating_points, predictions) if s is not None]
         if not sources:
             raise ValueError("expected scores, operating points or predictions, got none of them")
+        for source in sources:
+            _check_names(source.names, truth)
         if scores is not None:
-            check_scores(scores, truth)
-        for source in (operating_points, predictions):
-            if source is not None:
-                check_names(source.names, truth)
+            _check_scores(scores, truth)
         clips = list(truth.events)
         mentioned = {name for source in sources for name in source.names}
         scoring = cls(
@@ -159,23 +155,19 @@ class ScoringInput:
     ) -> "ScoringInput":
         """With the given events, or else those that the scores give."""
         scores, thresholds = self.scores, self.thresholds
+        if scores is not None and predictions is None:
+            by_class = np.broadcast_to(np.asarray(f1_threshold, dtype=np.float64), self.n_classes)
+            predictions = Predictions(scores.detect_by_class(by_class), scores.names)
+        if scores is not None and operating_points is None and thresholds:
+            operating_points = OperatingPoints(scores.detect(thresholds), thresholds, scores.names)
         detections = points = None
         if predictions is not None:
             detections = self._in_truth_order(predictions.events, predictions.names)
-        elif scores is not None:
-            at_threshold = (
-                scores.detect([f1_threshold])
-                if isinstance(f1_threshold, float | int)
-                else scores.detect_by_class(f1_threshold)
-            )
-            detections = self._in_truth_order(at_threshold, scores.names)
         if operating_points is not None:
             thresholds = operating_points.thresholds
             points = self._in_truth_order(operating_points.events, operating_points.names)
             if detections is None and f1_threshold in thresholds:
                 detections = points.at_level(thresholds.index(f1_threshold))
-        elif scores is not None and thresholds:
-            points = self._in_truth_order(scores.detect(thresholds), scores.names)
         return replace(self, detections=detections, points=points, thresholds=thresholds)
 
     @property
@@ -184,52 +176,30 @@ class ScoringInput:
         return len(self.truth.classes)
 
     @property
-    def each_once(self) -> Floats:
-        """Weights of the set itself: every clip occurs once, `(1, clips)`."""
-        return np.ones((1, len(self.durations)))
-
-    def class_seconds(self, weights: Floats) -> Floats:
-        """Length of all true events of each class, `(sets, classes)`, of weighted clips."""
+    def true_seconds(self) -> Floats:
+        """Length of the true events, `(clips, classes)`."""
         cell = self.true.clip * self.n_classes + self.true.label
-        length = sums(
-            cell, self.true.offset - self.true.onset, self.durations.size * self.n_classes
-        )
-        return weights @ length.reshape(-1, self.n_classes)
-
-    def total_seconds(self, weights: Floats) -> Floats:
-        """Length of all clips, weighted, `(sets,)`."""
-        return weights @ self.durations
-
-    def counted_seconds(self, weights: Floats) -> Floats:
-        """As `total_seconds`, of the clips whose detections count: the exact PSDS's duration."""
-        return weights @ (self.durations * self.counted)
+        length = self.true.offset - self.true.onset
+        return sums(cell, length, self.durations.size * self.n_classes).reshape(-1, self.n_classes)
 
     @property
     def n_dropped(self) -> int:
         """Number of named clips whose detections are not scored."""
-        counted = dict(zip(self.truth.events, self.counted.tolist(), strict=True))
-        return sum(not counted[name] for name in self.names)
+        return int(np.sum(~self.counted[self._numbers(self.names)]))
 
     def threshold_events(self, label: int) -> ThresholdEvents:
         """The events of a class at all thresholds of the scores."""
         if self.scores is None:
             raise ValueError("expected scores or boxes, got none")
-        events = self.scores.threshold_events(label)
-        clip = self._numbers(self.scores.names)[events.clip]
-        events = events._replace(clip=clip).select(self.counted[clip])
-        if not self.trim:
-            return events
-        end = self.durations[events.clip]
-        events = events._replace(offset=np.minimum(events.offset, end))
-        return events.select(events.onset < end)
+        return self._in_truth_order(self.scores.threshold_events(label), self.scores.names)
 
-    def _in_truth_order(self, events: EventTable, names: Sequence[str]) -> EventTable:
+    def _in_truth_order(self, events: Table, names: Sequence[str]) -> Table:
         """The scored ones of the events, with clips numbered as in the ground truth."""
         numbers = self._numbers(names)
         events = replace(events, clip=numbers[events.clip])
         events = events.select(self.counted[events.clip])
         if self.trim:
-            events = trim_events(events, self.durations)
+            events = events.trimmed(self.durations)
         return events if np.all(np.diff(numbers) > 0) else events.ordered()
 
     def _numbers(self, names: Sequence[str]) -> Ints:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desed_task.evaluation.clip_counts import ClipArray, ClipCounts
-from desed_task.evaluation.events import EventTable, Floats
+from desed_task.evaluation.events import EventTable
 from desed_task.evaluation.scoring_input import ScoringInput
 
 SEGMENT_SECONDS = 1.0
@@ -30,11 +30,6 @@ def match(scoring: ScoringInput, detections: EventTable) -> ClipCounts:
         correct=_active(true & detected, (1, n_classes)),
         false=_active(detected & ~true, (1, n_classes)),
     )
-
-
-def measure(counts: ClipCounts, weights: Floats | None = None) -> dict[str, float | None]:
-    """The segment-based values of `SystemMetrics`; for the weights see `ClipArray.total`."""
-    return counts.total(weights).f_scores("segment")
 
 
 def _activity(events: EventTable, shape: tuple[int, int, int]) -> NDArray[np.bool_]:

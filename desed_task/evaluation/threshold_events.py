@@ -14,61 +14,34 @@ A class with n different scores has at most one node per run of equal scores, fa
 at n thresholds; `psds_exact` matches each node once.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from desed_task.evaluation.events import Floats, Ints
+from desed_task.evaluation.events import EventTable, Floats, Ints
 
 
-class ThresholdEvents(NamedTuple):
-    """Events of one class, as columns: detected at the thresholds `death <= t < birth`.
+@dataclass(frozen=True, eq=False)
+class ThresholdEvents(EventTable):
+    """Events of one class, detected at the thresholds `death <= t < birth`; `level` is 0.
 
-    `clip` is an index; `onset` and `offset` are seconds; `birth` and `death` are scores.
+    Args:
+        birth, death: scores, `(events,)`.
     """
 
-    clip: Ints
-    onset: Floats
-    offset: Floats
-    birth: NDArray[np.floating]
-    death: NDArray[np.floating]
-
-    def select(self, chosen: NDArray[np.bool_]) -> "ThresholdEvents":
-        """The rows of a mask."""
-        return ThresholdEvents(
-            self.clip[chosen],
-            self.onset[chosen],
-            self.offset[chosen],
-            self.birth[chosen],
-            self.death[chosen],
-        )
-
-
-class Nodes(NamedTuple):
-    """`ThresholdEvents` in frames: `first`, and `end`, the frame after the last one."""
-
-    clip: Ints
-    first: Ints
-    end: Ints
     birth: NDArray[np.floating]
     death: NDArray[np.floating]
 
 
-def find_threshold_events(rows: NDArray[np.floating], edges: Floats) -> ThresholdEvents:
-    """All events of one class at any threshold.
+def find_threshold_events(rows: NDArray[np.floating], edges: Floats, label: int) -> ThresholdEvents:
+    """All events of one class at any threshold, ordered by clip.
 
     Args:
         rows: `(clips, frames)`; -inf is never detected.
         edges: starts of the frames and the end of the last one, seconds, `(clips, frames + 1)`.
+        label: the class.
     """
-    nodes = find_nodes(rows)
-    onset, offset = edges[nodes.clip, nodes.first], edges[nodes.clip, nodes.end]
-    return ThresholdEvents(nodes.clip, onset, offset, nodes.birth, nodes.death)
-
-
-def find_nodes(rows: NDArray[np.floating]) -> Nodes:
-    """All nodes of the scores of one class, `(clips, frames)`, ordered by clip."""
     n_clips, n_frames = rows.shape
     # All clips one after the other, with a wall of -inf before, between and behind them.
     walled = np.full(n_clips * (n_frames + 1) + 1, -np.inf, dtype=rows.dtype)
@@ -85,10 +58,13 @@ def find_nodes(rows: NDArray[np.floating]) -> Nodes:
     right = _reach(runs, minima, peak, step=1)
     clip = starts[left + 1] // (n_frames + 1)
     origin = clip * (n_frames + 1) + 1
-    return Nodes(
+    zeros = np.zeros_like(clip)
+    return ThresholdEvents(
+        level=zeros,
         clip=clip,
-        first=starts[left + 1] - origin,
-        end=starts[right] - origin,
+        label=zeros + label,
+        onset=edges[clip, starts[left + 1] - origin],
+        offset=edges[clip, starts[right] - origin],
         birth=runs[peak],
         death=np.maximum(runs[left], runs[right]),
     )

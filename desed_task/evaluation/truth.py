@@ -1,7 +1,7 @@
 """Ground truth: the true events of each clip, and its length (docs/recipe.md, "Data")."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,18 +85,22 @@ class GroundTruth:
 
     def restricted(self, names: Iterable[str]) -> "GroundTruth":
         """Only these clips, in this order. Raises InputError for a clip without ground truth."""
-        chosen = list(dict.fromkeys(names))
-        unknown = [name for name in chosen if name not in self.events]
+        chosen = dict.fromkeys(names)
+        self.require(chosen)
+        return GroundTruth(
+            self.classes,
+            {name: self.events[name] for name in chosen},
+            {name: self.durations[name] for name in chosen},
+        )
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raise InputError for names that are no clips of the ground truth."""
+        unknown = [name for name in names if name not in self.events]
         if unknown:
             raise InputError(
                 f"expected clips of the ground truth, got {len(unknown)} other(s), "
                 f"first {unknown[0]!r}"
             )
-        return self._with_clips(chosen)
-
-    def without_empty_clips(self) -> "GroundTruth":
-        """Only the clips that have true events."""
-        return self._with_clips([name for name, events in self.events.items() if events])
 
     def table(self, names: Sequence[str]) -> EventTable:
         """The events as columns, with clips numbered as in `names` (other clips are excluded)."""
@@ -105,10 +109,3 @@ class GroundTruth:
     def duration_of(self, names: Sequence[str]) -> NDArray[np.float64]:
         """Seconds per clip, `(clips,)`."""
         return np.array([self.durations[name] for name in names], dtype=np.float64)
-
-    def _with_clips(self, names: Collection[str]) -> "GroundTruth":
-        return GroundTruth(
-            self.classes,
-            {name: self.events[name] for name in names},
-            {name: self.durations[name] for name in names},
-        )

@@ -1,11 +1,9 @@
 """Files of one system's evaluation (docs/recipe.md, "Test")."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from desed_task.evaluation.decode import to_frame
-from desed_task.evaluation.libraries import event_based, report, segment_based
+from desed_task.evaluation.libraries import event_based, report, segment_based, to_frame
 from desed_task.evaluation.outputs import Boxes, Scores
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.evaluation.score_files import write_scores
@@ -16,10 +14,7 @@ if TYPE_CHECKING:
 
 
 def write_system(
-    folder: str | Path,
-    metrics: SystemMetrics,
-    *,
-    raw_scores: Scores | None = None,
+    folder: str | Path, metrics: SystemMetrics, *, raw_scores: Scores | None = None
 ) -> None:
     """Write a system's events, reports and scores.
 
@@ -42,12 +37,12 @@ def write_system(
     clips, classes = list(scoring.truth.events), scoring.truth.classes
     texts = {}
     if isinstance(scoring.scores, Scores):
-        _write_scores(folder / "scores" / "postprocessed", scoring.scores, classes)
+        write_scores(folder / "scores" / "postprocessed", scoring.scores, classes)
     elif isinstance(scoring.scores, Boxes):
         boxes = to_frame(scoring.scores.events, scoring.scores.names, classes)
         texts["boxes.tsv"] = _tsv(boxes.assign(confidence=scoring.scores.confidence))
     if raw_scores is not None:
-        _write_scores(folder / "scores" / "raw", raw_scores, classes)
+        write_scores(folder / "scores" / "raw", raw_scores, classes)
     if scoring.detections is not None:
         events = to_frame(scoring.detections, clips, classes)
         threshold = "tuned" if metrics.f1_threshold is None else f"{metrics.f1_threshold:g}"
@@ -56,10 +51,6 @@ def write_system(
         texts["segment_f1.txt"] = report(segment_based(events, scoring.truth))
     for name, text in texts.items():
         write_file(folder / name, text)
-
-
-def _write_scores(folder: Path, scores: Scores, classes: Sequence[str]) -> None:
-    write_scores(folder, scores.values, scores.names, classes, scores.axis, scores.lengths)
 
 
 def _tsv(table: "pd.DataFrame") -> str:

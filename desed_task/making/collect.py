@@ -7,20 +7,29 @@ decides what is cut, `write_clips` writes the data set. The command is `python -
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tqdm import tqdm
 
 from desed_task.dataio.annotations import merge_overlaps
-from desed_task.dataio.audio import audio_info
+from desed_task.dataio.audio import MIX, Channel, audio_info
 from desed_task.dataio.recordings import find_recordings
 from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION
-from desed_task.errors import InputError, shortened
+from desed_task.errors import MAX_LINES, InputError, listing, shortened
 from desed_task.files import atomic_folder, check_new_folder
 from desed_task.labels import Event
-from desed_task.making.cutting import MIN_CLIP_S, Annotated, clip_events, cut, cut_file
+from desed_task.making.cutting import (
+    MIN_CLIP_S,
+    MIN_REST_S,
+    Annotated,
+    clip_events,
+    cut,
+    cut_file,
+    short_pieces,
+)
 from desed_task.making.grouping import (
     SPLITS,
     TRAIN,
@@ -29,7 +38,8 @@ from desed_task.making.grouping import (
     grouped,
     split_labelled,
 )
-from desed_task.making.label_files import Label, LabelReader, class_folders
+from desed_task.making.label_files import Label, LabelOptions, LabelReader, class_folders
+from desed_task.making.label_tables import GivenColumn
 from desed_task.making.layout import ClipRecord, clip_tables, write_texts
 from desed_task.options import check_least
 from desed_task.tables import aligned_text, table_text
@@ -38,6 +48,7 @@ STRONG, WEAK, UNLABELLED = "synthetic", "weak", "unlabelled"
 SCORED = {"validation": SYNTHETIC_VALIDATION, "test": "test"}
 """The set of each split that is not for training."""
 CLIPS = "metadata/clips.tsv"
+UNREADABLE = "metadata/unreadable.tsv"
 _SET_COLUMN = {
     STRONG: "synthetic_train",
     WEAK: WEAK,
@@ -65,7 +76,14 @@ class CollectOptions:
         group: recordings of one group are in one set: `folder`, `column:NAME` of the table, or a
             regular expression; None: a recording is a group.
         groups: table of groups; excludes `group`.
+        channel: how channels become one, see `desed_task.dataio.audio.Mono`.
+        skip_unreadable: whether recordings that cannot be read are not used; otherwise they are
+            refused.
         seed: of the split.
+        columns: of tables, by meaning.
+        label: the class of labels that have none.
+        ignore: labels that are no classes.
+        tier: the tier of TextGrids that is read; None: all.
     """
 
     audio: Path
@@ -78,7 +96,13 @@ class CollectOptions:
     split: tuple[float, ...] = (0.7, 0.15, 0.15)
     group: str | None = None
     groups: Path | None = None
+    channel: Channel = MIX
+    skip_unreadable: bool = False
     seed: int = 1
+    columns: Mapping[str, GivenColumn] = field(default_factory=dict)
+    label: str | None = None
+    ignore: tuple[str, ...] = ()
+    tier: str | None = None
 
     def __post_init__(self) -> None:
         """Raise InputError for impossible values."""
@@ -88,6 +112,11 @@ class CollectOptions:
                 f"--split: expected three shares with the sum 1, got "
                 f"{','.join(f'{share:g}' for share in self.split)}"
             )
+        reading = {"columns": self.columns, "label": self.label, "ignore": self.ignore}
+        reading["tier"] = self.tier
+        given = [f"--{name}" for name, value in reading.items() if value]
+        if given and self.labels is None:
+            raise InputError(f"{', '.join(given)}: expected --labels, got none")
         check_least(self, clip_seconds=MIN_CLIP_S, seed=0)
         if not 0 <= self.overlap < self.clip_seconds:
             raise InputError(
@@ -118,11 +147,21 @@ class PlannedRecording(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The clips of a data set, its classes, and numbers of what is not used by remark."""
+    """The clips of a data set, and its classes.
+
+    Attributes:
+        recordings: with their clips.
+        classes: sorted.
+        remarks: numbers of what is not used, by remark.
+        notes: how the labels were read.
+        unreadable: why recordings cannot be read, and are not used.
+    """
 
     recordings: Sequence[PlannedRecording]
     classes: Sequence[str]
     remarks: Mapping[str, int]
+    notes: Sequence[str]
+    unreadable: Mapping[Path, str] = MappingProxyType({})
 
     def sizes(self) -> dict[str, int]:
         """Number of clips of each set."""
@@ -142,15 +181,26 @@ def plan_clips(options: CollectOptions) -> Plan:
     Raises InputError for labels that cannot be used, and where validation or test has no recording.
     """
     recordings = dict(_recordings("--audio", options.audio))
-    reader = LabelReader(recordings, options.group_column)
+    reading = LabelOptions(
+        options.columns, options.group_column, options.label, options.ignore, options.tier
+    )
+    reader = LabelReader(recordings, reading)
     labels = class_folders(recordings) if options.labels is None else reader.read(options.labels)
     labelled = {label.recording for label in labels} | reader.pointed
     rest = [path for path in recordings if path not in labelled]
+    further = dict(_recordings("--unlabelled", options.unlabelled)) if options.unlabelled else {}
+    used = [*sorted(labelled), *(rest if options.rest != "skip" else ()), *further]
+    unreadable = _unreadable(used, reader.unreadable, options)
+    labels = [label for label in labels if label.recording not in unreadable]
+    rest = [path for path in rest if path not in unreadable]
     if options.rest == "background":
         labels += [Label(path, None) for path in rest]
     classes = sorted({label.name for label in labels if label.name is not None})
     if not classes:
-        raise InputError("--labels: no classes: expected at least 1 label, got 0")
+        raise InputError(
+            "--labels: no classes: expected at least 1 label, got 0"
+            + "".join(f"\n  {number} {text}" for text, number in reader.counts.items() if number)
+        )
     group_of = _group_of(options, recordings)
     found = annotated(recordings, labels, group_of)
     splits = _splits(found, options)
@@ -159,8 +209,7 @@ def plan_clips(options: CollectOptions) -> Plan:
         groups = grouped(rest, group_of)
         trained = [path for path in rest if splits.get(groups[path], TRAIN) == TRAIN]
         unlabelled += [(path, recordings[path]) for path in trained]
-    if options.unlabelled is not None:
-        unlabelled += _recordings("--unlabelled", options.unlabelled)
+    unlabelled += [each for each in further.items() if each[0] not in unreadable]
     sets = [
         (each, SCORED.get(splits[each.group], STRONG if each.strong else WEAK)) for each in found
     ]
@@ -170,11 +219,34 @@ def plan_clips(options: CollectOptions) -> Plan:
     remarks = {
         "recordings have no label and are not used; see --rest": len(rest)
         * (options.rest == "skip"),
-        "recordings have only labels of no length (points) and are not used": len(reader.pointed),
-        "labels of no length (points) are not used": reader.points,
+        "recordings have only labels of no length (points) or without class and are not used": (
+            len(reader.pointed)
+        ),
+        **reader.counts,
+        **_lost(planned),
         "tagged recordings are longer than a clip; each clip has the tags": long_tagged,
     }
-    return Plan(planned, classes, remarks)
+    return Plan(planned, classes, remarks, reader.notes, unreadable)
+
+
+def _unreadable(
+    recordings: Iterable[Path], known: Mapping[Path, str], options: CollectOptions
+) -> dict[Path, str]:
+    """Why recordings cannot be read, by header. Raises InputError unless they are skipped."""
+    found = dict(known)
+    for path in recordings:
+        try:
+            audio_info(path)
+        except InputError as error:
+            found[path] = str(error)
+    _refuse_unreadable(found, options)
+    return found
+
+
+def _refuse_unreadable(unreadable: Mapping[Path, str], options: CollectOptions) -> None:
+    if unreadable and not options.skip_unreadable:
+        problems = listing("--audio", sorted(unreadable.values()), most=MAX_LINES - 2)
+        raise InputError(f"{problems}\n--skip_unreadable: makes the data set without them")
 
 
 def annotated(
@@ -213,21 +285,50 @@ def write_clips(options: CollectOptions, plan: Plan, files: Mapping[str, str]) -
         plan: what is cut.
         files: further files of the data set, text by name.
 
-    Raises InputError where the output exists, FaultError where it cannot be written.
+    The recordings that cannot be read, also those whose audio breaks off, are in the table
+    `UNREADABLE`.
+
+    Raises InputError where the output exists, and for recordings that cannot be read unless they
+    are skipped, FaultError where the output cannot be written.
     """
     check_new_folder("--output", options.output)
     records: dict[str, list[ClipRecord]] = {clip_set.name: [] for clip_set in CLIP_SETS}
+    unreadable = dict(plan.unreadable)
     with atomic_folder(options.output) as folder:
         audio = {clip_set.name: folder / clip_set.audio for clip_set in CLIP_SETS}
         for recording, set_name, clips in tqdm(plan.recordings, unit="recording", desc="cutting"):
             audio[set_name].mkdir(parents=True, exist_ok=True)
             targets = [(audio[set_name] / name, start, end) for name, start, end in clips]
-            for clip, seconds in zip(clips, cut_file(recording.path, targets), strict=True):
+            try:
+                lengths = cut_file(recording.path, targets, options.channel)
+            except InputError as error:
+                unreadable[recording.path] = str(error)
+                for target, _, _ in targets:
+                    target.unlink(missing_ok=True)
+                continue
+            for clip, seconds in zip(clips, lengths, strict=True):
                 events = clip_events(recording, clip.start, clip.start + seconds)
                 records[set_name].append(ClipRecord(clip.filename, seconds, events))
+        _refuse_unreadable(unreadable, options)
+        _check_sets(plan, records)
         tables = clip_tables({name: clips for name, clips in records.items() if clips})
-        write_texts(folder, {**tables, CLIPS: _clips_table(plan), **files})
+        if unreadable:
+            rows = [
+                (path, reason.removeprefix(f"{path}: "))
+                for path, reason in sorted(unreadable.items())
+            ]
+            tables[UNREADABLE] = table_text(("file", "reason"), rows)
+        write_texts(folder, {**tables, CLIPS: _clips_table(plan, unreadable), **files})
     return records
+
+
+def _check_sets(plan: Plan, records: Records) -> None:
+    """Raise InputError for a planned set of which no recording can be read."""
+    empty = {planned.set_name for planned in plan.recordings if not records[planned.set_name]}
+    if empty:
+        raise InputError(
+            f"--audio: no recording of the set {min(empty)} can be read: expected at least 1, got 0"
+        )
 
 
 def class_table(records: Records, classes: Sequence[str]) -> str:
@@ -297,7 +398,7 @@ def _planned(
 
     def name(relative: Path, begin: float) -> str:
         stem = re.sub(r"[^\w.-]+", "_", relative.with_suffix("").as_posix()).strip("._") or "clip"
-        name = f"{stem[-150:]}_{round(begin * 1000):08d}"
+        name = f"{_last_bytes(stem, 150)}_{round(begin * 1000):08d}"
         used[name] += 1
         return f"{name}{f'_{used[name]}' if used[name] > 1 else ''}.wav"
 
@@ -316,10 +417,32 @@ def _planned(
     ]
 
 
-def _clips_table(plan: Plan) -> str:
+def _last_bytes(text: str, most: int) -> str:
+    """The end of a text, at most so many bytes of UTF-8."""
+    return text.encode()[-most:].decode(errors="ignore")
+
+
+def _lost(recordings: Iterable[PlannedRecording]) -> dict[str, int]:
+    """Numbers of what is in no clip."""
+    ends = events = pieces = 0
+    for recording, _, clips in recordings:
+        end = clips[-1].end
+        ends += end < audio_info(recording.path).seconds - 1e-6
+        events += sum(event.onset >= end for event in recording.events)
+        pieces += sum(short_pieces(recording, clip.start, clip.end) for clip in clips)
+    return {
+        f"ends of recordings, shorter than {MIN_CLIP_S:g} s, are in no clip": ends,
+        "events are only in such ends and are not used": events,
+        f"pieces of events, shorter than {MIN_REST_S * 1000:g} ms at a cut, are not used": pieces,
+    }
+
+
+def _clips_table(plan: Plan, unreadable: Mapping[Path, str]) -> str:
     """Text of a TSV file: the recording, group and seconds that each clip is from."""
     rows = []
     for recording, set_name, clips in plan.recordings:
+        if recording.path in unreadable:
+            continue
         origin = (_SET_COLUMN[set_name], recording.path, recording.group)
         rows += [(name, *origin, round(start, 6), round(end, 6)) for name, start, end in clips]
     return table_text(("filename", "set_name", "recording", "group", "start", "end"), rows)

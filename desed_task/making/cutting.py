@@ -1,15 +1,16 @@
 """Recordings of any length -> clips and their events."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from desed_task.dataio.audio import mono_float, open_audio, to_16_bit, wav_bytes
+from desed_task.dataio.audio import MIX, Channel, Mono, open_audio, to_16_bit, wav_bytes
 from desed_task.labels import Event
 
 MIN_CLIP_S = 0.5  # shorter ends of recordings are no clips
 MIN_REST_S = 0.02  # shorter pieces of events that a cut divides are dropped
+MIN_TIME_S = 1e-3  # events that begin later in a clip's end are dropped; tables have milliseconds
 
 
 class Annotated(NamedTuple):
@@ -51,29 +52,44 @@ def clip_events(recording: Annotated, begin: float, end: float) -> tuple[Event, 
     """Events of a clip: those of the recording, split at its edges; tags last the whole clip."""
     if recording.tags:
         return tuple(Event(0.0, end - begin, name) for name in recording.tags)
-    events = []
+    return tuple(event for event in _pieces(recording, begin, end) if event is not None)
+
+
+def short_pieces(recording: Annotated, begin: float, end: float) -> int:
+    """Number of the pieces of events in a clip that are too short to be its events."""
+    return sum(event is None for event in _pieces(recording, begin, end))
+
+
+def _pieces(recording: Annotated, begin: float, end: float) -> Iterator[Event | None]:
+    """The piece of each event that is in a clip, by the clip's time; None: it is too short."""
     for onset, offset, name in recording.events:
         inside = Event(max(begin, onset), min(end, offset), name)
+        if inside.offset <= inside.onset:
+            continue
         is_cut = inside != Event(onset, offset, name)
-        if inside.offset - inside.onset >= (MIN_REST_S if is_cut else 0) and onset < end:
-            events.append(Event(inside.onset - begin, inside.offset - begin, name))
-    return tuple(event for event in events if event.offset > event.onset)
+        too_short = is_cut and inside.offset - inside.onset < MIN_REST_S
+        if too_short or inside.onset >= end - MIN_TIME_S:
+            yield None
+        else:
+            yield Event(inside.onset - begin, inside.offset - begin, name)
 
 
-def cut_file(path: Path, clips: Sequence[tuple[Path, float, float]]) -> list[float]:
+def cut_file(
+    path: Path, clips: Sequence[tuple[Path, float, float]], channel: Channel = MIX
+) -> list[float]:
     """Write sections of a recording as mono 16-bit WAV at its rate; their lengths in seconds.
 
     Args:
         path: the recording.
         clips: the file to write, and its begin and end in seconds.
+        channel: how channels become one, see `Mono`.
     """
-    lengths = []
+    lengths, mono = [], Mono(channel, path)
     with open_audio(path) as file:
         for target, begin, end in clips:
-            start = round(begin * file.samplerate)
-            file.seek(start)
-            samples = round(end * file.samplerate) - start
-            audio = mono_float(file.read(samples, dtype="float32", always_2d=True)).audio
-            target.write_bytes(wav_bytes(to_16_bit(audio), file.samplerate))
-            lengths.append(len(audio) / file.samplerate)
+            start = round(begin * file.sample_rate)
+            samples = round(end * file.sample_rate) - start
+            audio = mono(file.read(start, samples)).audio
+            target.write_bytes(wav_bytes(to_16_bit(audio), file.sample_rate))
+            lengths.append(len(audio) / file.sample_rate)
     return lengths

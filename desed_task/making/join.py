@@ -13,6 +13,7 @@ import numpy as np
 
 from desed_task.dataio.annotations import merge_overlaps, read_classes, read_strong
 from desed_task.dataio.audio import audio_info, read_audio, to_16_bit, wav_bytes
+from desed_task.dataio.recordings import clip_path
 from desed_task.errors import InputError, run_cli, shortened
 from desed_task.files import user_path, write_file
 from desed_task.labels import Event
@@ -34,7 +35,7 @@ def first_clips(
     for name in sorted(events):
         if sum(clip.duration for clip in clips) >= seconds:
             break
-        info = audio_info(folder / name)
+        info = audio_info(clip_path(folder, name))
         rates.setdefault(info.sample_rate, name)
         late = [event for event in events[name] if event.onset >= info.seconds]
         if late:
@@ -70,8 +71,8 @@ def join_clips(folder: Path, events_file: Path, seconds: float, output: Path) ->
         output: a folder, made where it is missing.
     """
     clips = first_clips(folder, read_strong(events_file, read_classes(events_file)), seconds)
-    rate = audio_info(folder / clips[0].filename).sample_rate
-    audio = np.concatenate([read_audio(folder / clip.filename, rate) for clip in clips])
+    rate = audio_info(clip_path(folder, clips[0].filename)).sample_rate
+    audio = np.concatenate([read_audio(clip_path(folder, clip.filename), rate) for clip in clips])
     whole = ClipRecord(RECORDING, len(audio) / rate, tuple(joined_events(clips)))
     output.mkdir(parents=True, exist_ok=True)
     write_file(output / RECORDING, wav_bytes(to_16_bit(audio), rate))

@@ -1,12 +1,12 @@
-"""Labels as people have them: Audacity and Raven files, tables of any columns, folders per class.
+"""Labels as people have them: files of Audacity, Raven, Praat, tables, folders per class.
 
-Every reader gives `Label`s of recordings below one audio folder. Source of the formats: the manuals
-of Audacity ("Importing and Exporting Labels") and Raven (selection tables).
+Every reader gives `Label`s of recordings below one audio folder. What a label file does not say
+clearly is refused, what is not used is counted.
 """
 
-import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,27 +15,30 @@ from desed_task.dataio.audio import audio_info
 from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, file_error, listing, nearest, shortened
 from desed_task.files import visible_entries
-from desed_task.tables import class_name, is_empty, normalised, quoted, read_text, split_fields
+from desed_task.making.detections import DetectedFiles
+from desed_task.making.label_formats import (
+    REFUSED,
+    audacity_rows,
+    is_audacity,
+    json_rows,
+    rttm_rows,
+    textgrid_rows,
+)
+from desed_task.making.label_rows import Row
+from desed_task.making.label_tables import GivenColumn, LabelTable, read_table
+from desed_task.making.recording_names import RecordingNames
+from desed_task.tables import class_name, is_empty, normalised, quoted, read_text
 
-COLUMNS: Mapping[str, Sequence[str]] = {
-    "file": (
-        *("filename", "file", "path", "filepath", "file_name", "file_path", "audio", "audio_file"),
-        *("audiofile", "recording", "wav", "begin path", "begin file", "sound", "clip"),
-    ),
-    "onset": ("onset", "start", "begin", "start_time", "begin time (s)", "start (s)", "starttime"),
-    "offset": ("offset", "end", "stop", "end_time", "end time (s)", "end (s)", "stop_time"),
-    "duration": ("duration", "length", "dur", "delta time (s)"),
-    "label": (
-        *("event_label", "event_labels", "label", "labels", "class", "tag", "tags", "category"),
-        *("annotation", "species", "common name", "sound_class", "event", "name", "type"),
-    ),
-}
-"""Column names by meaning, in lower case; the first that a table has is used."""
 NOISE = frozenset({"background", "backgrounds", "noise", "noises"})
 """Folders of recordings without events."""
 _TABLES = frozenset({".csv", ".tsv"})
-_RAVEN = "selection\t"
-_HINTED = 10  # problems with a search for the nearest file name
+_READ = frozenset({".txt", ".textgrid", ".rttm", ".json", ".jams", *_TABLES})
+_NO_LABELS = (".scores.tsv", "unreadable.tsv")  # ends of names of other files of sed-detect
+_MIN_EVENT_S = 1e-6  # shorter ones are points
+_FAR = 2.0  # times a recording's length; tools write ends a window behind it
+_FAR_S = 5.0
+_END_TOLERANCE_S = 0.05
+_MAX_SHOWN = 3
 
 
 class Label(NamedTuple):
@@ -55,189 +58,319 @@ class Label(NamedTuple):
     group: str | None = None
 
 
+@dataclass(frozen=True)
+class LabelOptions:
+    """How label files are read.
+
+    Attributes:
+        columns: of tables, by meaning; see `given_columns`.
+        group: name of a column with groups.
+        label: the class of rows without one; None: they are not used.
+        ignore: labels that are no classes.
+        tier: the tier of TextGrids; None: all.
+    """
+
+    columns: Mapping[str, GivenColumn] = field(default_factory=dict)
+    group: str | None = None
+    label: str | None = None
+    ignore: tuple[str, ...] = ()
+    tier: str | None = None
+
+
 class LabelReader:
     """Reads label files for the recordings of one folder.
 
     Args:
         recordings: audio files, with their paths relative to the audio folder.
-        group_column: name of a column with groups.
+        options: how.
 
     Attributes:
-        points: number of labels without length (Audacity's points), which are ignored.
-        pointed: recordings that have no other labels; what happens in them is not known.
+        counts: numbers of what is not used, by remark.
+        notes: what the columns of tables were taken for, and which recordings are elsewhere.
+        pointed: recordings that have only labels without length; what happens in them is not known.
+        unreadable: why recordings with labels cannot be read.
     """
 
-    def __init__(self, recordings: Mapping[Path, Path], group_column: str | None = None) -> None:
-        self.points = 0
+    def __init__(
+        self, recordings: Mapping[Path, Path], options: LabelOptions | None = None
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self.notes: list[str] = []
         self.pointed: set[Path] = set()
-        self._recordings, self._group_column = recordings, group_column
+        self.unreadable: dict[Path, str] = {}
+        self._options = options or LabelOptions()
+        self._recordings = recordings
+        self._names = RecordingNames(recordings)
         self._problems: list[str] = []
-        self._seconds = cache(lambda recording: audio_info(recording).seconds)
-        self._by_name: dict[str, list[Path]] = defaultdict(list)
-        for path, relative in recordings.items():
-            keys = {relative.as_posix(), relative.with_suffix("").as_posix(), path.name, path.stem}
-            for key in keys:
-                self._by_name[normalised(key)].append(path)
+        self._info = cache(audio_info)
+        self._class_name = cache(class_name)
+        self._ignored: set[str] = set()
+        self._small: dict[str, bool] = {}
+        self._first: dict[str, dict[Path, float]] = defaultdict(dict)
 
     def read(self, source: Path) -> list[Label]:
-        """Labels of one file, or of all Audacity, Raven, CSV and TSV files below a folder.
+        """Labels of one file, or of all label files below a folder.
 
-        Raises InputError with all problems of the files.
+        Raises InputError with all problems of the files, or where no label is of a recording.
         """
         files = {source: Path(source.name)}
         if source.is_dir():
-            found = files_below(source, {".txt", *_TABLES})
+            found = files_below(source, _READ | REFUSED.keys())
             files = {path: path.relative_to(source) for path in found}
+        n_files = len(files)
+        files = {path: name for path, name in files.items() if not path.name.endswith(_NO_LABELS)}
+        self.counts["files of sed-detect without labels are not read"] += n_files - len(files)
         if not files:
-            raise InputError(f"--labels {source}: expected .txt, .csv or .tsv files, got none")
-        labels = [label for path, relative in files.items() for label in self._read(path, relative)]
+            raise InputError(
+                f"--labels {source}: expected label files ({', '.join(sorted(_READ))}), got none"
+            )
+        detected = DetectedFiles(source, files)
+        files = detected.files
+        self.counts["files of sed-detect have events that are read from another format"] += (
+            detected.unused
+        )
+        tables: dict[Path, LabelTable] = {}
+        rows = {path: list(detected.rows(path, self._rows(path, tables))) for path in files}
+        self._note_columns(tables.values())
+        labels = list(self._of_recordings(files, rows, tables, detected.recordings))
+        self._check_units(tables.values())
+        self._check_raven(tables.values())
+        self._check_ignored()
+        self.notes += [
+            f"{moved.n_paths} recordings are named in {moved.folder}, which is taken for --audio"
+            for moved in self._names.moved
+        ]
         if self._problems:
             raise InputError(listing("--labels", self._problems))
         self.pointed -= {label.recording for label in labels if label.name is not None}
         return [label for label in labels if label.recording not in self.pointed]
 
-    def _read(self, path: Path, relative: Path) -> Iterator[Label]:
-        lines = read_text(path).split("\n")
-        is_table = path.suffix.lower() in _TABLES or lines[0].lower().startswith(_RAVEN)
-        yield from (self._table if is_table else self._audacity)(path, relative, lines)
-
-    def _audacity(self, path: Path, relative: Path, lines: Sequence[str]) -> Iterator[Label]:
-        """Lines `onset TAB offset TAB label`; lines that begin with a backslash are frequencies."""
-        recording = self._of_label_file(relative)
-        if recording is None:
-            self._problem(f"{path}:1", "expected the name of a recording below --audio")
+    def _rows(self, path: Path, tables: dict[Path, LabelTable]) -> Iterator[Row]:
+        """The rows of a file, by its ending or, for `.txt`, its content."""
+        ending = path.suffix.lower()
+        if ending in REFUSED:
+            self._problem(f"{path}", f"is not read; {REFUSED[ending]}")
             return
-        yield Label(recording, None)
-        for number, line in enumerate(lines, start=1):
-            if not line.strip() or line.startswith("\\"):
-                continue
-            fields, where = line.split("\t"), f"{path}:{number}"
-            if len(fields) < 3 or not fields[2].strip():
-                self._problem(where, f"expected onset, offset, label, got {quoted(line)}")
-            else:
-                yield from self._label(where, recording, *fields[:3], group=None)
-
-    def _table(self, path: Path, relative: Path, lines: Sequence[str]) -> Iterator[Label]:
-        """Rows of a CSV or TSV file with columns of any of the names in `COLUMNS`."""
-        first = next((line for line in lines if line.strip()), "")
-        separator = next((mark for mark in "\t;," if mark in first), "\t")
-        rows = list(self._rows(path, lines, separator))
-        header = [name.lower() for name in rows[0][1]] if rows else []
-        columns = {
-            meaning: next((header.index(name) for name in names if name in header), None)
-            for meaning, names in COLUMNS.items()
-        }
-        if self._group_column is not None:
-            if self._group_column.lower() not in header:
-                raise InputError(f"{path}:1: --group: expected a column {self._group_column}")
-            columns["group"] = header.index(self._group_column.lower())
-        own = None if columns["file"] is not None else self._of_label_file(relative)
-        missing = [m for m in ("label", *(() if own else ("file",))) if columns[m] is None]
-        if missing:
-            wanted = "; ".join(f"{m}: {shortened(COLUMNS[m], 4)}" for m in missing)
-            raise InputError(
-                f"{path}:1: missing columns: expected one of {wanted}; got {quoted(first)}"
+        text = read_text(path)
+        lines = text.split("\n")
+        problem, counts = self._problem, self.counts
+        if ending in (".json", ".jams"):
+            yield from json_rows(path, text, problem, counts)
+        elif ending == ".textgrid" or lines[0].startswith("File type ="):
+            yield from textgrid_rows(path, lines, problem, counts, self._options.tier)
+        elif ending == ".rttm":
+            yield from rttm_rows(path, lines, problem, counts)
+        elif ending not in _TABLES and is_audacity(lines):
+            yield from audacity_rows(path, lines, problem, counts)
+        else:
+            table = read_table(
+                path,
+                lines,
+                lambda line, text: problem(f"{path}:{line}", text),
+                given=self._options.columns,
+                group=self._options.group,
+                needs_label=self._options.label is None,
             )
-        for number, fields in rows[1:]:
-            fields += [""] * (len(header) - len(fields))
-            values = {m: "" if index is None else fields[index] for m, index in columns.items()}
-            yield from self._row(f"{path}:{number}", own, values)
+            tables[path] = table
+            yield from table.label_rows(problem)
 
-    def _rows(
-        self, path: Path, lines: Sequence[str], separator: str
-    ) -> Iterator[tuple[int, list[str]]]:
-        """Line number and fields of the lines that are not blank."""
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    yield number, split_fields(line, separator)
-                except ValueError as error:
-                    self._problem(f"{path}:{number}", str(error))
-
-    def _row(self, where: str, own: Path | None, values: Mapping[str, str]) -> Iterator[Label]:
-        """Labels of a row by the meaning of its columns; `own`: the recording of the whole file."""
-        recording = own or self._named(where, values["file"])
-        if recording is None:
-            return
-        onset, offset, group = values["onset"], values["offset"], values.get("group")
-        if is_empty(offset) and not is_empty(values["duration"]) and not is_empty(onset):
-            begin, length = (self._number(where, text) for text in (onset, values["duration"]))
-            if begin is None or length is None:
-                return
-            offset = repr(begin + length)
-        yield Label(recording, None, group=group)
-        for label in [values["label"]] if onset else values["label"].split(","):
-            if not is_empty(label):
-                yield from self._label(where, recording, onset, offset, label, group=group)
-
-    def _label(
-        self, where: str, recording: Path, onset: str, offset: str, label: str, *, group: str | None
+    def _of_recordings(
+        self,
+        files: Mapping[Path, Path],
+        rows: Mapping[Path, Sequence[Row]],
+        tables: Mapping[Path, LabelTable],
+        known: Mapping[Path, str],
     ) -> Iterator[Label]:
-        """The label of a row's texts; none after a problem, and for a point."""
+        """The labels of all rows, and for each recording one without a name.
+
+        Args:
+            files: label files, with their paths below `--labels`.
+            rows: of each file.
+            tables: the files that are tables.
+            known: paths of the recordings of files that are not known by their names.
+        """
+        of_files = self._names.of_label_files(files.values())
+        named = [row.recording for each in rows.values() for row in each]
+        given = self._names.find([*named, *known.values()])
+        seen: set[Path] = set()
+        elsewhere: Counter[str] = Counter()
+        first = ""
+        for path, name in files.items():
+            own = given[known[path]] if path in known else of_files[name]
+            table = tables.get(path)
+            is_named = table is not None and "file" in table.columns
+            needs_own = not all(row.recording for row in rows[path]) or not rows[path]
+            if needs_own and len(own) != 1 and not is_named:
+                hint = "; --columns file=… names a column of paths" if table is not None else ""
+                self._problem(f"{path}", f"{_unfit(own)}{hint}")
+                continue
+            if not rows[path] and len(own) == 1 and own[0] not in seen:
+                seen.add(own[0])
+                yield Label(own[0], None)
+            for row in rows[path]:
+                fits = given[row.recording] if row.recording else own
+                if len(fits) == 1:
+                    if fits[0] not in seen:
+                        seen.add(fits[0])
+                        yield Label(fits[0], None, group=row.group)
+                    yield from self._labels(row, fits[0])
+                elif row.recording and not fits:
+                    first = first or row.where
+                    elsewhere[row.recording] += 1
+                else:
+                    got = f"{quoted(row.recording)}: " if row.recording else ""
+                    self._problem(row.where, f"{got}{_unfit(fits)}")
+        self._note_elsewhere(elsewhere, first, any_here=bool(seen))
+
+    def _labels(self, row: Row, recording: Path) -> Iterator[Label]:
+        """The labels of a row; none after a problem, and for what is not used."""
+        text = row.label.strip()
+        if is_empty(text) and (row.onset is not None or not row.is_timed):
+            text = self._options.label or ""
+        if is_empty(text):
+            if row.onset is not None:
+                self.counts["labels have no class and are not used; see --label"] += 1
+                self.pointed.add(recording)
+            return
+        span = self._span(row, recording)
+        if span is None:
+            return
+        parts = [part.strip() for part in text.split(",")] if span[0] is None else [text]
+        for part in parts:
+            if not part:
+                continue
+            if self._options.ignore and normalised(part) in self._options.ignore:
+                self.counts["labels are ignored (--ignore)"] += 1
+                self._ignored.add(normalised(part))
+                continue
+            try:
+                name = self._class_name(part)
+            except ValueError as error:
+                self._problem(row.where, f"label: {error}")
+            else:
+                yield Label(recording, name, span[0], span[1], row.group)
+
+    def _span(self, row: Row, recording: Path) -> tuple[float, float] | tuple[None, None] | None:
+        """Begin and end in the recording, in seconds; of a tag two None; None: not used."""
+        onset, last = row.onset, row.offset or row.duration
+        if onset is None and row.offset is None:
+            return None, None
+        if onset is None or last is None:
+            self._problem(row.where, "expected begin and end, got one of them")
+            return None
+        if recording in self.unreadable:
+            return None
         try:
-            name = class_name(label.strip())
-        except ValueError as error:
-            self._problem(where, f"label: {error}")
-            return
-        if is_empty(onset) and is_empty(offset):
-            yield Label(recording, name, group=group)
-            return
-        begin, end = (self._number(where, text) for text in (onset, offset))
-        seconds = self._seconds(recording)
-        if begin is None or end is None:
-            return
-        if begin == end:
-            self.points += 1
+            info = self._info(recording)
+        except InputError as error:
+            self.unreadable[recording] = str(error)
+            return None
+        begin, end = onset.seconds(info.sample_rate), last.seconds(info.sample_rate)
+        if row.offset is None:
+            end = begin + end
+        if row.position is not None:
+            end = row.position.seconds(info.sample_rate) + (end - begin)
+            begin = row.position.seconds(info.sample_rate)
+        if onset.unit != "s":
+            table = row.where.rpartition(":")[0]
+            self._small[table] = self._small.get(table, True) and last.value <= info.seconds
+        first = self._first[row.where.rpartition(":")[0]]
+        first[recording] = min(begin, first.get(recording, begin))
+        latest = _FAR * info.seconds + _FAR_S
+        if not 0 <= begin <= end:
+            self._problem(row.where, f"expected 0 <= onset < offset, got {begin:g}, {end:g}")
+        elif end - begin < _MIN_EVENT_S:
+            self.counts["labels of no length (points) are not used"] += 1
             self.pointed.add(recording)
-        elif not 0 <= begin < end:
-            self._problem(where, f"expected 0 <= onset < offset, got {onset}, {offset}")
-        elif begin >= seconds:
+        elif begin >= info.seconds or end > latest:
+            name, value = ("onset", begin) if begin >= info.seconds else ("offset", end)
             self._problem(
-                where,
-                f"onset: expected less than the recording's {seconds:g} s, got {onset} "
-                "(milliseconds?)",
+                row.where,
+                f"{name}: expected less than the recording's {info.seconds:g} s, got {value:g} s "
+                f"({_unit_hint(row)})",
             )
         else:
-            yield Label(recording, name, begin, min(end, seconds), group)
-
-    def _number(self, where: str, text: str) -> float | None:
-        try:
-            value = float(text.replace(",", "."))
-        except ValueError:
-            value = float("nan")
-        if abs(value) < float("inf"):
-            return value
-        self._problem(where, f"expected a number of seconds, got {quoted(text)}")
+            if end > info.seconds + _END_TOLERANCE_S:
+                self.counts["labels end after their recording and are cut at its end"] += 1
+            return begin, min(end, info.seconds)
         return None
 
-    def _named(self, where: str, name: str) -> Path | None:
-        """The recording that a table names, by its path, its file name, or without its ending."""
-        given = name.replace("\\", "/")
-        for key in (given, given.rsplit("/", maxsplit=1)[-1], Path(given).stem):
-            found = self._by_name.get(normalised(key), [])
-            if len(found) == 1:
-                return found[0]
-            if found:
-                expected = f"expected one recording, got {shortened(found)}"
-                self._problem(where, f"{quoted(name)}: {expected}")
-                return None
+    def _note_elsewhere(self, elsewhere: Counter[str], where: str, any_here: bool) -> None:
+        """Note the recordings of rows, from `where` on, that are not below the audio folder."""
+        if not elsewhere:
+            return
         known = [relative.as_posix() for relative in self._recordings.values()]
-        hint = nearest(name, known) if len(self._problems) < _HINTED else ""
-        self._problem(where, f"no such recording below --audio: {quoted(name)}{hint}")
-        return None
+        hint = nearest(next(iter(elsewhere)), known)
+        names = f"{shortened(map(quoted, elsewhere), _MAX_SHOWN)}{hint}"
+        if not any_here:
+            self._problem(where, f"no such recording below --audio: {names}; --columns file=…?")
+            return
+        self.notes.append(
+            f"{where}: {elsewhere.total()} rows are of {len(elsewhere)} recordings that are not "
+            f"below --audio and are not used: {names}"
+        )
 
-    def _of_label_file(self, relative: Path) -> Path | None:
-        """The recording of a label file, by its name: `x.txt`, `x.wav.txt`, `x.Table.1.….txt`."""
-        stem = relative.with_suffix("").as_posix()
-        stems = [stem, re.sub(r"(\.Table\.\d+)?(\.selections)?$", "", stem), stem.split(".")[0]]
-        for key in (*stems, *(Path(each).name for each in stems)):
-            found = self._by_name.get(normalised(key), [])
-            if len(found) == 1:
-                return found[0]
-        return None
+    def _note_columns(self, tables: Iterable[LabelTable]) -> None:
+        """Note what the columns were taken for, once for all tables with the same columns."""
+        alike: dict[str, list[LabelTable]] = defaultdict(list)
+        for table in tables:
+            alike[table.summary()].append(table)
+        for summary, each in alike.items():
+            first = next((table for table in each if table.rows), each[0])
+            names = shortened([first.path, *(t.path for t in each if t is not first)], 1)
+            self.notes.append(f"{names}: {summary}; {first.example()}")
+
+    def _check_units(self, tables: Iterable[LabelTable]) -> None:
+        """Refuse units in columns' names where all values would be possible as seconds."""
+        for table in tables:
+            column = table.columns.get("onset")
+            if column and not column.is_given and self._small.get(str(table.path)):
+                self._problem(
+                    f"{table.path}:{table.header_line}",
+                    f"{column.name}: expected {column.unit}, got times that are all within the "
+                    f"recordings if they are seconds; --columns onset={column.name}:s,… or "
+                    f"onset={column.name}:{column.unit},…",
+                )
+
+    def _check_raven(self, tables: Iterable[LabelTable]) -> None:
+        """Refuse a table of several files where each one's times begin after the files before."""
+        for table in tables:
+            first = self._first[str(table.path)]
+            before, runs_on = 0.0, table.is_raven and len(first) > 1
+            for recording in sorted(first, key=lambda path: first[path]):
+                runs_on = runs_on and first[recording] >= before
+                before += self._info(recording).seconds
+            if runs_on:
+                self._problem(
+                    f"{table.path}:{table.header_line}",
+                    "times that run over several files: expected a column File Offset (s), got "
+                    "none; --columns onset=Begin Time (s):s if they are those in each file",
+                )
+
+    def _check_ignored(self) -> None:
+        unknown = [name for name in self._options.ignore if name not in self._ignored]
+        if unknown and not self._problems:
+            self._problem("--ignore", f"expected labels of the files, got {shortened(unknown)}")
 
     def _problem(self, where: str, text: str) -> None:
         self._problems.append(f"{where}: {text}")
+
+
+def _unfit(found: Sequence[Path]) -> str:
+    """The message for a name that does not mean one recording."""
+    if found:
+        return f"fits several recordings: expected one, got {shortened(found)}"
+    return "its name fits no recording below --audio: expected x.txt, x_labels.csv, … for x.wav"
+
+
+def _unit_hint(row: Row) -> str:
+    """The option for times that are in another unit than their column's name says."""
+    if row.onset is None or not row.onset.column:
+        return "milliseconds?"
+    last = "duration" if row.offset is None else "offset"
+    column = (row.offset or row.duration or row.onset).column
+    unit = "ms" if row.onset.unit == "s" else "s"
+    return f"--columns onset={row.onset.column}:{unit},{last}={column}:{unit}?"
 
 
 def class_folders(recordings: Mapping[Path, Path]) -> list[Label]:

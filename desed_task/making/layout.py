@@ -32,14 +32,25 @@ class ClipRecord:
 
 
 def strong_table(records: Sequence[ClipRecord]) -> str:
-    """Text of a TSV file: one row per event, and a row without times for a clip without events."""
+    """Text of a TSV file: one row per event, and a row without times for a clip without events.
+
+    Times are in milliseconds, or in microseconds where an event would have no length, or begin
+    after its clip.
+    """
     rows: list[tuple[str, ...]] = []
     for record in records:
         for onset, offset, label in record.events:
-            rows.append((record.filename, f"{onset:.3f}", f"{offset:.3f}", label))
+            times = _times(onset, offset, digits=3)
+            if float(times[0]) >= min(float(times[1]), record.duration):
+                times = _times(onset, offset, digits=6)
+            rows.append((record.filename, *times, label))
         if not record.events:
             rows.append((record.filename, "", "", ""))
     return table_text(("filename", "onset", "offset", "event_label"), rows)
+
+
+def _times(onset: float, offset: float, digits: int) -> tuple[str, str]:
+    return f"{onset:.{digits}f}", f"{offset:.{digits}f}"
 
 
 def durations_table(records: Sequence[ClipRecord]) -> str:

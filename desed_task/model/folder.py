@@ -12,7 +12,7 @@ from desed_task.errors import InputError, file_error, shortened
 from desed_task.features import Scaler
 from desed_task.files import atomic_folder
 from desed_task.model.description import ModelDescription
-from desed_task.model.network import Model, build_scaler
+from desed_task.model.network import Model
 from desed_task.nnet.crnn import CRNN
 from desed_task.settings import problems
 
@@ -21,24 +21,21 @@ WEIGHTS_FILE = "weights.safetensors"
 _MAX_DESCRIPTION_BYTES, _MAX_WEIGHTS_BYTES = 10_000_000, 4_000_000_000  # bytes
 
 
-def save_model(folder: Path, description: ModelDescription, network: CRNN, scaler: Scaler) -> None:
+def save_model(folder: Path, model: Model) -> None:
     """Write a model's folder as a whole; an existing one is replaced; see `write_model`."""
     with atomic_folder(folder) as partial:
-        write_model(partial, description, network, scaler)
+        write_model(partial, model)
 
 
-def write_model(folder: Path, description: ModelDescription, network: CRNN, scaler: Scaler) -> None:
-    """Write model.json and weights.safetensors.
+def write_model(folder: Path, model: Model) -> None:
+    """Write model.json, with the digest of the weights, and weights.safetensors.
 
-    Args:
-        folder: an existing folder.
-        description: content of model.json; the digest of the weights is filled in.
-        network, scaler: their parameters and statistics are written.
+    `folder` is an existing folder.
     """
-    tensors = _tensors(network, scaler)
-    content = safetensors.torch.save({name: t.cpu().contiguous() for name, t in tensors.items()})
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in _tensors(model).items()}
+    content = safetensors.torch.save(tensors)
     digest = hashlib.sha256(content).hexdigest()
-    description = description.model_copy(update={"weights_sha256": digest})
+    description = model.description.model_copy(update={"weights_sha256": digest})
     (folder / WEIGHTS_FILE).write_bytes(content)
     text = description.model_dump_json(indent=2) + "\n"
     (folder / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
@@ -65,16 +62,12 @@ def load_model(folder: str | Path) -> Model:
     # Without memory of its own: a description may claim any size.
     with torch.device("meta"):
         network = CRNN(description.network, len(description.classes))
-        scaler = build_scaler(description)
-    _check_tensors(tensors, _tensors(network, scaler), folder)
-    for module, prefix in ((network, "network."), (scaler, "scaler.")):
-        own = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        }
-        module.load_state_dict(own, assign=True)
-    return Model(description, network, scaler)
+        features = description.features
+        scaler = Scaler(description.scaler, features.n_mels, description.grid.n_hops)
+    model = Model(description, network, scaler)
+    _check_tensors(tensors, _tensors(model), folder)
+    model.load_state_dict(tensors, strict=False, assign=True)  # the front end has none there
+    return model
 
 
 def read_description(folder: Path) -> ModelDescription:
@@ -107,13 +100,10 @@ def _read(path: Path, longest: int) -> bytes:
         raise file_error(path, error) from None
 
 
-def _tensors(network: CRNN, scaler: Scaler) -> dict[str, Tensor]:
-    parts = {"network": network, "scaler": scaler}
-    return {
-        f"{part}.{name}": tensor
-        for part, module in parts.items()
-        for name, tensor in module.state_dict().items()
-    }
+def _tensors(model: Model) -> dict[str, Tensor]:
+    """Parameters and statistics by name, without what follows from the description."""
+    tensors = model.state_dict().items()
+    return {name: tensor for name, tensor in tensors if not name.startswith("log_mel.")}
 
 
 def _check_tensors(tensors: dict[str, Tensor], wanted: dict[str, Tensor], folder: Path) -> None:

@@ -59,8 +59,3 @@ class Model(nn.Module):
         """Log-mel in dB `(batch, bands, frames of the spectrogram)` -> probabilities."""
         strong, weak, sod_logits = self.network(self.scaler(log_mel))
         return ModelOutput(strong, weak, None if sod_logits is None else sod_logits.softmax(dim=-1))
-
-
-def build_scaler(description: ModelDescription) -> Scaler:
-    """The scaler of a description, without statistics."""
-    return Scaler(description.scaler, description.features.n_mels, description.grid.n_hops)

@@ -165,7 +165,8 @@ def class_metrics(
     if tuning_metric == "event_f1":
         return event_f1_by_threshold(output, truth, THRESHOLDS).max(axis=0)
     task = ScoringInput.prepare(output, truth)
-    (roc,) = psds_exact.rocs(task, [_SCENARIOS[tuning_metric]])
+    (counts,) = psds_exact.match(task, [_SCENARIOS[tuning_metric]])
+    roc = counts.roc()
     metrics = np.full(task.n_classes, np.nan)
     for label, area in ({} if roc is None else roc.class_psds()).items():
         metrics[label] = area

@@ -11,14 +11,13 @@ from them; events give the F-scores.
 """
 
 import argparse
-import contextlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from desed_task.dataio.annotations import read_classes
 from desed_task.errors import InputError, file_error, named_folders, run_cli, shortened
@@ -39,10 +38,18 @@ from desed_task.evaluation.results import (
 from desed_task.evaluation.score_files import SUFFIX, column_names, read_scores, score_classes
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.files import user_path, visible_entries, write_file
+from desed_task.options import command_parser
 from desed_task.report import ReportSystem, write_report
 from desed_task.tables import TIME_COLUMNS, class_name
 
 UNNAMED = "system"
+READERS: dict[str, Callable[[Path, GroundTruth], Any]] = {
+    "scores": read_scores,
+    "operating_points": read_operating_points,
+    "predictions": read_predictions,
+}
+Sources = dict[str, Path]
+"""Paths of a system's output by their kind, a key of `READERS`."""
 _CLASS_PROBLEM = re.compile(r": unknown class: expected|: columns: expected .*; unknown ")
 FOUND_DIFFERENCES = 1
 PRINTED = HEADLINE_METRICS | {
@@ -52,21 +59,9 @@ PRINTED = HEADLINE_METRICS | {
 }
 
 
-class Sources(NamedTuple):
-    """Paths of a system's output; at least one is given."""
-
-    scores: Path | None = None
-    operating_points: Path | None = None
-    predictions: Path | None = None
-
-
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m desed_task.evaluation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("python -m desed_task.evaluation", __doc__)
     add = parser.add_argument
     add_path = partial(add, type=user_path)
     add_path("--ground_truth", required=True, metavar="TSV", help="true events")
@@ -139,39 +134,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         raise file_error(f"--output {args.output}", error, "created") from None
     with named_folders({"--output": args.output}, written=args.output):
-        return write_evaluation(systems, truth, args)
-
-
-def write_evaluation(
-    systems: dict[str, Sources], truth: GroundTruth, args: argparse.Namespace
-) -> int:
-    """Evaluate all systems and write everything; the exit status."""
-    with naming_classes(args):
-        metrics = {name: evaluate_system(sources, truth, args) for name, sources in systems.items()}
-    intervals: Intervals | None = None
-    if args.bootstrap:
-        intervals = bootstrap(metrics, replicates=args.bootstrap, seed=args.seed, progress=True)
-    text = json.dumps(flat_metrics(metrics, intervals), indent=1)
-    write_file(args.output / "metrics.json", f"{text}\n")
-    written = [args.output / "metrics.json"]
-    if not args.no_report:
-        systems_shown = [ReportSystem(name, values) for name, values in metrics.items()]
-        title = f"Evaluation on {args.ground_truth.name}"
-        written.append(
-            write_report(
-                args.output, systems_shown, title=title, intervals=intervals, audio=args.audio
-            )
-        )
+        metrics = evaluate_systems(systems, truth, args)
+        written = write_evaluation(metrics, args)
     print(metric_table(PRINTED, {name: vars(each) for name, each in metrics.items()}))
     print("", *written, sep="\n")
     return print_differences(metrics) if args.check else 0
 
 
+def write_evaluation(metrics: dict[str, SystemMetrics], args: argparse.Namespace) -> list[Path]:
+    """Write `metrics.json` and, if it is wanted, the report; returns their paths."""
+    intervals: Intervals | None = None
+    if args.bootstrap:
+        intervals = bootstrap(metrics, replicates=args.bootstrap, seed=args.seed, progress=True)
+    written = args.output / "metrics.json"
+    write_file(written, json.dumps(flat_metrics(metrics, intervals), indent=1) + "\n")
+    if args.no_report:
+        return [written]
+    shown = [ReportSystem(name, values) for name, values in metrics.items()]
+    title = f"Evaluation on {args.ground_truth.name}"
+    page = write_report(args.output, shown, title=title, intervals=intervals, audio=args.audio)
+    return [written, page]
+
+
 def system_sources(args: argparse.Namespace) -> dict[str, Sources]:
     """Paths by system name. Raises InputError for a `--system` of another form."""
-    systems: dict[str, Sources] = {}
-    if args.scores or args.operating_points or args.predictions:
-        systems[UNNAMED] = Sources(args.scores, args.operating_points, args.predictions)
+    unnamed = {kind: path for kind in READERS if (path := getattr(args, kind)) is not None}
+    systems = {UNNAMED: unnamed} if unnamed else {}
     for text in args.system:
         name, separator, paths = text.partition("=")
         if not separator or not name or not paths:
@@ -180,7 +168,14 @@ def system_sources(args: argparse.Namespace) -> dict[str, Sources]:
             raise InputError(f"--system {text}: expected a name of its own, got {name!r} again")
         if "/" in name:
             raise InputError(f"--system {text}: expected a name without /")
-        systems[name] = recognised(text, split_paths(paths))
+        sources = systems[name] = {}
+        for kind, path in map(kind_of, split_paths(paths)):
+            if kind in sources:
+                raise InputError(
+                    f"--system {text}: expected one path of {kind.replace('_', ' ')}, got "
+                    f"{sources[kind]} and {path}"
+                )
+            sources[kind] = path
     return systems
 
 
@@ -195,22 +190,8 @@ def split_paths(text: str) -> list[Path]:
     return paths
 
 
-def recognised(text: str, paths: Sequence[Path]) -> Sources:
-    """The paths of a `--system`, recognised by content."""
-    found: dict[str, Path] = {}
-    for path in paths:
-        kind, path = kind_of(path)
-        if kind in found:
-            raise InputError(
-                f"--system {text}: expected one path of {kind.replace('_', ' ')}, got "
-                f"{found[kind]} and {path}"
-            )
-        found[kind] = path
-    return Sources(**found)
-
-
 def kind_of(path: Path) -> tuple[str, Path]:
-    """The field of `Sources` that a path belongs to, and the path to read."""
+    """The kind of a path, recognised by its content, and the path to read."""
     if path.is_file():
         return "predictions", path
     if not path.is_dir():
@@ -245,7 +226,7 @@ def chosen_classes(text: str | None) -> tuple[str, ...] | None:
 def known_classes(ground_truth: Path, systems: dict[str, Sources]) -> tuple[str, ...]:
     """The columns of the first score files if the ground truth has no other class, else its own."""
     true = read_classes(ground_truth)
-    folders = (sources.scores for sources in systems.values() if sources.scores is not None)
+    folders = (sources["scores"] for sources in systems.values() if "scores" in sources)
     scored = score_classes(next(folders, Path("")))
     if not set(true) < set(scored):
         return true
@@ -254,33 +235,32 @@ def known_classes(ground_truth: Path, systems: dict[str, Sources]) -> tuple[str,
     return scored
 
 
-@contextlib.contextmanager
-def naming_classes(args: argparse.Namespace) -> Iterator[None]:
-    """Name `--classes` in the message about a class that the ground truth does not have."""
+def evaluate_systems(
+    systems: dict[str, Sources], truth: GroundTruth, args: argparse.Namespace
+) -> dict[str, SystemMetrics]:
+    """Read and evaluate each system's output, by name.
+
+    Raises InputError; one about a class that the ground truth does not have names `--classes`.
+    """
+    metrics = {}
     try:
-        yield
+        for name, sources in systems.items():
+            outputs = {kind: READERS[kind](path, truth) for kind, path in sources.items()}
+            metrics[name] = evaluate(
+                outputs.pop("scores", None),
+                truth,
+                **outputs,
+                f1_threshold=args.f1_threshold,
+                drop_clips_without_events=args.drop_clips_without_events,
+                trim_to_clip=args.trim_to_clip,
+                check=args.check,
+            )
     except InputError as error:
         if args.classes is None and _CLASS_PROBLEM.search(str(error)):
             hint = "name all classes with --classes, also those without true events"
             raise InputError(f"{error}; {hint}") from None
         raise
-
-
-def evaluate_system(
-    sources: Sources, truth: GroundTruth, args: argparse.Namespace
-) -> SystemMetrics:
-    """Read one system's output and evaluate it."""
-    scores, points, predictions = sources
-    return evaluate(
-        None if scores is None else read_scores(scores, truth),
-        truth,
-        operating_points=None if points is None else read_operating_points(points, truth),
-        predictions=None if predictions is None else read_predictions(predictions, truth),
-        f1_threshold=args.f1_threshold,
-        drop_clips_without_events=args.drop_clips_without_events,
-        trim_to_clip=args.trim_to_clip,
-        check=args.check,
-    )
+    return metrics
 
 
 def flat_metrics(

@@ -1,80 +1,57 @@
 """Sections of the report and the blocks they consist of, and values as text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import NamedTuple
 
 from desed_task.evaluation.results import MetricValue
 
 NOT_DEFINED = "–"
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Text in a table, highlighted if `marked`."""
-
-    text: str
-    marked: bool = False
+class Marked(str):
+    """The text of a highlighted cell."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows of cells; the first column names the row.
+class Table(NamedTuple):
+    """Rows of cells; the first cell names the row.
 
-    Args:
+    Attributes:
         caption: how to read the table.
         columns: headings.
         rows: as many cells each as there are columns.
+        heading: above the table; empty: none.
     """
 
-    kind: ClassVar[str] = "table"
     caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    heading: str = ""
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A PNG.
 
-    Args:
+    Attributes:
         name: file name, without a folder.
         png: content of the file.
         alt: description for readers who cannot see the picture.
         caption: how to read the picture.
     """
 
-    kind: ClassVar[str] = "picture"
     name: str
     png: bytes
     alt: str
     caption: str
 
 
-@dataclass(frozen=True)
-class Heading:
-    """A heading within a section."""
-
-    kind: ClassVar[str] = "heading"
-    text: str
+Block = Table | Picture | str
+"""A string is a paragraph."""
 
 
-@dataclass(frozen=True)
-class Paragraph:
-    """A paragraph of text."""
-
-    kind: ClassVar[str] = "paragraph"
-    text: str
-
-
-Block = Table | Picture | Heading | Paragraph
-
-
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A section of the report.
 
-    Args:
+    Attributes:
         slug: its anchor on the page.
         title: its heading.
         intro: definitions, in one to three sentences.
@@ -87,9 +64,9 @@ class Section:
     blocks: Sequence[Block]
 
 
-def row(*cells: str | Cell) -> tuple[Cell, ...]:
-    """A row of a table."""
-    return tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells)
+def section_pictures(sections: Sequence[Section]) -> list[Picture]:
+    """All pictures in reading order."""
+    return [block for each in sections for block in each.blocks if isinstance(block, Picture)]
 
 
 def format_value(value: MetricValue, digits: int = 4) -> str:
@@ -112,6 +89,25 @@ def format_share(share: MetricValue) -> str:
 def format_signed(value: float, digits: int) -> str:
     """A number with its sign; `NOT_DEFINED` for NaN."""
     return NOT_DEFINED if value != value else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def format_difference(
+    difference: MetricValue, low: MetricValue, high: MetricValue, digits: int, mark: str = ""
+) -> str:
+    """A difference with its interval in brackets; highlighted if the interval excludes 0.
+
+    Args:
+        difference, low, high: None: undefined.
+        digits: of the difference; the interval has 3.
+        mark: added to a highlighted one.
+    """
+    if difference is None:
+        return NOT_DEFINED
+    text = format_signed(difference, digits)
+    if low is None or high is None:
+        return text
+    text += f" [{format_signed(low, 3)}, {format_signed(high, 3)}]"
+    return text if low <= 0 <= high else Marked(text + mark)
 
 
 def join_names(names: Sequence[str]) -> str:

@@ -1,7 +1,6 @@
 """Section on boundaries: errors of onsets and offsets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,14 +9,13 @@ from desed_task.evaluation.event_based import OFFSET_COLLAR, ONSET_COLLAR
 from desed_task.evaluation.events import EventTable, Floats, Ints, find_overlaps
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.report.blocks import (
-    Paragraph,
+    Block,
     Picture,
     Section,
     Table,
     format_share,
     format_signed,
     format_value,
-    row,
 )
 from desed_task.report.systems import ReportInput
 
@@ -33,42 +31,33 @@ INTRO = (
 def boundary_section(report: ReportInput) -> Section:
     """Histograms and quartiles of the errors."""
     errors = report.scored(boundary_errors)
-    if not any(map(len, errors.values())):
-        remark = Paragraph("No detection overlaps with a true event of its class.")
+    if not any(len(each["onset"]) for each in errors.values()):
+        remark = "No detection overlaps with a true event of its class."
         return Section("boundaries", "Onsets and offsets", INTRO, [remark])
-    names = {number: report.names[number] for number in errors}
     picture = Picture(
         "boundaries.png",
-        draw_histograms(errors, names),
+        draw_histograms(report, errors),
         "Histograms of the errors of onset and offset, one outline per system.",
         f"Steps of {HISTOGRAM_STEP:g} s; the outermost steps include all errors beyond "
         f"±{HISTOGRAM_LIMIT:g} s. Grey: the collar of ±{ONSET_COLLAR:g} s of the event-based F1 "
         "(its offset collar is wider, 20 % of the length, for events over 1 s).",
     )
-    table = error_table({names[number]: each for number, each in errors.items()})
-    return Section("boundaries", "Onsets and offsets", INTRO, [picture, table])
+    blocks: list[Block] = [picture, error_table(report, errors)]
+    return Section("boundaries", "Onsets and offsets", INTRO, blocks)
 
 
-@dataclass(frozen=True, eq=False)
-class BoundaryErrors:
-    """Detected minus true times of paired events, seconds, `(pairs,)`."""
+def boundary_errors(scoring: ScoringInput) -> dict[str, Floats] | None:
+    """Detected minus true `onset` and `offset` of paired events, seconds, `(pairs,)`.
 
-    onset: Floats
-    offset: Floats
-
-    def __len__(self) -> int:
-        return len(self.onset)
-
-
-def boundary_errors(scoring: ScoringInput) -> BoundaryErrors | None:
-    """Errors of the onsets and offsets of paired detections; None without detections."""
+    None without detections.
+    """
     if scoring.detections is None:
         return None
     detected, true = best_pairs(scoring.detections, scoring.true)
-    return BoundaryErrors(
-        onset=scoring.detections.onset[detected] - scoring.true.onset[true],
-        offset=scoring.detections.offset[detected] - scoring.true.offset[true],
-    )
+    return {
+        "onset": scoring.detections.onset[detected] - scoring.true.onset[true],
+        "offset": scoring.detections.offset[detected] - scoring.true.offset[true],
+    }
 
 
 def best_pairs(detections: EventTable, true: EventTable) -> tuple[Ints, Ints]:
@@ -95,16 +84,16 @@ def share_within(errors: Floats, collar: float) -> float | None:
     return float(np.mean(np.abs(errors) <= collar)) if len(errors) else None
 
 
-def error_table(errors: Mapping[str, BoundaryErrors]) -> Table:
+def error_table(report: ReportInput, errors: Mapping[int, Mapping[str, Floats]]) -> Table:
     """Quartiles, and shares within the collars, by system."""
     rows = []
-    for name, system_errors in errors.items():
-        for kind, collar in COLLARS.items():
-            values: Floats = getattr(system_errors, kind)
+    for number, by_kind in errors.items():
+        for kind, values in by_kind.items():
             quartiles = np.percentile(values, [25, 50, 75]) if len(values) else [np.nan] * 3
             low, median, high = (format_signed(float(value), 3) for value in quartiles)
-            share = format_share(share_within(values, collar))
-            rows.append(row(f"{name}, {kind}", format_value(len(values)), median, low, high, share))
+            share = format_share(share_within(values, COLLARS[kind]))
+            title = f"{report.names[number]}, {kind}"
+            rows.append([title, format_value(len(values)), median, low, high, share])
     return Table(
         "Detected minus true, in seconds; positive: too late.",
         (
@@ -115,17 +104,12 @@ def error_table(errors: Mapping[str, BoundaryErrors]) -> Table:
             "upper quartile",
             f"within ±{ONSET_COLLAR:g} s",
         ),
-        tuple(rows),
+        rows,
     )
 
 
-def draw_histograms(errors: Mapping[int, BoundaryErrors], names: Mapping[int, str]) -> bytes:
-    """PNG with histograms of the errors of onsets and offsets.
-
-    Args:
-        errors: by the system's number.
-        names: by the system's number.
-    """
+def draw_histograms(report: ReportInput, errors: Mapping[int, Mapping[str, Floats]]) -> bytes:
+    """PNG with histograms of the errors of onsets and offsets; errors by the system's number."""
     figure = new_figure(3.9)
     grid = figure.subplots(1, len(COLLARS), sharex=True, sharey=True)
     n_bins = round(2 * HISTOGRAM_LIMIT / HISTOGRAM_STEP)
@@ -133,8 +117,8 @@ def draw_histograms(errors: Mapping[int, BoundaryErrors], names: Mapping[int, st
     for axes, (kind, collar) in zip(grid, COLLARS.items(), strict=True):
         axes.axvspan(-collar, collar, color="#000000", alpha=0.1, linewidth=0)
         axes.axvline(0, color="#000000", linewidth=0.8)
-        for number, system_errors in errors.items():
-            values = np.clip(getattr(system_errors, kind), -HISTOGRAM_LIMIT, HISTOGRAM_LIMIT)
+        for number, by_kind in errors.items():
+            values = np.clip(by_kind[kind], -HISTOGRAM_LIMIT, HISTOGRAM_LIMIT)
             counts, _ = np.histogram(values, edges)
             axes.stairs(
                 100 * counts / max(len(values), 1),
@@ -148,5 +132,5 @@ def draw_histograms(errors: Mapping[int, BoundaryErrors], names: Mapping[int, st
         axes.set_xlim(-HISTOGRAM_LIMIT, HISTOGRAM_LIMIT)
         tidy(axes)
     grid[0].set_ylabel("share of pairs, per cent")
-    legend_above(figure, names)
+    legend_above(figure, {number: report.names[number] for number in errors})
     return to_png(figure)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from desed_task.drawing.style import readable_class
 from desed_task.evaluation.results import ClassMetrics, MetricValue
-from desed_task.report.blocks import NOT_DEFINED, Section, Table, format_count, format_value, row
+from desed_task.report.blocks import NOT_DEFINED, Section, Table, format_count, format_value
 from desed_task.report.systems import ReportInput
 
 INTRO = (
@@ -28,11 +28,11 @@ COLUMNS: dict[str, Callable[[ClassMetrics], str]] = {
 def class_section(report: ReportInput) -> Section:
     """A table with a row for each class and system, the systems of a class below each other."""
     rows = [
-        row(
+        [
             readable_class(label),
             system.name,
             *(format_cell(system.metrics.per_class[label]) for format_cell in COLUMNS.values()),
-        )
+        ]
         for label in report.classes
         for system in report.systems
     ]
@@ -40,7 +40,7 @@ def class_section(report: ReportInput) -> Section:
         "True, detected, correct: numbers of events, correct by event-based matching. "
         "–: the class does not occur in the ground truth, or the system has no such output."
     )
-    table = Table(caption, ("class", "system", *COLUMNS), tuple(rows))
+    table = Table(caption, ("class", "system", *COLUMNS), rows)
     return Section("classes", "Classes", INTRO, [table])
 
 

@@ -1,11 +1,12 @@
 """Section on single clips: the worst ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from desed_task.dataio.recordings import clip_path
 from desed_task.drawing.clip_pictures import (
     MAX_ROWS,
     Panel,
@@ -15,7 +16,6 @@ from desed_task.drawing.clip_pictures import (
     choose_rows,
     class_spans,
     draw_clip,
-    hidden_text,
     log_mel,
 )
 from desed_task.drawing.style import nth_colour, plain, to_png
@@ -24,8 +24,8 @@ from desed_task.evaluation import event_based
 from desed_task.evaluation.events import EventTable, Floats, Ints, find_overlaps, sums
 from desed_task.evaluation.outputs import Boxes
 from desed_task.evaluation.scoring_input import ScoringInput
-from desed_task.report.blocks import Block, Paragraph, Picture, Section, Table, format_value, row
-from desed_task.report.systems import ReportInput, ReportSystem
+from desed_task.report.blocks import Block, Picture, Section, Table, format_value
+from desed_task.report.systems import ReportInput
 
 N_CLIPS = 5
 TITLE = "Worst clips"
@@ -43,86 +43,89 @@ CAPTION = (
 
 
 def clip_section(report: ReportInput) -> Section:
-    """The worst clips of the first system that has detections."""
-    for number, scores in report.scored(clip_scores).items():
-        system = report.systems[number]
-        intro = INTRO.format(name=system.name)
-        return Section("clips", TITLE, intro, _clips_blocks(report, system, scores))
-    return Section("clips", TITLE, "No system has events at one threshold.", ())
-
-
-def _clips_blocks(report: ReportInput, system: ReportSystem, scores: "ClipScores") -> list[Block]:
-    """A table of the worst clips of this system, and a picture of each."""
-    scoring = system.metrics.scoring_input
-    names = list(scoring.truth.events)
-    clips = [names[clip] for clip in worst_clips(scoring, scores)]
-    if not clips:
-        return [Paragraph("No clip has an error.")]
-    blocks: list[Block] = [clip_table(report, clips), Paragraph(CAPTION)]
-    for rank, clip in enumerate(clips, start=1):
-        spectrogram, problem = _spectrogram(report, clip)
+    """The worst clips of the first system that has detections: a table, a picture of each."""
+    scores = report.scored(clip_scores)
+    if not scores:
+        return Section("clips", TITLE, "No system has events at one threshold.", ())
+    first = next(iter(scores))
+    intro = INTRO.format(name=report.names[first])
+    clips = worst_clips(report.scoring[first], scores[first])
+    if not len(clips):
+        return Section("clips", TITLE, intro, ["No clip has an error."])
+    names = list(report.scoring[first].truth.events)
+    blocks: list[Block] = [clip_table(report, scores, clips), CAPTION]
+    for rank, clip in enumerate(clips.tolist(), start=1):
+        name = names[clip]
+        spectrogram, problem = _spectrogram(report, name)
         png = to_png(draw_clip([clip_strip(report, clip, spectrogram)]))
-        alt = f"Clip {clip} over time: true events, and each system's scores and events."
+        alt = f"Clip {name} over time: true events, and each system's scores and events."
         remark = "" if problem is None else f" No spectrogram: {problem}"
-        blocks.append(Picture(f"clip_worst_{rank}.png", png, alt, f"{rank}. {clip}{remark}"))
-    return blocks
+        blocks.append(Picture(f"clip_worst_{rank}.png", png, alt, f"{rank}. {name}{remark}"))
+    return Section("clips", TITLE, intro, blocks)
 
 
-def clip_strip(report: ReportInput, clip: str, spectrogram: Spectrogram | None) -> Strip:
+def clip_table(report: ReportInput, scores: Mapping[int, "ClipScores"], clips: Ints) -> Table:
+    """Event-based F1 and counts of some clips, by system that has detections."""
+    names = list(report.scoring[0].truth.events)
+    rows = [[names[clip], *(each.text(clip) for each in scores.values())] for clip in clips]
+    caption = "Event-based micro-F1, and number of events: correct / detected / true."
+    return Table(caption, ("clip", *(report.names[number] for number in scores)), rows)
+
+
+def clip_strip(report: ReportInput, clip: int, spectrogram: Spectrogram | None) -> Strip:
     """One clip's rows of classes, a panel for each system.
 
     Args:
         report: the systems; at least one has a true or detected event in the clip.
-        clip: its name.
+        clip: its index in the ground truth.
         spectrogram: of the clip's audio; not drawn if None.
     """
-    scoring = report.systems[0].metrics.scoring_input
-    index = list(scoring.truth.events).index(clip)
-    true = scoring.true.select(scoring.true.clip == index)
-    detected = [_detected_events(system, index) for system in report.systems]
+    scoring = report.scoring[0]
+    true = _clip_events(scoring.true, clip)
+    # A system without detections has no events.
+    detected = [
+        _clip_events(each.detections or true.select(slice(0)), clip) for each in report.scoring
+    ]
     seconds = [
         sums(table.label, table.offset - table.onset, scoring.n_classes)
         for table in (true, *detected)
     ]
-    labels, n_hidden = choose_rows(seconds[0], np.sum(seconds[1:], axis=0))
+    labels, hidden = choose_rows(seconds[0], np.sum(seconds[1:], axis=0))
     panels = [
         _system_panel(report, number, clip, labels, true, events)
         for number, events in enumerate(detected)
     ]
-    hidden = hidden_text(len(labels), n_hidden)
     panels[0] = panels[0]._replace(title=f"{panels[0].title}{hidden}")
-    end = float(scoring.durations[index])
+    end = float(scoring.durations[clip])
     last = max(float(events.offset.max()) for events in (true, *detected) if len(events))
     beyond = last > end + 1e-6
     return Strip(0.0, max(end, last), panels, spectrogram, clip_end=end if beyond else None)
 
 
-def _detected_events(system: ReportSystem, clip: int) -> EventTable:
-    """Events that are detected in a clip; none if the system has no detections."""
-    scoring = system.metrics.scoring_input
-    if scoring.detections is None:
-        return scoring.true.select(slice(0))
-    return scoring.detections.select(scoring.detections.clip == clip)
+def _clip_events(events: EventTable, clip: int) -> EventTable:
+    return events.select(events.clip == clip)
 
 
 def _system_panel(
     report: ReportInput,
     number: int,
-    clip: str,
+    clip: int,
     labels: Sequence[int],
     true: EventTable,
     events: EventTable,
 ) -> Panel:
     """A system's events, and its scores or boxes, in the rows of some classes."""
-    system = report.systems[number]
-    scoring = system.metrics.scoring_input
+    system, scoring = report.systems[number], report.scoring[number]
     remark = "" if scoring.detections is not None else ": no events at one threshold"
-    scores, edges, values = scoring.scores, None, None
-    if scores is not None and clip not in scores.names:
-        scores, remark = None, remark or ": no scores of this clip"
-    elif scores is not None and not isinstance(scores, Boxes):
+    scores, edges, values, boxes = scoring.scores, None, None, None
+    name = list(scoring.truth.events)[clip]
+    if scores is not None and name not in scores.names:
+        remark = remark or ": no scores of this clip"
+    elif isinstance(scores, Boxes):
+        boxes = scores
+    elif scores is not None:
         frames = scores.as_scores()
-        index = list(frames.names).index(clip)
+        index = list(frames.names).index(name)
         edges, values = frames.edges[index], frames.values[index]
     rows = [
         Row(
@@ -130,7 +133,7 @@ def _system_panel(
             events=class_spans(events, label),
             true=class_spans(true, label),
             scores=None if values is None else values[label],
-            boxes=_clip_boxes(scores, clip, label) if isinstance(scores, Boxes) else None,
+            boxes=None if boxes is None else _clip_boxes(boxes, name, label),
             threshold=system.metrics.per_class[report.classes[label]].f1_threshold,
         )
         for label in labels
@@ -152,9 +155,8 @@ def _spectrogram(report: ReportInput, clip: str) -> tuple[Spectrogram | None, st
     path = audio_path(report.audio, clip)
     if path is None:
         return None, f"the audio folder holds no file of clip {clip}."
-    truth = report.systems[0].metrics.scoring_input.truth
     try:
-        return log_mel(path, truth.durations[clip]), None
+        return log_mel(path, report.scoring[0].truth.durations[clip]), None
     except InputError as error:
         return None, str(error).replace(str(path), path.name)
 
@@ -166,7 +168,7 @@ def audio_path(folder: Path, clip: str) -> Path | None:
     """
     if Path(clip).is_absolute() or ".." in Path(clip).parts:
         return None
-    paths = (folder / clip, folder / f"{clip}.wav")
+    paths = (clip_path(folder, clip), clip_path(folder, f"{clip}.wav"))
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -197,6 +199,11 @@ class ClipScores:
     def errors(self) -> Ints:
         """Number of missed true events and of false detections."""
         return self.true + self.detected - 2 * self.correct
+
+    def text(self, clip: int) -> str:
+        """F1 of a clip, and its counts: correct / detected / true."""
+        counts = f"{self.correct[clip]} / {self.detected[clip]} / {self.true[clip]}"
+        return f"{format_value(float(self.f1[clip]), 3)} ({counts})"
 
 
 def clip_scores(scoring: ScoringInput) -> ClipScores | None:
@@ -232,20 +239,3 @@ def worst_clips(scoring: ScoringInput, scores: ClipScores, number: int = N_CLIPS
         known &= np.isin(np.array(list(scoring.truth.events), dtype=object), list(scoring.names))
     clips = np.flatnonzero(known)
     return clips[np.lexsort((-scores.errors[clips], scores.overlap[clips], f1[clips]))][:number]
-
-
-def clip_table(report: ReportInput, clips: Sequence[str]) -> Table:
-    """Event-based F1 and counts of some clips, by system that has detections."""
-    index = {name: k for k, name in enumerate(report.systems[0].metrics.scoring_input.truth.events)}
-    columns = {
-        report.names[number]: [_clip_cell(scores, index[clip]) for clip in clips]
-        for number, scores in report.scored(clip_scores).items()
-    }
-    rows = tuple(row(clip, *cells) for clip, *cells in zip(clips, *columns.values(), strict=True))
-    caption = "Event-based micro-F1, and number of events: correct / detected / true."
-    return Table(caption, ("clip", *columns), rows)
-
-
-def _clip_cell(scores: ClipScores, clip: int) -> str:
-    counts = (scores.correct[clip], scores.detected[clip], scores.true[clip])
-    return f"{format_value(float(scores.f1[clip]), 3)} ({' / '.join(map(str, counts))})"

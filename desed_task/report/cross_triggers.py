@@ -7,7 +7,7 @@ import numpy as np
 from desed_task.drawing.style import class_text, draw_matrix, new_figure, to_png
 from desed_task.evaluation.events import Ints
 from desed_task.evaluation.results import SystemMetrics
-from desed_task.report.blocks import Block, Paragraph, Picture, Section
+from desed_task.report.blocks import Block, Picture, Section
 from desed_task.report.systems import ReportInput
 
 MAX_CLASSES = 25  # of a picture
@@ -27,10 +27,10 @@ def cross_trigger_section(report: ReportInput) -> Section:
 def _system_block(report: ReportInput, number: int) -> Block:
     system = report.systems[number]
     if system.metrics.scoring_input.detections is None:
-        return Paragraph(f"{system.name} has no events at one threshold.")
+        return f"{system.name} has no events at one threshold."
     matrix = cross_trigger_matrix(system.metrics)
     if not matrix.any():
-        return Paragraph(f"{system.name} has no cross trigger.")
+        return f"{system.name} has no cross trigger."
     shown = most_confused(matrix)
     hidden = len(matrix) - len(shown)
     rest = (
@@ -64,12 +64,9 @@ def cross_trigger_matrix(metrics: SystemMetrics) -> Ints:
 
     The diagonal is 0.
     """
-    classes = metrics.scoring_input.truth.classes
-    matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    for row, label in enumerate(classes):
-        for column, other in enumerate(classes):
-            matrix[row, column] = metrics.cross_triggers.get(label, {}).get(other, 0)
-    return matrix
+    classes, found = metrics.scoring_input.truth.classes, metrics.cross_triggers
+    rows = [[found.get(label, {}).get(other, 0) for other in classes] for label in classes]
+    return np.array(rows, dtype=np.int64)
 
 
 def draw_cross_triggers(matrix: Ints, classes: Sequence[str]) -> bytes:

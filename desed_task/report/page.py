@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from desed_task.drawing.style import DPI
-from desed_task.files import atomic_write
-from desed_task.report.blocks import Picture, Section
+from desed_task.files import write_file
+from desed_task.report.blocks import Marked, Section, section_pictures
 from desed_task.report.boundaries import boundary_section
 from desed_task.report.class_scores import class_section
 from desed_task.report.clips import clip_section
@@ -66,16 +66,20 @@ def write_report(
     folder = Path(folder)
     report = ReportInput(systems, intervals, audio)
     sections = [make_section(report) for make_section in SECTIONS]
-    (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-    _write_pictures(folder / PICTURES, sections)
+    pictures = folder / PICTURES
+    pictures.mkdir(parents=True, exist_ok=True)
+    written = {pictures / picture.name: picture.png for picture in section_pictures(sections)}
+    for path, png in written.items():
+        write_file(path, png)
+    for path in set(pictures.glob("*.png")) - set(written):
+        path.unlink()
     return write_page(folder / PAGE, title, sections)
 
 
 def write_page(path: Path, title: str, sections: Sequence[Section]) -> Path:
     """Write sections as an HTML page that needs no other file; returns its path."""
     page = _environment().get_template(PAGE).render(title=title, sections=sections)
-    with atomic_write(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+    write_file(path, page)
     return path
 
 
@@ -85,23 +89,13 @@ def _check(systems: Sequence[ReportSystem]) -> None:
     names = [system.name for system in systems]
     if len(set(names)) != len(names):
         raise ValueError(f"systems of the report: expected different names, got {names}")
-    truth = systems[0].metrics.scoring_input.truth
-    for system in systems[1:]:
-        if system.metrics.scoring_input.truth != truth:
+    truths = [system.metrics.scoring_input.truth for system in systems]
+    for system, truth in zip(systems, truths, strict=True):
+        if truth != truths[0]:
             raise ValueError(
                 f"system {system.name!r}: expected the ground truth of system {names[0]!r}, "
                 "got another one"
             )
-
-
-def _write_pictures(folder: Path, sections: Sequence[Section]) -> None:
-    """Write the sections' pictures and remove all other PNG files."""
-    pictures = [block for each in sections for block in each.blocks if isinstance(block, Picture)]
-    for picture in pictures:
-        with atomic_write(folder / picture.name) as partial:
-            partial.write_bytes(picture.png)
-    for path in set(folder.glob("*.png")) - {folder / picture.name for picture in pictures}:
-        path.unlink()
 
 
 def _environment() -> Environment:
@@ -114,6 +108,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.tests["marked"] = lambda cell: isinstance(cell, Marked)
     environment.filters |= {"data_uri": _data_uri, "displayed_size": _displayed_size}
     return environment
 

@@ -8,7 +8,7 @@ import numpy as np
 from desed_task.drawing.style import draw_matrix, new_figure, plain, to_png
 from desed_task.evaluation.events import EventTable, Floats, Ints, sums
 from desed_task.evaluation.scoring_input import ScoringInput
-from desed_task.report.blocks import Block, Paragraph, Picture, Section, format_share
+from desed_task.report.blocks import Block, Picture, Section, format_share
 from desed_task.report.systems import ReportInput
 from desed_task.sod import MAX_SOUNDS, SOD_STATE_NAMES, SOD_STATES
 
@@ -25,7 +25,7 @@ def polyphony_section(report: ReportInput) -> Section:
     confusions = report.scored(polyphony_confusion)
     detected = {report.names[number]: confusion for number, confusion in confusions.items()}
     branches = {system.name: system.sod for system in report.systems if system.sod is not None}
-    blocks: list[Block] = [Paragraph("No system has events at one threshold.")]
+    blocks: list[Block] = ["No system has events at one threshold."]
     if detected:
         caption = f"By detected events at the F1 threshold. Correct time: {_shares(detected)}."
         blocks = [_picture("polyphony.png", detected, caption)]

@@ -17,7 +17,7 @@ from desed_task.drawing.style import (
 from desed_task.evaluation.psds import PsdRoc, RocCurve
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.files import write_file
-from desed_task.report.blocks import Block, Paragraph, Picture, Section, join_names
+from desed_task.report.blocks import Block, Picture, Section, join_names
 from desed_task.report.systems import ReportInput
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _scenario_block(report: ReportInput, scenario: str, index: int) -> Block:
     name = scenario.upper()
     rocs = _system_rocs(report, scenario)
     if not rocs:
-        return Paragraph(f"No curve: {name} needs true events, and scores or operating points.")
+        return f"No curve: {name} needs true events, and scores or operating points."
     return Picture(
         f"psd_roc_{index}.png",
         draw_curves(rocs, report.classes),
@@ -72,11 +72,13 @@ def _system_rocs(report: ReportInput, scenario: str) -> dict[int, SystemRoc]:
     rocs = {}
     for number, system in enumerate(report.systems):
         metrics = system.metrics
-        if scenario in metrics.rocs:
-            rocs[number] = SystemRoc(system.name, metrics.rocs[scenario], None)
-        elif scenario in metrics.operating_rocs:
+        exact = metrics.rocs.get(f"{scenario}_sed_scores_eval")
+        approximated = metrics.rocs.get(f"{scenario}_psds_eval")
+        if exact is not None:
+            rocs[number] = SystemRoc(system.name, exact, None)
+        elif approximated is not None:
             n_points = len(metrics.scoring_input.thresholds)
-            rocs[number] = SystemRoc(system.name, metrics.operating_rocs[scenario], n_points)
+            rocs[number] = SystemRoc(system.name, approximated, n_points)
     return rocs
 
 
@@ -103,8 +105,8 @@ def write_psd_rocs(folder: str | Path, metrics: SystemMetrics, *, title: str) ->
     """
     classes = metrics.scoring_input.truth.classes
     for index, scenario in enumerate(SCENARIOS, start=1):
-        if scenario in metrics.rocs:
-            roc = metrics.rocs[scenario]
+        roc = metrics.rocs.get(f"{scenario}_sed_scores_eval")
+        if roc is not None:
             name = f"{title}: {roc.scenario.name} = {roc.psds:.4f}"
             picture = draw_curves({0: SystemRoc(name, roc, None)}, classes)
             write_file(Path(folder) / f"psd_roc_{index}.png", picture)

@@ -10,7 +10,7 @@ from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.sod import SodResult
 
 if TYPE_CHECKING:
-    from desed_task.evaluation.bootstrap import Interval, Intervals
+    from desed_task.evaluation.bootstrap import Intervals
 
 T = TypeVar("T")
 
@@ -53,17 +53,16 @@ class ReportInput:
         return {number: system.name for number, system in enumerate(self.systems)}
 
     @property
+    def scoring(self) -> list[ScoringInput]:
+        """The systems' scoring inputs by number."""
+        return [system.metrics.scoring_input for system in self.systems]
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names by index."""
-        return self.systems[0].metrics.scoring_input.truth.classes
+        return self.scoring[0].truth.classes
 
     def scored(self, function: Callable[[ScoringInput], T | None]) -> dict[int, T]:
         """Results of a function by the system's number, without those that are None."""
-        found = {k: function(s.metrics.scoring_input) for k, s in enumerate(self.systems)}
-        return {number: result for number, result in found.items() if result is not None}
-
-    def interval(self, system: str, metric: str) -> "Interval | None":
-        """The confidence interval of a system's metric, if there is one."""
-        if self.intervals is None:
-            return None
-        return self.intervals.metrics.get(system, {}).get(metric)
+        found = enumerate(map(function, self.scoring))
+        return {number: result for number, result in found if result is not None}

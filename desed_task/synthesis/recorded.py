@@ -15,7 +15,8 @@ import numpy as np
 import scipy.signal
 import soxr
 
-from desed_task.dataio.audio import audio_info, read_audio
+from desed_task.dataio.audio import read_at_own_rate
+from desed_task.dataio.bandwidth import spectrum_end, spectrum_size
 from desed_task.synthesis import backgrounds
 from desed_task.synthesis.domains import Draw
 from desed_task.synthesis.signals import (
@@ -40,12 +41,6 @@ MIN_CUT_S = 1.0
 """A continuous sound is used in lengths from this one to its own."""
 EDGE_S = 0.005
 CROSSFADE_S = 0.1
-CLIFF_DB = 35.0
-"""Fall of the spectrum within `CLIFF_HZ` that only a low-pass filter causes."""
-CLIFF_HZ = 1000.0
-RESOLUTION_HZ = 250.0
-MIN_CLIFF_HZ = 3000.0
-"""Below it natural sounds fall as steeply; telephones reach higher."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +72,7 @@ def read_sound(path: Path, cutoff_hz: float) -> Signal:
 
 def resampled(path: Path, start: int = 0, n_samples: int | None = None) -> Signal:
     """Samples of a file at `SAMPLE_RATE`; `start` and `n_samples` are at the file's rate."""
-    rate = audio_info(path).sample_rate
-    audio = read_audio(path, rate, start, n_samples)
+    audio, rate = read_at_own_rate(path, start, n_samples)
     if rate != SAMPLE_RATE:
         audio = soxr.resample(audio, rate, SAMPLE_RATE, quality="HQ")
     return audio
@@ -95,27 +89,10 @@ def low_passed(signal: Signal, cutoff_hz: float) -> Signal:
 
 
 def bandwidth(path: Path) -> float:
-    """Effective bandwidth of a recording in Hz: half its rate, or where its spectrum breaks off.
-
-    Recordings that were made at a lower rate, or compressed, have no frequencies above a cutoff;
-    the spectrum falls there by `CLIFF_DB` within `CLIFF_HZ`, and does not rise again.
-    """
-    rate = audio_info(path).sample_rate
-    audio = read_audio(path, rate)
-    size = min(len(audio), 2 ** int(np.ceil(np.log2(rate / RESOLUTION_HZ))))
-    frequencies, power = scipy.signal.welch(audio, rate, nperseg=size)
-    decibels = 10 * np.log10(power + 1e-15)
-    step = max(1, round(CLIFF_HZ / (rate / size)))
-    if len(decibels) < 3 * step:
-        return rate / 2
-    # highest level from each frequency on, against the median level of the band before
-    after = np.maximum.accumulate(decibels[::-1])[::-1]
-    before = np.array(
-        [np.median(decibels[i - step : i]) for i in range(step, len(decibels) - step)]
-    )
-    edges = frequencies[step : len(decibels) - step]
-    cliff = edges[(before - after[2 * step :] > CLIFF_DB) & (edges > MIN_CLIFF_HZ)]
-    return float(cliff[0]) if len(cliff) else rate / 2
+    """Effective bandwidth of a recording in Hz: half its rate, or where its spectrum breaks off."""
+    audio, rate = read_at_own_rate(path)
+    _, power = scipy.signal.welch(audio, rate, nperseg=min(len(audio), spectrum_size(rate)))
+    return spectrum_end(power, rate)
 
 
 def bursts(signal: Signal, pause_s: float) -> list[tuple[int, int]]:

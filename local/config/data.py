@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -142,6 +142,11 @@ class Data(Settings):
         "windows of this length. A test of a checkpoint may use another length than its training"
     )
     fs: PositiveInt = Field(description="Hz, sample rate of the network's input")
+    channel: PositiveInt | Literal["mix", "loudest"] = Field(
+        description="how the channels of the published audio become one: `mix`: their mean, or the "
+        "loudest one where they cancel (with a warning); `loudest`; or a channel's number from 1 "
+        "on. Another value makes the audio at `fs` again",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "Data":

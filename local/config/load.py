@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from desed_task.errors import InputError
+from desed_task.settings import value_types
 from desed_task.tables import normalised
 from local.config.published import from_published, is_published
 from local.config.schema import Config
@@ -22,11 +23,17 @@ from local.config.yaml_files import (
 )
 
 NEWER = {
-    "data": {"root": ".", "strong_folder": None, "strong_folder_44k": None, "strong_tsv": None},
+    "data": {
+        "root": ".",
+        "strong_folder": None,
+        "strong_folder_44k": None,
+        "strong_tsv": None,
+        "channel": "mix",
+    },
     "losses": {"self_consistency_share": {"strong": 0.25}},
 }
 """Values of the keys that a whole configuration of an older version does not have: paths were
-relative to the current folder, and there was no set `strong`."""
+relative to the current folder, there was no set `strong`, and channels were averaged."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -90,12 +97,19 @@ def _filled(values: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, An
 
 
 def _overridden(raw: RawConfig, overrides: Iterable[str]) -> RawConfig:
+    """With each `section.key=value`; the value is YAML, but that of a text is the text."""
     for override in overrides:
         path, separator, text = override.partition("=")
         keys = [normalised(key.strip()) for key in path.split(".")]
         option = f"--set {override}"
         if not separator or not all(keys):
             raise InputError(f"{option}: expected section.key=value")
-        values = nested(".".join(keys), parse_value(text, option))
+        types = value_types(Config, keys)
+        value: Any = text
+        if text == "null" and type(None) in types:
+            value = None
+        elif not (str in types and types <= {str, type(None)}):
+            value = parse_value(text, option)
+        values = nested(".".join(keys), value)
         raw = raw.with_changes(RawConfig.from_values(values, option))
     return raw

@@ -28,6 +28,7 @@ from desed_task.settings import (
     InnerFraction,
     NonEmpty,
     NonNegative,
+    NoResult,
     Pair,
     Positive,
     PositiveInt,
@@ -70,7 +71,9 @@ class Training(Settings):
         "`strong` where it is trained on (absent sets and those outside `train_sets` have none); "
         "with `ddp`, of each process",
     )
-    batch_size_val: PositiveInt = Field(description="clips per batch of validation and test")
+    batch_size_val: Annotated[PositiveInt, NoResult] = Field(
+        description="clips per batch of validation and test"
+    )
     n_epochs: PositiveInt = Field(
         description="epochs; one ends when the smallest training set is used up"
     )
@@ -108,7 +111,7 @@ class Training(Settings):
         description="`true`: compile all layers before the recurrent ones with `torch.compile`; "
         "GPU only"
     )
-    num_workers: Count = Field(
+    num_workers: Annotated[Count, NoResult] = Field(
         description="processes that load audio for each training process; 0: the training process "
         "loads"
     )
@@ -138,7 +141,7 @@ class Training(Settings):
     early_stop_patience: PositiveInt = Field(
         description="validations without a better selection metric before training stops"
     )
-    picture_interval: Count = Field(
+    picture_interval: Annotated[Count, NoResult] = Field(
         description="validations between two pictures of a clip; 0: no pictures"
     )
     n_test_thresholds: PositiveInt = Field(
@@ -282,7 +285,9 @@ class Postprocess(CorrectionStrength, TuningSettings):
         description="resampled test sets (clips drawn with replacement) of the 95 % intervals; 0: "
         "no intervals"
     )
-    report: bool = Field(description="`true`: write a report of each test set, `report.html`")
+    report: Annotated[bool, NoResult] = Field(
+        description="`true`: write a report of each test set, `report.html`"
+    )
 
     @model_validator(mode="after")
     def _check_methods(self) -> "Postprocess":
@@ -453,8 +458,15 @@ class Config(Settings):
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that change with any value; paths are those that are opened."""
-        text = json.dumps(self.plain() | {"data": self.data.resolved()}, sort_keys=True)
+        """Twelve hex digits that change with any value, except of keys with `NoResult`.
+
+        Paths are those that are opened.
+        """
+        values = self.plain() | {"data": self.data.resolved()}
+        for section, settings in self:
+            for key in settings.keys_without_result():
+                del values[section][key]
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_yaml(self) -> str:

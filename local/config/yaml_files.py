@@ -110,8 +110,17 @@ def read_composed(path: Path) -> RawConfig:
 
 
 def parse_value(text: str, option: str) -> Any:
-    """The value of a command-line override, read as YAML; `option` names it in messages."""
-    return _parse(text, option, number_lines=False)[0]
+    """The value of a command-line override, read as YAML; `option` names it in messages.
+
+    Raises InputError for what is no YAML, and for a comment, which would be lost.
+    """
+    value, _ = _parse(text, option, number_lines=False)
+    end = 0
+    for token in yaml.scan(text):
+        if "#" in text[end : token.start_mark.index]:
+            raise InputError(f"{option}: expected a value, got a comment: write # in quotes")
+        end = max(end, token.end_mark.index)
+    return value
 
 
 def _parent(path: Path, layer: RawConfig) -> Path | None:
@@ -149,16 +158,20 @@ class Replacement(dict[Any, Any]):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys and reads 1e-3 as a number.
+    """SafeLoader that refuses duplicate keys, and reads as a text what is not in `_SCALARS`.
 
-    Keys, which may be names of classes, are in Unicode's form NFC.
+    YAML 1.1 would read 010 as 8, 1:30 as 90, 1_000 as 1000, `no` as false, 2020-01-01 as a date
+    and 1e-3 as a text. Keys are texts, in Unicode's form NFC: they may be names of classes.
     """
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - as in the base class
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             if isinstance(key_node, yaml.ScalarNode):
                 key_node.value = normalised(key_node.value)
+                key_node.tag = "tag:yaml.org,2002:str"
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
@@ -169,15 +182,28 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that writes a text such as 1e-3 in quotes, since `_Loader` reads a number."""
+    """SafeDumper that also writes in quotes the texts that `_Loader` would read as numbers.
+
+    Texts that only YAML 1.1 reads as something else, such as `no`, are in quotes, too.
+    """
 
 
-for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+_INTEGER = r"[-+]?(0|[1-9][0-9]*)"
+# What a value without quotes can be besides a text, and its first characters.
+_SCALARS = {
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (_INTEGER, list("-+0123456789")),
+    "float": (
+        rf"({_INTEGER}(\.[0-9]*)?|[-+]?\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)"
+        r"|\.(nan|NaN|NAN)",
         list("-+.0123456789"),
-    )
+    ),
+}
+for _name, (_pattern, _first) in _SCALARS.items():
+    for _class in (_Loader, _Dumper):
+        _tag, _whole = f"tag:yaml.org,2002:{_name}", re.compile(rf"^(?:{_pattern})\Z")
+        _class.add_implicit_resolver(_tag, _whole, _first)
 
 
 def dump_yaml(values: Any) -> str:

@@ -1,4 +1,6 @@
-"""Scored systems -> metrics.json, files of each test set, printed tables (docs/recipe.md, "Test").
+"""A test's predictions -> scored systems, files, printed tables (docs/recipe.md, "Test").
+
+A system is a network with one post-processing method.
 
 | file | content |
 |---|---|
@@ -13,12 +15,13 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
 from desed_task import __version__
-from desed_task.evaluation import Intervals, write_system
+from desed_task.dataio.coverage import Coverage
+from desed_task.evaluation import GroundTruth, Intervals, bootstrap, evaluate, write_system
 from desed_task.evaluation.results import (
     HEADLINE_METRICS,
     MetricValue,
@@ -26,15 +29,13 @@ from desed_task.evaluation.results import (
     metric_table,
 )
 from desed_task.files import write_file
-from desed_task.postprocess.methods import DESCRIPTIONS, TunedParameters
+from desed_task.postprocess.methods import DESCRIPTIONS, Method, TunedParameters, class_thresholds
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
 from desed_task.sod import sod_metrics
-from local.audio_sets import test_sets
 from local.config.load import Config
 from local.data import LabelledSet
-from local.results.postprocessing import dump_tuned
+from local.results.postprocessing import dump_tuned, postprocessing
 from local.results.predictions import SetPredictions
-from local.results.scoring import ScoredSystem, bootstrap_intervals, score_networks
 
 REPORT_FILE = "report.html"
 TUNING_FILE = "postprocessing.yaml"
@@ -93,12 +94,16 @@ def write_results(
         name, folder = test_set.name, run / f"metrics_{test_set.name}"
         systems = score_networks(predictions[name], test_set.truth, config, tuned, check=check)
         intervals = bootstrap_intervals(systems, config)
-        set_metrics = flat_metrics(systems, intervals, test_set)
-        write_set(systems, intervals, test_set, config, folder)
-        metrics |= {f"{name}/{key}": value for key, value in set_metrics.items()}
+        write_set(systems, predictions[name], intervals, test_set, config, folder)
+        flat = flat_metrics(systems, intervals, test_set.coverage)
+        metrics |= {f"{name}/{key}": value for key, value in flat.items()}
         lines = difference_lines({system.name: system.metrics for system in systems})
         differences += [f"{name}/{line}" for line in lines]
-        tables.append(headline_table(set_metrics, [system.name for system in systems], name))
+        columns = {
+            system.name: {key: flat.get(f"{system.name}/{key}") for key in PRINTED_METRICS}
+            for system in systems
+        }
+        tables.append(metric_table(PRINTED_METRICS, columns, name))
         if config.postprocess.report:
             tables[-1] += f"\n{folder / REPORT_FILE}"
     folder = run / "metrics_test"
@@ -111,17 +116,82 @@ def write_results(
     return WrittenResults(path, differences)
 
 
+def score_networks(
+    predictions: Mapping[str, SetPredictions],
+    truth: GroundTruth,
+    config: Config,
+    tuned: Mapping[str, TunedParameters],
+    *,
+    check: bool = False,
+) -> list[ReportSystem]:
+    """Score every network with every configured post-processing method.
+
+    A system is named like its network with the first method, and `NETWORK_METHOD` with others.
+
+    Args:
+        predictions: by network, `student` and `teacher`.
+        truth: of the set; clips without predictions (a shortened run) are excluded.
+        config: the experiment.
+        tuned: tuned parameters by network; empty if no method is tuned.
+        check: compute the metrics with the libraries as well.
+    """
+    return [
+        _score(network, method, predicted, truth, config, tuned.get(network), check=check)
+        for network, predicted in predictions.items()
+        for method in config.postprocess.methods
+    ]
+
+
+def _score(
+    network: str,
+    method: Method,
+    predicted: SetPredictions,
+    truth: GroundTruth,
+    config: Config,
+    tuned: TunedParameters | None,
+    *,
+    check: bool,
+) -> ReportSystem:
+    classes, settings = config.data.classes, config.postprocess
+    parameters = postprocessing(config, tuned).parameters(method)
+    assert parameters is not None  # every configured method was tuned
+    metrics = evaluate(
+        parameters.apply(predicted.corrected_scores(), classes),
+        truth.restricted(predicted.names),
+        thresholds=operating_points(config.training.n_test_thresholds),
+        f1_threshold=class_thresholds(parameters, classes),
+        drop_clips_without_events=settings.drop_clips_without_events,
+        trim_to_clip=settings.trim_to_clip,
+        check=check,
+    )
+    name = network if method == settings.methods[0] else f"{network}_{method}"
+    return ReportSystem(name, metrics, predicted.sod_result(), DESCRIPTIONS[method])
+
+
+def operating_points(number: int) -> list[float]:
+    """`number` thresholds in the middle of equal steps of (0, 1): 0.01, 0.03 … 0.99 for 50."""
+    return [(2 * k + 1) / (2 * number) for k in range(number)]
+
+
+def bootstrap_intervals(systems: Sequence[ReportSystem], config: Config) -> Intervals | None:
+    """95 % intervals of the systems' metrics; None with 0 configured replicates."""
+    replicates = config.postprocess.bootstrap_replicates
+    if not replicates:
+        return None
+    metrics = {system.name: system.metrics for system in systems}
+    return bootstrap(metrics, replicates=replicates, seed=config.training.seed, progress=True)
+
+
 def flat_metrics(
-    systems: Sequence[ScoredSystem], intervals: Intervals | None, test_set: LabelledSet
+    systems: Sequence[ReportSystem], intervals: Intervals | None, coverage: Coverage
 ) -> dict[str, MetricValue]:
     """Metrics of one set by `SYSTEM/METRIC`, their intervals, and the set's clip counts."""
     metrics: dict[str, MetricValue] = {}
     for system in systems:
-        values = system.metrics.as_flat_dict() | sod_metrics(system.predictions.sod_result())
+        values = system.metrics.as_flat_dict() | sod_metrics(system.sod)
         metrics |= {f"{system.name}/{key}": value for key, value in values.items()}
     if intervals is not None:
         metrics |= intervals.as_flat_dict()
-    coverage = test_set.coverage
     return metrics | {
         "clips_expected": coverage.expected,
         "clips_missing": len(coverage.missing),
@@ -129,7 +199,8 @@ def flat_metrics(
 
 
 def write_set(
-    systems: Sequence[ScoredSystem],
+    systems: Sequence[ReportSystem],
+    predictions: Mapping[str, SetPredictions],
     intervals: Intervals | None,
     test_set: LabelledSet,
     config: Config,
@@ -137,40 +208,15 @@ def write_set(
 ) -> None:
     """Write one folder per system, and the set's report."""
     for system in systems:
-        raw = system.method == config.postprocess.methods[0]  # the same for the other methods
-        write_system(
-            folder / system.name,
-            system.metrics,
-            raw_scores=system.predictions.raw_scores() if raw else None,
-        )
+        network = predictions.get(system.name)  # its other systems have the same raw scores
+        raw = None if network is None else network.raw_scores()
+        write_system(folder / system.name, system.metrics, raw_scores=raw)
         title = f"{system.name}, {test_set.name} set"
         write_psd_rocs(folder / system.name, system.metrics, title=title)
-    if not config.postprocess.report:
-        return
-    report_systems = [
-        ReportSystem(
-            system.name,
-            system.metrics,
-            sod=system.predictions.sod_result(),
-            note=DESCRIPTIONS[system.method],
-        )
-        for system in systems
-    ]
-    write_report(
-        folder,
-        report_systems,
-        title=f"Test on the {test_set.name} set",
-        intervals=intervals,
-        audio=Path(test_sets(config)[test_set.name].folder),
-    )
-
-
-def headline_table(metrics: Mapping[str, Any], systems: Sequence[str], set_name: str) -> str:
-    """Headline metrics of one test set as text, one column per system."""
-    columns = {
-        name: {key: metrics.get(f"{name}/{key}") for key in PRINTED_METRICS} for name in systems
-    }
-    return metric_table(PRINTED_METRICS, columns, set_name)
+    if config.postprocess.report:
+        title = f"Test on the {test_set.name} set"
+        audio = test_set.coverage.folder
+        write_report(folder, systems, title=title, intervals=intervals, audio=audio)
 
 
 def write_metrics(metrics: Mapping[str, MetricValue], config: Config, path: Path) -> None:

@@ -1,33 +1,36 @@
-"""Content of model.json from a configuration and tuned post-processing: docs/model.md."""
+"""A trained network as a model with model.json's content: docs/model.md."""
 
 import platform
 from importlib.metadata import version
+from typing import cast
 
 from desed_task import __version__
 from desed_task.desed import TRAINING_SETS
-from desed_task.model import ModelDescription
-from desed_task.postprocess.methods import MEDIAN, Postprocessing, TunedParameters
+from desed_task.model import Model, ModelDescription
+from desed_task.nnet.crnn import CRNN
+from desed_task.postprocess.methods import TunedParameters
 from local.config.data import KEYS
-from local.config.load import Config
-from local.results.postprocessing import method_parameters
+from local.results.postprocessing import postprocessing
+from local.sed_trainer import CrossTaskSED
 
 TRAINING_DATA = [KEYS[name].tsv or KEYS[name].folder for name in TRAINING_SETS]
 
 
-def describe_model(config: Config, tuned: TunedParameters | None, source: str) -> ModelDescription:
-    """Content of model.json.
+def trained_model(
+    module: CrossTaskSED, network: str, tuned: TunedParameters | None, checkpoint: str
+) -> Model:
+    """A network of a training, in evaluation mode.
 
     Args:
-        config: the experiment.
-        tuned: tuned parameters of the network's post-processing, if there are any.
-        source: which network, of which checkpoint.
+        module: the networks.
+        network: `student` or `teacher`.
+        tuned: tuned parameters of its post-processing, if there are any.
+        checkpoint: name of the file that its weights are from.
     """
-    tuned = tuned or TunedParameters()
-    first = config.postprocess.methods[0]
-    has_first = first == MEDIAN or getattr(tuned, first) is not None
+    config = module.config
     paths = config.data.paths()
     libraries = {name: version(name) for name in ("torch", "torchaudio", "numpy", "safetensors")}
-    return ModelDescription(
+    description = ModelDescription(
         classes=config.data.classes,
         sample_rate=config.data.fs,
         clip_seconds=config.data.audio_max_len,
@@ -35,12 +38,9 @@ def describe_model(config: Config, tuned: TunedParameters | None, source: str) -
         scaler=config.scaler,
         network=config.net,
         correction=config.correction,
-        postprocessing=Postprocessing(
-            method=first if has_first else MEDIAN,
-            median=method_parameters(MEDIAN, config, None),  # type: ignore[arg-type]
-            tuned=tuned,
-        ),
-        source=source,
+        postprocessing=postprocessing(config, tuned),
+        source=f"{network} of {checkpoint}",
         trained_on={key: paths[key] for key in TRAINING_DATA if key in paths},
         versions={"python": platform.python_version(), "desed_task": __version__} | libraries,
     )
+    return Model(description, cast(CRNN, module.networks[network]), module.scaler)

@@ -17,7 +17,6 @@ from desed_task.drawing.clip_pictures import (
     choose_rows,
     class_spans,
     draw_clip,
-    hidden_text,
 )
 from desed_task.drawing.style import nth_colour, to_image
 from desed_task.evaluation.decode import detect_many, frame_times
@@ -71,9 +70,8 @@ class ClipPicture:
         true_events = detect_many(true[None], [0.5], edges)
         scores = {name: _array(output.strong[row]) for name, output in outputs.items()}
         highest = np.maximum.reduce(list(scores.values())).max(axis=1)
-        labels, n_hidden = choose_rows(true.max(axis=1), highest)
+        labels, hidden = choose_rows(true.max(axis=1), highest)
         classes = self._config.data.classes
-        hidden = hidden_text(len(labels), n_hidden)
         panels = []
         for number, (name, output) in enumerate(outputs.items()):
             rows = [

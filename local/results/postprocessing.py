@@ -15,12 +15,13 @@ from desed_task.postprocess.methods import (
     SEBBS,
     TUNED_MEDIAN,
     MedianParameters,
-    Parameters,
+    Postprocessing,
     TunedParameters,
     by_class_name,
 )
 from desed_task.postprocess.tuning import tune_median, tune_sebbs
 from local.config.load import Config
+from local.results.predictions import SetPredictions
 
 CHECKPOINT_KEY = "postprocessing"
 
@@ -30,15 +31,31 @@ def tuned_methods(config: Config) -> list[str]:
     return [method for method in config.postprocess.methods if method != MEDIAN]
 
 
-def method_parameters(method: str, config: Config, tuned: TunedParameters | None) -> Parameters:
-    """Parameters of a method: configured ones of `median`, one network's tuned ones of others."""
-    if method == MEDIAN:
-        settings = config.postprocess
-        return MedianParameters(
-            window=by_class_name(config.median_windows, config.data.classes),
-            f1_threshold=settings.f1_threshold,
+def postprocessing(config: Config, tuned: TunedParameters | None = None) -> Postprocessing:
+    """Parameters of the methods: configured ones of `median`, one network's tuned ones of others.
+
+    The default is the first configured method, or `median` where that was not tuned.
+    """
+    tuned = tuned or TunedParameters()
+    first = config.postprocess.methods[0]
+    has_first = first == MEDIAN or getattr(tuned, first) is not None
+    median = MedianParameters(
+        window=by_class_name(config.median_windows, config.data.classes),
+        f1_threshold=config.postprocess.f1_threshold,
+    )
+    return Postprocessing(method=first if has_first else MEDIAN, median=median, tuned=tuned)
+
+
+def tune_networks(
+    predictions: Mapping[str, SetPredictions], truth: GroundTruth, config: Config
+) -> dict[str, TunedParameters]:
+    """Tune each network's post-processing on its predictions of the validation set."""
+    return {
+        network: tune(
+            predicted.corrected_scores(), truth.restricted(predicted.names), config, title=network
         )
-    return getattr(tuned, method)
+        for network, predicted in predictions.items()
+    }
 
 
 def tune(scores: Scores, truth: GroundTruth, config: Config, title: str) -> TunedParameters:

@@ -12,7 +12,7 @@ from desed_task.evaluation import Scores
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.sod import SodResult, corrected_scores, count_states
 from local.config.load import Config
-from local.results.windows import ClipWindows, WindowTable, join_frames
+from local.results.windows import WindowTable
 
 
 class SetPredictions:
@@ -24,7 +24,7 @@ class SetPredictions:
     def __init__(self, config: Config, counted: Tensor) -> None:
         self._config = config
         self._counted = counted.cpu()
-        self._windows = WindowTable()
+        self._windows = WindowTable(config.grid)
 
     def add(self, batch: Batch, output: SEDOutput) -> None:
         """Add a batch of windows of strongly labelled clips."""
@@ -38,69 +38,49 @@ class SetPredictions:
         """On rank 0: take the predictions of all ranks. All ranks call it."""
         self._windows.gather()
 
-    @cached_property
-    def _clips(self) -> list[ClipWindows]:
-        return self._windows.clips(self._config.grid)
-
-    @cached_property
-    def _raw(self) -> list[NDArray[np.float32]]:
-        return join_frames(self._clips, self._windows["scores"])
-
-    @cached_property
-    def _states(self) -> list[NDArray[np.float32]] | None:
-        """Probabilities of SOD's states, `(states, frames)` of each clip."""
-        if "states" not in self._windows:
-            return None
-        return join_frames(self._clips, self._windows["states"])
-
-    @cached_property
-    def _corrected(self) -> list[NDArray[np.float32]]:
-        if self._states is None:
-            return self._raw
-        # Frames are corrected one by one, so that all clips can be one long clip.
-        corrected = corrected_scores(
-            np.concatenate(self._raw, axis=1),
-            np.concatenate(self._states, axis=1),
-            self._config.data.classes,
-            self._config.correction,
-        )
-        ends = np.cumsum([clip.shape[1] for clip in self._raw])
-        return np.split(corrected, ends[:-1], axis=1)
-
     @property
     def names(self) -> list[str]:
         """Names of the clips."""
-        return [clip.name for clip in self._clips]
+        return [clip.name for clip in self._windows.clips]
+
+    @cached_property
+    def _raw(self) -> list[NDArray[np.float32]]:
+        return self._windows.joined("scores")
+
+    @cached_property
+    def _states(self) -> NDArray[np.float32] | None:
+        """Probabilities of SOD's states, `(states, frames of all clips)`."""
+        if "states" not in self._windows:
+            return None
+        return np.concatenate(self._windows.joined("states"), axis=1)
 
     def raw_scores(self) -> Scores:
         """The network's probabilities."""
-        return self._scores(self._raw)
+        return self._windows.scores(self._raw)
 
     def corrected_scores(self) -> Scores:
         """The same after score correction, if that is switched on."""
-        return self._scores(self._corrected)
+        if self._states is None:
+            return self.raw_scores()
+        # Frames are corrected one by one, so that all clips can be one long clip.
+        raw, config = np.concatenate(self._raw, axis=1), self._config
+        corrected = corrected_scores(raw, self._states, config.data.classes, config.correction)
+        ends = np.cumsum([clip.shape[1] for clip in self._raw])
+        return self._windows.scores(np.split(corrected, ends[:-1], axis=1))
 
-    def _scores(self, values: list[NDArray[np.float32]]) -> Scores:
-        return Scores.from_clips(values, self.names, [clip.grid for clip in self._clips])
-
-    @cached_property
-    def _sod_result(self) -> SodResult | None:
+    def sod_result(self) -> SodResult | None:
+        """SOD's states, and how often SED agrees; None for a network without SOD."""
         if self._states is None:
             return None
         inside = [
             np.arange(clip.grid.n_frames) < clip.grid.offset_to_frame(clip.seconds)
-            for clip in self._clips
+            for clip in self._windows.clips
         ]
-        targets = join_frames(self._clips, self._windows["targets"])
         return count_states(
             torch.from_numpy(np.concatenate(self._raw, axis=1)),
-            torch.from_numpy(np.concatenate(self._states, axis=1).T),
-            torch.from_numpy(np.concatenate(targets, axis=1)),
+            torch.from_numpy(self._states.T),
+            torch.from_numpy(np.concatenate(self._windows.joined("targets"), axis=1)),
             torch.from_numpy(np.concatenate(inside)),
             self._counted,
             self._config.cross_task.active_threshold,
         )
-
-    def sod_result(self) -> SodResult | None:
-        """SOD's states, and how often SED agrees; None for a network without SOD."""
-        return self._sod_result

@@ -16,10 +16,9 @@ from desed_task.dataio.batch import Batch, ClipKind
 from desed_task.evaluation import Scores, exact_psds, selection_metrics
 from desed_task.evaluation.truth import GroundTruth
 from desed_task.nnet.crnn import SEDOutput
-from desed_task.postprocess.methods import MEDIAN
 from local.config.load import Config
-from local.results.postprocessing import method_parameters
-from local.results.windows import WindowTable, join_frames, join_maxima
+from local.results.postprocessing import postprocessing
+from local.results.windows import WindowTable
 
 # By training.obj_metric_synth_type.
 SYNTHETIC_METRICS = {
@@ -41,18 +40,14 @@ class ValidationPredictions:
     def __init__(self, config: Config, truth: GroundTruth) -> None:
         self._config = config
         self._truth = truth
-        self._strong = WindowTable()
-        self._weak = WindowTable()
+        self._strong = WindowTable(config.grid)
+        self._weak = WindowTable(config.grid)
 
     def add(self, batch: Batch, output: SEDOutput) -> None:
         """Add a batch of strongly and weakly labelled clips."""
         strong, weak = batch.is_kind(ClipKind.SYNTHETIC), batch.is_kind(ClipKind.WEAK)
-        if strong.any():
-            scores, targets = output.strong[strong].float(), batch.targets[strong]
-            self._strong.add(batch, strong, scores=scores, targets=targets)
-        if weak.any():
-            probabilities, tags = output.weak[weak].float(), batch.tags[weak]
-            self._weak.add(batch, weak, probabilities=probabilities, tags=tags)
+        self._strong.add(batch, strong, scores=output.strong.float(), targets=batch.targets)
+        self._weak.add(batch, weak, probabilities=output.weak.float(), tags=batch.tags)
 
     def gather(self) -> None:
         """On rank 0: take the predictions of all ranks. All ranks call it."""
@@ -63,32 +58,20 @@ class ValidationPredictions:
         """Losses, weak F1, intersection F1, event F1, exact PSDS; none of a set without clips."""
         metrics: dict[str, float] = {}
         if len(self._strong):
-            metrics |= self._strong_metrics()
+            scores, targets = self._strong.joined("scores"), self._strong.joined("targets")
+            metrics["loss_strong"] = mean_loss(scores, targets)
+            metrics |= self._event_metrics(self._strong.scores(scores))
         if len(self._weak):
-            metrics |= self._weak_metrics()
+            probabilities, tags = self._weak.maxima("probabilities"), self._weak.maxima("tags")
+            predicted = probabilities > self._config.training.weak_threshold
+            metrics |= {
+                "loss_weak": mean_loss(probabilities, tags),
+                "weak_f1_macro": tag_f1_macro(predicted, tags > 0),
+            }
         return metrics
 
-    def _weak_metrics(self) -> dict[str, float]:
-        clips = self._weak.clips(self._config.grid)
-        probabilities = join_maxima(clips, self._weak["probabilities"])
-        tags = join_maxima(clips, self._weak["tags"])
-        predicted = probabilities > self._config.training.weak_threshold
-        return {
-            "loss_weak": mean_loss(probabilities, tags),
-            "weak_f1_macro": tag_f1_macro(predicted, tags > 0),
-        }
-
-    def _strong_metrics(self) -> dict[str, float]:
-        clips = self._strong.clips(self._config.grid)
-        scores = join_frames(clips, self._strong["scores"])
-        targets = join_frames(clips, self._strong["targets"])
-        names, grids = [clip.name for clip in clips], [clip.grid for clip in clips]
-        raw = Scores.from_clips(scores, names, grids)
-        return {"loss_strong": mean_loss(scores, targets)} | self._event_metrics(raw)
-
     def _event_metrics(self, raw: Scores) -> dict[str, float]:
-        parameters = method_parameters(MEDIAN, self._config, None)
-        scores = parameters.apply(raw, self._config.data.classes)
+        scores = postprocessing(self._config).median.apply(raw, self._config.data.classes)
         truth = self._truth.restricted(raw.names)
         by_threshold = [
             selection_metrics(scores, truth, threshold)

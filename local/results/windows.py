@@ -5,7 +5,9 @@ that windows are joined after they were gathered. The windows of a clip follow e
 a clip that fits the network's input is one window, whose output is unchanged.
 """
 
+import itertools
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from desed_task import process_group
 from desed_task.dataio.batch import Batch
+from desed_task.evaluation import Scores
 from desed_task.frames import FrameGrid
 from desed_task.windows import average_windows
 
@@ -38,28 +41,34 @@ class ClipWindows(NamedTuple):
 
 
 class WindowTable:
-    """Named arrays with one row per window of a set, and the clip of each row."""
+    """Named arrays with one row per window of a set, and the clip of each row.
 
-    def __init__(self) -> None:
+    All windows of all ranks are added and gathered before anything is read.
+
+    Args:
+        grid: time axis of a window.
+    """
+
+    def __init__(self, grid: FrameGrid) -> None:
+        self._grid = grid
         self._names: list[str] = []
         self._batches: dict[str, list[NDArray]] = {}
 
     def add(self, batch: Batch, rows: Tensor | None = None, **columns: Tensor) -> None:
-        """Add the windows of a batch.
+        """Add windows of a batch.
 
         Args:
             batch: the batch.
-            rows: boolean mask of the windows to add, on the CPU; None: all.
-            columns: their values, each `(windows, …)`.
+            rows: boolean mask of the windows to add, `(batch,)`, on the CPU; None: all.
+            columns: values of all windows of the batch, `(batch, …)`.
         """
-        first_frames = torch.tensor(batch.first_frames or [0] * len(batch.names))
-        seconds, numbers = batch.seconds.cpu(), torch.arange(len(batch.names))
-        if rows is not None:
-            first_frames, seconds, numbers = first_frames[rows], seconds[rows], numbers[rows]
-        self._names += [batch.names[number] for number in numbers.tolist()]
-        columns = columns | {"first_frame": first_frames, "seconds": seconds}
+        n_windows = len(batch.names)
+        rows = torch.ones(n_windows, dtype=torch.bool) if rows is None else rows
+        self._names += itertools.compress(batch.names, rows.tolist())
+        first_frames = torch.tensor(batch.first_frames or [0] * n_windows)
+        columns = columns | {"first_frame": first_frames, "seconds": batch.seconds}
         for column, values in columns.items():
-            self._batches.setdefault(column, []).append(values.cpu().numpy())
+            self._batches.setdefault(column, []).append(values[rows].cpu().numpy())
 
     def __len__(self) -> int:
         return len(self._names)
@@ -83,23 +92,43 @@ class WindowTable:
         gathered = {c: [b for _, batches in tables for b in batches.get(c, [])] for c in columns}
         self._batches = {c: [np.concatenate(batches)[order]] for c, batches in gathered.items()}
 
-    def clips(self, grid: FrameGrid) -> list[ClipWindows]:
-        """The clips, in the order of the set. `grid`: time axis of a window."""
+    @cached_property
+    def clips(self) -> list[ClipWindows]:
+        """The clips, in the order of the set."""
         if not self._names:
             return []
-        first_frames = self["first_frame"].tolist()
-        seconds = self["seconds"].tolist()
+        first_frames, seconds = self["first_frame"].tolist(), self["seconds"].tolist()
         begins = [row for row, frame in enumerate(first_frames) if frame == 0]
         return [
             ClipWindows(
                 self._names[begin],
                 seconds[begin],
-                grid.covering(seconds[begin]),
+                self._grid.covering(seconds[begin]),
                 slice(begin, end),
                 first_frames[begin:end],
             )
             for begin, end in zip(begins, [*begins[1:], len(self)], strict=True)
         ]
+
+    def joined(self, column: str) -> list[NDArray]:
+        """Averages of a column's frame values `(windows, rows, frames)` (`average_windows`).
+
+        `(rows, frames)` of each clip. Frames of windows that a shortened run omitted are 0.
+        """
+        values = self[column]
+        return [
+            average_windows(clip.starts, values[clip.rows], clip.grid.n_frames)
+            for clip in self.clips
+        ]
+
+    def scores(self, values: Sequence[NDArray]) -> Scores:
+        """Scores `(classes, frames)` of each clip as the scores of the set."""
+        names, grids = [clip.name for clip in self.clips], [clip.grid for clip in self.clips]
+        return Scores.from_clips(values, names, grids)
+
+    def maxima(self, column: str) -> NDArray:
+        """Maximum of each clip's windows, `(clips, …)`."""
+        return np.maximum.reduceat(self[column], [clip.rows.start for clip in self.clips], axis=0)
 
 
 def set_order(lengths: Sequence[int]) -> NDArray[np.int64]:
@@ -114,21 +143,3 @@ def set_order(lengths: Sequence[int]) -> NDArray[np.int64]:
     """
     indices = [np.arange(length) * len(lengths) + rank for rank, length in enumerate(lengths)]
     return np.argsort(np.concatenate(indices))
-
-
-def join_frames(clips: Sequence[ClipWindows], values: NDArray) -> list[NDArray]:
-    """Averages of the windows' frame values (`average_windows`), by clip.
-
-    Args:
-        clips: rows of `values`, by clip.
-        values: `(windows, rows, frames)`.
-
-    Returns:
-        `(rows, frames)` of each clip. Frames of windows that a shortened run omitted are 0.
-    """
-    return [average_windows(clip.starts, values[clip.rows], clip.grid.n_frames) for clip in clips]
-
-
-def join_maxima(clips: Sequence[ClipWindows], values: NDArray) -> NDArray:
-    """Maximum of each clip's windows: `(windows, …)` -> `(clips, …)`."""
-    return np.maximum.reduceat(values, [clip.rows.start for clip in clips], axis=0)

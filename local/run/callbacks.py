@@ -1,5 +1,6 @@
 """Beside the training loop: pictures, checkpoints, the end of a training that improves no more."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from local.config.load import Config
 from local.lightning_internals import move_checkpoint_paths, save_last, saves_at_epoch_end
 from local.results.pictures import ClipPicture
+from local.run.checkpoints import read_checkpoint
+
+logger = logging.getLogger(__name__)
 
 
 class Pictures(Callback):
@@ -43,7 +47,7 @@ class Pictures(Callback):
 class Checkpoints(ModelCheckpoint):
     """Best and last checkpoint; the last one after every validation, the best or not.
 
-    Finds its best one again when the run's folder was moved.
+    Finds its best one again when the run's folder was moved or copied.
     """
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -59,8 +63,22 @@ class Checkpoints(ModelCheckpoint):
             save_last(self, trainer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state of a resumed run, with the run's current folder."""
-        super().load_state_dict(move_checkpoint_paths(state_dict, Path(str(self.dirpath))))
+        """Restore the state of a resumed run, where its best checkpoint is in the run's folder.
+
+        A copied checkpoint has the paths of the old run, whose files are not read or replaced.
+        """
+        state = move_checkpoint_paths(state_dict, Path(str(self.dirpath)))
+        if state is not None and self._is_best(state):
+            super().load_state_dict(state)
+        elif state_dict["best_model_path"]:
+            text = "%s: no %s of the resumed run: the best of the further epochs becomes the best"
+            logger.warning(text, self.dirpath, Path(state_dict["best_model_path"]).name)
+
+    def _is_best(self, state: dict[str, Any]) -> bool:
+        """Whether the best checkpoint's file is the one of the state, not that of another run."""
+        content = read_checkpoint(state["best_model_path"])
+        stored = content.get("callbacks", {}).get(self.state_key, {})
+        return bool(stored.get("best_model_score") == state["best_model_score"])
 
 
 class EarlyStopping(callbacks.EarlyStopping):

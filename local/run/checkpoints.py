@@ -22,9 +22,11 @@ from desed_task.errors import FaultError, InputError, file_error, shortened
 from desed_task.files import write_file, writing
 from local.config.load import Config, build_config, override_config, stored_config
 from local.config.published import convert_weights
+from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT, run_folders
 
 OUR_PREFIX = "networks."
 CLASSES_KEY = "classes"
+DEV_RUN_KEY = "fast_dev_run"
 PUBLISHED_PREFIXES = {"student": "sed_student.", "teacher": "sed_teacher."}
 # Classes and functions that rebuild tensors; every other one becomes an inert dictionary.
 _HARMLESS = {
@@ -148,7 +150,14 @@ class CheckpointFiles(TorchCheckpointIO):
 
     Lightning writes into the temporary folder and moves the file, also to another file system. If
     that disk is full, an incomplete checkpoint replaces the earlier one.
+
+    Args:
+        fast: whether the run is one of `--fast_dev_run`; see `is_dev_run`.
     """
+
+    def __init__(self, *, fast: bool = False) -> None:
+        super().__init__()
+        self._fast = fast
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
@@ -167,7 +176,27 @@ class CheckpointFiles(TorchCheckpointIO):
         path = Path(path)
         with writing(path):
             path.parent.mkdir(exist_ok=True)  # not the run's folder, if that has vanished
-        write_checkpoint(path, checkpoint)
+        write_checkpoint(path, checkpoint | ({DEV_RUN_KEY: True} if self._fast else {}))
+
+
+def is_dev_run(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a run of `--fast_dev_run` saved the checkpoint: no training goes on from it."""
+    return DEV_RUN_KEY in checkpoint
+
+
+def newest_checkpoint(log_dir: Path) -> Path:
+    """`last.ckpt` of the newest run in `log_dir` that trained more than `--fast_dev_run`.
+
+    Raises InputError where no run has one, and as `read_checkpoint`.
+    """
+    for folder in reversed(run_folders(log_dir).values()):
+        checkpoint = folder / CHECKPOINTS / LAST_CHECKPOINT
+        if checkpoint.is_file() and not is_dev_run(read_checkpoint(checkpoint)):
+            return checkpoint
+    raise InputError(
+        f"--resume_from_checkpoint last: no run under --log_dir {log_dir} has a "
+        f"{CHECKPOINTS}/{LAST_CHECKPOINT}"
+    )
 
 
 def is_ours(checkpoint: Mapping[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 import itertools
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
@@ -13,20 +13,20 @@ from desed_task.desed import SYNTHETIC_VALIDATION
 from desed_task.errors import InputError
 from desed_task.files import write_file
 from desed_task.model import save_model
-from desed_task.nnet.crnn import CRNN
 from desed_task.process_group import first_rank_first, from_first_rank, leave, rank, summed
 from local.config.load import Config
 from local.data import DesedDataModule
+from local.lightning_internals import OwnTrainer, read_local_files
 from local.rank_state import seed_everything
 from local.results.files import WrittenResults, write_results
-from local.results.model import describe_model
+from local.results.model import trained_model
 from local.results.postprocessing import (
     CHECKPOINT_KEY,
     dump_tuned,
     is_tuned,
+    tune_networks,
     tuned_methods,
 )
-from local.results.scoring import tune_networks
 from local.run.callbacks import Checkpoints, EarlyStopping, Pictures
 from local.run.checkpoints import (
     CheckpointFiles,
@@ -66,12 +66,15 @@ def make_trainer(
     """
     training = config.training
     limit = FAST_BATCHES if fast else 1.0
-    run = run.absolute()
+    run = run.resolve()
+    read_local_files()
     tensorboard = RunTensorBoard(str(run.parent), name="", version=run.name)
+    preemption = Preemption(run / CHECKPOINTS / LAST_CHECKPOINT)
+    update = LOG_INTERVAL if machine.gpus else 1
     callbacks: list[Callback] = [
-        Progress(SELECTION_METRIC, LOG_INTERVAL if machine.gpus else 1),
+        Progress(SELECTION_METRIC, update, preemption.note_closed_output),
         Checkpoints(
-            dirpath=run / CHECKPOINTS,
+            dirpath=str(run / CHECKPOINTS),  # a plain text, as its state is saved
             filename="best",
             monitor=SELECTION_METRIC,
             mode="max",
@@ -80,11 +83,12 @@ def make_trainer(
         ),
         EarlyStopping(SELECTION_METRIC, mode="max", patience=training.early_stop_patience),
         Pictures(config),
-        Preemption(run / CHECKPOINTS / LAST_CHECKPOINT),
+        preemption,
     ]
     options = machine.trainer_options(config)
-    plugins = [*(options.pop("plugins", None) or []), CheckpointFiles()]
-    return pl.Trainer(
+    plugins = [*options.pop("plugins"), CheckpointFiles(fast=fast)]
+    return OwnTrainer(
+        run,
         benchmark=bool(machine.gpus),  # cuDNN's fastest convolutions for shapes that do not change
         max_epochs=1 if fast else training.n_epochs,
         limit_train_batches=limit,
@@ -159,9 +163,8 @@ def fit(
         validation = predictions[SYNTHETIC_VALIDATION]
         tuned = tune_networks(validation, data.validation_truth, config)
         add_to_checkpoint(Path(best), {CHECKPOINT_KEY: dump_tuned(tuned)})
-    student, source = cast(CRNN, module.networks["student"]), f"student of {Path(best).name}"
-    description = describe_model(config, tuned.get("student"), source)
-    save_model(run / MODEL, description, student, module.scaler)
+    model = trained_model(module, "student", tuned.get("student"), Path(best).name)
+    save_model(run / MODEL, model)
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
 
 

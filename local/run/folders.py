@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from desed_task.errors import InputError, file_error
+from desed_task.errors import file_error
 from desed_task.files import only_writer, remove_partial_files
 
 CHECKPOINTS = "checkpoints"
@@ -70,21 +70,6 @@ def saved(run: Path) -> str:
     if not checkpoint.is_file():
         return "nothing was saved"
     return f"saved {checkpoint}; resume with --resume_from_checkpoint {checkpoint}"
-
-
-def newest_checkpoint(log_dir: Path) -> Path:
-    """`last.ckpt` of the newest run in `log_dir` that has one (runs that only tested have none).
-
-    Raises InputError where no run has one.
-    """
-    for folder in reversed(run_folders(log_dir).values()):
-        checkpoint = folder / CHECKPOINTS / LAST_CHECKPOINT
-        if checkpoint.is_file():
-            return checkpoint
-    raise InputError(
-        f"--resume_from_checkpoint last: no run under --log_dir {log_dir} has a "
-        f"{CHECKPOINTS}/{LAST_CHECKPOINT}"
-    )
 
 
 def run_folder_of(checkpoint: Path) -> Path | None:

@@ -20,30 +20,23 @@ import torch.distributed as dist
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from desed_task import process_group
-from desed_task.errors import InputError, Terminated, exit_status, one_error_per_node
-from desed_task.process_group import Ranks
+from desed_task.errors import InputError, Terminated, exit_status
 from desed_task.processor import thread_share
+from desed_task.ranks import (
+    ADDRESS_VARIABLES,
+    RANK_VARIABLES,
+    Ranks,
+    launched_ranks,
+    one_error_per_node,
+)
 
 # Process 0 may prepare data or score predictions for hours while the others wait for it.
 CONTROL_TIMEOUT = timedelta(days=7)
 LAUNCHER_TIMEOUT = 15.0  # seconds in which the launcher ends the others after one has failed
-_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # as `Ranks`
-_ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
+FIRST_PORT = 15_000  # of SLURM jobs
 
 
 # ---- started by a launcher -------------------------------------------------------------------
-
-
-def launched_ranks() -> Ranks | None:
-    """Rank of this process by torchrun's or `srun`'s variables; None without a launcher."""
-    env = os.environ
-    if all(name in env for name in (*_RANKS, *_ADDRESS)):
-        return Ranks(*(int(env[name]) for name in _RANKS))
-    tasks = int(env.get("SLURM_STEP_NUM_TASKS", "1"))
-    if tasks == 1:
-        return None
-    nodes = int(env.get("SLURM_STEP_NUM_NODES", "1"))
-    return Ranks(int(env["SLURM_PROCID"]), tasks, int(env["SLURM_LOCALID"]), tasks // nodes)
 
 
 def check_ranks(gpus: int) -> None:
@@ -135,7 +128,7 @@ def _join(own: Ranks, on_gpu: bool) -> None:
             dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device)
             control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
         except dist.DistError as error:
-            address = ":".join(os.environ[name] for name in _ADDRESS)
+            address = ":".join(os.environ[name] for name in ADDRESS_VARIABLES)
             reason = str(error).splitlines()[0]
             raise InputError(
                 f"the {own.ranks} processes did not meet at {address}: {reason}"
@@ -148,11 +141,12 @@ def _join(own: Ranks, on_gpu: bool) -> None:
 
 def _complete_environment(own: Ranks) -> None:
     """Set torchrun's variables, which PyTorch and Lightning read, where SLURM started the run."""
-    if not all(name in os.environ for name in _ADDRESS):
-        slurm = SLURMEnvironment()
-        os.environ["MASTER_ADDR"] = slurm.main_address
-        os.environ["MASTER_PORT"] = str(slurm.main_port)
-    for name, value in zip(_RANKS, own, strict=True):
+    if not all(name in os.environ for name in ADDRESS_VARIABLES):
+        nodes = os.environ.get("SLURM_NODELIST", "127.0.0.1")
+        os.environ["MASTER_ADDR"] = SLURMEnvironment.resolve_root_node_address(nodes)
+        job = int(os.environ.get("SLURM_JOB_ID", "0"))
+        os.environ["MASTER_PORT"] = str(FIRST_PORT + job % 10_000)  # the same in all processes
+    for name, value in zip(RANK_VARIABLES, own, strict=True):
         os.environ[name] = str(value)
     os.environ["GROUP_RANK"] = str(own.rank // own.local_ranks)
 

@@ -10,8 +10,9 @@ from pytorch_lightning.strategies import DDPStrategy
 from desed_task import process_group
 from desed_task.desed import BY_NAME
 from desed_task.errors import InputError
+from desed_task.ranks import launched_ranks
 from local.config.load import Config
-from local.run.launch import launched_ranks
+from local.lightning_internals import SingleProcess
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ class Machine:
         options: dict[str, Any] = {
             "accelerator": "gpu" if self.gpus else "cpu",
             "precision": self.precision(config),
+            "plugins": [
+                TorchElasticEnvironment() if process_group.is_joined() else SingleProcess()
+            ],
         }
         if config.training.backend is None:
             return options | {"devices": 1}
@@ -73,7 +77,6 @@ class Machine:
             "num_nodes": own.nodes,
             "strategy": strategy,
             "sync_batchnorm": config.training.sync_batchnorm and self.gpus > 0,
-            "plugins": [TorchElasticEnvironment()] if process_group.is_joined() else None,
         }
 
 

@@ -1,4 +1,4 @@
-"""The end of a run after SIGTERM or Ctrl-C."""
+"""The end of a run after SIGTERM, SIGUSR1 or Ctrl-C, or without a standard output."""
 
 import signal
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from desed_task import process_group
-from desed_task.errors import INTERRUPTED, TERMINATED, Terminated
+from desed_task.errors import CLOSED, INTERRUPTED, OUTPUT_CLOSED, Terminated
 from local.lightning_internals import (
     restart_validation,
     saved_at_this_step,
@@ -16,9 +16,16 @@ from local.lightning_internals import (
     stepped_within_epoch,
 )
 
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+_CLOSED = OUTPUT_CLOSED - 128  # SIGPIPE, which Python ignores
+_WORDS = {signal.SIGINT: "interrupted", _CLOSED: CLOSED}
+
 
 class Preemption(Callback):
-    """After SIGTERM or Ctrl-C during a fit: a checkpoint that loses nothing, then `Terminated`.
+    """After a signal during a fit: a checkpoint that loses nothing, then `Terminated`.
+
+    The signals are SIGTERM, SIGUSR1 (which queues send some time before it, if asked to) and
+    Ctrl-C; where the reader of the standard output left, the run ends as after a signal.
 
     The signal is noticed after every optimiser step and every batch of validation. No completed
     step is lost; a validation that was begun starts again when the run is resumed. After the last
@@ -49,18 +56,20 @@ class Preemption(Callback):
         """
         # Lightning would turn KeyboardInterrupt into exit status 1.
         signal.signal(signal.SIGINT, end_interrupted)
-        if stage == "fit":
-            signal.signal(signal.SIGTERM, self._note)
-        else:
-            signal.signal(signal.SIGTERM, end_at_once)
-            if self._signalled:  # after the fit
-                end_at_once()
+        for number in ENDING:
+            signal.signal(number, self._note if stage == "fit" else end_at_once)
+        if stage != "fit" and self._signalled:  # after the fit
+            end_at_once()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Replace Lightning's handler, which would end this process alone."""
         skip_sigterm_broadcast(trainer)
-        signal.signal(signal.SIGINT, self._note)
-        signal.signal(signal.SIGTERM, self._note)
+        for number in (signal.SIGINT, *ENDING):
+            signal.signal(number, self._note)
+
+    def note_closed_output(self) -> None:
+        """End as after a signal, since nobody reads the progress."""
+        self._signalled = _CLOSED
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         """Save and end after a step, where the epoch has further batches."""
@@ -121,7 +130,7 @@ class Preemption(Callback):
             raise self._end()
 
     def _end(self) -> Terminated:
-        word = "interrupted" if self._signalled == signal.SIGINT else "terminated"
+        word = _WORDS.get(self._signalled, "terminated")
         message = f"{word}: saved {self._path}; resume with --resume_from_checkpoint {self._path}"
         return Terminated(message, 128 + self._signalled)
 
@@ -131,6 +140,6 @@ def end_interrupted(*args: Any) -> None:
     raise Terminated("interrupted", INTERRUPTED)
 
 
-def end_at_once(*args: Any) -> None:
-    """Handle SIGTERM where there is nothing to save."""
-    raise Terminated("terminated", TERMINATED)
+def end_at_once(number: int = signal.SIGTERM, frame: Any = None) -> None:
+    """Handle SIGTERM and SIGUSR1 where there is nothing to save."""
+    raise Terminated("terminated", 128 + number)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -19,11 +20,13 @@ class Progress(Callback):
     Args:
         metric: name of the selection metric.
         interval: steps between two updates of the bar.
+        on_closed: called where nobody reads the standard output any more.
     """
 
-    def __init__(self, metric: str, interval: int) -> None:
+    def __init__(self, metric: str, interval: int, on_closed: Callable[[], None]) -> None:
         self._metric = metric
         self._interval = interval
+        self._on_closed = on_closed
         self._bar: tqdm[Any] | None = None
         self._losses: list[torch.Tensor] = []
         self._validated = False
@@ -80,7 +83,10 @@ class Progress(Callback):
         else:
             seconds = time.monotonic() - self._start
             shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            print(f"Epoch {trainer.current_epoch}: {shown}, {seconds:.1f} s", flush=True)
+            try:
+                print(f"Epoch {trainer.current_epoch}: {shown}, {seconds:.1f} s", flush=True)
+            except BrokenPipeError:
+                self._on_closed()
 
     def on_exception(self, *args: Any) -> None:
         """Leave the terminal's line."""

@@ -13,7 +13,7 @@ from desed_task.errors import InputError, shortened
 from desed_task.files import write_file
 from local.config.data import KEYS
 from local.config.load import Config
-from local.lightning_internals import ended_with_epoch
+from local.lightning_internals import ended_with_epoch, trained_epochs
 from local.rank_state import number_of_ranks
 from local.run.checkpoints import checkpoint_config, is_ours, read_checkpoint
 
@@ -24,6 +24,7 @@ END = "<!-- End of the generated table. -->\n"
 EFFECTIVE = "takes effect"
 REFUSED = "refused"
 REFUSED_FROM_NULL = "takes effect; refused from or to `null`"
+REFUSED_BELOW_TRAINED = "takes effect; refused below the epochs that were trained"
 REFUSED_WITHIN_EPOCH = "refused in the middle of an epoch, otherwise takes effect"
 
 
@@ -58,6 +59,7 @@ RULES = {
     "training.obj_metric_synth_type": _SELECTION,
     "training.weak_threshold": _SELECTION,
     "training.val_thresholds": _SELECTION,
+    "training.n_epochs": Rule(REFUSED_BELOW_TRAINED, "no epoch is undone"),
     "training.train_sets": _BATCHES,
     "training.batch_size": _BATCHES,
     "training.accumulate_batches": _BATCHES,
@@ -133,6 +135,13 @@ def check_resumable(config: Config, checkpoint: Path) -> None:
     line = check_changes(own, config, within_epoch=within_epoch, source=str(checkpoint))
     if line is not None:
         print(line)
+    trained = trained_epochs(content)
+    if config.training.n_epochs < trained:
+        raise InputError(
+            f"--resume_from_checkpoint {checkpoint}: training.n_epochs: expected at least the "
+            f"{trained} epochs that it has trained, got {config.training.n_epochs}; or test it "
+            "with --test_from_checkpoint"
+        )
     before, now = number_of_ranks(content), process_group.ranks()
     if before != now and within_epoch:
         raise InputError(

@@ -21,9 +21,8 @@ from desed_task.options import check_least, command_parser
 from desed_task.postprocess.methods import MEDIAN
 from local.config.yaml_files import SHIPPED
 from local.studies.ablation_page import write_pages
-from local.studies.differences import read_finished
-from local.studies.driver import execute
-from local.studies.options import add_run_options
+from local.studies.driver import add_run_options, execute
+from local.studies.finished import read_finished
 from local.studies.runs import Experiment, Run
 from local.studies.variants import VARIANTS_FILE, read_variants
 

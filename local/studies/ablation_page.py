@@ -4,26 +4,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from desed_task.errors import shortened
-from desed_task.evaluation.comparison import POWER
+from desed_task.evaluation.comparison import POWER, Comparison
 from desed_task.files import write_file
 from desed_task.report import write_page
 from desed_task.report.blocks import (
     NOT_DEFINED,
     Block,
-    Cell,
-    Heading,
-    Paragraph,
-    Picture,
     Section,
     Table,
-    format_signed,
+    format_difference,
     format_value,
-    row,
+    section_pictures,
 )
 from local.studies.ablation_pictures import curve_picture, seed_picture
-from local.studies.differences import FinishedRuns, spread
+from local.studies.finished import METRIC_TITLES, FinishedRuns, spread
 from local.studies.markdown import markdown_page
-from local.studies.run_metrics import METRIC_TITLES
 
 PAGE, TEXT = "ablation.html", "ablation.md"
 DIGITS = 3
@@ -40,40 +35,49 @@ def write_pages(finished: FinishedRuns, output: Path) -> list[Path]:
             [curve_picture(finished)],
         )
     )
-    title = "Ablation"
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, Picture):
-                write_file(output / block.name, block.png)
-    write_file(output / TEXT, markdown_page(title, sections))
-    return [write_page(output / PAGE, title, sections), output / TEXT]
+    for picture in section_pictures(sections):
+        write_file(output / picture.name, picture.png)
+    write_file(output / TEXT, markdown_page("Ablation", sections))
+    return [write_page(output / PAGE, "Ablation", sections), output / TEXT]
 
 
 def network_section(finished: FinishedRuns, network: str) -> Section:
     """Values, differences and smallest findable differences of one network."""
-    reference = finished.ablation.variants[finished.ablation.reference].title
+    variants = finished.ablation.variants
+
+    def table(caption: str, cell: Callable[[str, str], str], heading: str = "") -> Table:
+        """A row per variant; `cell` gets the variant and the metric."""
+        rows = [
+            [
+                variant.title,
+                str(sum(network in result.values for result in finished.results[name].values())),
+                *(cell(name, metric) for metric in METRIC_TITLES),
+            ]
+            for name, variant in variants.items()
+        ]
+        return Table(caption, ("variant", "seeds", *METRIC_TITLES.values()), rows, heading)
+
     blocks: list[Block] = [
         seed_picture(finished, network),
-        _table(finished, network, "Mean ± standard deviation over the seeds.", _mean),
-        Heading(f"Difference from: {reference}"),
-        _table(
-            finished,
-            network,
+        table(
+            "Mean ± standard deviation over the seeds.",
+            lambda name, metric: _mean(list(finished.values(name, network, metric).values())),
+        ),
+        table(
             "Mean of the paired differences [95 % interval over seeds and clips]; highlighted "
             "where the interval excludes 0. SOD: the interval covers the seeds, not the clips.",
-            _difference,
+            lambda name, metric: _difference(finished.comparison(name, network, metric)),
+            f"Difference from: {variants[finished.ablation.reference].title}",
         ),
-        Heading("Smallest difference that would have been found"),
-        _table(
-            finished,
-            network,
+        table(
             f"Size of a true difference that this number of seeds and clips finds in "
             f"{POWER:.0%} of all repetitions.",
-            _smallest,
+            lambda name, metric: _smallest(finished.comparison(name, network, metric)),
+            "Smallest difference that would have been found",
         ),
     ]
     if finished.unfinished:
-        blocks.append(Paragraph(f"Not finished: {shortened(finished.unfinished, most=20)}."))
+        blocks.append(f"Not finished: {shortened(finished.unfinished, most=20)}.")
     intro = (
         f"{finished.clips} test clips, {finished.replicates} replicates of the hierarchical "
         "bootstrap (docs/ablation.md). Of 20 intervals of variants without any effect, one "
@@ -82,42 +86,18 @@ def network_section(finished: FinishedRuns, network: str) -> Section:
     return Section(network, network.capitalize(), intro, blocks)
 
 
-def _table(
-    finished: FinishedRuns,
-    network: str,
-    caption: str,
-    cell: Callable[[FinishedRuns, str, str, str], Cell],
-) -> Table:
-    rows = [
-        row(
-            variant.title,
-            str(sum(network in result.values for result in finished.results[name].values())),
-            *(cell(finished, name, network, metric) for metric in METRIC_TITLES),
-        )
-        for name, variant in finished.ablation.variants.items()
-    ]
-    return Table(caption, ("variant", "seeds", *METRIC_TITLES.values()), tuple(rows))
-
-
-def _mean(finished: FinishedRuns, variant: str, network: str, metric: str) -> Cell:
-    values = list(finished.values(variant, network, metric).values())
+def _mean(values: list[float]) -> str:
     if not values:
-        return Cell(NOT_DEFINED)
-    mean = format_value(sum(values) / len(values), DIGITS)
-    deviation = spread(values)
-    return Cell(mean if deviation is None else f"{mean} ± {deviation:.{DIGITS}f}")
+        return NOT_DEFINED
+    mean, deviation = format_value(sum(values) / len(values), DIGITS), spread(values)
+    return mean if deviation is None else f"{mean} ± {deviation:.{DIGITS}f}"
 
 
-def _difference(finished: FinishedRuns, variant: str, network: str, metric: str) -> Cell:
-    found = finished.comparison(variant, network, metric)
+def _difference(found: Comparison | None) -> str:
     if found is None:
-        return Cell(NOT_DEFINED)
-    text = format_signed(found.difference, DIGITS)
-    if found.low is not None and found.high is not None:
-        text += f" [{format_signed(found.low, DIGITS)}, {format_signed(found.high, DIGITS)}]"
-    return Cell(text, marked=found.found)
+        return NOT_DEFINED
+    return format_difference(found.difference, found.low, found.high, DIGITS)
 
 
-def _smallest(finished: FinishedRuns, variant: str, network: str, metric: str) -> Cell:
-    found = finished.comparison(variant, network, metric)
-    return Cell(format_value(None if found is None else found.smallest, DIGITS))
+def _smallest(found: Comparison | None) -> str:
+    return format_value(None if found is None else found.smallest, DIGITS)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from desed_task.drawing.style import new_figure, nth_colour, plain, tidy, to_png
+from desed_task.evaluation.comparison import Comparison
 from desed_task.report.blocks import Picture
 from local.run.folders import run_folders
-from local.studies.differences import FinishedRuns
-from local.studies.run_metrics import METRIC_TITLES
+from local.studies.finished import METRIC_TITLES, FinishedRuns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,20 +24,21 @@ METRICS_CSV = "metrics.csv"
 
 def seed_picture(finished: FinishedRuns, network: str) -> Picture:
     """PSDS of every run, and the differences from the reference with their intervals."""
-    variants = list(finished.ablation.variants)
+    variants = finished.ablation.variants
     figure = new_figure(height=1.2 + 0.36 * len(variants))
     axes = figure.subplots(1, 2 * len(DRAWN), sharey=True)
-    for number, metric in enumerate(DRAWN):
-        points, intervals = axes[2 * number], axes[2 * number + 1]
-        _draw_points(points, finished, network, metric)
-        _draw_intervals(intervals, finished, network, metric)
+    for metric, points, intervals in zip(DRAWN, axes[::2], axes[1::2], strict=True):
+        for line, name in enumerate(variants):
+            _draw_seeds(points, line, finished.values(name, network, metric))
+            _draw_interval(intervals, line, finished.comparison(name, network, metric))
+        intervals.axvline(0, color="#D55E00", linewidth=1)
         points.set_title(plain(METRIC_TITLES[metric]), fontsize=9)
         intervals.set_title(plain(f"{METRIC_TITLES[metric]}: difference"), fontsize=9)
-    axes[0].set_yticks(
-        range(len(variants)),
-        [plain(finished.ablation.variants[name].title) for name in variants],
-        fontsize=8,
-    )
+    for each in axes:
+        each.tick_params(labelsize=8)
+        tidy(each)
+    titles = [plain(variant.title) for variant in variants.values()]
+    axes[0].set_yticks(range(len(variants)), titles, fontsize=8)
     axes[0].set_ylim(len(variants) - 0.5, -0.5)
     return Picture(
         f"seeds_{network}.png",
@@ -48,29 +49,20 @@ def seed_picture(finished: FinishedRuns, network: str) -> Picture:
     )
 
 
-def _draw_points(axes: "Axes", finished: FinishedRuns, network: str, metric: str) -> None:
-    for line, variant in enumerate(finished.ablation.variants):
-        values = finished.values(variant, network, metric)
-        for seed, value in values.items():
-            axes.plot(value, line, "o", color=nth_colour(seed - 1), markersize=4)
-        if values:
-            mean = sum(values.values()) / len(values)
-            axes.plot([mean, mean], [line - 0.3, line + 0.3], color="#000000", linewidth=1.5)
-    axes.tick_params(labelsize=8)
-    tidy(axes)
+def _draw_seeds(axes: "Axes", line: int, values: Mapping[int, float]) -> None:
+    for seed, value in values.items():
+        axes.plot(value, line, "o", color=nth_colour(seed - 1), markersize=4)
+    if values:
+        mean = sum(values.values()) / len(values)
+        axes.plot([mean, mean], [line - 0.3, line + 0.3], color="#000000", linewidth=1.5)
 
 
-def _draw_intervals(axes: "Axes", finished: FinishedRuns, network: str, metric: str) -> None:
-    for line, variant in enumerate(finished.ablation.variants):
-        found = finished.comparison(variant, network, metric)
-        if found is None:
-            continue
-        axes.plot(found.difference, line, "o", color="#000000", markersize=4)
-        if found.low is not None and found.high is not None:
-            axes.plot([found.low, found.high], [line, line], color="#000000", linewidth=1.5)
-    axes.axvline(0, color="#D55E00", linewidth=1)
-    axes.tick_params(labelsize=8)
-    tidy(axes)
+def _draw_interval(axes: "Axes", line: int, found: Comparison | None) -> None:
+    if found is None:
+        return
+    axes.plot(found.difference, line, "o", color="#000000", markersize=4)
+    if found.low is not None and found.high is not None:
+        axes.plot([found.low, found.high], [line, line], color="#000000", linewidth=1.5)
 
 
 def curve_picture(finished: FinishedRuns) -> Picture:

@@ -1,5 +1,6 @@
-"""The driver of all studies: it executes runs, each in a process of its own."""
+"""The driver of all studies: their common options, and runs, each in a process of its own."""
 
+import argparse
 import contextlib
 import os
 import signal
@@ -13,17 +14,56 @@ from typing import IO
 
 from tqdm import tqdm
 
-from desed_task.errors import INTERRUPTED, TERMINATED, Terminated, file_error
+from desed_task.errors import (
+    CLOSED,
+    INTERRUPTED,
+    OUTPUT_CLOSED,
+    TERMINATED,
+    Terminated,
+    file_error,
+    output_closed,
+)
+from desed_task.files import user_path
 from desed_task.processor import thread_share
 from local.studies.runs import Run
 
 LOG = "output.txt"
+CONTINUES = "the same command continues"
 POLL = 0.2  # seconds
 GRACE = 120  # seconds for a training to save its checkpoint
 _STOPS: dict[int, tuple[str, int]] = {
     signal.SIGTERM: ("terminated", TERMINATED),
     signal.SIGINT: ("interrupted", INTERRUPTED),
 }
+
+
+def add_run_options(parser: argparse.ArgumentParser, *, output: str, seeds: int) -> None:
+    """Add the options of a study that trains.
+
+    Args:
+        parser: the command's parser.
+        output: default of `--output`.
+        seeds: default of `--seeds`.
+    """
+    add = parser.add_argument
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="K=V",
+        dest="overrides",
+        help="override a key in all runs, as for train_sed.py; may be repeated",
+    )
+    add(
+        "--seeds", type=int, default=seeds, metavar="N",
+        help="trainings of each variant (default: %(default)s)",
+    )  # fmt: skip
+    add("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
+    add("--gpus", type=int, metavar="N", help="of each run, as for train_sed.py")
+    add(
+        "--output", type=user_path, default=Path(output), metavar="DIR",
+        help="runs and result (default: %(default)s)",
+    )  # fmt: skip
 
 
 @dataclass
@@ -83,11 +123,15 @@ def _signals() -> Iterator[None]:
 
     def stop(number: int, frame: object) -> None:
         word, status = _STOPS[number]
-        raise Terminated(f"{word}: the same command continues", status)
+        raise Terminated(f"{word}: {CONTINUES}", status)
 
     before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
+    except BrokenPipeError as error:
+        if not output_closed(error):
+            raise
+        raise Terminated(f"{CLOSED}: {CONTINUES}", OUTPUT_CLOSED) from None
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

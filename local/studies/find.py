@@ -61,7 +61,7 @@ class FoundSet:
 def find_sets(data: Path) -> list[FoundSet]:
     """The published sets below a folder, in order; InputError if none is there."""
     roots = list(_roots(data))
-    sets = [_find_set(clip_set, roots) for clip_set in CLIP_SETS]
+    sets = [_find_set(clip_set, roots) for clip_set in CLIP_SETS] if roots else []
     if not any(found.folder or found.table for found in sets):
         weak = BY_NAME["weak"]
         raise InputError(
@@ -96,31 +96,26 @@ def _find_set(clip_set: ClipSet, roots: list[Path]) -> FoundSet:
     tables = [root / clip_set.table for root in roots]
     table = next((path for path in tables if path.is_file()), None)
     names = _names(table) if table else ()
-    wanted = set(names)
-    best: Path | None = None
-    most, empty = 0, 0
-    for root in roots:
-        for relative in clip_set.audio_folders:
-            for folder in (root / relative, root / (relative + PREPARED)):
-                full, n_empty = _with_samples(folder)
-                useful = len(full & wanted) if table else len(full)
-                if useful > most:
-                    best, most, empty = folder, useful, n_empty
+    folders = [
+        root / (relative + end)
+        for root in roots
+        for relative in clip_set.audio_folders
+        for end in ("", PREPARED)
+    ]
+    files = {folder: _with_samples(folder) for folder in folders}
+    useful = {each: full & set(names) if table else full for each, (full, _) in files.items()}
+    best = max(folders, key=lambda folder: len(useful[folder]))
+    found, prepared = useful[best], best.name.endswith(PREPARED)
     listed = len(names) or clip_set.clips
-    found: set[str] = set()
-    if best is not None and table:
-        found, _ = _with_samples(best)
-    prepared = best is not None and best.name.endswith(PREPARED)
-    converted = best if best is None or prepared else best.with_name(best.name + PREPARED)
     return FoundSet(
         clip_set,
-        original=None if prepared else best,
-        folder=converted,
+        original=best if found and not prepared else None,
+        folder=(best if prepared else best.with_name(best.name + PREPARED)) if found else None,
         table=table,
         listed=listed,
         missing=tuple(name for name in names if name not in found),
-        n_missing=max(0, listed - most),
-        empty=empty,
+        n_missing=max(0, listed - len(found)),
+        empty=files[best][1] if found else 0,
     )
 
 

@@ -14,6 +14,7 @@ import itertools
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from desed_task.dataio.batch import Batch
 from desed_task.errors import run_cli
+from desed_task.evaluation.results import metric_table
 from desed_task.files import user_path
 from desed_task.options import check_least, command_parser
 from local.data import DesedDataModule
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         batches = itertools.islice(itertools.cycle(data.train_dataloader()), args.steps)
         bar = tqdm(batches, "steps", args.steps)
         measured = [measure(module, batch.with_float_audio()) for batch in bar]
-    print(*table(measured), sep="\n")
+    print(table(measured))
     return 0
 
 
@@ -105,14 +107,14 @@ def flatten(gradients: Mapping[str, Tensor], prefix: str) -> Tensor:
     )
 
 
-def table(measured: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
+def table(measured: Sequence[Mapping[str, Mapping[str, float]]]) -> str:
     """Means over the steps, a line per term."""
-    columns = list(next(iter(measured[0].values())))
-    lines = [f"{'term':<20}" + "".join(f"{column:>18}" for column in columns)]
-    for name in measured[0]:
-        means = [sum(step[name][column] for step in measured) / len(measured) for column in columns]
-        lines.append(f"{name:<20}" + "".join(f"{mean:>18.4f}" for mean in means))
-    return lines
+    terms = list(measured[0])
+    means = {
+        column: {term: fmean(step[term][column] for step in measured) for term in terms}
+        for column in measured[0][terms[0]]
+    }
+    return metric_table(dict(zip(terms, terms, strict=True)), means, "term")
 
 
 if __name__ == "__main__":

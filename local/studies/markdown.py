@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from desed_task.report.blocks import Block, Heading, Paragraph, Picture, Section
+from desed_task.report.blocks import Block, Marked, Picture, Section
 
 
 def markdown_page(title: str, sections: Sequence[Section]) -> str:
@@ -23,13 +23,12 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> 
 
 
 def _block_lines(block: Block) -> list[str]:
-    if isinstance(block, Heading):
-        return [f"### {block.text}"]
-    if isinstance(block, Paragraph):
-        return [block.text]
+    if isinstance(block, str):
+        return [block]
     if isinstance(block, Picture):
         return [f"![{block.alt}]({block.name})", "", block.caption]
     rows = [
-        [f"**{cell.text}**" if cell.marked else cell.text for cell in row] for row in block.rows
+        [f"**{cell}**" if isinstance(cell, Marked) else cell for cell in row] for row in block.rows
     ]
-    return [block.caption, "", *markdown_table(block.columns, rows)]
+    heading = [f"### {block.heading}", ""] if block.heading else []
+    return [*heading, block.caption, "", *markdown_table(block.columns, rows)]

@@ -22,9 +22,8 @@ from desed_task.files import user_path, write_file, writing
 from desed_task.options import check_least, command_parser
 from local.config.data import KEYS
 from local.config.load import load_config
-from local.studies.driver import execute
+from local.studies.driver import add_run_options, execute
 from local.studies.find import FoundSet, find_sets
-from local.studies.options import add_run_options
 from local.studies.reproduction_report import data_report, reproduction
 from local.studies.runs import ROOT, TRAIN, Experiment, Run
 

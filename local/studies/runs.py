@@ -1,20 +1,20 @@
 """A run: one training and its test, or a test alone; its folder, state, command and result.
 
 The folder of a run, `OUTPUT/runs/VARIANT/NAME-DIGEST`, is the `--log_dir` of `train_sed.py`. The
-digest is that of the whole configuration: another experiment has another folder, and a finished run
-is found again.
+digest is that of the configuration, without what changes no result: another experiment has another
+folder, and a finished run is found again.
 """
 
 import contextlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from desed_task.dataio.manifest import content_digest
 from desed_task.errors import FaultError, InputError
+from desed_task.files import content_digest
 from local.config.load import Config, load_config, stored_config
 from local.config.yaml_files import read_composed
 from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT, run_folders
@@ -57,17 +57,17 @@ class Experiment:
         given = (*self.overrides, *overrides, f"training.seed={seed}")
         config = load_config(self.conf_file, given)
         folder = self.output / "runs" / variant / f"seed_{seed}-{config.digest}"
-        if not folder.exists():  # an earlier version had another digest, or another layout
-            older = [*folder.parent.glob(f"seed_{seed}-*"), *self.output.glob(f"seed_{seed}")]
-            same = (each for each in sorted(older) if _stored_digests(each) == {config.digest})
-            folder = next(same, folder)
+        older = [*folder.parent.glob(f"seed_{seed}-*"), *self.output.glob(f"seed_{seed}")]
+        folder = _existing(folder, older, config)
         return Run(self, f"{variant}:{seed}", variant, seed, given, config, folder, trained_by)
 
     def test_run(self, checkpoint: Path) -> "Run":
         """The run that tests a checkpoint file. Raises InputError or OSError."""
         config = load_config(self.conf_file, self.overrides)
         folder = self.output / "runs" / "checkpoint"
-        folder /= f"{content_digest(checkpoint)[:12]}-{config.digest}"
+        tested = content_digest(checkpoint)[:12]
+        older = folder.glob(f"{tested}-*")
+        folder = _existing(folder / f"{tested}-{config.digest}", older, config)
         given = tuple(self.overrides)
         seed = config.training.seed
         return Run(self, "checkpoint", "checkpoint", seed, given, config, folder, checkpoint)
@@ -106,8 +106,7 @@ class Run:
     @property
     def result(self) -> Path | None:
         """Its newest `version_N` with metrics; None: not finished."""
-        folders = reversed(run_folders(self.folder).values())
-        return next((folder for folder in folders if _metrics(folder) is not None), None)
+        return _result(self.folder)
 
     @property
     def finished_folder(self) -> Path:
@@ -141,9 +140,24 @@ class Run:
         if tested is not None:
             command += ["--test_from_checkpoint", str(tested)]
         elif self.checkpoint is not None:
-            return [*command, "--resume_from_checkpoint", str(self.checkpoint)]
+            command += ["--resume_from_checkpoint", str(self.checkpoint)]
         command += ["--conf_file", str(experiment.conf_file)]
         return [*command, *(part for each in self.overrides for part in ("--set", each))]
+
+
+def _existing(folder: Path, older: Iterable[Path], config: Config) -> Path:
+    """The folder, or that of the same run with an earlier version's digest, finished ones first."""
+    if folder.exists():
+        return folder
+    same = [each for each in sorted(older) if _stored_digests(each) == {config.digest}]
+    finished = (each for each in same if _result(each) is not None)
+    return next(finished, same[0] if same else folder)
+
+
+def _result(log_dir: Path) -> Path | None:
+    """The newest `version_N` with metrics."""
+    folders = reversed(run_folders(log_dir).values())
+    return next((folder for folder in folders if _metrics(folder) is not None), None)
 
 
 def _stored_digests(log_dir: Path) -> set[str]:

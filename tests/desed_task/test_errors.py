@@ -1,7 +1,11 @@
 """Mistakes and faults of the system become one message and an exit status."""
 
 import errno
+import getpass
 import os
+import pwd
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -17,6 +21,7 @@ from desed_task.errors import (
     run_cli,
     shortened,
 )
+from tests.support.paths import ROOT
 
 
 class Broken(Dataset[torch.Tensor]):
@@ -135,3 +140,90 @@ def test_one_problem_is_the_message_and_several_are_counted() -> None:
     assert listing("f.tsv", ["f.tsv:3: x"]) == "f.tsv:3: x"
     assert listing("f.tsv", ["a", "b"]) == "f.tsv: 2 problems:\n  a\n  b"
     assert listing("f.tsv", list("abc"), most=2) == "f.tsv: 3 problems, the first 2:\n  a\n  b"
+
+
+PROGRAMS = {
+    "many lines": "run_cli(lambda: [print('line', n) for n in range(10_000)] and 0)",
+    "at the end": "run_cli(lambda: (print('line'), time.sleep(0.5)) and 0)",
+    "help": "run_cli(lambda: (print('line' * 5000), time.sleep(0.5), sys.exit(0)))",
+    "in a folder": "run_cli(lambda: named_folders({}, 'out')(lambda: print('x' * 10**6))())",
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("errors", [subprocess.PIPE, subprocess.STDOUT])
+def test_a_reader_that_leaves_ends_a_command_quietly(name: str, errors: int) -> None:
+    """As `| head -1` and `2>&1 | head -1`."""
+    code = (
+        f"import sys, time\nfrom desed_task.errors import named_folders, run_cli\n{PROGRAMS[name]}"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=errors
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        if process.stderr is not None:
+            assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+def test_another_broken_pipe_is_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with pytest.raises(SystemExit) as caught:
+        run_cli(lambda: os.write(write, b"x"))
+    os.close(write)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "error: Broken pipe\n"
+
+
+def test_a_full_disk_below_the_standard_output() -> None:
+    code = "from desed_task.errors import run_cli\nrun_cli(lambda: print('line'))"
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (ended.returncode, ended.stderr) == (1, "error: No space left on device\n")
+
+
+def test_a_user_whom_the_system_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs with a number; PyTorch asks for the name."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    names: list[str] = []
+    with pytest.raises(SystemExit) as caught:
+        run_cli(lambda: names.append(getpass.getuser()))
+    assert not caught.value.code
+    assert names == [str(os.getuid())]
+
+
+WORKER = """Caught RuntimeError in DataLoader worker process 0.
+Original Traceback (most recent call last):
+  File "worker.py", line 1, in _worker_loop
+RuntimeError: unable to allocate shared memory(shm) for file </torch_1_2_0>: Success (0)
+"""
+BUS_ERROR = (
+    "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
+    "workers are out of shared memory. Please try to raise your shared memory limit."
+)
+
+
+@pytest.mark.parametrize("text", [WORKER, BUS_ERROR])
+def test_little_shared_memory(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        with named_folders({"--log_dir": "/runs"}, written="/runs"):
+            raise RuntimeError(text)
+
+    with pytest.raises(SystemExit) as caught:
+        run_cli(main)
+    assert caught.value.code == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: /dev/shm: ")
+    assert "num_workers 0" in message
+    assert message.count("\n") == 1
+    assert "--log_dir" not in message

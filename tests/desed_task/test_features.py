@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from desed_task.features import LogMel, Scaler, ScalerSettings
-from local.config.load import Config, load_config
-from tests.support.paths import CONFS, GOLDEN
+from local.config.load import Config
+from tests.support.paths import GOLDEN
 
 
 @pytest.fixture(scope="module")
@@ -16,20 +16,15 @@ def golden() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def sed() -> Config:
-    return load_config(CONFS / "sed.yaml")
+def log_mel(recipe: Config) -> LogMel:
+    return LogMel(recipe.feats, recipe.data.fs)
 
 
-@pytest.fixture(scope="module")
-def log_mel(sed: Config) -> LogMel:
-    return LogMel(sed.feats, sed.data.fs)
-
-
-def test_golden(golden: dict[str, np.ndarray], sed: Config, log_mel: LogMel) -> None:
+def test_golden(golden: dict[str, np.ndarray], recipe: Config, log_mel: LogMel) -> None:
     audio = torch.from_numpy(golden["waveform_16bit"] / np.float32(32768))
     mel = log_mel.mel(audio)
     decibel = log_mel(audio)
-    scaled = Scaler(sed.scaler, sed.feats.n_mels, sed.grid.n_hops)(decibel)
+    scaled = Scaler(recipe.scaler, recipe.feats.n_mels, recipe.grid.n_hops)(decibel)
     assert mel.shape == (2, 128, 626)
 
     def part(features: torch.Tensor) -> np.ndarray:

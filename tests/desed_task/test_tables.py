@@ -171,3 +171,45 @@ def test_files_in_other_encodings_and_missing_ones_are_named(tmp_path: Path) -> 
 def test_long_texts_are_shortened_in_messages() -> None:
     assert quoted("a\tb") == r"'a\tb'"
     assert quoted("x" * 1000) == repr("x" * 80 + "…")
+
+
+def test_quotation_marks_and_line_ends_in_cells(file: Writer) -> None:
+    """As Python's csv reads them; problems after them have the right line."""
+    path = file(
+        'filename\ttags\tnotes\na.wav\t5" nail\tx\nb.wav\t"two ""b""\r\n\r\nlines"\ty\n\n'
+        "c.wav\tDog\nd.wav\tCat\tz\n"
+    )
+    table = Table(path, COLUMNS)
+    rows = list(table.rows(lambda name: False))
+    assert rows == [
+        (2, ["a.wav", '5" nail']),
+        (3, ["b.wav", 'two "b"\n\nlines']),
+        (8, ["d.wav", "Cat"]),
+    ]
+    with pytest.raises(InputError, match=rf"{path}:7: number of fields: expected 3, .* got 2"):
+        table.finish()
+
+
+def test_a_quotation_mark_without_end_is_the_problem_of_its_line(file: Writer) -> None:
+    path = file('filename\ttags\na.wav\t"Dog\nb.wav\t"Cat" x\nc.wav\tOwl\n' + "d.wav\tFox\n" * 200)
+    table = Table(path, COLUMNS)
+    assert len(list(table.rows(lambda name: False))) == 201
+    assert table.n_problems == 2
+    with pytest.raises(InputError) as caught:
+        table.finish()
+    assert [f"{path}:{line}: quotation marks: " in str(caught.value) for line in (2, 3)] == [
+        True
+    ] * 2
+
+
+def test_a_column_name_with_a_line_end(file: Writer) -> None:
+    path = file('filename\t"my\nnotes"\ttags\na.wav\tx\tDog\n')
+    assert rows_of(Table(path, COLUMNS)) == [(3, ["a.wav", "Dog"])]
+
+
+def test_names_of_files_have_one_unicode_form(file: Writer) -> None:
+    path = file("filename\ttags\nBa\u0308r.wav\tUhu\u0308\nBa\u0308r2.wav\n")
+    assert rows_of(Table(path, COLUMNS)) == [
+        (2, ["B\u00e4r.wav", "Uh\u00fc"]),
+        (3, ["B\u00e4r2.wav", ""]),
+    ]

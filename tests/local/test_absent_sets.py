@@ -6,15 +6,12 @@ import pytest
 
 from desed_task.desed import BY_NAME
 from desed_task.desed import SYNTHETIC_VALIDATION as VALIDATION
-from desed_task.errors import InputError
 from desed_task.making.generate import generate_dataset
 from local.audio_sets import training_sets
 from local.config.data import KEYS
-from local.config.load import load_config
 from local.data import DesedDataModule
 from local.run.description import describe
 from local.run.machine import all_parameters_used
-from tests.support.paths import CONFS
 from tests.support.tiny import tiny_config
 from tests.support.training import CPU, train
 
@@ -76,9 +73,6 @@ def test_weak_labels_alone_train_and_select(tiny_data: Path, tmp_path: Path) -> 
     assert recorder.metrics == [float(logged["val/student/weak_f1_macro"])]
 
 
-STRONG = ("data.strong_folder=a", "data.strong_tsv=a.tsv")
-
-
 def test_a_real_set_with_strong_labels_is_trained_on(tiny_data: Path, tmp_path: Path) -> None:
     """Beside the recipe's sets, and in place of the synthetic one."""
     generate_dataset(tmp_path / "more", seed=7, sizes={"strong": 4})
@@ -98,39 +92,3 @@ def test_a_real_set_with_strong_labels_is_trained_on(tiny_data: Path, tmp_path: 
         assert ("1 synthetic + 2 weak" in describe(module, CPU, 4)) == (not absent)
         assert "2 unlabelled + 1 strong clips" in describe(module, CPU, 4)
         assert all_parameters_used(config)
-
-
-REFUSED = {
-    ("data.weak_tsv=null",): (
-        "data.weak_tsv: expected a value in weak_folder and weak_tsv, or null in all of "
-        "weak_folder, weak_tsv, weak_folder_44k, got null"
-    ),
-    ("data.unlabeled_folder=null",): "data.unlabeled_folder: expected a value in unlabeled_folder,",
-    ("data.synth_folder=null", "data.synth_tsv=null"): "data.synth_folder: expected a value in ",
-    ("data.test_folder=null",): "data.test_folder: expected a valid string, got null",
-    tuple(without("synthetic", "weak")): (
-        "training.train_sets: expected a set with strong labels and losses.sed_strong above 0, or "
-        "weak ones and losses.sed_weak above 0, got unlabelled (data.*_folder is null: synthetic, "
-        "weak)"
-    ),
-    tuple(without("synthetic", "weak", "unlabelled")): "got none (data.*_folder is null: synth",
-    ("training.train_sets=[weak]", *without("weak")): "got none (data.*_folder is null: weak)",
-    tuple(without("weak", VALIDATION)): (
-        "data.synth_val_folder: expected a synthetic validation set or a weak set, to select the "
-        "best checkpoint, got neither"
-    ),
-    ("training.train_sets=[synthetic, weak, unlabelled, strong]", *STRONG): (
-        "training.batch_size: expected 4 values, as training.train_sets has strong, got [6, 6, 12]"
-    ),
-    ("data.strong_tsv=a.tsv",): "data.strong_folder: expected a value in strong_folder and",
-    ("postprocess.methods=[median, sebbs]", *without(VALIDATION)): (
-        "postprocess.methods: expected [median] without the synthetic validation set"
-    ),
-}
-
-
-@pytest.mark.parametrize("overrides", REFUSED, ids=lambda each: each[0])
-def test_what_cannot_be_trained_is_refused_by_name(overrides: tuple[str, ...]) -> None:
-    with pytest.raises(InputError) as caught:
-        load_config(CONFS / "sed.yaml", overrides)
-    assert REFUSED[overrides] in str(caught.value)

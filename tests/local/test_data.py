@@ -1,14 +1,13 @@
 import re
 import shutil
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor
 
 from desed_task.dataio.annotations import read_durations
 from desed_task.dataio.batch import Batch, ClipKind
@@ -21,6 +20,7 @@ from tests.support.audio_files import write_tone
 from tests.support.classes import CLASSES
 from tests.support.paths import CONFS
 
+Form = Literal["NFC", "NFD"]
 SPEECH, DOG = CLASSES.index("Speech"), CLASSES.index("Dog")
 STRONG = (
     "data.strong_folder=strong_16k",
@@ -217,13 +217,19 @@ def test_a_test_alone_needs_no_training_set(tree: Path) -> None:
     for name in ("synthetic", "weak", "unlabelled", "synthetic validation"):
         (tree / f"{name}_44k").rename(tree / f"gone_{name}")
     data = DesedDataModule(config, config.grid, tree / "missing.tsv")
-    trainer = quiet_trainer(tree)
+    trainer = pl.Trainer(
+        default_root_dir=tree / "run",
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     recorder = Recorder()
     trainer.test(recorder, datamodule=data)
-    assert [len(names) for _, names, _ in recorder.tested] == [4, 2]
+    assert [(loader, len(names)) for loader, names in recorder.tested] == [(0, 4), (1, 2)]
     assert not (tree / "synthetic_16k").exists()
     with pytest.raises(InputError, match="synthetic_16k"):
-        quiet_trainer(tree).fit(Recorder(), datamodule=data)
+        module(tree)
 
 
 def test_everything_that_is_missing_is_one_error(tree: Path) -> None:
@@ -237,17 +243,17 @@ def test_everything_that_is_missing_is_one_error(tree: Path) -> None:
         module(tree, *(f"data.{key}={value}" for key, value in missing.items()))
     title, *found = [line.strip() for line in str(caught.value).splitlines()]
     assert title == "data: 6 problems:"
-    folder = "expected a folder of .wav files, got"
-    assert found == [
-        f"data.synth_folder_44k: {folder} {tree}/synthetic_44k (did you mean synthetic_44khz?) "
-        f"(and none at 16000 Hz in data.synth_folder {tree}/synthetic_16k)",
-        f"data.weak_tsv: expected a file, got {tree}/weak.tsv (did you mean weak_tags.tsv?)",
-        f"data.unlabeled_folder_44k: {folder} {tree}/unlabelled_44k "
-        f"(and none at 16000 Hz in data.unlabeled_folder {tree}/unlabelled_16k)",
-        f"data.test_tsv: expected a file, got {tree}/test.tsv",
-        f"data.test_folder: {folder} {tree}/test_16k (did you mean test_44k?)",
-        f"data.eval_tsv: expected a file, got {tree}/nowhere/eval.tsv",
-    ]
+    places = {
+        "data.synth_folder_44k": "synthetic_44k (did you mean synthetic_44khz?)",
+        "data.weak_tsv": "weak.tsv (did you mean weak_tags.tsv?)",
+        "data.unlabeled_folder_44k": "unlabelled_44k",
+        "data.test_tsv": "test.tsv",
+        "data.test_folder": "test_16k (did you mean test_44k?)",
+        "data.eval_tsv": "nowhere/eval.tsv",
+    }
+    for line, (key, place) in zip(found, places.items(), strict=True):
+        assert line.startswith(f"{key}: expected ")
+        assert f", got {tree}/{place}" in line
     assert not list(tree.glob("*_16k"))
 
 
@@ -263,7 +269,7 @@ def test_sets_that_are_not_trained_on_need_not_exist(tree: Path) -> None:
     batches = list(data.train_dataloader())
     assert len(batches) == 4
     assert all(batch.kind.tolist() == [0, 0] for batch in batches)
-    assert len(data.weak_validation) == 3  # still validated on
+    assert len(weak_validation(data)) == 3  # still validated on
     assert "unlabelled" not in data.coverage
 
 
@@ -290,21 +296,27 @@ def test_coverage_is_reported_and_missing_clips_are_listed(
     assert capsys.readouterr().out == ""
 
 
+def weak_validation(data: DesedDataModule) -> set[str]:
+    """Names of the weak clips that are validated on."""
+    clips = data.weak_validation
+    assert clips is not None
+    return {clips.name(index) for index in range(len(clips))}
+
+
 def test_a_missing_clip_does_not_move_the_weak_split(tree: Path) -> None:
     complete = module(tree)
-    kept = {complete.weak_validation.name(index) for index in range(3)}
+    kept = weak_validation(complete)
     trained = next(f"weak{number}.wav" for number in range(10) if f"weak{number}.wav" not in kept)
     (tree / "weak_16k" / trained).unlink()
     (tree / "weak_44k" / trained).unlink()
     again = module(tree)
-    assert {again.weak_validation.name(index) for index in range(3)} == kept
+    assert weak_validation(again) == kept
 
 
 def test_a_weak_set_without_validation_clips_is_an_error(tree: Path) -> None:
-    complete = module(tree)
-    for index in range(3):
+    for name in weak_validation(module(tree)):
         for folder in ("weak_16k", "weak_44k"):
-            (tree / folder / complete.weak_validation.name(index)).unlink()
+            (tree / folder / name).unlink()
     with pytest.raises(InputError, match="weak_16k: no audio of weak clips for validation"):
         module(tree)
 
@@ -355,75 +367,14 @@ def test_loading_leaves_the_global_random_state_alone(prepared: Path) -> None:
 
 
 class Recorder(pl.LightningModule):
-    """Notes the clips of each batch, and their sum, which tells one crop from another."""
+    """Records the clips of a test."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.trained: list[tuple[int, tuple[str, ...], float]] = []
-        self.tested: list[tuple[int, tuple[str, ...], list[float]]] = []
-
-    def training_step(self, batch: Batch, number: int) -> Tensor:
-        self.trained.append((self.current_epoch, batch.names, float(batch.audio.abs().sum())))
-        return self.weight.sum()
-
-    def validation_step(self, batch: Batch, number: int, dataloader_idx: int = 0) -> None:
-        pass
-
-    def on_validation_epoch_end(self) -> None:
-        self.log("metric", float(self.current_epoch))
+        self.tested: list[tuple[int, tuple[str, ...]]] = []
 
     def test_step(self, batch: Batch, number: int, dataloader_idx: int = 0) -> None:
-        self.tested.append((dataloader_idx, batch.names, batch.seconds.tolist()))
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-def quiet_trainer(tree: Path, **options: Any) -> pl.Trainer:
-    return pl.Trainer(
-        default_root_dir=tree / "run",
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        **{"enable_checkpointing": False, **options},
-    )
-
-
-@pytest.mark.parametrize(
-    ("saving", "workers"),
-    [
-        ({"monitor": "metric", "mode": "max", "save_last": True}, 0),  # after validation
-        ({"save_on_train_epoch_end": True, "save_last": True}, 0),
-        # After the last step, before validation.
-        ({"every_n_train_steps": 3, "save_last": True}, 0),
-        ({"every_n_train_steps": 3, "save_last": True}, 1),
-    ],
-)
-def test_a_resumed_run_sees_what_the_uninterrupted_one_would(
-    prepared: Path, saving: dict[str, Any], workers: int
-) -> None:
-    def fit(
-        epochs: int, resume: Path | None = None
-    ) -> tuple[list[tuple[int, tuple[str, ...], float]], str]:
-        recorder = Recorder()
-        config = configure(prepared, f"training.num_workers={workers}")
-        checkpoint = ModelCheckpoint(dirpath=prepared / "checkpoints", **saving)
-        trainer = quiet_trainer(
-            prepared, max_epochs=epochs, callbacks=[checkpoint], enable_checkpointing=True
-        )
-        data = DesedDataModule(config, config.grid, prepared / "run" / "missing.tsv")
-        trainer.fit(recorder, datamodule=data, ckpt_path=resume)
-        return recorder.trained, checkpoint.last_model_path
-
-    whole, _ = fit(4)
-    first, last = fit(2)
-    rest, _ = fit(4, resume=Path(last))
-    assert first + rest == whole
-    assert [epoch for epoch, _, _ in whole] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
-    assert len({(names, loudness) for _, names, loudness in whole}) == 12  # new draws each epoch
+        self.tested.append((dataloader_idx, batch.names))
 
 
 def test_audio_is_float_on_the_device(prepared: Path) -> None:
@@ -432,3 +383,32 @@ def test_audio_is_float_on_the_device(prepared: Path) -> None:
     given = data.transfer_batch_to_device(batch, torch.device("cpu"), 0)
     assert given.audio.dtype == torch.float32
     assert torch.equal(given.audio * 2**15, batch.audio.float())
+
+
+@pytest.mark.parametrize("is_prepared", [False, True])
+@pytest.mark.parametrize(("of_files", "of_tables"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_names_of_files_and_of_tables_in_two_unicode_forms(
+    of_files: Form, of_tables: Form, is_prepared: bool, original_tree: Path, tmp_path: Path
+) -> None:
+    """As a data set from a Mac has them; with its originals, and with the prepared audio alone."""
+    tree = Path(shutil.copytree(original_tree, tmp_path / "tree"))
+    for path in [*tree.glob("*_44k/*.wav")]:
+        path.rename(path.with_name(unicodedata.normalize(of_files, f"Bär {path.name}")))
+    for path in tree.glob("*.tsv"):
+        head, *rows = path.read_text().splitlines()
+        text = "\n".join([head, *(f"Bär {row}" for row in rows)]) + "\n"
+        path.write_text(unicodedata.normalize(of_tables, text))
+    if is_prepared:
+        config = configure(tree)
+        DesedDataModule(config, config.grid, tree / "run" / "missing.tsv").prepare_data()
+        for path in [*tree.glob("*_44k"), *tree.glob("*.manifest.json")]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    data = module(tree)
+    assert all(not each.missing and not each.unannotated for each in data.coverage.values())
+    batch = next(iter(data.train_dataloader()))
+    assert batch.audio.abs().amax(dim=1).min() > 0
+    events = {f"Bär test{number}.wav": [Event(0.1, 0.4, "Dog")] for number in (1, 2, 3)}
+    data.setup("test")
+    assert data.test_sets[0].truth.events == {"Bär test0.wav": [], **events}
+    names = [name for each in data.test_dataloader()[0] for name in each.names]
+    assert names == list(data.test_sets[0].truth.events)

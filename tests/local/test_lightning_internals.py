@@ -1,7 +1,9 @@
 """The version of Lightning whose private parts are used, and that they are as expected."""
 
 import inspect
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,18 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader
 
 from local.lightning_internals import (
     TESTED_VERSION,
+    OwnTrainer,
+    SingleProcess,
     ended_with_epoch,
     loss_scale,
     move_checkpoint_paths,
+    read_local_files,
     restart_validation,
     save_last,
     saved_at_this_step,
@@ -24,6 +31,7 @@ from local.lightning_internals import (
     stepped_within_epoch,
     training_position,
 )
+from local.run.checkpoints import CheckpointFiles
 from tests.support.paths import ROOT
 
 BATCHES = 3
@@ -91,7 +99,7 @@ def fit(
 
 
 def keeper(folder: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(folder, "best", monitor="metric", mode="max", save_last=True)
+    return ModelCheckpoint(str(folder), "best", monitor="metric", mode="max", save_last=True)
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +141,15 @@ def test_best_checkpoint_of_a_moved_run(
     moved.write_bytes((folder / "best.ckpt").read_bytes())
     state = trainer.checkpoint_callback.state_dict()  # type: ignore[union-attr]
     found = keeper(tmp_path)
-    found.load_state_dict(move_checkpoint_paths(state, tmp_path))
+    at_new_place = move_checkpoint_paths(state, tmp_path)
+    assert at_new_place is not None
+    found.load_state_dict(at_new_place)
     assert found.best_model_path == str(moved)
     assert set(found.best_k_models) == {str(moved)}
     assert float(found.best_model_score) == 0  # type: ignore[arg-type]
+    assert str(folder) not in str(at_new_place)  # neither read nor replaced
+    moved.unlink()
+    assert move_checkpoint_paths(state, tmp_path) is None
 
 
 def test_progress_in_a_checkpoint(run: tuple[Path, Watch, pl.Trainer], tmp_path: Path) -> None:
@@ -206,3 +219,113 @@ def test_no_other_file_uses_a_private_part() -> None:
     for path in [*(ROOT / "local").rglob("*.py"), *(ROOT / "desed_task").rglob("*.py")]:
         if path.name != "lightning_internals.py":
             assert not private.search(path.read_text()), path
+
+
+def fit_own(folder: Path, **options: Any) -> pl.Trainer:
+    read_local_files()
+    trainer = OwnTrainer(
+        folder,
+        accelerator="cpu",
+        devices=1,
+        max_epochs=2,
+        logger=[CSVLogger(str(folder), name="csv")],
+        callbacks=[keeper(folder)],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        plugins=[SingleProcess(), CheckpointFiles()],
+        log_every_n_steps=1,
+        **options,
+    )
+    batches: Any = torch.zeros(BATCHES, 1)
+    loader = DataLoader(batches)
+    trainer.fit(Model(), loader, loader, weights_only=True)
+    return trainer
+
+
+def slurm_job(patch: pytest.MonkeyPatch) -> None:
+    """The variables of a batch job of four tasks that starts one process, and of other runs."""
+    job = {"NTASKS": "4", "JOB_ID": "17", "PROCID": "3", "LOCALID": "3", "NODEID": "1"}
+    variables = {f"SLURM_{name}": value for name, value in job.items()}
+    variables |= {"SLURM_JOB_NAME": "sed", "RANK": "2", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}
+    for name, value in variables.items():
+        patch.setenv(name, value)
+
+
+def test_a_slurm_job_changes_nothing(
+    run: tuple[Path, Watch, pl.Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run's checkpoint in the current folder, a cluster's variables and its signal."""
+    here, folder = tmp_path / "here", tmp_path / "run"
+    here.mkdir()
+    folder.mkdir()
+    (here / "hpc_ckpt_3.ckpt").write_bytes((run[0] / "last.ckpt").read_bytes())
+    (folder / "hpc_ckpt_3.ckpt").write_bytes((run[0] / "last.ckpt").read_bytes())
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(rank_zero_only, "rank", 3)  # as Lightning read it when it was imported
+    slurm_job(monkeypatch)
+    handlers: list[Any] = []
+
+    class Signals(pl.Callback):
+        def on_train_batch_start(self, *args: Any) -> None:
+            handlers.append(signal.getsignal(signal.SIGUSR1))
+
+    before = signal.getsignal(signal.SIGUSR1)
+    variables = dict(os.environ)
+    trainer = fit_own(folder)
+    assert trainer.current_epoch == 2
+    assert trainer.global_step == 2 * BATCHES  # not those after the other run's
+    assert (folder / "csv" / "version_0" / "metrics.csv").is_file()  # as the only process
+    assert [path.name for path in here.iterdir()] == ["hpc_ckpt_3.ckpt"]
+    trainer.callbacks.append(Signals())  # type: ignore[attr-defined]
+    trainer.fit_loop.max_epochs = 3
+    batches: Any = torch.zeros(BATCHES, 1)
+    trainer.fit(Model(), DataLoader(batches), DataLoader(batches))
+    assert handlers == [before] * BATCHES
+    trainer.test(TestedModel(), DataLoader(batches), verbose=False)
+    assert dict(os.environ) == variables
+
+
+class TestedModel(Model):
+    __test__ = False
+
+    def test_step(self, batch: Any, number: int) -> None:
+        assert float(self.weight) == 0
+
+
+OPTIONS = {
+    "MAX_STEPS": "1",
+    "MAX_TIME": "00:00:00:00",
+    "OVERFIT_BATCHES": "1",
+    "FAST_DEV_RUN": "True",
+    "LIMIT_TRAIN_BATCHES": "1",
+    "MIN_EPOCHS": "5",
+    "PRECISION": "bf16-true",
+    "DETECT_ANOMALY": "True",
+    "DEFAULT_ROOT_DIR": "elsewhere",
+    "RELOAD_DATALOADERS_EVERY_N_EPOCHS": "1",
+}
+
+
+def test_variables_of_the_trainer_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in OPTIONS.items():
+        monkeypatch.setenv(f"PL_TRAINER_{name}", value)
+    trainer = fit_own(tmp_path)
+    assert trainer.global_step == 2 * BATCHES
+    assert trainer.precision == "32-true"
+    assert trainer.default_root_dir == str(tmp_path)
+    assert not trainer.fast_dev_run  # type: ignore[attr-defined]
+    assert not torch.is_anomaly_enabled()
+
+
+def test_every_path_is_one_of_this_machine(tmp_path: Path) -> None:
+    folder = tmp_path / "a::b" / "memory::c [x] {0} %s $HOME #1 k=v\n'\"?*\\"
+    folder.mkdir(parents=True)
+    fit_own(folder)
+    content = torch.load(folder / "last.ckpt", weights_only=True)
+    state = next(iter(content["callbacks"].values()))
+    assert state["best_model_path"] == str(folder / "best.ckpt")
+    assert {path.name for path in folder.iterdir()} == {"best.ckpt", "last.ckpt", "csv"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a::b"]

@@ -12,10 +12,10 @@ from desed_task.augment import DistortedBatch, Record
 from desed_task.dataio.batch import ClipKind
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.sod import active_count, agreement, correct_scores, counted_classes, sod_labels
-from local.config.load import Config, load_config, override_config
+from local.config.load import Config, override_config
 from local.objective import DISTANCES, Objective, self_consistency_loss
 from tests.support.classes import CLASSES
-from tests.support.paths import CONFS, GOLDEN
+from tests.support.paths import GOLDEN
 
 RELATIVE = 1e-5
 GRADIENT = 1e-3
@@ -32,11 +32,6 @@ def golden() -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def expected() -> Any:
     return json.loads((GOLDEN / "losses.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def config() -> Config:
-    return load_config(CONFS / "sed.yaml")
 
 
 def _student(golden: dict[str, Tensor]) -> SEDOutput:
@@ -82,9 +77,9 @@ TERMS = {
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_term(name: str, golden: dict[str, Tensor], expected: Any, config: Config) -> None:
+def test_term(name: str, golden: dict[str, Tensor], expected: Any, recipe: Config) -> None:
     student = _student(golden)
-    objective = Objective(config, COUNTED)
+    objective = Objective(recipe, COUNTED)
     term = objective.terms(student, _teacher(golden), _distorted(golden, PLAIN))[name]
     assert term.item() == pytest.approx(expected["losses"][TERMS[name]], rel=RELATIVE)
     term.backward()
@@ -107,7 +102,7 @@ def _check_gradients(leaves: SEDOutput, norms: dict[str, float | None]) -> None:
 @pytest.mark.parametrize("case", ["a", "b"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_self_consistency(
-    case: str, kind: str, golden: dict[str, Tensor], expected: Any, config: Config
+    case: str, kind: str, golden: dict[str, Tensor], expected: Any, recipe: Config
 ) -> None:
     case_record = expected["self_consistency_cases"][case][kind]
     record = Record(
@@ -121,9 +116,8 @@ def test_self_consistency(
         student,
         _distorted(golden, {KINDS[kind]: record}),
         KINDS[kind],
-        self_consistency_active=config.losses.self_consistency_active,
-        self_consistency_inactive=config.losses.self_consistency_inactive,
-        distance=DISTANCES[config.augs.consis_loss],
+        recipe.losses,
+        DISTANCES[recipe.augs.consis_loss],
     )
     name = f"self_consistency_{case}_{kind}"
     assert loss.item() == pytest.approx(expected["losses"][name], rel=RELATIVE)
@@ -140,47 +134,47 @@ def test_sod_labels_and_counts(golden: dict[str, Tensor]) -> None:
     assert torch.equal(agree.long(), golden["agreement"])
 
 
-def test_score_correction(golden: dict[str, Tensor], config: Config) -> None:
-    assert config.correction is not None
+def test_score_correction(golden: dict[str, Tensor], recipe: Config) -> None:
+    assert recipe.correction is not None
     corrected = correct_scores(
-        golden["student_strong"], golden["student_sod"], COUNTED, config.correction
+        golden["student_strong"], golden["student_sod"], COUNTED, recipe.correction
     )
     torch.testing.assert_close(corrected, golden["post_processed"], rtol=RELATIVE, atol=0)
 
 
-def test_total_is_the_weighted_sum_of_the_table(config: Config) -> None:
+def test_total_is_the_weighted_sum_of_the_table(recipe: Config) -> None:
     """Consistency terms are also multiplied by w; weights as in the specification."""
     names = (*TERMS, "self_consistency")
     values = (2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0)
     terms = {name: torch.tensor(v) for name, v in zip(names, values, strict=True)}
     w = 0.7
     expected = 2 + 3 + 0.2 * 5 + w * (7 + 11 + 0.05 * 13 + 0.01 * 17 + 19)
-    total = Objective(config, COUNTED).total(terms, w)
+    total = Objective(recipe, COUNTED).total(terms, w)
     assert float(total) == pytest.approx(expected, rel=1e-6)
 
 
 def test_self_consistency_is_weighted_by_kind(
-    golden: dict[str, Tensor], expected: Any, config: Config
+    golden: dict[str, Tensor], expected: Any, recipe: Config
 ) -> None:
     records = {
         KINDS[kind]: Record(torch.tensor(made["permutations"]), "", made["shift_frames"] or 0)
         for kind, made in expected["self_consistency_cases"]["a"].items()
     }
     student = SEDOutput(_sharpen(golden["student_strong"]), _sharpen(golden["student_weak"]), None)
-    terms = Objective(config, COUNTED).terms(student, None, _distorted(golden, records))
+    terms = Objective(recipe, COUNTED).terms(student, None, _distorted(golden, records))
     values = {kind: expected["losses"][f"self_consistency_a_{kind}"] for kind in KINDS}
     total = 0.25 * values["strong"] + 0.25 * values["weak"] + 0.5 * values["unsup"]
     assert float(terms["self_consistency"]) == pytest.approx(total, rel=RELATIVE)
 
 
-def _term(name: str, golden: dict[str, Tensor], config: Config, *overrides: str) -> float:
-    objective = Objective(override_config(config, overrides), COUNTED)
+def _term(name: str, golden: dict[str, Tensor], recipe: Config, *overrides: str) -> float:
+    objective = Objective(override_config(recipe, overrides), COUNTED)
     terms = objective.terms(_student(golden), _teacher(golden), _distorted(golden, PLAIN))
     return terms[name].item()
 
 
 def test_selection_and_distances_follow_the_configuration(
-    golden: dict[str, Tensor], config: Config
+    golden: dict[str, Tensor], recipe: Config
 ) -> None:
     student, teacher = golden["student_strong"], golden["teacher_strong"]
     synthetic = golden["strong_mask"]
@@ -190,29 +184,29 @@ def test_selection_and_distances_follow_the_configuration(
     s, t = student[~synthetic], teacher[~synthetic]
 
     plain = on_synthetic + bce(s, t)
-    value = _term("sed_consistency", golden, config, "cross_task.pseudo_label_selection=false")
+    value = _term("sed_consistency", golden, recipe, "cross_task.pseudo_label_selection=false")
     assert value == pytest.approx(float(plain), rel=RELATIVE)
 
     disagreeing = bce((1 - agree) * s, (1 - agree) * t)
     weighted = on_synthetic + bce(agree * s, agree * t) + 0.8 * disagreeing
-    value = _term("sed_consistency", golden, config, "cross_task.disagreement_weight=0.8")
+    value = _term("sed_consistency", golden, recipe, "cross_task.disagreement_weight=0.8")
     assert value == pytest.approx(float(weighted), rel=RELATIVE)
 
     squares = (student[synthetic] - teacher[synthetic]).square().mean()
     squares += (agree * (s - t)).square().mean() + 0.3 * ((1 - agree) * (s - t)).square().mean()
-    value = _term("sed_consistency", golden, config, "losses.sed_consistency_loss=mse")
+    value = _term("sed_consistency", golden, recipe, "losses.sed_consistency_loss=mse")
     assert value == pytest.approx(float(squares), rel=RELATIVE)
 
     logits = golden["student_sod"] - golden["teacher_sod"]
     masked = (golden["agreement"][..., None] * logits).square().mean()
-    value = _term("sod_consistency", golden, config, "cross_task.select_sod_consistency=true")
+    value = _term("sod_consistency", golden, recipe, "cross_task.select_sod_consistency=true")
     assert value == pytest.approx(float(masked), rel=RELATIVE)
 
     states = [golden[f"{name}_sod"].softmax(dim=-1) for name in ("student", "teacher")]
-    value = _term("sod_consistency", golden, config, "training.self_sup_loss=bce")
+    value = _term("sod_consistency", golden, recipe, "training.self_sup_loss=bce")
     assert value == pytest.approx(float(bce(states[0], states[1])), rel=RELATIVE)
 
     count = student.masked_fill(~COUNTED[:, None], 0).sum(dim=1).clamp(max=2)
     best, state = golden["student_sod"].softmax(dim=-1).max(dim=-1)
-    value = _term("cross_task", golden, config, "losses.cross_task_loss=mae")
+    value = _term("cross_task", golden, recipe, "losses.cross_task_loss=mae")
     assert value == pytest.approx(float((count - best * state).abs().mean()), rel=RELATIVE)

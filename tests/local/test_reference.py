@@ -16,21 +16,15 @@ from desed_task.errors import InputError
 from desed_task.features import LogMel, Scaler
 from desed_task.nnet.crnn import CRNN, SEDOutput
 from desed_task.sod import counted_classes
-from local.config.load import Config, load_config, override_config
+from local.config.load import Config, override_config
 from local.objective import Objective
 from tests.support import reference
 from tests.support.classes import CLASSES
-from tests.support.paths import CONFS
 from tests.support.reference_network import ReferenceCRNN, reference_weights
 from tests.support.step_data import BATCHES, StepData
 from tests.support.training_step import NARROW, OurStep, ReferenceStep, clips_per_kind, random_batch
 
 COUNTED = counted_classes(CLASSES, ["Dishes"])
-
-
-@pytest.fixture(scope="module")
-def config() -> Config:
-    return load_config(CONFS / "sed.yaml")
 
 
 @pytest.fixture(scope="module", params=[3, 4], ids=["recipe", "with_strong"])
@@ -49,10 +43,10 @@ def batch(request: pytest.FixtureRequest) -> Batch:
     )
 
 
-def _context(config: Config, seed: int, *methods: str) -> AugmentContext:
-    changed = override_config(config, [f"augs.aug_methods=[{', '.join(methods)}]"])
+def _context(recipe: Config, seed: int, *methods: str) -> AugmentContext:
+    changed = override_config(recipe, [f"augs.aug_methods=[{', '.join(methods)}]"])
     return AugmentContext(
-        settings=(changed if methods else config).augs,
+        settings=(changed if methods else recipe).augs,
         sample_rate=16000,
         n_frames=156,
         n_mels=128,
@@ -61,9 +55,9 @@ def _context(config: Config, seed: int, *methods: str) -> AugmentContext:
 
 
 @pytest.mark.parametrize("method", ["Time mask", "Pitch shift", "Time shift"])
-def test_augmentation(method: str, config: Config, batch: Batch) -> None:
-    ours = distort(batch, _context(config, 3, method))
-    plain = reference.distort(batch, _context(config, 3, method))
+def test_augmentation(method: str, recipe: Config, batch: Batch) -> None:
+    ours = distort(batch, _context(recipe, 3, method))
+    plain = reference.distort(batch, _context(recipe, 3, method))
     torch.testing.assert_close(plain.audio, ours.audio, rtol=1e-4, atol=1e-5)
     for name in ("targets", "kind", "copy"):
         assert torch.equal(getattr(plain, name), getattr(ours, name)), name
@@ -72,15 +66,15 @@ def test_augmentation(method: str, config: Config, batch: Batch) -> None:
         assert torch.equal(plain.records[kind].permutations, record.permutations)  # type: ignore[arg-type]
 
 
-def test_features(config: Config, batch: Batch) -> None:
-    log_mel = LogMel(config.feats, config.data.fs)(batch.audio)
-    ours = Scaler(config.scaler, config.feats.n_mels, config.grid.n_hops)(log_mel)
+def test_features(recipe: Config, batch: Batch) -> None:
+    log_mel = LogMel(recipe.feats, recipe.data.fs)(batch.audio)
+    ours = Scaler(recipe.scaler, recipe.feats.n_mels, recipe.grid.n_hops)(log_mel)
     torch.testing.assert_close(reference.features(batch.audio), ours, rtol=0, atol=1e-5)
 
 
-def _network_pair(config: Config) -> tuple[nn.Module, nn.Module]:
+def _network_pair(recipe: Config) -> tuple[nn.Module, nn.Module]:
     """Ours and the reference with equal weights, in training mode, without dropout."""
-    still = override_config(config, ["net.dropout=0", "net.dropout_output=0"])
+    still = override_config(recipe, ["net.dropout=0", "net.dropout_output=0"])
     torch.manual_seed(0)
     ours, plain = CRNN(still.net, 10), ReferenceCRNN(still.net, 10)
     with torch.no_grad():
@@ -91,9 +85,9 @@ def _network_pair(config: Config) -> tuple[nn.Module, nn.Module]:
     return ours, plain
 
 
-def test_network_in_training(config: Config) -> None:
+def test_network_in_training(recipe: Config) -> None:
     """Outputs, gradients of all parameters and running statistics."""
-    ours, plain = _network_pair(config)
+    ours, plain = _network_pair(recipe)
     features = torch.rand(3, 128, 160, generator=torch.Generator().manual_seed(2))
     outputs = [network(features) for network in (ours, plain)]
     for name, mine, theirs in zip(SEDOutput._fields, *outputs, strict=True):
@@ -123,13 +117,13 @@ def _output(generator: torch.Generator, clips: int) -> SEDOutput:
     )
 
 
-def test_losses(config: Config, batch: Batch) -> None:
-    distorted: DistortedBatch = distort(batch, _context(config, 5, "Time shift"))
+def test_losses(recipe: Config, batch: Batch) -> None:
+    distorted: DistortedBatch = distort(batch, _context(recipe, 5, "Time shift"))
     generator = torch.Generator().manual_seed(4)
     clips = len(distorted.audio)
     student = _output(generator, clips)
     teacher = SEDOutput(*(x.detach() for x in _output(generator, clips)))  # type: ignore[union-attr]
-    objective = Objective(config, COUNTED)
+    objective = Objective(recipe, COUNTED)
     terms = objective.terms(student, teacher, distorted)
     plain = reference.loss_terms(student, teacher, distorted, COUNTED)
     assert plain.keys() == terms.keys()
@@ -159,9 +153,9 @@ def test_impossible_number_of_inputs() -> None:
         clips_per_kind(20)
 
 
-def test_whole_steps_have_the_same_loss(config: Config) -> None:
+def test_whole_steps_have_the_same_loss(recipe: Config) -> None:
     """Three steps, with the same draws, including Adam and the teacher, without dropout."""
-    still = override_config(config, [*NARROW, "net.dropout=0", "net.dropout_output=0"])
+    still = override_config(recipe, [*NARROW, "net.dropout=0", "net.dropout_output=0"])
     inputs = random_batch(12, still, torch.device("cpu"))
     torch.manual_seed(0)
     ours = OurStep(still, inputs)
@@ -173,10 +167,10 @@ def test_whole_steps_have_the_same_loss(config: Config) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_both_steps_load_the_same_clips(workers: int, config: Config, tmp_path: Path) -> None:
+def test_both_steps_load_the_same_clips(workers: int, recipe: Config, tmp_path: Path) -> None:
     """Two epochs and one batch: audio, labels, kinds and order."""
     cpu = torch.device("cpu")
-    data = StepData(tmp_path, (1, 1, 2, 1), override_config(config, NARROW[:1]).grid)
+    data = StepData(tmp_path, (1, 1, 2, 1), override_config(recipe, NARROW[:1]).grid)
     both = zip(data.batches(workers, cpu), data.reference_batches(cpu), strict=False)
     names: list[str] = []
     for ours, plain in islice(both, 2 * BATCHES + 1):

@@ -15,6 +15,8 @@ import scipy.signal
 import scipy.stats
 import soundfile
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torchaudio.functional import melscale_fbanks
 
 from desed_task.synthesis.timbres import CLASSES
 
@@ -25,6 +27,7 @@ BANDS = 64
 MEDIAN_WINDOWS = (3, 28, 7, 4, 7, 22, 48, 19, 10, 50)
 BANDS_KEPT = (4, 8, 16, 32)
 """How many features a class may use; the best number on the synthetic clips is taken."""
+MEL_FILTERS = melscale_fbanks(FRAME // 2 + 1, 0.0, RATE / 2, BANDS, RATE).double().numpy()
 
 Array = NDArray[np.float64]
 
@@ -40,15 +43,6 @@ class LabelledSet:
     durations: dict[str, float]
 
 
-def mel_filters() -> Array:
-    """Return triangular filters (bands, bins), evenly spaced on the mel scale."""
-    edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), BANDS + 2) / 2595) - 1)
-    bins = np.linspace(0, RATE / 2, FRAME // 2 + 1)
-    rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    return np.maximum(0.0, np.minimum(rise, fall))
-
-
 def band_energies(path: Path) -> tuple[Array, float]:
     """Return features (frames, 2 * bands) in dB and the clip's duration in seconds.
 
@@ -58,7 +52,7 @@ def band_energies(path: Path) -> tuple[Array, float]:
     mono = scipy.signal.resample_poly(audio.mean(1), 160, 441)[: FRAMES * FRAME]
     frames = len(mono) // FRAME
     windowed = mono[: frames * FRAME].reshape(frames, FRAME) * np.hanning(FRAME)
-    energy = np.abs(np.fft.rfft(windowed)) ** 2 @ mel_filters().T
+    energy = np.abs(np.fft.rfft(windowed)) ** 2 @ MEL_FILTERS
     level = 10 * np.log10(energy + 1e-10)
     both = np.concatenate([level - np.median(level), level - np.median(level, axis=0)], axis=1)
     padded = np.full((FRAMES, 2 * BANDS), both.min())
@@ -81,13 +75,6 @@ def read_set(audio: Path, table: Path) -> LabelledSet:
     return LabelledSet(names, features, active, truth, {n: measured[n][1] for n in names})
 
 
-def area_under_curve(scores: Array, positive: NDArray[np.bool_]) -> float:
-    """Return the probability that a positive frame scores above a negative one."""
-    ranks = scipy.stats.rankdata(scores)
-    hits = int(positive.sum())
-    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (~positive).sum()))
-
-
 def fit_class(features: Array, active: NDArray[np.bool_]) -> Array:
     """Return weights (features + 1,), the offset last, of one class's score from frames."""
     centre, spread = features.mean(0), features.std(0)
@@ -99,7 +86,7 @@ def fit_class(features: Array, active: NDArray[np.bool_]) -> Array:
         chosen = np.argsort(-np.abs(difference))[:kept]
         weights[chosen] = difference[chosen]
         scores = scaled @ weights
-        area = area_under_curve(scores, active)
+        area = float(roc_auc_score(active, scores))
         if area > best[0]:
             slope = weights / spread / scores.std()
             best = (area, np.append(slope, -centre @ slope))

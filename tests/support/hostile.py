@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from desed_task.dataio.annotations import read_durations, read_strong, read_weak
 from desed_task.dataio.audio import audio_info, read_audio
 from desed_task.errors import InputError
-from desed_task.evaluation import GroundTruth, read_predictions, read_scores
+from desed_task.evaluation import GroundTruth
 from local.config.load import load_config
 from local.run.checkpoints import checkpoint_config, checkpoint_weights, read_checkpoint
 from tests.support.classes import CLASSES
+from tests.support.readers import COLUMNS, table_readers
 
 Maker = Callable[[Path], Path]
 # Code in a checkpoint that ran would create this file.
@@ -406,16 +406,9 @@ def main(folder: Path) -> dict[str, str | None]:
     fifo = make_fifo(folder / "fifo.wav")
     found["wav/named_pipe"] = outcome(lambda: read_audio(fifo, 16000))
     truth = GroundTruth(CLASSES, {"a.wav": []}, {"a.wav": 10.0})
-    readers: dict[str, tuple[str, Callable[[Path], object]]] = {
-        "strong": ("filename\tonset\toffset\tevent_label", lambda path: read_strong(path, CLASSES)),
-        "weak": ("filename\tevent_labels", lambda path: read_weak(path, CLASSES)),
-        "durations": ("filename\tduration", read_durations),
-        "predictions": (
-            "filename\tonset\toffset\tevent_label",
-            lambda path: read_predictions(path, truth),
-        ),
-    }
-    for kind, (columns, read) in readers.items():
+    readers = table_readers(truth)
+    for kind, columns in COLUMNS.items():
+        read = readers[kind]
         for name, content in table_bytes(columns).items():
             path = folder / f"{kind}_{name}.tsv"
             path.write_bytes(content)
@@ -426,7 +419,7 @@ def main(folder: Path) -> dict[str, str | None]:
     columns = "\t".join(("onset", "offset", *CLASSES))
     for name, content in table_bytes(columns).items():
         (scores / "a.tsv").write_bytes(content)
-        found[f"scores/{name}"] = outcome(lambda: read_scores(scores, truth))
+        found[f"scores/{name}"] = outcome(partial(readers["scores"], scores / "a.tsv"))
     return found
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
 from desed_task.dataio.batch import Batch, Clip, ClipKind, collate
-from desed_task.dataio.datasets import ClipDataset, ClipRequest, CombinedDataset
+from desed_task.dataio.datasets import ClipDataset, ClipRequest, CombinedDataset, tag_events
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
@@ -96,12 +96,12 @@ class StepData:
 
     def _clips(self, kind: ClipKind) -> ClipDataset:
         clips = dict(clip for clip, k in zip(self.clips, self.kinds, strict=True) if k == kind)
-        if kind in (ClipKind.SYNTHETIC, ClipKind.STRONG):
-            return ClipDataset.strong(self.folder, clips, CLASSES, self.grid, kind)
         if kind == ClipKind.WEAK:
-            tags = {name: _tags(events) for name, events in clips.items()}
-            return ClipDataset.weak(self.folder, tags, CLASSES, self.grid)
-        return ClipDataset.unlabelled(self.folder, clips, CLASSES, self.grid)
+            clips = tag_events({name: _tags(events) for name, events in clips.items()})
+        elif kind == ClipKind.UNLABELLED:
+            clips = {name: [] for name in clips}
+        seconds = dict.fromkeys(clips, self.grid.clip_seconds)
+        return ClipDataset(self.folder, clips, seconds, kind, CLASSES, self.grid)
 
     def _read(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         name, events = self.clips[index]

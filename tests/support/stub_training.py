@@ -20,7 +20,7 @@ run = pathlib.Path(resumed).parents[1] if resumed else log_dir / "version_0"
 (run / "checkpoints").mkdir(parents=True, exist_ok=True)
 (run / "checkpoints" / "last.ckpt").touch()
 (run / "checkpoints" / "best.ckpt").touch()
-if "opt.lr=0.25" in arguments and "--test_from_checkpoint" not in arguments:
+if "opt.lr=0.25" in arguments and not resumed and "--test_from_checkpoint" not in arguments:
     (log_dir / "waits").touch()
     time.sleep(60)
 seeds = [int(each.split("=")[1]) for each in arguments if each.startswith("training.seed=")]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from desed_task import process_group
 from desed_task.errors import InputError, Terminated, run_cli
+from desed_task.ranks import launched_ranks
 from local.config.load import Config
 from local.data import DesedDataModule
 from local.run import launch
@@ -131,7 +132,7 @@ def main() -> int:
     signal.signal(signal.SIGALRM, lambda *_: os._exit(99))
     signal.alarm(240)  # a process that hangs ends
     mode, *arguments = sys.argv[1:]
-    if launch.launched_ranks() is None:
+    if launched_ranks() is None:
         return launch.start_processes(2)
     if mode == "command":
         return command_line(arguments)

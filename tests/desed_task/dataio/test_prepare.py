@@ -1,5 +1,9 @@
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +14,18 @@ from numpy.typing import NDArray
 from desed_task.dataio import prepare
 from desed_task.dataio.annotations import read_durations
 from desed_task.dataio.audio import audio_info, read_audio
-from desed_task.dataio.manifest import Manifest
 from desed_task.dataio.prepare import (
+    Manifest,
     Prepared,
     clip_seconds,
-    prepare_durations,
-    resample_folder,
+    prepare_folder,
     to_16_bit,
 )
-from desed_task.dataio.recordings import usable_names, wav_files
+from desed_task.dataio.recordings import wav_files
 from desed_task.errors import FaultError, InputError
 from desed_task.files import only_writer
 from tests.support.audio_files import cut_off, tone, write_tone
+from tests.support.paths import ROOT
 
 Folders = tuple[Path, Path]
 
@@ -34,7 +38,7 @@ def folders(tmp_path: Path) -> Folders:
 
 
 def resample(folders: Folders, workers: int = 1) -> Prepared:
-    return resample_folder(*folders, RATE, workers, progress=False)
+    return prepare_folder(*folders, RATE, workers=workers, progress=False)
 
 
 def times_of(folder: Path) -> dict[str, int]:
@@ -214,7 +218,7 @@ def test_a_target_without_source_is_used_unchanged(
     write_tone(folders[1] / "b.wav", 0.2, channels=2)
     before = times_of(folders[1])
     source = None if original is None else tmp_path / original
-    done = resample_folder(source, folders[1], RATE, progress=False)
+    done = prepare_folder(source, folders[1], RATE, progress=False)
     assert done == Prepared(made=0, existed=2)
     assert times_of(folders[1]) == before
 
@@ -225,7 +229,7 @@ def test_a_target_without_source_is_checked(folders: Folders) -> None:
     write_tone(folders[1] / "c.wav", 0.2)
     cut_off(folders[1] / "c.wav")
     with pytest.raises(InputError) as caught:
-        resample_folder(None, folders[1], RATE, progress=False)
+        prepare_folder(None, folders[1], RATE, progress=False)
     assert "3 files: 2 problems:" in str(caught.value)
     assert "b.wav: sample rate: expected 16000 Hz, got 44100 Hz" in str(caught.value)
     assert "c.wav: cut off" in str(caught.value)
@@ -239,15 +243,57 @@ def test_neither_folder_is_an_error_that_names_both(folders: Folders) -> None:
     assert not folders[1].exists()
 
 
-def test_one_process_prepares_a_folder(folders: Folders) -> None:
-    """Where all files are prepared, several may use it at the same time."""
-    write_tone(folders[0] / "a.wav", 0.2, 44100)
-    (folders[1]).mkdir(parents=True)
-    with only_writer(folders[1]), pytest.raises(InputError, match="another process is writing it"):
-        resample(folders)
-    resample(folders)
+def resampled(source: Path) -> Path:
+    """The prepared copy of a file, in another folder."""
+    folder = source.parent.parent / "elsewhere"
+    prepare_folder(source.parent, folder, RATE, progress=False)
+    return folder / source.name
+
+
+def test_one_process_prepares_a_folder(folders: Folders, caplog: pytest.LogCaptureFixture) -> None:
+    """Another one waits and uses its files; where all are prepared, none waits."""
+    for name in "ab":
+        write_tone(folders[0] / f"{name}.wav", 0.2, 44100)
+    folders[1].mkdir(parents=True)
+    with ThreadPoolExecutor(1) as second:
+        with only_writer(folders[1]):
+            waiting = second.submit(resample, folders)
+            while "waiting until it ends" not in caplog.text:
+                assert not waiting.done()
+            (folders[1] / ".b.partial-1.wav").touch()  # of the first one, which writes
+            shutil.copy(resampled(folders[0] / "a.wav"), folders[1] / "a.wav")
+            assert (folders[1] / ".b.partial-1.wav").exists()
+        assert waiting.result() == Prepared(made=1, existed=1)
     with only_writer(folders[1]):
-        assert resample(folders) == Prepared(made=0, existed=1)
+        assert resample(folders) == Prepared(made=0, existed=2)
+
+
+HOLDER = """
+import os, pathlib, signal, sys
+from desed_task.files import only_writer
+with only_writer(pathlib.Path(sys.argv[1])):
+    print("locked", flush=True)
+    signal.pause()
+"""
+
+
+def test_a_killed_process_is_not_waited_for(
+    folders: Folders, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tone(folders[0] / "a.wav", 0.2, 44100)
+    folders[1].mkdir(parents=True)
+    command = [sys.executable, "-c", HOLDER, str(folders[1])]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as holder,
+        ThreadPoolExecutor(1) as second,
+    ):
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        waiting = second.submit(resample, folders)
+        while "waiting until it ends" not in caplog.text:
+            assert not waiting.done()
+        holder.kill()
+        assert waiting.result() == Prepared(made=1, existed=0)
 
 
 def test_other_files_hidden_files_and_subfolders_are_ignored(folders: Folders) -> None:
@@ -288,14 +334,13 @@ def test_files_that_are_as_recorded_are_not_opened(
 ) -> None:
     for name in "abc":
         write_tone(folders[0] / f"{name}.wav", 0.3, 44100)
-    made = resample(folders)
+    resample(folders)
     monkeypatch.setattr(prepare, "open_audio", None)
     monkeypatch.setattr(prepare, "audio_info", None)
     monkeypatch.setattr(prepare, "content_digest", None)
-    again = resample(folders)
-    assert (again.made, again.existed) == (0, 3)
-    assert again.seconds == made.seconds == dict.fromkeys(("a.wav", "b.wav", "c.wav"), 0.3)
-    assert clip_seconds(folders[1], ["b.wav"], RATE) == {"b.wav": 0.3}
+    assert resample(folders) == Prepared(made=0, existed=3)
+    lengths = dict.fromkeys(("a.wav", "b.wav", "c.wav"), 0.3)
+    assert clip_seconds(folders[1], folders[0], RATE) == lengths
 
 
 def test_without_a_manifest_a_copy_that_is_older_than_its_source_is_made_again(
@@ -332,16 +377,14 @@ def test_copies_that_lost_their_source_are_named_and_not_used(
     resample(folders)
     for name in "bcdef":
         (folders[0] / f"{name}.wav").unlink()
-    again = resample(folders)
-    assert again == Prepared(made=0, existed=1)
-    assert list(again.seconds) == ["a.wav"]
+    assert resample(folders) == Prepared(made=0, existed=1)
     message = f"{folders[1]}: 5 files are not used, because {folders[0]} has no source of them: "
     assert caplog.messages == [message + "b.wav, c.wav, d.wav and 2 more"]
-    assert usable_names(folders[1], folders[0]) == ["a.wav"]
+    assert clip_seconds(folders[1], folders[0], RATE) == {"a.wav": 0.2}
     assert len(wav_files(folders[1])) == 6
     (folders[0] / "a.wav").unlink()  # without any source the copies are what there is
-    assert len(usable_names(folders[1], folders[0])) == 6
-    assert len(usable_names(folders[1], None)) == 6
+    assert len(clip_seconds(folders[1], folders[0], RATE)) == 6
+    assert len(clip_seconds(folders[1], None, RATE)) == 6
     assert resample(folders) == Prepared(made=0, existed=6)
 
 
@@ -356,7 +399,8 @@ def test_a_folder_that_cannot_be_written_is_used_where_nothing_is_to_be_made(
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(Path, "write_bytes", read_only)
-    assert resample(folders).seconds == {"a.wav": 0.2}
+    assert resample(folders) == Prepared(made=0, existed=1)
+    assert clip_seconds(folders[1], folders[0], RATE) == {"a.wav": 0.2}
     write_tone(folders[0] / "a.wav", 0.3, 44100)
     with pytest.raises(FaultError, match=r"a\.wav: cannot be written: .*Read-only file system"):
         resample(folders)
@@ -391,7 +435,10 @@ def test_integers_stored_as_floats_are_refused_with_their_peak(
 
 
 def durations(folders: Folders, tsv: Path) -> bool:
-    return prepare_durations(folders[1], tsv, resample(folders).seconds, RATE)
+    """Prepare a folder with its durations file; whether that was written."""
+    before = tsv.exists() and tsv.stat()
+    prepare_folder(*folders, RATE, durations=tsv, progress=False)
+    return tsv.stat() != before
 
 
 def test_durations_are_those_of_the_files(folders: Folders) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from desed_task.dataio.recordings import files_below, find_recordings
+from desed_task.dataio.recordings import clip_path, files_below, find_recordings, wav_files
 from desed_task.errors import InputError
 
 
@@ -64,6 +64,32 @@ def test_folders_that_cannot_be_read(
     monkeypatch.setattr(os, "scandir", denied)
     with caplog.at_level(logging.WARNING):
         assert files_below(tmp_path) == [tmp_path / "b.wav"]
-    assert f"{tmp_path / 'lost'}: cannot be read" in caplog.text
+    assert f"{tmp_path}: not read: 1 folders (lost: Permission denied)" in caplog.text
     with pytest.raises(InputError, match="none: cannot be read"):
         files_below(tmp_path / "none")
+
+
+def test_names_of_clips_in_any_unicode_form(tmp_path: Path) -> None:
+    _touched(tmp_path, "Ba\u0308r.wav", "U\u0308hu\u00fc.wav", "a.wav")
+    assert list(wav_files(tmp_path)) == ["B\u00e4r.wav", "a.wav", "\u00dchu\u00fc.wav"]
+    assert clip_path(tmp_path, "B\u00e4r.wav") == tmp_path / "Ba\u0308r.wav"
+    assert clip_path(tmp_path, "\u00dchu\u00fc.wav") == tmp_path / "U\u0308hu\u00fc.wav"
+    for name in ("a.wav", "b.wav", "\u00e9.wav"):
+        assert clip_path(tmp_path, name) == tmp_path / name
+    _touched(tmp_path, "B\u00e4r.wav")
+    with pytest.raises(InputError, match="names that differ in more than their Unicode form"):
+        wav_files(tmp_path)
+
+
+def test_what_is_not_read_is_named_and_counted_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _touched(tmp_path, "a.wav", "x/b.m4a", "x/c.WMA", "d.aac", "e.mp4", "notes.txt", ".f.m4a")
+    os.symlink(tmp_path / "gone.wav", tmp_path / "g.wav")
+    with caplog.at_level(logging.WARNING):
+        assert files_below(tmp_path) == [tmp_path / "a.wav"]
+        assert files_below(tmp_path, {".txt"}) == [tmp_path / "notes.txt"]
+    assert caplog.messages == [
+        f"{tmp_path}: not read: 1 broken links or devices (g.wav), 4 files of other formats "
+        "(d.aac, e.mp4, x/b.m4a and 1 more); WAV, FLAC, Ogg and MP3 files are"
+    ]

@@ -49,9 +49,17 @@ def test_help_needs_no_torch() -> None:
 def test_the_files_mirror_the_folder(output: Path) -> None:
     found = {p.relative_to(output).as_posix() for p in output.rglob("*") if p.is_file()}
     found = {name for name in found if not name.startswith(".detections/")}
-    endings = (".txt", ".selections.txt", ".rttm", ".json", ".scores.tsv", ".png")
-    expected = {name + ending for name in DONE for ending in endings}
-    assert found == expected | {"events.tsv", "events.csv"}
+    endings = (
+        ".txt",
+        ".confidence.txt",
+        ".selections.txt",
+        ".rttm",
+        ".json",
+        ".scores.tsv",
+        ".png",
+    )
+    expected = {name + ending for name in DONE for ending in (*endings, ".png")}
+    assert found == expected | {"events.tsv", "events.csv", "unreadable.tsv"}
 
 
 @pytest.mark.parametrize("name", DONE)
@@ -71,12 +79,20 @@ def test_every_format_has_every_event(
         )
 
     labels = [line.split("\t") for line in (output / f"{name}.txt").read_text("utf-8").splitlines()]
-    same([[on, off, *text.rsplit(" ", maxsplit=1)] for on, off, text in labels])
+    assert [[float(on), float(off), name] for on, off, name in labels] == [
+        [round(on, 6), round(off, 6), name] for on, off, name, _ in rows
+    ]
+    text = (output / f"{name}.confidence.txt").read_text("utf-8")
+    labels = [line.split("\t") for line in text.splitlines()]
+    same([[on, off, *label.rsplit(" ", maxsplit=1)] for on, off, label in labels])
     raven = pd.read_csv(output / f"{name}.selections.txt", sep="\t")
     columns = ["Begin Time (s)", "End Time (s)", "Annotation", "Confidence"]
     same(raven[columns].to_numpy().tolist())
     assert set(raven["Begin Path"]) <= {str(recordings / name)}
     assert list(raven["Selection"]) == list(range(1, len(rows) + 1))
+    assert set(raven["Low Freq (Hz)"]) <= {0}
+    assert set(raven["High Freq (Hz)"]) <= {4000}
+    assert list(raven["File Offset (s)"]) == list(raven["Begin Time (s)"])
     fields = [line.split() for line in (output / f"{name}.rttm").read_text("utf-8").splitlines()]
     assert all(len(field) == 10 and unquote(field[1]) == name for field in fields)
     same([[f[3], float(f[3]) + float(f[4]), unquote(f[7]), f[8]] for f in fields])
@@ -126,7 +142,7 @@ def test_unreadable_files_are_listed_and_the_others_are_done(
     given = [f"--model={model}", f"--output={tmp_path / 'out'}", "--format=tsv,json"]
     assert main([*given, str(folder)]) == 1
     shown = capsys.readouterr()
-    assert "error: 2 of 3 files could not be read" in shown.err
+    assert "error: 2 of 3 files could not be read, see " in shown.err
     assert "broken.wav: cannot be read as audio" in shown.err
     assert "11 s of audio in " in shown.out
     first = (tmp_path / "out" / "long.wav.json").stat().st_mtime_ns
@@ -155,13 +171,14 @@ def test_a_stream_prints_a_line_per_event(
     recordings: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     audio, _ = soundfile.read(recordings / "long.wav", dtype="int16")
     both = np.stack([audio, audio], axis=1).tobytes() + b"\x01"  # cut within a sample
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(both)))
     assert main([f"--model={model}", "--rate=8000", "--channels=2", "--latency=3", "-"]) == 0
     shown = capsys.readouterr()
-    assert "incomplete last sample, dropped: expected 4 bytes (2 channels" in shown.err
+    assert "incomplete last sample, dropped: expected 4 bytes (2 channels" in caplog.text
     lines = [json.loads(line) for line in shown.out.splitlines()]
     events = pd.DataFrame(lines).sort_values(["onset", "event_label"], ignore_index=True)
     expected = _expected(model, recordings, "long.wav")

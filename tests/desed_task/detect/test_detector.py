@@ -173,7 +173,9 @@ def test_what_a_stream_cannot_do(model: Path) -> None:
     with pytest.raises(InputError, match="--postprocess sebbs: needs the whole recording"):
         Detector.load(model, settings=Settings(method="sebbs")).stream(8000)
     for given in ((0, 1, 2.0), (8000, 0, 2.0), (8000, 1, 0.0)):
-        with pytest.raises(InputError, match=r"expected (at least 1|more than 0 s), got 0"):
+        with pytest.raises(
+            InputError, match=r"expected .*(at least 1|1 to 64|more than 0 s), got 0"
+        ):
             Detector.load(model).stream(*given)
 
 

@@ -12,7 +12,16 @@ import pytest
 
 from desed_task.detect.detector import Result
 from desed_task.detect.events import Detection
-from desed_task.detect.formats import Found, audacity, combined_csv, raven, rttm, scores, tsv
+from desed_task.detect.formats import (
+    Found,
+    audacity,
+    audacity_confidence,
+    combined_csv,
+    raven,
+    rttm,
+    scores,
+    tsv,
+)
 from desed_task.drawing.style import new_figure, to_png
 from desed_task.tables import Table, split_fields
 
@@ -20,7 +29,7 @@ from desed_task.tables import Table, split_fields
 @pytest.mark.parametrize("name", ["a\tb.wav", 'a"b.wav', "a\nb.wav", "a\rb.wav", "a, b.wav"])
 def test_any_name_in_tables(name: str, tmp_path: Path) -> None:
     found = Found(name, name, 3.0, [Detection(0.5, 1.0, "Dog", 0.75), Detection(1, 2, "Cat", 0.5)])
-    result = Result(3.0, [], ("Cat", "Dog"), np.zeros((2, 1)), np.zeros(2), None, np.zeros(2))
+    result = Result(3.0, [], ("Cat", "Dog"), np.zeros((2, 1)), np.zeros(2), None, np.zeros(2), 8e3)
     for separator, column, parts in (
         ("\t", "filename", tsv([found], {})),
         ("\t", "Begin Path", raven(found, result)),
@@ -54,12 +63,14 @@ def test_class_names_differ_in_every_format() -> None:
     ]
     found = Found("x.wav", "x.wav", 9.0, [Detection(0, 1, name, 0.5) for name in names])
     edges = np.array([0.0, 9.0])
-    result = Result(9.0, [], tuple(names), np.zeros((9, 1)), edges, None, edges)
+    result = Result(9.0, [], tuple(names), np.zeros((9, 1)), edges, None, edges, 8e3)
     marked = [line.split() for line in "".join(rttm(found, result)).splitlines()]
     assert [unquote(fields[7]) for fields in marked] == names
     assert {len(fields) for fields in marked} == {10}
     labels = [line.split("\t")[2] for line in "".join(audacity(found, result)).split("\n")[:-1]]
-    assert [label.removesuffix(" 0.5000") for label in labels] == names
+    assert labels == names
+    marked = [line.split("\t") for line in "".join(audacity_confidence(found, result)).split("\n")]
+    assert [each[2] for each in marked[:-1]] == [f"{name} 0.5000" for name in names]
     for separator, column, parts in (
         ("\t", "event_label", tsv([found], {})),
         ("\t", "Annotation", raven(found, result)),

@@ -152,13 +152,21 @@ def test_a_recording_that_breaks_off_does_not_stop_the_others(workers: int) -> N
 
 
 @pytest.mark.parametrize("n_samples", LENGTHS)
-@pytest.mark.parametrize("latency", [GRID.clip_seconds + 0.1, 100.0])
-def test_a_stream_with_a_window_of_latency_is_as_a_file(n_samples: int, latency: float) -> None:
-    stream = FrameStream(_network, GRID, latency, overlap=0.5)
+@pytest.mark.parametrize("latency", [GRID.clip_seconds, GRID.clip_seconds + 0.1, 100.0])
+@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5, 0.95])
+def test_a_stream_with_a_window_of_latency_is_as_a_file(
+    n_samples: int, latency: float, overlap: float
+) -> None:
+    stream = FrameStream(_network, GRID, latency, overlap)
     audio = _audio(n_samples)
     rows = [each for block in _blocks(audio) for each in stream.add(block)]
     last, seconds = stream.finish()
-    np.testing.assert_allclose(np.concatenate([*rows, last], 1), _expected(audio), rtol=1e-5)
+    file = [Recording(0, partial(_blocks, audio))]
+    ((_, found),) = score_recordings(file, _network, GRID, overlap=overlap, workers=0)
+    assert isinstance(found, Probabilities)
+    np.testing.assert_allclose(np.concatenate([*rows, last], 1), found.values, rtol=1e-5)
+    if overlap == 0.5:
+        np.testing.assert_allclose(found.values, _expected(audio), rtol=1e-5)
     assert seconds == n_samples / GRID.sample_rate
 
 

@@ -1,4 +1,4 @@
-"""Pictures of clips: what they leave out of many classes, log-mel, texts and fonts."""
+"""Pictures of clips: the classes they draw of many, log-mel, texts and fonts."""
 
 from pathlib import Path
 
@@ -21,9 +21,9 @@ SCRIPT_A = "\U0001d4d0"  # not in its default font, but in another one
 def test_a_clip_shows_true_classes_and_then_those_that_are_found() -> None:
     true = np.array([0, 0, 0, 0, 0, 0.1])
     found = np.array([0, 2.0, 3.0, 3.0, 0, 0])
-    assert choose_rows(true, found, most=3) == ([2, 3, 5], 1)
-    assert choose_rows(true, found) == ([1, 2, 3, 5], 0)
-    assert choose_rows(0 * true, 0 * found) == ([], 0)
+    assert choose_rows(true, found, most=3) == ([2, 3, 5], " (not drawn: 1 of 4 classes)")
+    assert choose_rows(true, found) == ([1, 2, 3, 5], "")
+    assert choose_rows(0 * true, 0 * found) == ([], "")
 
 
 @pytest.mark.parametrize("kind", ["events", "scores", "boxes"])
@@ -62,7 +62,7 @@ def test_a_strip_of_a_recording_shows_the_classes_that_are_detected_there() -> N
     classes = ("later", "third", "second", "first")
     edges = np.arange(0.0, 141.0, 10.0).astype(np.float64)
     scores = np.arange(4 * 14).reshape(4, 14) / 100
-    result = Result(140.0, found, classes, scores, edges, None, edges)
+    result = Result(140.0, found, classes, scores, edges, None, edges, 8e3)
     panel = strip_panel(result, 60.0, 120.0)
     assert [row.name for row in panel.rows] == ["third", "second", "first"]
     np.testing.assert_array_equal(panel.rows[2].events, [[60.0, 61.0]])

@@ -19,7 +19,6 @@ from desed_task.evaluation import (
     Predictions,
     Scores,
     SystemMetrics,
-    class_counts,
     evaluate,
     psds_exact,
 )
@@ -203,14 +202,10 @@ def test_curves_end_at_the_limit_and_lose_no_area() -> None:
     scoring = ScoringInput.prepare(output, truth)
     limit = 20.0
     near, whole = (replace(PSDS2, max_efpr=most) for most in (limit, 1e9))
-    (counts,) = psds_exact.match(scoring, [near])
     weights = draw(60, 20, seed=0)
-    seconds = scoring.counted_seconds(weights)
+    counts = psds_exact.match(scoring, [near, whole])
     areas = []
-    for short, long in zip(
-        *(class_counts.measure(counts, scoring, s, weights, seconds) for s in (near, whole)),
-        strict=True,
-    ):
+    for short, long in zip(*(each.rocs(weights) for each in counts), strict=True):
         assert short is not None
         assert long is not None
         for label, curve in short.per_class.items():

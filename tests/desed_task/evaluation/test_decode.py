@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from desed_task.evaluation import THRESHOLDS, detect, detect_many, to_frame
-from desed_task.evaluation.events import EventTable, trim_events
+from desed_task.evaluation import THRESHOLDS, detect_many, to_frame
+from desed_task.evaluation.events import EventTable
 from desed_task.frames import FrameGrid
 from tests.support import cases
 from tests.support.classes import CLASSES
@@ -51,8 +51,8 @@ def test_equals_decoding_clip_by_clip_with_ties_at_the_thresholds() -> None:
 def test_float32_scores_are_compared_with_the_threshold_as_written() -> None:
     # The float32 next to 0.07 is larger than 0.07, the one next to 0.01 is smaller.
     scores = np.array([0.07, 0.01], dtype=np.float32).reshape(2, 1, 1)
-    assert detect(scores, 0.07, cases.GRID).clip.tolist() == [0]
-    assert detect(scores[1:], 0.01, cases.GRID).clip.tolist() == []
+    assert detect_many(scores, [0.07], cases.GRID).clip.tolist() == [0]
+    assert detect_many(scores[1:], [0.01], cases.GRID).clip.tolist() == []
 
 
 def test_a_level_is_what_its_threshold_alone_gives() -> None:
@@ -60,14 +60,14 @@ def test_a_level_is_what_its_threshold_alone_gives() -> None:
     scores = cases.random_scores(rng, cases.random_truth(rng))
     table = detect_many(scores, THRESHOLDS, cases.GRID)
     for level in (0, 24, 49):
-        alone = detect(scores, THRESHOLDS[level], cases.GRID)
+        alone = detect_many(scores, [THRESHOLDS[level]], cases.GRID)
         assert rows(table.at_level(level), cases.CLASSES) == rows(alone, cases.CLASSES)
         assert len(alone)
 
 
 def test_to_frame_has_the_columns_the_libraries_read() -> None:
     scores = cases.scores_of({"a.wav": [], "b.wav": [(2, 5, "Dog", 0.8)]})
-    frame = to_frame(detect(scores, 0.5, cases.GRID), ["a.wav", "b.wav"], cases.CLASSES)
+    frame = to_frame(detect_many(scores, [0.5], cases.GRID), ["a.wav", "b.wav"], cases.CLASSES)
     assert frame.to_dict("records") == [
         {"filename": "b.wav", "onset": 0.128, "offset": 0.32, "event_label": "Dog"}
     ]
@@ -75,12 +75,12 @@ def test_to_frame_has_the_columns_the_libraries_read() -> None:
 
 def test_an_event_up_to_the_end_ends_with_the_clip() -> None:
     grid = FrameGrid(clip_seconds=9.97)
-    assert detect(np.ones((1, 1, 156)), 0.5, grid).offset.tolist() == [9.97]
+    assert detect_many(np.ones((1, 1, 156)), [0.5], grid).offset.tolist() == [9.97]
 
 
 def test_trimming_cuts_and_drops_what_is_past_the_end() -> None:
     scores = cases.scores_of({"a": [(0, 20, "Cat", 1), (30, 40, "Cat", 1), (60, 70, "Dog", 1)]})
-    trimmed = trim_events(detect(scores, 0.5, cases.GRID), np.array([2.0]))
+    trimmed = detect_many(scores, [0.5], cases.GRID).trimmed(np.array([2.0]))
     assert rows(trimmed, cases.CLASSES) == [
         (0, 0, "Cat", 0.0, 1.28),
         (0, 0, "Cat", 1.92, 2.0),
@@ -92,4 +92,4 @@ def test_refuses_what_is_no_threshold_list_or_no_score_array() -> None:
         with pytest.raises(ValueError, match="expected at least one threshold, ascending"):
             detect_many(np.zeros((1, 1, 3)), thresholds, cases.GRID)
     with pytest.raises(ValueError, match="clips, classes, frames"):
-        detect(np.zeros((1, 3)), 0.5, cases.GRID)
+        detect_many(np.zeros((1, 3)), [0.5], cases.GRID)

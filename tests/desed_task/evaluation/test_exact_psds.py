@@ -19,7 +19,7 @@ from desed_task.evaluation import (
 from desed_task.evaluation.decode import TimeAxis
 from desed_task.evaluation.psds import PsdRoc
 from desed_task.evaluation.scoring_input import ScoringInput
-from desed_task.evaluation.threshold_events import find_nodes
+from desed_task.evaluation.threshold_events import find_threshold_events
 from tests.support import cases
 from tests.support.required import require_package
 
@@ -36,7 +36,7 @@ def rocs_of(
 ) -> list[PsdRoc | None]:
     output = Scores(scores, list(truth.events), axis)
     scoring = ScoringInput.prepare(output, truth, trim=trim)
-    return psds_exact.rocs(scoring, scenarios)
+    return [counts.roc() for counts in psds_exact.match(scoring, scenarios)]
 
 
 def nodes_by_thresholding(rows: np.ndarray) -> set[tuple[int, int, int, float, float]]:
@@ -62,9 +62,12 @@ def test_nodes_are_all_events_at_any_threshold(frames: int, levels: int) -> None
     rows = rng.integers(0, levels, (20, frames)) / levels
     rows[3] = -np.inf
     rows[4, frames // 2 :] = -np.inf
-    nodes = find_nodes(rows)
-    found = set(zip(*(a.tolist() for a in nodes), strict=True))
-    assert len(found) == len(nodes.clip)
+    frames_as_edges = np.tile(np.arange(frames + 1.0), (20, 1))
+    events = find_threshold_events(rows, frames_as_edges, label=3)
+    assert set(events.label.tolist()) <= {3}
+    columns = (events.clip, events.onset, events.offset, events.birth, events.death)
+    found = set(zip(*(column.tolist() for column in columns), strict=True))
+    assert len(found) == len(events)
     assert found == nodes_by_thresholding(rows)
 
 

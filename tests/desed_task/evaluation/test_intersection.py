@@ -15,7 +15,6 @@ from desed_task.evaluation import (
     GroundTruth,
     Scenario,
     Scores,
-    class_counts,
     detect_many,
     intersection,
     libraries,
@@ -92,7 +91,7 @@ def test_macro_f1_equals_psds_eval_also_with_a_class_never_found(seed: int) -> N
     detections = detect_many(scores, [0.5], cases.GRID)
     frame = to_frame(detections, list(truth.events), truth.classes)
     expected = libraries.intersection_macro_f1(frame, truth, F1_CRITERIA)
-    found = intersection.measure(match(detections, truth, F1_CRITERIA, 1))
+    found = intersection.f_scores(match(detections, truth, F1_CRITERIA, 1).total())
     assert found["intersection_f1_macro"] == pytest.approx(expected, abs=1e-9)
     assert expected
 
@@ -106,20 +105,19 @@ def test_criteria_by_hand() -> None:
             "b": [(7.5, 9.0, "Dog")],
         }
     ).table(["a", "b"])
-    by_clip = match(detections, truth, F1_CRITERIA, 1)
-    counts = by_clip.total()
+    counts = match(detections, truth, F1_CRITERIA, 1).total()
     assert counts.cross is not None
     assert counts.correct.tolist() == [[1, 0, 0, 0]]
     # The speech fits the dog; the dog past the clip's end is no false alarm, the other one is.
     assert counts.false.tolist() == [[0, 0, 1, 1]]
     assert counts.cross[0, 3].tolist() == [0, 0, 1, 0]
     np.testing.assert_allclose(counts.f1, [[1, np.nan, 0, np.nan]])
-    values = intersection.measure(by_clip)
+    values = intersection.f_scores(counts)
     assert values["intersection_f1_macro"] == 1.0
     assert values["intersection_f1_macro_occurring"] == 0.5
-    strict = match(detections, truth, Criteria(0.5, 0.7, 0.3), 1)
-    assert strict.total().correct.sum() == 0
-    assert intersection.measure(strict)["intersection_f1_macro"] == 0.0
+    strict = match(detections, truth, Criteria(0.5, 0.7, 0.3), 1).total()
+    assert strict.correct.sum() == 0
+    assert intersection.f_scores(strict)["intersection_f1_macro"] == 0.0
 
 
 @pytest.mark.parametrize("share", [0.0, 1.1, -0.5])
@@ -143,10 +141,7 @@ def test_psds_from_operating_points_equals_psds_eval(base: Scenario, seed: int) 
     output = Scores(scores, list(truth.events), cases.GRID)
     scoring = ScoringInput.prepare(output, truth, thresholds=POINTS)
     (counts,) = psds_points.match(scoring, [scenario])
-    weights = scoring.each_once
-    (roc,) = class_counts.measure(
-        counts, scoring, scenario, weights, scoring.total_seconds(weights)
-    )
+    roc = counts.roc()
     assert roc is not None
     frames = [
         to_frame(detections.at_level(level), list(truth.events), truth.classes)

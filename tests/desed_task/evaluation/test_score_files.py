@@ -7,6 +7,7 @@ from desed_task.errors import InputError
 from desed_task.evaluation import (
     THRESHOLDS,
     GroundTruth,
+    Scores,
     detect_many,
     read_scores,
     write_scores,
@@ -38,7 +39,7 @@ def some_scores(n_frames: int = 156) -> np.ndarray:
 
 def test_float32_scores_come_back_with_the_truth_s_names_and_order(tmp_path: Path) -> None:
     scores = some_scores()
-    write_scores(tmp_path / "raw", scores, NAMES, cases.CLASSES, cases.GRID)
+    write_scores(tmp_path / "raw", Scores(scores, NAMES, cases.GRID), cases.CLASSES)
     read = read_scores(tmp_path / "raw", silent("a.wav", "other.wav", NAMES[0]))
     assert list(read.names) == ["a.wav", NAMES[0]]
     np.testing.assert_array_equal(read.values.astype(np.float32), scores[::-1])
@@ -46,7 +47,7 @@ def test_float32_scores_come_back_with_the_truth_s_names_and_order(tmp_path: Pat
 
 @pytest.mark.parametrize("n_frames", [156, 157])  # 157: the last frame is cut at 10 s
 def test_what_we_write_comes_back_on_the_grid_s_edges(tmp_path: Path, n_frames: int) -> None:
-    write_scores(tmp_path / "s", some_scores(n_frames), NAMES, cases.CLASSES, cases.GRID)
+    write_scores(tmp_path / "s", Scores(some_scores(n_frames), NAMES, cases.GRID), cases.CLASSES)
     read = read_scores(tmp_path / "s", silent(*NAMES))
     assert isinstance(read.axis, np.ndarray)
     np.testing.assert_array_equal(read.axis, frame_times(cases.GRID, n_frames))
@@ -55,7 +56,7 @@ def test_what_we_write_comes_back_on_the_grid_s_edges(tmp_path: Path, n_frames: 
 def test_scores_that_equal_a_threshold_decode_the_same_when_read_back(tmp_path: Path) -> None:
     scores = np.zeros((1, 4, 156), dtype=np.float32)
     scores[0, 0, 1:150:3] = THRESHOLDS
-    write_scores(tmp_path / "s", scores, ["a"], cases.CLASSES, cases.GRID)
+    write_scores(tmp_path / "s", Scores(scores, ["a"], cases.GRID), cases.CLASSES)
     read = read_scores(tmp_path / "s", silent("a"))
     assert read.names == ("a",)
     before, after = detect_many(scores, THRESHOLDS, cases.GRID), read.detect(THRESHOLDS)
@@ -70,7 +71,7 @@ def test_sed_scores_eval_reads_the_files(tmp_path: Path) -> None:
     from sed_scores_eval.base_modules.io import read_sed_scores
 
     scores = some_scores()
-    write_scores(tmp_path / "s", scores, NAMES, cases.CLASSES, cases.GRID)
+    write_scores(tmp_path / "s", Scores(scores, NAMES, cases.GRID), cases.CLASSES)
     frames = read_sed_scores(tmp_path / "s")
     assert list(frames) == ["Y_b-1.5_2.0", "a"]
     frame = frames["a"]
@@ -82,17 +83,19 @@ def test_sed_scores_eval_reads_the_files(tmp_path: Path) -> None:
 
 
 def test_writing_replaces_what_an_earlier_run_wrote_and_leaves_nothing_else(tmp_path: Path) -> None:
-    write_scores(tmp_path / "s", some_scores(), NAMES, cases.CLASSES, cases.GRID)
-    write_scores(tmp_path / "s", some_scores()[1:], ["c.wav"], cases.CLASSES, cases.GRID)
+    write_scores(tmp_path / "s", Scores(some_scores(), NAMES, cases.GRID), cases.CLASSES)
+    write_scores(tmp_path / "s", Scores(some_scores()[1:], ["c.wav"], cases.GRID), cases.CLASSES)
     assert [path.name for path in tmp_path.rglob("*")] == ["s", "c.tsv"]
 
 
 def test_writing_does_not_touch_a_folder_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match=r"thesis\.txt: expected only score files"):
-        write_scores(tmp_path, some_scores(), NAMES, cases.CLASSES, cases.GRID)
+        write_scores(tmp_path, Scores(some_scores(), NAMES, cases.GRID), cases.CLASSES)
     with pytest.raises(InputError, match="expected a folder of score files, got a file"):
-        write_scores(tmp_path / "thesis.txt", some_scores(), NAMES, cases.CLASSES, cases.GRID)
+        write_scores(
+            tmp_path / "thesis.txt", Scores(some_scores(), NAMES, cases.GRID), cases.CLASSES
+        )
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
@@ -100,7 +103,7 @@ def test_writing_does_not_touch_a_folder_with_other_files(tmp_path: Path) -> Non
 def test_no_clip_name_leads_outside_the_folder(name: str, tmp_path: Path) -> None:
     names = [name, *NAMES[1:]]
     with pytest.raises(InputError, match="out: expected clip names without folders, got '"):
-        write_scores(tmp_path / "out", some_scores(), names, cases.CLASSES, cases.GRID)
+        write_scores(tmp_path / "out", Scores(some_scores(), names, cases.GRID), cases.CLASSES)
     assert not list(tmp_path.iterdir())
 
 
@@ -108,9 +111,15 @@ def test_writing_refuses_clips_that_share_a_file_and_wrong_shapes(tmp_path: Path
     with pytest.raises(
         InputError, match=r"expected a score file for each clip, got two clips for a\.tsv"
     ):
-        write_scores(tmp_path / "s", some_scores(), ["a", "a.wav"], cases.CLASSES, cases.GRID)
-    with pytest.raises(ValueError, match="1 clips, 4 classes"):
-        write_scores(tmp_path / "s", some_scores(), ["a"], cases.CLASSES, cases.GRID)
+        write_scores(
+            tmp_path / "s", Scores(some_scores(), ["a", "a.wav"], cases.GRID), cases.CLASSES
+        )
+    with pytest.raises(ValueError, match="expected 5 classes, got 4"):
+        write_scores(
+            tmp_path / "s",
+            Scores(some_scores(), NAMES, cases.GRID),
+            (*cases.CLASSES, "Cow"),
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -149,26 +158,12 @@ def test_any_time_axis_and_any_finite_score(tmp_path: Path) -> None:
     assert (events.onset.tolist(), events.offset.tolist()) == ([0.7], [9.7])
 
 
-def test_a_shorter_clip_on_the_longest_one_s_frames_shares_their_edges(tmp_path: Path) -> None:
-    write_clip(tmp_path / "long.tsv", [0, 1, 2, 3], [1, 2, 3])
-    write_clip(tmp_path / "short.tsv", [0, 1, 2], [4, 5])
-    truth = cases.truth_of({"short.wav": [], "long.wav": []}, {"short.wav": 2, "long.wav": 3})
-    read = read_scores(tmp_path, GroundTruth(("Cat",), truth.events, truth.durations))
-    np.testing.assert_array_equal(read.axis, [0, 1, 2, 3])
-    assert read.values.tolist() == [[[4, 5, -np.inf]], [[1, 2, 3]]]
-    events = read.detect([0.5])
-    assert list(zip(events.clip, events.onset, events.offset, strict=True)) == [
-        (0, 0, 2),
-        (1, 0, 3),
-    ]
-
-
 @pytest.mark.parametrize(
     "short",
-    [[0, 1, 1.75], [0, 1, 2.25], [0, 0.5, 2]],
-    ids=["last frame cut", "last frame longer", "other frames"],
+    [[0, 1, 2], [0, 1, 1.75], [0, 1, 2.25], [0, 0.5, 2]],
+    ids=["same frames", "last frame cut", "last frame longer", "other frames"],
 )
-def test_clips_on_other_frames_have_their_own_edges(tmp_path: Path, short: list[float]) -> None:
+def test_clips_of_other_lengths_have_their_own_edges(tmp_path: Path, short: list[float]) -> None:
     write_clip(tmp_path / "long.tsv", [0, 1, 2, 3], [1, 2, 3])
     write_clip(tmp_path / "short.tsv", short, [4, 5])
     read = read_scores(tmp_path, silent("short.wav", "long.wav", classes=("Cat",), seconds=2))
@@ -301,3 +296,9 @@ def test_a_wrong_folder_is_refused(tmp_path: Path) -> None:
         read_scores(tmp_path, truth)
     with pytest.raises(InputError, match=r"a\.csv: expected a folder of score files, got a file"):
         read_scores(tmp_path / "a.csv", truth)
+
+
+def test_names_of_score_files_in_any_unicode_form(tmp_path: Path) -> None:
+    write_clip(tmp_path / "Ba\u0308r.tsv", [0.0, 10.0], [0.5])
+    read = read_scores(tmp_path, silent("B\u00e4r.wav", classes=("Cat",)))
+    assert read.names == ("B\u00e4r.wav",)

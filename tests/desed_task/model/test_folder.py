@@ -47,7 +47,7 @@ def test_statistics_of_a_data_set_are_read_back(tmp_path: Path) -> None:
     )
     model = tiny_model(scaler=changed.scaler)
     model.scaler.fit([torch.randn(2, 16, 63)])
-    save_model(tmp_path / "model", model.description, model.network, model.scaler)
+    save_model(tmp_path / "model", model)
     assert torch.equal(load_model(tmp_path / "model").scaler.deviation, model.scaler.deviation)
 
 
@@ -57,7 +57,8 @@ def test_a_description_of_an_older_run(name: str, tmp_path: Path) -> None:
     content = (OLDER / f"{name}.json").read_text()
     (tmp_path / "model.json").write_text(content)
     description = read_description(tmp_path)
-    written, read = json.loads(content), json.loads(description.model_dump_json())
+    written = json.loads(content, parse_constant=str)
+    read = json.loads(description.model_dump_json(), parse_constant=pytest.fail)
     assert written["network"].pop("n_classes") == len(description.classes)
     assert read.pop("format") == 2
     assert read == {key: value for key, value in written.items() if key != "format"}
@@ -114,7 +115,10 @@ DESCRIPTIONS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda c: c["network"].update(nb_filters=[10**9, 4, 8]),
         "does not fit model.json",
     ),
-    "no number": (lambda c: c.update(clip_seconds="ten"), "clip_seconds: expected a valid number"),
+    "no number": (
+        lambda c: c.update(clip_seconds="ten"),
+        "expected a decimal number",
+    ),
     "another kernel": (
         lambda c: c["network"].update(kernel_size=[5, 3, 3]),
         "network.backbone.0.conv.weight: expected (4, 1, 5, 5) torch.float32, got (4, 1, 3, 3)",

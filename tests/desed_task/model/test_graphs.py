@@ -66,7 +66,7 @@ def test_a_graph_that_differs_is_not_written(
 
 def test_a_graph_of_other_weights(exported: tuple[Path, Model], tmp_path: Path) -> None:
     model = tiny_model(seed=1)
-    save_model(tmp_path, model.description, model.network, model.scaler)
+    save_model(tmp_path, model)
     (tmp_path / "model.onnx").write_bytes((exported[0] / "model.onnx").read_bytes())
     with pytest.raises(InputError, match=r"model\.onnx: is of another model"):
         graphs.OnnxModel(tmp_path)

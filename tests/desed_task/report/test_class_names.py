@@ -24,7 +24,7 @@ def test_a_class_name_is_no_path(tmp_path: Path) -> None:
     truth = cases.truth_of({"a.wav": [(1.0, 3.0, name) for name in NAMES]}, classes=NAMES)
     values = cases.scores_of({"a.wav": [(16, 47, NAMES[0], 0.9)]}, classes=NAMES)
     folder = tmp_path / "run"
-    write_scores(folder / "scores", values, ["a.wav"], NAMES, cases.GRID)
+    write_scores(folder / "scores", Scores(values, ["a.wav"], cases.GRID), NAMES)
     assert score_classes(folder / "scores") == NAMES
     read = read_scores(folder / "scores", truth).values
     assert np.array_equal(read.astype(np.float32), values)
@@ -38,14 +38,16 @@ def test_a_class_name_is_no_path(tmp_path: Path) -> None:
 
 def test_names_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
     assert unicodedata.normalize("NFC", DECOMPOSED) == COMPOSED
-    file = "a\u0308.wav"  # stays as the file system has it
+    file = "a\u0308.wav"
     strong, weak = tmp_path / "strong.tsv", tmp_path / "weak.tsv"
     strong.write_text(f"filename\tonset\toffset\tevent_label\n{file}\t0\t1\t{DECOMPOSED}\n")
     weak.write_text(f"filename\tevent_labels\n{file}\t{DECOMPOSED}\n")
-    assert read_strong(strong, [COMPOSED]) == {file: [(0.0, 1.0, COMPOSED)]}
-    assert read_weak(weak, [COMPOSED]) == {file: (COMPOSED,)}
+    assert read_strong(strong, [COMPOSED]) == {"\u00e4.wav": [(0.0, 1.0, COMPOSED)]}
+    assert read_weak(weak, [COMPOSED]) == {"\u00e4.wav": (COMPOSED,)}
     scores = np.full((1, 1, 2), 0.5, dtype=np.float32)
-    write_scores(tmp_path / "scores", scores, ["b"], [DECOMPOSED], np.array([0.0, 5.0, 10.0]))
+    write_scores(
+        tmp_path / "scores", Scores(scores, ["b"], np.array([0.0, 5.0, 10.0])), [DECOMPOSED]
+    )
     assert score_classes(tmp_path / "scores") == (COMPOSED,)
     truth = cases.truth_of({"b": []}, classes=(COMPOSED,))
     assert np.array_equal(read_scores(tmp_path / "scores", truth).values, scores)

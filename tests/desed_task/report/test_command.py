@@ -33,7 +33,7 @@ def files(tmp_path: Path) -> Path:
     table(tmp_path / "truth.tsv", [(n, *e) for n, events in truth.events.items() for e in events])
     lengths = "".join(f"{name}\t{seconds}\n" for name, seconds in truth.durations.items())
     (tmp_path / "durations.tsv").write_text(f"filename\tduration\n{lengths}")
-    write_scores(tmp_path / "scores", scores.values, names, truth.classes, cases.GRID)
+    write_scores(tmp_path / "scores", scores, truth.classes)
     (tmp_path / "points").mkdir()
     points = scores.detect(THRESHOLDS)
     for level, threshold in enumerate(THRESHOLDS):

@@ -47,16 +47,16 @@ def test_errors_of_best_pairs() -> None:
     assert pairs == {(0.9, 1.0), (4.4, 4.0), (2.0, 0.0)}
     errors = boundary_errors(scoring)
     assert errors is not None
-    assert len(errors) == 3
-    np.testing.assert_allclose(sorted(errors.onset), [-0.1, 0.4, 2.0])
-    np.testing.assert_allclose(sorted(errors.offset), [0.5, 0.5, 1.4])
+    assert len(errors["onset"]) == 3
+    np.testing.assert_allclose(sorted(errors["onset"]), [-0.1, 0.4, 2.0])
+    np.testing.assert_allclose(sorted(errors["offset"]), [0.5, 0.5, 1.4])
 
 
 def test_equal_overlaps_go_to_the_first_event() -> None:
     truth = cases.truth_of({"a": [(0.0, 1.0, "Cat"), (2.0, 3.0, "Cat")]})
     errors = boundary_errors(scoring_input(truth, [("a", 0.5, 2.5, "Cat")]))
     assert errors is not None
-    np.testing.assert_allclose(errors.onset, [0.5])
+    np.testing.assert_allclose(errors["onset"], [0.5])
 
 
 def test_boxes_are_analysed_as_their_events() -> None:
@@ -65,7 +65,7 @@ def test_boxes_are_analysed_as_their_events() -> None:
     boxes = Boxes(events, np.array([0.9, 0.2]), ["a"], len(truth.classes))
     errors = boundary_errors(ScoringInput.prepare(boxes, truth))
     assert errors is not None
-    np.testing.assert_allclose(errors.onset, [0.1])
+    np.testing.assert_allclose(errors["onset"], [0.1])
 
 
 def test_share_within_a_collar() -> None:
@@ -112,14 +112,17 @@ def test_threshold_curves_by_hand() -> None:
     points = OperatingPoints(_joined([low, middle]), (0.2, 0.4, 0.6), list(truth.events))
     curves = threshold_curves(ScoringInput.prepare(None, truth, operating_points=points))
     assert curves is not None
-    np.testing.assert_array_equal(curves.thresholds, [0.2, 0.4, 0.6])
-    np.testing.assert_allclose(curves.event.f1, [(1 + 0) / 2, (2 / 4 + 0) / 2, 0])
-    np.testing.assert_allclose(curves.event.recall, [(1 + 0) / 2, (1 / 2 + 0) / 2, 0])
+    np.testing.assert_allclose(curves["event-based"]["F1"], [(1 + 0) / 2, (2 / 4 + 0) / 2, 0])
+    np.testing.assert_allclose(curves["event-based"]["recall"], [(1 + 0) / 2, (1 / 2 + 0) / 2, 0])
     # At 0.4 no dog is detected: its precision is excluded. At 0.6 no class is.
-    np.testing.assert_allclose(curves.event.precision, [(1 + 0) / 2, 1 / 2, np.nan])
-    np.testing.assert_allclose(curves.intersection.f1, [(1 + 2 / 3) / 2, (2 / 4 + 0) / 2, 0])
-    np.testing.assert_allclose(curves.intersection.recall, [1, 1 / 4, 0])
-    np.testing.assert_allclose(curves.intersection.precision, [(1 + 1 / 2) / 2, 1 / 2, np.nan])
+    np.testing.assert_allclose(curves["event-based"]["precision"], [(1 + 0) / 2, 1 / 2, np.nan])
+    np.testing.assert_allclose(
+        curves["intersection-based"]["F1"], [(1 + 2 / 3) / 2, (2 / 4 + 0) / 2, 0]
+    )
+    np.testing.assert_allclose(curves["intersection-based"]["recall"], [1, 1 / 4, 0])
+    np.testing.assert_allclose(
+        curves["intersection-based"]["precision"], [(1 + 1 / 2) / 2, 1 / 2, np.nan]
+    )
 
 
 def _joined(tables: list[EventTable]) -> EventTable:
@@ -138,13 +141,15 @@ def test_threshold_curves_equal_evaluate_at_each_threshold() -> None:
     assert curves is not None
     for level, threshold in enumerate(cases.THRESHOLDS):
         metrics = evaluate(scores, truth, f1_threshold=threshold)
-        assert curves.event.f1[level] == pytest.approx(metrics.event_f1_macro)
-        assert curves.intersection.f1[level] == pytest.approx(
+        assert curves["event-based"]["F1"][level] == pytest.approx(metrics.event_f1_macro)
+        assert curves["intersection-based"]["F1"][level] == pytest.approx(
             metrics.intersection_f1_macro_occurring
         )
         found = [m.event_true_positives or 0 for m in metrics.per_class.values()]
         true = [m.true for m in metrics.per_class.values()]
-        assert curves.event.recall[level] == pytest.approx(np.mean(np.divide(found, true)))
+        assert curves["event-based"]["recall"][level] == pytest.approx(
+            np.mean(np.divide(found, true))
+        )
 
 
 def test_no_threshold_curves_without_points_or_true_events() -> None:

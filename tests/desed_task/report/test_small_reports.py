@@ -1,7 +1,5 @@
 """Reports on few or no events, with unreadable audio, and the files of a report."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +7,7 @@ import pytest
 from PIL import Image
 
 from desed_task.evaluation import EventTable, OperatingPoints, Scores, evaluate
+from desed_task.files import write_file
 from desed_task.report import ReportSystem, page, write_psd_rocs, write_report
 from desed_task.report.blocks import Picture
 from desed_task.report.boundaries import boundary_section
@@ -22,14 +21,14 @@ from tests.support.report_cases import SLUGS, Page, single_system
 
 def test_unreadable_audio_is_a_remark(tmp_path: Path) -> None:
     short = write_tone(tmp_path / "short.wav", 0.01, 16000)
-    cut_off(write_tone(tmp_path / "broken.wav", 1.0, 16000))
+    cut_off(write_tone(tmp_path / "cut.wav", 1.0, 16000))
+    (tmp_path / "broken.wav").write_bytes(b"no audio")
     wrong = (0.0, 5.0, "Cat")
-    system = single_system({short.name: [wrong], "broken": [wrong]}, 0.9)
+    system = single_system({name: [wrong] for name in (short.name, "cut", "broken")}, 0.9)
     section = clip_section(ReportInput([system], audio=tmp_path))
     captions = [block.caption for block in section.blocks if isinstance(block, Picture)]
-    assert len(captions) == 2
     remarks = [caption.partition("No spectrogram: ")[2] for caption in captions]
-    assert sorted(remark[:19] for remark in remarks) == ["", "broken.wav: cut off"]
+    assert sorted(remark[:21] for remark in remarks) == ["", "", "broken.wav: cannot be"]
 
 
 @pytest.mark.parametrize(
@@ -78,15 +77,12 @@ def test_an_earlier_report_is_replaced_and_the_page_comes_last(
     (pictures / "stale.png").write_bytes(b"old")
     (pictures / "mine.txt").write_text("kept")
     order = []
-    atomic_write = page.atomic_write
 
-    @contextmanager
-    def noted(path: Path) -> Iterator[Path]:
-        with atomic_write(path) as partial:
-            yield partial
+    def noted(path: Path, content: str | bytes) -> None:
+        write_file(path, content)
         order.append(path.name)
 
-    monkeypatch.setattr(page, "atomic_write", noted)
+    monkeypatch.setattr(page, "write_file", noted)
     monkeypatch.setattr(page, "SECTIONS", (threshold_section, boundary_section))
     system = single_system({"a": [(0.0, 9.984, "Cat")]}, 0.9)
     contents = []

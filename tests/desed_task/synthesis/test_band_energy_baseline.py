@@ -13,19 +13,12 @@ from tests.support.band_energy_baseline import (
     FRAMES,
     RATE,
     LabelledSet,
-    area_under_curve,
     band_energies,
     fit,
     psds1,
     read_set,
 )
 from tests.support.required import require_package
-
-
-def test_area_under_curve_counts_ordered_pairs() -> None:
-    scores = np.array([0.1, 0.4, 0.35, 0.8])
-    positive = np.array([False, False, True, True])
-    assert area_under_curve(scores, positive) == 0.75
 
 
 def test_a_tone_shows_in_its_band(tmp_path: Path) -> None:

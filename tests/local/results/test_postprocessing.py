@@ -13,7 +13,7 @@ from local.results.postprocessing import (
     dump_tuned,
     is_tuned,
     load_tuned,
-    method_parameters,
+    postprocessing,
     tune,
 )
 from tests.support.classes import CLASSES
@@ -33,8 +33,7 @@ def _tuned_median() -> MedianParameters:
 
 
 def test_median_parameters_are_those_of_the_configuration(config: Config) -> None:
-    parameters = method_parameters("median", config, None)
-    assert isinstance(parameters, MedianParameters)
+    parameters = postprocessing(config).median
     assert parameters.window == config.postprocess.median_window
     assert parameters.f1_threshold == config.postprocess.f1_threshold
 

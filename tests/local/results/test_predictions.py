@@ -8,18 +8,12 @@ from numpy.typing import NDArray
 from desed_task.dataio.batch import Batch
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.sod import counted_classes, sod_metrics
-from local.config.load import Config, load_config, override_config
+from local.config.load import Config, override_config
+from local.results.files import operating_points
 from local.results.predictions import SetPredictions
-from local.results.scoring import operating_points
 from tests.support.classes import CLASSES
-from tests.support.paths import CONFS
 
 COUNTED = counted_classes(CLASSES, ["Dishes"])
-
-
-@pytest.fixture
-def config() -> Config:
-    return load_config(CONFS / "sed.yaml")
 
 
 def _batch(seconds: float = 10.0) -> Batch:
@@ -51,8 +45,8 @@ def _confusion(predictions: SetPredictions) -> NDArray[np.int64]:
     return result.confusion
 
 
-def test_raw_and_corrected_scores(config: Config) -> None:
-    predictions = SetPredictions(config, COUNTED)
+def test_raw_and_corrected_scores(recipe: Config) -> None:
+    predictions = SetPredictions(recipe, COUNTED)
     predictions.add(_batch(), _output())
     assert predictions.names == ["a.wav"]
     raw = predictions.raw_scores().values
@@ -64,17 +58,17 @@ def test_raw_and_corrected_scores(config: Config) -> None:
     np.testing.assert_allclose(processed[0, :4], 0.1, rtol=1e-6)
 
 
-def test_correction_can_be_switched_off(config: Config) -> None:
-    off = override_config(config, ["postprocess.score_correction=false"])
+def test_correction_can_be_switched_off(recipe: Config) -> None:
+    off = override_config(recipe, ["postprocess.score_correction=false"])
     predictions = SetPredictions(off, COUNTED)
     predictions.add(_batch(), _output())
     raw, corrected = predictions.raw_scores().values, predictions.corrected_scores().values
     np.testing.assert_array_equal(corrected, raw)
 
 
-def test_sod_metrics(config: Config) -> None:
+def test_sod_metrics(recipe: Config) -> None:
     """True: 25 frames of one, 25 of two, 25 of one, 81 of none; predicted: 52 of each."""
-    predictions = SetPredictions(config, COUNTED)
+    predictions = SetPredictions(recipe, COUNTED)
     predictions.add(_batch(), _output())
     assert _confusion(predictions).tolist() == [[0, 29, 52], [27, 23, 0], [25, 0, 0]]
     metrics = sod_metrics(predictions.sod_result())
@@ -88,8 +82,8 @@ def test_sod_metrics(config: Config) -> None:
     assert metrics["sod_sed_agreement"] == result.agreement == pytest.approx(52 / 156)
 
 
-def test_frames_past_a_short_clip_are_not_counted(config: Config) -> None:
-    predictions = SetPredictions(config, COUNTED)
+def test_frames_past_a_short_clip_are_not_counted(recipe: Config) -> None:
+    predictions = SetPredictions(recipe, COUNTED)
     predictions.add(_batch(seconds=3.2), _output())
     assert _confusion(predictions).sum() == 50
     assert _confusion(predictions).tolist() == [[0, 0, 0], [25, 0, 0], [25, 0, 0]]
@@ -98,14 +92,14 @@ def test_frames_past_a_short_clip_are_not_counted(config: Config) -> None:
     assert metrics["sod_f1_macro"] == 0  # over the states that occur
 
 
-def test_clips_of_a_batch_are_counted_one_by_one(config: Config) -> None:
+def test_clips_of_a_batch_are_counted_one_by_one(recipe: Config) -> None:
     """Two clips of different length and states in one batch: the sum of both alone."""
     output, turned = _output(), _output()
     assert output.sod_logits is not None
     turned = turned._replace(sod_logits=output.sod_logits.flip(1))
     alone = []
     for seconds, out in ((10.0, output), (3.2, turned)):
-        predictions = SetPredictions(config, COUNTED)
+        predictions = SetPredictions(recipe, COUNTED)
         predictions.add(_batch(seconds), out)
         alone.append(_confusion(predictions))
     first, second = _batch(10.0), _batch(3.2)
@@ -116,7 +110,7 @@ def test_clips_of_a_batch_are_counted_one_by_one(config: Config) -> None:
         ("a.wav", "b.wav"),
         torch.cat([first.seconds, second.seconds]),
     )
-    predictions = SetPredictions(config, COUNTED)
+    predictions = SetPredictions(recipe, COUNTED)
     logits = torch.cat([output.sod_logits, output.sod_logits.flip(1)])
     strong, weak = output.strong.expand(2, -1, -1), output.weak.expand(2, -1)
     predictions.add(both, SEDOutput(strong, weak, logits))
@@ -124,7 +118,7 @@ def test_clips_of_a_batch_are_counted_one_by_one(config: Config) -> None:
     assert alone[1].tolist() == [[0, 0, 0], [0, 0, 25], [0, 0, 25]]
 
 
-def test_states_of_a_long_clip_are_those_of_the_mean_probabilities(config: Config) -> None:
+def test_states_of_a_long_clip_are_those_of_the_mean_probabilities(recipe: Config) -> None:
     """Three windows of a clip of 20 s, 78 frames apart; ground truth: no sound."""
     random = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(3, 156, 3, generator=random)
@@ -138,7 +132,7 @@ def test_states_of_a_long_clip_are_those_of_the_mean_probabilities(config: Confi
         torch.full((3,), 20.0, dtype=torch.float64),
         first_frames=starts,
     )
-    predictions = SetPredictions(config, COUNTED)
+    predictions = SetPredictions(recipe, COUNTED)
     predictions.add(batch, SEDOutput(strong, strong[..., 0], logits))
     exponentials = np.exp(logits.double().numpy())
     probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
@@ -150,8 +144,8 @@ def test_states_of_a_long_clip_are_those_of_the_mean_probabilities(config: Confi
     assert _confusion(predictions).tolist() == [expected.tolist(), [0] * 3, [0] * 3]
 
 
-def test_metrics_without_a_sod_branch_are_undefined(config: Config) -> None:
-    predictions = SetPredictions(config, COUNTED)
+def test_metrics_without_a_sod_branch_are_undefined(recipe: Config) -> None:
+    predictions = SetPredictions(recipe, COUNTED)
     predictions.add(_batch(), _output()._replace(sod_logits=None))
     metrics = sod_metrics(predictions.sod_result())
     assert metrics["sod_accuracy"] is None

@@ -9,15 +9,9 @@ from desed_task.dataio.batch import Batch
 from desed_task.evaluation import GroundTruth
 from desed_task.labels import Event
 from desed_task.nnet.crnn import SEDOutput
-from local.config.load import Config, load_config, override_config
+from local.config.load import Config, override_config
 from local.results.validation import ValidationPredictions, selection_metric, tag_f1_macro
 from tests.support.classes import CLASSES
-from tests.support.paths import CONFS
-
-
-@pytest.fixture
-def config() -> Config:
-    return load_config(CONFS / "sed.yaml")
 
 
 def test_tag_f1_excludes_classes_that_occur_nowhere() -> None:
@@ -28,17 +22,17 @@ def test_tag_f1_excludes_classes_that_occur_nowhere() -> None:
     assert tag_f1_macro(nothing, nothing) == 0
 
 
-def test_selection_metric(config: Config) -> None:
+def test_selection_metric(recipe: Config) -> None:
     metrics = {"weak_f1_macro": 0.5, "intersection_f1_macro": 0.3, "event_f1_macro": 0.1}
-    assert selection_metric(metrics, config) == pytest.approx(0.8)
-    by_event = override_config(config, ["training.obj_metric_synth_type=event"])
+    assert selection_metric(metrics, recipe) == pytest.approx(0.8)
+    by_event = override_config(recipe, ["training.obj_metric_synth_type=event"])
     assert selection_metric(metrics, by_event) == pytest.approx(0.6)
     for name, value in (("psds1", 0.25), ("psds2", 0.75)):
-        by_psds = override_config(config, [f"training.obj_metric_synth_type={name}"])
+        by_psds = override_config(recipe, [f"training.obj_metric_synth_type={name}"])
         assert selection_metric(metrics | {"psds1": 0.25, "psds2": 0.75}, by_psds) == 0.5 + value
 
 
-def test_validation_metrics(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_metrics(recipe: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """One strongly labelled clip with correct scores, one weakly labelled clip with a wrong tag.
 
     Losses are computed outside autocast: inside it, a GPU refuses BCE of probabilities.
@@ -60,7 +54,7 @@ def test_validation_metrics(config: Config, monkeypatch: pytest.MonkeyPatch) -> 
     weak = torch.full((2, 10), 0.25)
     weak[1, 2], weak[1, 3] = 0.75, 0.75
     strong = targets.clamp(0.1, 0.9)
-    predictions = ValidationPredictions(config, truth)
+    predictions = ValidationPredictions(recipe, truth)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         predictions.add(batch, SEDOutput(strong, weak, None))
     metrics = predictions.metrics()
@@ -73,11 +67,11 @@ def test_validation_metrics(config: Config, monkeypatch: pytest.MonkeyPatch) -> 
     assert metrics["loss_weak"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_loss_is_the_mean_over_the_clips_of_all_batches(config: Config) -> None:
+def test_a_loss_is_the_mean_over_the_clips_of_all_batches(recipe: Config) -> None:
     """Three clips in batches of two and one: the same as in one batch."""
     probability = torch.tensor([0.9, 0.5, 0.2])
     targets = torch.ones(3, 10, 156)
-    predictions = ValidationPredictions(config, GroundTruth(CLASSES, {}, {}))
+    predictions = ValidationPredictions(recipe, GroundTruth(CLASSES, {}, {}))
     for rows, names in ((slice(0, 2), ("a.wav", "b.wav")), (slice(2, 3), ("c.wav",))):
         n_clips = len(names)
         batch = Batch(

@@ -5,17 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from desed_task.dataio.batch import Batch
 from desed_task.frames import FrameGrid
 from desed_task.windows import average_windows, window_starts
-from local.results.windows import (
-    ClipWindows,
-    WindowTable,
-    join_frames,
-    join_maxima,
-    set_order,
-)
+from local.results.windows import WindowTable, set_order
 
 # 20 frames a window; half of it are 0.5 s.
 GRID = FrameGrid(sample_rate=1000, hop_length=25, time_pooling=2, clip_seconds=1.0)
@@ -56,7 +51,7 @@ def test_gathered_windows_are_in_the_order_of_the_set(
     values = torch.arange(2.0 * n_windows).reshape(n_windows, 2)
     tables = []
     for rank in range(3):
-        tables.append(WindowTable())
+        tables.append(WindowTable(GRID))
         for begin in (rank, rank + 6):  # two batches
             share = list(range(n_windows))[begin : begin + 6 : 3]
             if share:
@@ -75,7 +70,7 @@ def test_gathered_windows_are_in_the_order_of_the_set(
     tables[0].gather()
     assert len(tables[0]) == n_windows
     assert ("values" in tables[0]) == (n_windows > 0)
-    clips_found = tables[0].clips(GRID)
+    clips_found = tables[0].clips
     assert [clip.name for clip in clips_found] == list(dict.fromkeys(w[0] for w in windows))
     if n_windows:
         np.testing.assert_array_equal(tables[0]["values"], values.numpy())
@@ -90,36 +85,34 @@ def test_gathered_windows_are_in_the_order_of_the_set(
         assert [clip.grid.clip_seconds for clip in clips_found] == [1.0, 2.0, 1.0, 1.2]
 
 
-def some_clips() -> list[ClipWindows]:
-    """Three clips: two of one window, one of four."""
-    table = WindowTable()
-    table.add(window_batch(windows_of({"short": 0.3, "long": 2.27, "full": 1.0})))
-    clips = table.clips(GRID)
-    assert [clip.starts for clip in clips] == [[0], [0, 10, 20, 26], [0]]
-    assert clips[1].grid.n_frames == 45
-    return clips
+def some_clips(values: NDArray[np.floating]) -> WindowTable:
+    """Three clips, two of one window and one of four, and `values` of the windows."""
+    table = WindowTable(GRID)
+    windows = windows_of({"short": 0.3, "long": 2.27, "full": 1.0})
+    table.add(window_batch(windows), values=torch.from_numpy(values))
+    assert [clip.starts for clip in table.clips] == [[0], [0, 10, 20, 26], [0]]
+    assert table.clips[1].grid.n_frames == 45
+    return table
 
 
 def test_frames_are_averages_and_those_of_single_windows_are_unchanged() -> None:
-    clips = some_clips()
     values = np.random.default_rng(0).random((6, 3, 20)).astype(np.float32)
-    short, long, full = join_frames(clips, values)
+    short, long, full = some_clips(values).joined("values")
     np.testing.assert_array_equal(short, values[0])
     np.testing.assert_array_equal(full, values[5])
-    np.testing.assert_array_equal(long, average_windows(clips[1].starts, values[1:5], 45))
+    np.testing.assert_array_equal(long, average_windows([0, 10, 20, 26], values[1:5], 45))
 
 
 def test_tags_of_a_clip_are_the_maxima_of_its_windows() -> None:
     values = np.array([[1.0, 2], [3, 0], [0, 5], [4, 1], [0, 1], [6, 7]])
-    assert join_maxima(some_clips(), values).tolist() == [[1, 2], [4, 5], [6, 7]]
+    assert some_clips(values).maxima("values").tolist() == [[1, 2], [4, 5], [6, 7]]
 
 
 def test_frames_that_a_shortened_run_omitted_are_zero() -> None:
-    table = WindowTable()
+    table = WindowTable(GRID)
     windows = windows_of({"a": 1.0, "b": 2.0})
-    table.add(window_batch(windows[:2]))
-    ones = np.ones((2, 3, 20), dtype=np.float32)
-    whole, begun = join_frames(table.clips(GRID), ones)
+    table.add(window_batch(windows[:2]), values=torch.ones(2, 3, 20))
+    whole, begun = table.joined("values")
     assert whole.shape == (3, 20)
     assert begun.shape == (3, 40)
     assert (begun[:, :20] == 1).all()

@@ -1,7 +1,5 @@
 """Checkpoints: ours and the published layout; nothing in a file is executed."""
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,9 +13,11 @@ from local.run.checkpoints import (
     checkpoint_config,
     checkpoint_weights,
     is_ours,
+    newest_checkpoint,
     read_checkpoint,
     test_config,
 )
+from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
 from local.run.weights import load_weights
 from local.sed_trainer import CrossTaskSED
 from tests.golden import weights as golden
@@ -58,73 +58,49 @@ def _leave_a_trace(text: str) -> str:
     return text
 
 
-def test_callbacks_keyed_by_class_objects(published_checkpoint: Path, tmp_path: Path) -> None:
+def test_classes_and_code_in_a_checkpoint_are_not_executed(
+    published_checkpoint: Path, tmp_path: Path
+) -> None:
+    """The weights are read nevertheless; callbacks may be keyed by their classes."""
     content = torch.load(published_checkpoint, weights_only=True)
-    content["callbacks"] = {Anything: {"best_model_score": torch.tensor(1.0)}}
-    path = tmp_path / "classes.ckpt"
+    content["callbacks"] = {Anything: {"best_model_score": torch.tensor(1.0)}, "evil": Anything()}
+    Anything.trace.clear()
+    path = tmp_path / "evil.ckpt"
     torch.save(content, path)
     loaded = read_checkpoint(path)
     expected = content["state_dict"]["sed_student.dense.weight"]
     assert torch.equal(loaded["state_dict"]["sed_student.dense.weight"], expected)
     assert next(iter(loaded["callbacks"])) is not Anything
-
-
-def test_code_in_a_checkpoint_is_not_executed(published_checkpoint: Path, tmp_path: Path) -> None:
-    content = torch.load(published_checkpoint, weights_only=True)
-    content["callbacks"] = {"evil": Anything()}
-    Anything.trace.clear()
-    path = tmp_path / "evil.ckpt"
-    torch.save(content, path)
-    loaded = read_checkpoint(path)
-    assert Anything.trace == []
     assert dict(loaded["callbacks"]["evil"]) == {}
+    assert Anything.trace == []
 
 
-# How a file is broken, and what the message names beside the file.
+# Content of a file, and what the message names beside the file; tests/support/hostile.py has more.
 BROKEN = {
-    "missing": "",
-    "text": "",
-    "zip": "",
-    "cut": "",
-    "other": "state_dict",
-    "names": "networks",
-    "parameter": "sed_student.dense9.weight",
+    "missing": (None, ""),
+    "cut": (None, ""),
+    "other": ({"weights": 1}, "state_dict"),
+    "names": ({"state_dict": {"a": torch.ones(1)}, "hyper_parameters": {}}, "networks"),
+    "parameter": (
+        {"state_dict": {"sed_student.dense9.weight": torch.ones(1)}, "hyper_parameters": {}},
+        "sed_student.dense9.weight",
+    ),
 }
-
-
-def _broken(kind: str, path: Path, published_checkpoint: Path) -> None:
-    if kind == "text":
-        path.write_text("hello")
-    elif kind == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("a.txt", "hello")
-    elif kind == "cut":
-        path.write_bytes(published_checkpoint.read_bytes()[:5000])
-    elif kind == "other":
-        torch.save({"weights": 1}, path)
-    elif kind == "names":
-        torch.save({"state_dict": {"a": torch.ones(1)}, "hyper_parameters": {}}, path)
-    elif kind == "parameter":
-        weights = {"sed_student.dense9.weight": torch.ones(1)}
-        torch.save({"state_dict": weights, "hyper_parameters": {}}, path)
 
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_broken_checkpoint(kind: str, tmp_path: Path, published_checkpoint: Path) -> None:
     path = tmp_path / "broken.ckpt"
-    _broken(kind, path, published_checkpoint)
+    content, named = BROKEN[kind]
+    if kind == "cut":
+        path.write_bytes(published_checkpoint.read_bytes()[:5000])
+    elif content is not None:
+        torch.save(content, path)
     with pytest.raises(InputError) as caught:
         checkpoint_weights(read_checkpoint(path), str(path))
     assert str(caught.value).startswith(f"{path}: ")
-    assert BROKEN[kind] in str(caught.value)
+    assert named in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_pickled_module_is_no_checkpoint(tmp_path: Path) -> None:
-    path = tmp_path / "old.ckpt"
-    path.write_bytes(pickle.dumps({"state_dict": {}}))
-    with pytest.raises(InputError, match=r"old\.ckpt: "):
-        read_checkpoint(path)
 
 
 def test_weights_that_do_not_fit(published_checkpoint: Path) -> None:
@@ -182,3 +158,17 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path: Path) -> No
     with pytest.raises(FaultError, match=r"best\.ckpt: not saved: .*a\.norm\.running_var"):
         CheckpointFiles().save_checkpoint(content, path)
     assert path.read_bytes() == b"the old one"
+
+
+def test_newest_checkpoint(tmp_path: Path) -> None:
+    """Of a training: not of a test, which saves none, and not of `--fast_dev_run`."""
+    with pytest.raises(InputError, match="no run under --log_dir"):
+        newest_checkpoint(tmp_path)
+    content: dict[str, Any] = {"state_dict": {}, "hyper_parameters": {}}
+    for number in (2, 10, 11, 12):
+        folder = tmp_path / f"version_{number}" / CHECKPOINTS
+        folder.mkdir(parents=True)
+        if number < 12:
+            files = CheckpointFiles(fast=number == 11)
+            files.save_checkpoint(content, folder / LAST_CHECKPOINT)
+    assert newest_checkpoint(tmp_path).parent.parent.name == "version_10"

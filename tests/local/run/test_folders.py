@@ -1,4 +1,4 @@
-"""Folders of runs: their numbers, one writer, the newest checkpoint."""
+"""Folders of runs: their numbers and one writer."""
 
 import contextlib
 import subprocess
@@ -10,11 +10,8 @@ import pytest
 
 from desed_task.errors import InputError
 from local.run.folders import (
-    CHECKPOINTS,
-    LAST_CHECKPOINT,
     claimed,
     new_run_folder,
-    newest_checkpoint,
     run_folder_of,
 )
 from tests.support.paths import ROOT
@@ -86,14 +83,3 @@ def test_only_an_unused_folder_is_removed(tmp_path: Path) -> None:
                 (folder / name).touch()
             raise KeyboardInterrupt
         assert folder.exists() == kept
-
-
-def test_newest_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no run under --log_dir"):
-        newest_checkpoint(tmp_path)
-    for number in (2, 10, 11):
-        folder = tmp_path / f"version_{number}" / CHECKPOINTS
-        folder.mkdir(parents=True)
-        if number < 11:  # the newest one was a test
-            (folder / LAST_CHECKPOINT).touch()
-    assert newest_checkpoint(tmp_path).parent.parent.name == "version_10"

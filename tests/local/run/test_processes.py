@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +18,13 @@ import torch
 
 from desed_task import process_group
 from desed_task.errors import TERMINATED, USAGE_ERROR, InputError
-from desed_task.process_group import Ranks
+from desed_task.ranks import Ranks, launched_ranks
 from local.config.load import Config
 from local.data import DesedDataModule
 from local.run import launch
 from local.run.experiment import fit_scaler
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
-from local.run.launch import check_ranks, launched_ranks, start_processes
+from local.run.launch import check_ranks, start_processes
 from local.run.machine import Machine
 from local.run.resuming import check_resumable
 from local.sed_trainer import CrossTaskSED
@@ -40,15 +40,6 @@ from train_sed import main
 # One process with the batches of two.
 DOUBLED = ("training.batch_size=[2, 2, 2]", "training.batch_size_val=1")
 QUICK = ("postprocess.bootstrap_replicates=0", "training.n_epochs=1", "training.backend=ddp")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The processes of these tests share their imports' bytecode: most of the time is import."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
-        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-        yield
 
 
 LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "MASTER_", "PL_", "SLURM_", "OMP_")

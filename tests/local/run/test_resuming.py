@@ -1,15 +1,19 @@
 """A run that is interrupted is resumed as if it had not been; changed settings; other classes."""
 
+import os
 import re
+import shutil
 import signal
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from desed_task.errors import INTERRUPTED, InputError, Terminated
-from local.config.load import Config, load_config, override_config
+from local.config.load import Config, override_config
 from local.run import checkpoints
 from local.run.callbacks import EarlyStopping
 from local.run.checkpoints import checkpoint_config, read_checkpoint, write_checkpoint
@@ -25,7 +29,6 @@ from local.run.resuming import (
 )
 from tests.support.classes import CLASSES
 from tests.support.compare import assert_equal
-from tests.support.paths import CONFS
 from tests.support.tiny import tiny_config
 from tests.support.training import Recorder, Trained, train
 
@@ -92,6 +95,9 @@ def test_ctrl_c_saves(tiny_data: Path, tmp_path: Path) -> None:
     last = tmp_path / CHECKPOINTS / LAST_CHECKPOINT
     assert str(caught.value).startswith(f"interrupted: saved {last}; resume with")
     assert torch.load(last, weights_only=True)["global_step"] == 2
+    with pytest.raises(Terminated, match="terminated: saved") as caught:
+        train(tiny_config(tiny_data), tmp_path, Recorder("step", 1, number=signal.SIGUSR1))
+    assert caught.value.status == 138
     assert signal.getsignal(signal.SIGINT) is end_interrupted
 
 
@@ -110,6 +116,46 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("trained")
     train(tiny_config(tiny_data, "training.n_epochs=1"), run)
     return run / CHECKPOINTS / LAST_CHECKPOINT
+
+
+def test_a_copied_checkpoint_leaves_the_old_run_alone(
+    trained: Path, tiny_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Copied alone, beside another run's best checkpoint, or with its own."""
+    old = {path: path.read_bytes() for path in trained.parents[1].rglob("*") if path.is_file()}
+    config = tiny_config(tiny_data, "training.n_epochs=2")
+    own_best = trained.parent / "best.ckpt"
+    other = read_checkpoint(own_best)
+    state = next(v for v in other["callbacks"].values() if "best_model_score" in v)
+    state["best_model_score"] += 1
+    for name in ("alone", "foreign", "whole"):
+        folder = tmp_path / name / CHECKPOINTS
+        folder.mkdir(parents=True)
+        copy = folder / LAST_CHECKPOINT
+        shutil.copy(trained, copy)
+        if name == "foreign":
+            write_checkpoint(folder / "best.ckpt", other)
+        if name == "whole":
+            shutil.copy(own_best, folder)
+        caplog.clear()
+        trainer = train(config, tmp_path / name, resume=copy).trainer
+        callback: Any = trainer.checkpoint_callback
+        assert callback.best_model_path == str(folder / "best.ckpt")
+        assert ("no best.ckpt of the resumed run" in caplog.text) == (name != "whole")
+        if name != "whole":
+            assert read_checkpoint(folder / "best.ckpt")["epoch"] == 1
+    assert {path: path.read_bytes() for path in old} == old
+
+
+def test_fewer_epochs_than_trained_are_refused(trained: Path, tiny_data: Path) -> None:
+    content = read_checkpoint(trained)
+    content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] = 3
+    other = trained.parent / "third.ckpt"
+    write_checkpoint(other, content)
+    with pytest.raises(InputError, match=r"n_epochs: expected at least the 3 epochs .*, got 2"):
+        check_resumable(tiny_config(tiny_data, "training.n_epochs=2"), other)
+    check_resumable(tiny_config(tiny_data, "training.n_epochs=3"), other)
+    other.unlink()
 
 
 SWAPPED = [*CLASSES[:2], CLASSES[3], CLASSES[2], *CLASSES[4:]]
@@ -175,11 +221,6 @@ def test_a_run_that_had_stopped_early_trains_no_further_epoch(
     assert train(config, tmp_path, resume=stopped).recorder.losses == []
 
 
-@pytest.fixture(scope="module")
-def recipe() -> Config:
-    return load_config(CONFS / "sed.yaml")
-
-
 # Settings that a resumed run cannot change: of weights, features, order of clips and selection.
 REFUSED = (
     "net.n_RNN_cell=64",
@@ -219,3 +260,20 @@ def test_every_key_has_a_rule_and_the_document_shows_it(recipe: Config) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert document(text) == text
     assert changes(recipe, override_config(recipe, ["opt.lr=0.5"])) == {"opt.lr": (0.001, 0.5)}
+
+
+@pytest.mark.parametrize("interval", [1, 2])
+def test_a_training_whose_output_nobody_reads_saves(
+    interval: int, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a signal; also where the epoch that is printed has no validation."""
+    read, write = os.pipe()
+    os.close(read)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(write, "w"))
+    config = tiny_config(tiny_data, f"training.validation_interval={interval}")
+    with pytest.raises(Terminated, match=r"output was closed: saved .*; resume") as caught:
+        train(config, tmp_path)
+    assert caught.value.status == 141
+    steps = {1: 3, 2: 4}[interval]
+    last = tmp_path / CHECKPOINTS / LAST_CHECKPOINT
+    assert torch.load(last, weights_only=True)["global_step"] == steps

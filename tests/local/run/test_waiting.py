@@ -69,7 +69,7 @@ class MetaMachine(Machine):
     """As with one GPU, on the `meta` device."""
 
     def trainer_options(self, config: Config) -> dict[str, Any]:
-        return {"strategy": MetaStrategy(torch.device("meta"), MetaAccelerator())}
+        return {"strategy": MetaStrategy(torch.device("meta"), MetaAccelerator()), "plugins": []}
 
 
 def fit(config: Config, machine: Machine, folder: Path, batch: Batch, steps: int) -> CrossTaskSED:

@@ -14,7 +14,6 @@ from tests.golden import weights as golden
 from tests.support.given_batches import PLAIN, given_batch
 from tests.support.paths import CONFS
 from tests.support.tiny import NETWORK
-from train_sed import parse_args
 
 DATASET = ("scaler.statistic=dataset", "scaler.normtype=standard")
 # Speech and Dog of DESED's ten, in another order, between new classes.
@@ -145,13 +144,6 @@ def test_a_head_with_new_classes_cannot_be_frozen(
         start_from(module, trained[1])
 
 
-@pytest.mark.parametrize("other", ["--resume_from_checkpoint", "--test_from_checkpoint"])
-def test_one_checkpoint_option(other: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parse_args(["--init_from_checkpoint", "a.ckpt", other, "b.ckpt"])
-    assert f"expected --init_from_checkpoint or {other}, got both" in capsys.readouterr().err
-
-
 def test_frozen_parts_stay_and_the_others_are_trained() -> None:
     """In student and teacher, which differ from the start."""
     frozen = ("backbone", "sed_fusion")
@@ -189,17 +181,3 @@ def test_frozen_parts_stay_and_the_others_are_trained() -> None:
     for name, tensor in after.items():
         if "running_mean" in name:
             assert torch.equal(tensor, before[name]) == (name.split(".")[1] in frozen), name
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ("training.freeze=[backbone, sed_fusion, sed_rnn, strong_head]",),
-        ("training.freeze=[backbone, backbone]",),
-        ("training.freeze=[sod_rnn]", "net.sod_branch=false"),
-        ("training.freeze=[encoder]",),
-    ],
-)
-def test_lists_of_frozen_parts_that_are_refused(overrides: tuple[str, ...]) -> None:
-    with pytest.raises(InputError, match=r"training\.freeze"):
-        load_config(CONFS / "demo.yaml", overrides)

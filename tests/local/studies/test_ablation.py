@@ -17,8 +17,7 @@ from local.config.load import load_config
 from local.studies.ablation import check_scored, main
 from local.studies.ablation_page import write_pages
 from local.studies.ablation_pictures import CURVES, learning_curves
-from local.studies.differences import FinishedRuns, read_finished
-from local.studies.run_metrics import CLIP_METRICS, METRIC_TITLES
+from local.studies.finished import CLIP_METRICS, METRIC_TITLES, FinishedRuns, read_finished
 from local.studies.runs import METRICS, Experiment, Run
 from local.studies.variants import Ablation, read_variants
 from tests.support.paths import CONFS
@@ -114,7 +113,9 @@ def _finish(run: Run, truth: GroundTruth, quality: float) -> dict[str, float | N
     system = run.folder / "version_0" / "metrics_test" / "student"
     scores = _scores(truth, quality, run.seed)
     axis: NDArray[np.float64] = np.arange(11, dtype=np.float64)
-    write_scores(system / "scores" / "postprocessed", scores, list(truth.events), CLASSES, axis)
+    write_scores(
+        system / "scores" / "postprocessed", Scores(scores, list(truth.events), axis), CLASSES
+    )
     metrics = evaluate(Scores(scores, list(truth.events), axis), truth)
     values = {name: getattr(metrics, name) for name in CLIP_METRICS}
     values |= {"sod_accuracy": quality, "sod_sed_agreement": None}

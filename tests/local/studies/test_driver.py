@@ -78,10 +78,15 @@ def test_a_folder_of_an_earlier_version_is_found(tmp_path: Path) -> None:
         run = tmp_path / "out" / older / "version_0"
         run.mkdir(parents=True)
         (run / "config.yaml").write_text(yaml.safe_dump(stored))
+    with_workers = tmp_path / "out" / "runs/whole/seed_1-f123456789ab" / "version_0"
+    (with_workers / "metrics_test").mkdir(parents=True)
+    (with_workers / "metrics_test" / "metrics.json").write_text("{}")
+    config = load_config(CONFS / "demo.yaml", ["training.seed=1", "training.num_workers=3"])
+    (with_workers / "config.yaml").write_text(config.to_yaml())
     first, second = (_experiment(tmp_path).run("whole", seed).folder for seed in (1, 2))
-    assert (first.name, second.name) == ("seed_1-0123456789ab", "seed_2")
+    assert (first.name, second.name) == ("seed_1-f123456789ab", "seed_2")  # the finished one
     changed = _experiment(tmp_path, "opt.lr=0.1").run("whole", 1).folder
-    assert changed.name not in (first.name, second.name)
+    assert changed.name not in (first.name, second.name, "seed_1-0123456789ab")
 
 
 def test_a_failed_run_does_not_stop_the_others(

@@ -34,7 +34,7 @@ def test_shares_are_of_all_terms_and_cosines_of_the_others(module: CrossTaskSED)
     for part in ("all", "backbone"):
         assert sum(term[f"share, {part}"] for term in found.values()) == pytest.approx(1)
         assert all(-1 <= term[f"cosine, {part}"] <= 1 for term in found.values())
-    lines = table([found, found])
+    lines = table([found, found]).splitlines()
     assert len(lines) == 1 + len(found)
     assert f"{found['sod']['share, all']:.4f}" in next(x for x in lines if x.startswith("sod "))
 
