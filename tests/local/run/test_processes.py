@@ -67,6 +67,7 @@ def torchrun_environment(rank: int) -> dict[str, str]:
 def slurm_environment(rank: int, port: str) -> dict[str, str]:
     """Variables that `srun` sets for one of two processes on one node."""
     shared = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1", "SLURM_JOB_ID": "4"}
+    shared["SLURM_NTASKS"] = "2"  # without SLURM_NTASKS_PER_NODE, as of `srun --ntasks 2`
     shared |= {"SLURM_NODELIST": "127.0.0.1", "MASTER_PORT": port}
     return shared | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}
 
