@@ -5,6 +5,7 @@ Source: docs/recipe.md, "Data".
 
 import io
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -287,7 +288,7 @@ def open_audio(
 
     Raises InputError naming the file, also for failures while reading inside the block.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # Path.is_file: a fifth of the time that opening takes
         raise InputError(f"{path}: no such audio file")
     try:
         with AudioFile(path, whole) as file:
