@@ -11,6 +11,7 @@ import argparse
 import math
 from collections.abc import Sequence
 
+from desed_task.dataio.audio import parse_channel
 from desed_task.errors import InputError, run_cli
 from desed_task.files import user_path
 from desed_task.making.layout import SIZES
@@ -52,12 +53,19 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="seconds of silence between two events of a recording, CLASS=seconds for exceptions: "
         "0.25,Clock=1.5 (default: 0.25)",
     )
+    add(
+        "--channel",
+        type=parse_channel,
+        help="how channels become one: mix (their mean; the loudest where they cancel), loudest, "
+        "or a number from 1 on (default: mix)",
+    )
     options = parser.parse_args(arguments)
     if options.size not in SIZES:
         raise InputError(f"--size: expected one of {', '.join(SIZES)}, got {options.size!r}")
     check_least(options, seed=0, workers=1)
     if options.soundbank is None:
-        for name in ("weak", "unlabelled", "group", "groups", "test_groups", "bandwidth", "pause"):
+        further = ("group", "groups", "test_groups", "bandwidth", "pause", "channel")
+        for name in ("weak", "unlabelled", *further):
             if getattr(options, name) is not None:
                 raise InputError(f"--{name}: expected --soundbank as well, got none")
     return options
@@ -79,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.test_groups,
         options.bandwidth,
         *parse_pauses(options.pause, BankOptions.pause_s),
+        channel=options.channel or BankOptions.channel,
     )
     material = read_material(
         options.soundbank, seed, bank_options, options.weak, options.unlabelled

@@ -54,6 +54,7 @@ SETTINGS = {
     "scaler.dims=[1, 1]": "scaler.dims",
     "data.eval_tsv=a.tsv": "data.eval_folder",
     "data.eval_folder_44k=a": "data.eval_folder",
+    "data.root=null": "data.root",
     "data.weak_tsv=null": "data.weak_tsv",
     "data.unlabeled_folder=null": "data.unlabeled_folder",
     "data.synth_folder=null data.synth_tsv=null": "data.synth_folder",

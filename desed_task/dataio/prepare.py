@@ -153,6 +153,22 @@ class _Job(NamedTuple):
     record: Record | None
 
 
+class _Found(NamedTuple):
+    """A folder before its preparation.
+
+    Attributes:
+        manifest: its manifest.
+        names: of the files that are used, sorted.
+        unused: names of its files without source, where others have one.
+        jobs: the files to make and check.
+    """
+
+    manifest: Manifest
+    names: list[str]
+    unused: list[str]
+    jobs: list[_Job]
+
+
 class _Outcome(NamedTuple):
     """What a job did.
 
@@ -201,40 +217,34 @@ def prepare_folder(
     Waits while another process prepares `target`.
 
     Raises InputError if neither folder has a file, and, after all other files were made, for source
-    files that cannot be read, target files at another
-    rate, and durations of the user that are not those of the audio. Raises FaultError where the
-    system fails, at the first file.
+    files that cannot be read, target files at another rate, and durations of the user that are not
+    those of the audio. Raises FaultError where the system fails, at the first file.
     """
     source = Path(source) if source is not None else None
     target = Path(target)
-    sources = wav_files(source) if source is not None else {}
-    copies = wav_files(target)
-    if not sources and not copies:
+    found = _inspect(source, target, sample_rate, channel)
+    if not found.names:
         original = f" (or of any rate in {source})" if source is not None else ""
         raise InputError(
             f"{target}: no audio: expected at least 1 .wav file at {sample_rate} Hz{original}, "
             "got 0"
         )
-    unused = sorted(copies.keys() - sources.keys()) if sources else []
-    if unused:
+    if found.unused:
         text = "%s: %d files are not used, because %s has no source of them: %s"
-        logger.warning(text, target, len(unused), source, shortened(unused))
-    manifest = Manifest.read(target, sample_rate)
-    jobs = _jobs(source, sources, copies, manifest, channel)
+        logger.warning(text, target, len(found.unused), source, shortened(found.unused))
     with contextlib.ExitStack() as stack:
-        if sources and jobs:
+        if any(job.source is not None for job in found.jobs):
             stack.enter_context(_preparing(target))
             # Again: another process may have made files while this one waited for it.
-            manifest = Manifest.read(target, sample_rate)
-            jobs = _jobs(source, sources, wav_files(target), manifest, channel)
-        names = sorted(sources or copies)
+            found = _inspect(source, target, sample_rate, channel)
+        manifest, names = found.manifest, found.names
         before = replace(manifest)
         manifest.records = {n: manifest.records[n] for n in names if n in manifest.records}
         outcomes = []
-        run = _run(partial(_prepare_file, sample_rate, channel), jobs, workers, progress)
+        run = _run(partial(_prepare_file, sample_rate, channel), found.jobs, workers, progress)
         try:
             with closing(run):
-                for job, outcome in zip(jobs, run, strict=True):
+                for job, outcome in zip(found.jobs, run, strict=True):
                     outcomes.append(outcome)
                     if outcome.record is not None:
                         manifest.records[normalised(job.target.name)] = outcome.record
@@ -248,21 +258,19 @@ def prepare_folder(
     return Prepared(made, len(names) - made)
 
 
-def _jobs(
-    source: Path | None,
-    sources: Mapping[str, FileState],
-    copies: Mapping[str, FileState],
-    manifest: Manifest,
-    channel: Channel,
-) -> list[_Job]:
-    """The files of a folder to make and check; without sources, only to check."""
-    jobs = []
-    for name in sorted(sources or copies):
+def _inspect(source: Path | None, target: Path, sample_rate: int, channel: Channel) -> _Found:
+    """List a folder and its source, and find the files to make and check."""
+    manifest = Manifest.read(target, sample_rate)
+    sources = wav_files(source) if source is not None else {}
+    copies = wav_files(target)
+    names, jobs = sorted(sources or copies), []
+    for name in names:
         record = manifest.records.get(name)
         if record is None or not record.is_current(sources.get(name), copies.get(name), channel):
             original = clip_path(source, name) if source is not None and sources else None
-            jobs.append(_Job(original, clip_path(manifest.folder, name), record))
-    return jobs
+            jobs.append(_Job(original, clip_path(target, name), record))
+    unused = sorted(copies.keys() - sources.keys()) if sources else []
+    return _Found(manifest, names, unused, jobs)
 
 
 def clip_seconds(

@@ -13,6 +13,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -28,7 +29,7 @@ PREROLL_SECONDS = 4.0
 that they have in sequence (MP3 1 s, Opus 2 s)."""
 _BLOCK_SECONDS = 5.0
 _MAX_BLOCK = 1 << 24
-"""Samples of all channels."""
+"""Samples of all channels, where the file's length is not certain."""
 _TOLERANCE_SECONDS = 0.1
 """MPEG headers count in frames, and encoders differ by one."""
 _MAX_REST_BYTES = {"MP3": 4096}
@@ -161,6 +162,7 @@ class _Stream(soundfile.SoundFile):
     Attributes:
         begin, stop: the file's first byte of it, and the byte after it.
         claimed: see `_Section`.
+        kind, encoding: libsndfile's names of its format and subtype.
         declared: samples that its header declares; None where that is unknown.
         follows: whether other samples of the file are before it.
         is_undeclared: whether the file's header does not cover it.
@@ -185,10 +187,11 @@ class _Stream(soundfile.SoundFile):
         if section is None:
             os.lseek(fd, 0, os.SEEK_SET)
         super().__init__(fd if section is None else section, closefd=False, **raw)
+        self.kind, self.encoding = str(self.format), str(self.subtype)
         self.first_byte = self.position
         known = self.frames < _UNKNOWN_FRAMES and not raw and not self.claimed
         self.declared = self.frames if declared is None and known else declared
-        if self.format == "MP3" and self.can_seek:
+        if self.kind == "MP3" and self.can_seek:
             self.go_to(0)  # as soundfile does: rounding differs after a seek
 
     @property
@@ -219,11 +222,13 @@ class _Stream(soundfile.SoundFile):
 
     def following(self, n_samples: int, dtype: Dtype) -> NDArray[Any]:
         """The next samples, `(samples, channels)`, at most `n_samples`; none at the end."""
-        block: NDArray[Any] = np.empty((n_samples, self.channels), dtype)
-        if self.broken:
-            return block[:0]
+        # libsndfile fills what it has no samples for with zeros.
+        left = 0 if self.broken else max(0, self.frames - self.done)
+        block: NDArray[Any] = np.empty((min(n_samples, left), self.channels), dtype)
+        if not left:
+            return block
         try:
-            block = self.read(n_samples, out=block)
+            block = self.read(out=block)
         except soundfile.LibsndfileError:
             if not self.can_seek:
                 raise
@@ -261,6 +266,7 @@ class AudioFile:
         self._path, self._whole = path, whole
         self._fd = os.open(path, os.O_RDONLY)
         self._stream: _Stream | None = None
+        self._is_one_stream: bool | None = None  # of a FLAC file; unknown before it is needed
         try:
             self._size = os.fstat(self._fd).st_size
             self._open_first()
@@ -273,10 +279,10 @@ class AudioFile:
         if self._stream is not None:
             self._stream.close()
         self._stream = stream = _Stream(self._fd, self._size)
-        if stream.format == "SDS":  # libsndfile invents what is missing of it
+        if stream.kind == "SDS":  # libsndfile invents what is missing of it
             raise UnreadableError("expected another format, got a MIDI sample dump")
         self.sample_rate, self.channels = stream.samplerate, stream.channels
-        self.subtype = str(stream.subtype)
+        self.subtype = stream.encoding
         self.header_frames = stream.frames if stream.frames < _UNKNOWN_FRAMES else 0
         section = self._first_section(stream)
         if section is not None:
@@ -308,7 +314,10 @@ class AudioFile:
         Raises UnreadableError where there are none.
         """
         if self._length is None:
-            self._length = self._trusted_length() or self._measured_length()
+            state = os.fstat(self._fd).st_mtime_ns
+            self._length = self._trusted_length() or _measured_length(
+                str(self._path), self._whole, self._size, state
+            )
         return self._not_empty(self._length)
 
     def blocks(self, n_samples: int | None = None, dtype: Dtype = "float32") -> Iterator[Any]:
@@ -330,8 +339,10 @@ class AudioFile:
         directly after a seek is not used.
         """
         if start == 0 == self._at and n_samples is None:
-            size = min(max(self.header_frames, self._block_size), 16 * self._block_size)
-            return self._array(self.blocks(size, dtype), dtype)
+            self._length = self._trusted_length()
+            if self._length is None:
+                return self._array(self.blocks(16 * self._block_size, dtype), dtype)
+            return self._array(self._until(self._length, dtype), dtype)
         stop = self.frames if n_samples is None else start + n_samples
         if stop > self.header_frames and not self._is_unlimited:
             stop = min(stop, self.frames)
@@ -365,7 +376,9 @@ class AudioFile:
 
     def _until(self, stop: int, dtype: Dtype) -> Iterator[NDArray[Any]]:
         while self._at < stop:
-            block = self._following(min(stop - self._at, 16 * self._block_size), dtype)
+            left = stop - self._at
+            size = left if left == self._length else min(left, 16 * self._block_size)
+            block = self._following(size, dtype)
             if not len(block):
                 return
             yield block
@@ -382,7 +395,7 @@ class AudioFile:
         begin = max(0, start - (0 if exact else round(PREROLL_SECONDS * self.sample_rate)))
         if not begin <= self._at <= start:
             is_inside = self._is_unlimited or stop <= self.header_frames
-            if stream is not None and self._start == 0 and stream.can_seek and is_inside:
+            if stream is not None and is_inside and self._can_seek(stream):
                 try:
                     stream.go_to(begin)
                     self._at, self._moved = begin, True
@@ -394,7 +407,8 @@ class AudioFile:
 
     def _following(self, n_samples: int, dtype: Dtype) -> NDArray[Any]:
         """The next samples; none at the end of the file."""
-        n_samples = min(n_samples, max(1, _MAX_BLOCK // self.channels))
+        if n_samples * self.channels > _MAX_BLOCK and n_samples != self._length:
+            n_samples = max(1, _MAX_BLOCK // self.channels)
         while self._stream is not None:
             block = self._stream.following(n_samples, dtype)
             if len(block):
@@ -420,7 +434,7 @@ class AudioFile:
         tolerance = 0 if _has_constant_width(stream) else _TOLERANCE_SECONDS * self.sample_rate
         if declared - found > tolerance:
             self._remarks.add(_CUT_OFF)
-        elif stream.format == "OGG" and not _has_last_page(self._fd, stream):
+        elif stream.kind == "OGG" and not _has_last_page(self._fd, stream):
             self._remarks.add("cut off: expected the last page of its stream, got none")
         elif stream.broken and stream.declared is None and not stream.is_undeclared:
             self._remarks.add("cut off or damaged at its end")
@@ -451,7 +465,7 @@ class AudioFile:
         stream.go_to(self.header_frames)
         end = stream.position
         stream.go_to(sample)
-        if not self.header_frames or not _is_rest(self._fd, end, self._size, stream.format):
+        if not self.header_frames or not _is_rest(self._fd, end, self._size, stream.kind):
             return None
         self._compare(stream, self.header_frames)
         self._report(self.header_frames)
@@ -459,42 +473,45 @@ class AudioFile:
         self._expected = 0
         return self.header_frames
 
-    def _measured_length(self) -> int:
-        """The length by decoding: the last second, if it ends where the header says, or all."""
-        with AudioFile(self._path, self._whole) as other:
-            stream, size = other._stream, other._block_size
-            assert stream is not None
-            if stream.can_seek and stream.section is None and self.header_frames > 2 * size:
-                other._quiet = True
-                try:
-                    stream.go_to(self.header_frames - size)
-                    other._at = self.header_frames - size
-                    other._skip_to(1 << 62)
-                except (soundfile.LibsndfileError, UnreadableError):
-                    other._at = 0
-                if other._at == self.header_frames and not other._remarks:
-                    return other._at
-        with AudioFile(self._path, self._whole) as other:
-            other._skip_to(1 << 62)
-            return other._at
+    def _ends_where_declared(self) -> bool:
+        """Whether the last second of audio is where the header says, and nothing follows it."""
+        stream, begin = self._stream, self.header_frames - self.sample_rate
+        if stream is None or begin < self.sample_rate or not self._can_seek(stream):
+            return False
+        self._quiet = True
+        try:
+            stream.go_to(begin)
+            self._at = begin
+            self._skip_to(1 << 62)
+        except (soundfile.LibsndfileError, UnreadableError):
+            return False
+        return self._at == self.header_frames and not self._remarks
+
+    def _can_seek(self, stream: _Stream) -> bool:
+        """Whether libsndfile finds samples by their numbers: not in what it does not read whole."""
+        if not stream.can_seek or stream.follows:
+            return False
+        if stream.kind == "FLAC" and self._is_one_stream is None:
+            self._is_one_stream = _mark(self._fd, 0, self._size, "FLAC") is None
+        return stream.kind != "FLAC" or (bool(self._is_one_stream) and stream.section is None)
 
     def _first_section(self, stream: _Stream) -> tuple[Any, ...] | None:
         """The section of the file to read first, as arguments of `_Stream`; None: all of it."""
         fd, size = self._fd, self._size
-        if stream.format == "OGG":
+        if stream.kind == "OGG":
             stop = _mark(fd, 0, size, "OGG")
             return None if stop is None else (stop, _Section(fd, 0, stop))
-        if stream.format == "FLAC" and (size <= _SMALL_FLAC or not self.header_frames):
+        if stream.kind == "FLAC" and (size <= _SMALL_FLAC or not self.header_frames):
             stop = _mark(fd, 0, size, "FLAC") or size
             section = _unlimited_flac(fd, 0, stop)
             return None if section is None else (stop, section, self.header_frames or None)
-        if stream.format == "MP3" and not _has_mpeg_length(stream):
+        if stream.kind == "MP3" and not _has_mpeg_length(stream):
             return (size, _Section(fd, 0, size, claimed=True))
         return None
 
     def _next(self, stream: _Stream, found: int) -> "_Stream | None":
         """The stream that follows one whose `found` samples have been read; None at the end."""
-        kind = stream.format
+        kind = stream.kind
         if _has_constant_width(stream):
             stream.go_to(stream.frames)  # libsndfile reads ahead
         at = stream.position
@@ -504,8 +521,10 @@ class AudioFile:
                 pass
             elif kind in _MARKS:
                 mark = stream.stop
-                if mark == self._size:
-                    mark = _mark(self._fd, stream.begin, self._size, kind) or self._size
+                if kind == "FLAC" and mark == self._size:
+                    # libsndfile reads ahead: a short file may follow within what it has read
+                    begin = stream.begin if at < mark else max(stream.begin, mark - _SMALL_FLAC)
+                    mark = _mark(self._fd, begin, mark, kind) or mark
                 if mark < self._size:
                     stop = _mark(self._fd, mark, self._size, kind) or self._size
                     section = _Section(self._fd, mark, stop)
@@ -531,7 +550,8 @@ class AudioFile:
         except soundfile.LibsndfileError:
             following = None
         if following is None:
-            if _is_rest(self._fd, at, self._size, kind):
+            is_cut = kind == "OGG" and not _has_last_page(self._fd, stream)
+            if is_cut or _is_rest(self._fd, at, self._size, kind):
                 return None
             if kind in _CHUNKS:
                 raise UnreadableError(
@@ -555,7 +575,7 @@ class AudioFile:
         """The rest of a file, as samples of the encoding of the stream before it."""
         endian = stream.endian
         if endian == "FILE":
-            endian = "BIG" if stream.format in _BIG_ENDIAN else "LITTLE"
+            endian = "BIG" if stream.kind in _BIG_ENDIAN else "LITTLE"
         return _Stream(
             self._fd,
             self._size,
@@ -570,9 +590,20 @@ class AudioFile:
         )
 
 
+@lru_cache(maxsize=1 << 16)
+def _measured_length(path: str, whole: bool, size: int, mtime_ns: int) -> int:
+    """Samples of a file of this size and time, by decoding its end, or all where that differs."""
+    with AudioFile(path, whole) as file:
+        if file._ends_where_declared():
+            return file.header_frames
+    with AudioFile(path, whole) as file:
+        file._skip_to(1 << 62)
+        return file._at
+
+
 def _has_constant_width(stream: _Stream) -> bool:
     """Whether a sample's place in the file follows from its number, so that seeks are exact."""
-    constant = stream.subtype in _CONSTANT_WIDTH and stream.format not in ("FLAC", "OGG", "SDS")
+    constant = stream.encoding in _CONSTANT_WIDTH and stream.kind not in ("FLAC", "OGG", "SDS")
     return constant and stream.can_seek
 
 
@@ -582,14 +613,14 @@ def _declared_frames(stream: _Stream, found: int) -> int:
         return 0
     remarks = stream.extra_info
     for name, declared, present in _CUT.findall(remarks):
-        if name == "riff" and stream.format != "W64":
+        if name == "riff" and stream.kind != "W64":
             continue
-        is_known = int(declared) < _UNKNOWN_BYTES or stream.format in ("W64", "RF64")
+        is_known = int(declared) < _UNKNOWN_BYTES or stream.kind in ("W64", "RF64")
         if 0 < int(present) < int(declared) and is_known:
             return round(found * int(declared) / int(present))
-    if stream.format in ("AVR", "MPC2K") and (counted := _COUNTED.search(remarks)):
+    if stream.kind in ("AVR", "MPC2K") and (counted := _COUNTED.search(remarks)):
         return int(counted[1])
-    if stream.format == "NIST" and (sample_count := _SAMPLE_COUNT.search(stream.head)):
+    if stream.kind == "NIST" and (sample_count := _SAMPLE_COUNT.search(stream.head)):
         return int(sample_count[1])
     return found if stream.declared is None else stream.declared
 

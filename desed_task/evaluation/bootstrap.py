@@ -99,13 +99,25 @@ def bootstrap(
         raise ValueError(f"replicates: expected at least 1, got {replicates}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: expected a share between 0 and 1, got {confidence}")
+    from tqdm import tqdm
+
     clips = _common_clips(systems)
     weights = draw(len(clips), replicates, seed)
-    drawn = _drawn_values(systems, clips, weights, progress=progress)
-    point = {
-        system: np.array([getattr(metrics, name) for name in HEADLINE_METRICS], dtype=np.float64)
-        for system, metrics in systems.items()
-    }
+    bar = tqdm(
+        total=len(systems) * replicates, desc="bootstrap", unit=" sets", disable=not progress
+    )
+    point, drawn = {}, {}
+    with bar:
+        for system, metrics in systems.items():
+            order = [clips[name] for name in metrics.scoring_input.truth.events]
+            rows = []
+            for values in resampled_values(metrics, weights[:, order]):
+                rows.append([*values.values()])
+                bar.update()
+            # None, an undefined metric, becomes NaN.
+            drawn[system] = np.array(rows, dtype=np.float64)
+            headlines = [getattr(metrics, name) for name in HEADLINE_METRICS]
+            point[system] = np.array(headlines, dtype=np.float64)
     return Intervals(
         replicates,
         seed,
@@ -129,21 +141,21 @@ def draw(n_clips: int, replicates: int, seed: int) -> Floats:
     return times.astype(np.float64)
 
 
-def _common_clips(systems: Mapping[str, SystemMetrics]) -> list[str]:
-    """The clips of the ground truth, in the first system's order."""
+def _common_clips(systems: Mapping[str, SystemMetrics]) -> dict[str, int]:
+    """Numbers of the clips of the ground truth, in the first system's order."""
     if not systems:
         raise ValueError("systems: expected at least 1, got 0")
     (first, clips), *others = (
-        (system, list(metrics.scoring_input.truth.events)) for system, metrics in systems.items()
+        (system, metrics.scoring_input.truth.events.keys()) for system, metrics in systems.items()
     )
-    for system, own in others:
-        alone = sorted(set(own) ^ set(clips))
+    for system, names in others:
+        alone = sorted(names ^ clips)
         if alone:
             raise ValueError(
                 f"{first!r} and {system!r}: expected the same clips, got {len(alone)} that only "
                 f"one ground truth has, first {alone[0]!r}"
             )
-    return clips
+    return {name: number for number, name in enumerate(clips)}
 
 
 def resampled_values(metrics: SystemMetrics, weights: Floats) -> Iterator[dict[str, MetricValue]]:
@@ -160,31 +172,6 @@ def resampled_values(metrics: SystemMetrics, weights: Floats) -> Iterator[dict[s
     for first in range(0, len(weights), SETS_AT_ONCE):
         for measured in measure(counts, weights[first : first + SETS_AT_ONCE]):
             yield {name: measured.values.get(name) for name in HEADLINE_METRICS}
-
-
-def _drawn_values(
-    systems: Mapping[str, SystemMetrics],
-    clips: list[str],
-    weights: Floats,
-    *,
-    progress: bool,
-) -> dict[str, Floats]:
-    """Each system's headline metrics of every draw, `(replicates, metrics)`; NaN: undefined."""
-    from tqdm import tqdm
-
-    index = {name: number for number, name in enumerate(clips)}
-    drawn = {}
-    with tqdm(
-        total=len(systems) * len(weights), desc="bootstrap", unit=" sets", disable=not progress
-    ) as bar:
-        for system, metrics in systems.items():
-            order = [index[name] for name in metrics.scoring_input.truth.events]
-            rows = []
-            for values in resampled_values(metrics, weights[:, order]):
-                rows.append(list(values.values()))
-                bar.update()
-            drawn[system] = np.array(rows, dtype=np.float64)
-    return drawn
 
 
 def _intervals(point: Floats, drawn: Floats, confidence: float) -> dict[str, Interval]:

@@ -47,18 +47,10 @@ def match(scoring: ScoringInput, detections: EventTable, *, n_levels: int = 1) -
 
 def _largest_matching(detected: Ints, true: Ints, n_detected: int, n_true: int) -> Ints:
     """Detections of a largest set of pairs without a common member; each pair is a possible hit."""
-    alone = (np.bincount(detected, minlength=n_detected)[detected] == 1) & (
-        np.bincount(true, minlength=n_true)[true] == 1
-    )
-    if alone.all():
-        return detected
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_bipartite_matching
 
-    rest_detected, rest_true = detected[~alone], true[~alone]
-    graph = csr_array(
-        (np.ones(len(rest_true), dtype=np.int8), (rest_true, rest_detected)),
-        shape=(n_true, n_detected),
-    )
+    pairs = (np.ones(len(true), dtype=np.int8), (true, detected))
+    graph = csr_array(pairs, shape=(n_true, n_detected))
     partner = maximum_bipartite_matching(graph, perm_type="column")
-    return np.concatenate([detected[alone], partner[partner >= 0].astype(np.int64)])
+    return partner[partner >= 0].astype(np.int64)

@@ -46,6 +46,17 @@ class EventTable:
         """The rows ordered by level, clip, class and onset."""
         return self.select(np.lexsort((self.onset, self.label, self.clip, self.level)))
 
+    def gaps(self) -> Floats:
+        """Seconds to the next event of the same level, clip and class, `(events,)`; inf: none.
+
+        A gap below 0 is an overlap.
+        """
+        gaps = np.full(len(self), np.inf)
+        columns = (self.level, self.clip, self.label)
+        same = np.all([column[1:] == column[:-1] for column in columns], axis=0)
+        gaps[:-1][same] = (self.onset[1:] - self.offset[:-1])[same]
+        return gaps
+
     def trimmed(self, durations: Floats) -> Self:
         """The events cut at the end of their clip, without those that begin after it.
 

@@ -78,13 +78,14 @@ def exact_psds(
 ) -> MetricValue:
     """sed_scores_eval's PSDS over all thresholds; None for a ground truth without events.
 
-    Clips of `truth` without scores are given one frame of -inf. Raises AssertionError where two
-    true events of a class touch, and TypeError for cross triggers with a single class: the
-    library refuses both.
+    Clips of `truth` without scores are given one frame of -inf; other clips than those of `truth`
+    are excluded. Raises AssertionError where two true events of a class touch, and TypeError for
+    cross triggers with a single class: the library refuses both.
     """
     as_frame = _imported("sed_scores_eval.base_modules.scores").create_score_dataframe
     psds = _imported("sed_scores_eval.intersection_based").psds
-    occurring = [k for k, label in enumerate(truth.classes) if _occurs(label, truth)]
+    found = {event.event_label for events in truth.events.values() for event in events}
+    occurring = [k for k, label in enumerate(truth.classes) if label in found]
     if not occurring:
         return None
     labels = [truth.classes[k] for k in occurring]
@@ -96,6 +97,8 @@ def exact_psds(
     for name, edges, clip in zip(
         scores.names, scores.edges, scores.values[:, occurring], strict=True
     ):
+        if name not in truth.events:
+            continue
         end = min(truth.durations[name], edges[-1]) if trim_to_clip else edges[-1]
         inside = (edges[:-1] < end) & (np.diff(edges) > 0)
         starts = edges[:-1][inside]
@@ -149,45 +152,25 @@ def library_metrics(scoring: ScoringInput) -> dict[str, MetricValue]:
     psds_eval refuses detections of one class that overlap in a clip.
     """
     values: dict[str, MetricValue] = {}
-    single = sum(_occurs(label, scoring.truth) for label in scoring.truth.classes) == 1
+    truth, names = scoring.truth, list(scoring.truth.events)
+    counted = truth.restricted(np.array(names, dtype=object)[scoring.counted])
+    single = len(np.unique(scoring.true.label)) == 1
+    touching = bool((scoring.true.gaps() == 0).any())
     for name, scenario in scoring.scenarios.items():
         if scoring.points is not None and not single and not _overlapping(scoring.points):
             points = [
-                _frame(scoring, scoring.points.at_level(k)) for k in range(len(scoring.thresholds))
+                to_frame(scoring.points.at_level(k), names, truth.classes)
+                for k in range(len(scoring.thresholds))
             ]
-            values[f"{name}_psds_eval"] = psds_from_operating_points(
-                points, scoring.truth, scenario
+            values[f"{name}_psds_eval"] = psds_from_operating_points(points, truth, scenario)
+        if scoring.scores is not None and not (touching or (single and scenario.alpha_ct)):
+            values[f"{name}_sed_scores_eval"] = exact_psds(
+                scoring.scores.as_scores(), counted, scenario, trim_to_clip=scoring.trim
             )
-        if scoring.scores is not None and not (
-            _touching(scoring.truth) or (single and scenario.alpha_ct)
-        ):
-            values[f"{name}_sed_scores_eval"] = _exact(scoring, scenario)
-    if scoring.detections is not None:
-        values |= _f_scores(scoring, scoring.detections)
-    return values
-
-
-def _frame(scoring: ScoringInput, events: EventTable) -> "pd.DataFrame":
-    return to_frame(events, list(scoring.truth.events), scoring.truth.classes)
-
-
-def _exact(scoring: ScoringInput, scenario: Scenario) -> MetricValue:
-    """sed_scores_eval's PSDS of the clips whose detections are scored."""
-    assert scoring.scores is not None
-    scores, truth = scoring.scores.as_scores(), scoring.truth
-    if not scoring.counted.all():
-        truth = truth.restricted(name for name, events in truth.events.items() if events)
-        chosen = [k for k, name in enumerate(scores.names) if name in truth.events]
-        scores = Scores(
-            scores.values[chosen], [scores.names[k] for k in chosen], scores.edges[chosen]
-        )
-    return exact_psds(scores, truth, scenario, trim_to_clip=scoring.trim)
-
-
-def _f_scores(scoring: ScoringInput, detections: EventTable) -> dict[str, MetricValue]:
-    events, truth = _frame(scoring, detections), scoring.truth
-    values: dict[str, MetricValue] = {}
-    if not _overlapping(detections):
+    if scoring.detections is None:
+        return values
+    events = to_frame(scoring.detections, names, truth.classes)
+    if not _overlapping(scoring.detections):
         values["intersection_f1_macro"] = intersection_macro_f1(events, truth, F1_CRITERIA)
     for name, metrics_of in (("event", event_based), ("segment", segment_based)):
         metrics = metrics_of(events, truth)
@@ -197,6 +180,10 @@ def _f_scores(scoring: ScoringInput, detections: EventTable) -> dict[str, Metric
         values[f"{name}_f1_macro"] = None if np.isnan(macro) else float(macro)
         values[f"{name}_f1_micro"] = None if np.isnan(micro) else float(micro)
     return values
+
+
+def _overlapping(events: EventTable) -> bool:
+    return bool((events.gaps() < 0).any())
 
 
 def _psds_eval(truth: GroundTruth, criteria: Criteria) -> Any:
@@ -239,22 +226,3 @@ def _sed_eval(metrics: Any, events: "pd.DataFrame", truth: GroundTruth) -> Any:
             reference = [{"filename": name, **event._asdict()} for event in true]
             metrics.evaluate(reference, detected[name])
     return metrics
-
-
-def _occurs(label: str, truth: GroundTruth) -> bool:
-    return any(event.event_label == label for events in truth.events.values() for event in events)
-
-
-def _overlapping(events: EventTable) -> bool:
-    """Whether events of one level, clip and class overlap."""
-    same = (np.diff(events.level) == 0) & (np.diff(events.clip) == 0) & (np.diff(events.label) == 0)
-    return bool(np.any(events.onset[1:][same] < events.offset[:-1][same]))
-
-
-def _touching(truth: GroundTruth) -> bool:
-    """Whether an event of some class begins where another of that class ends."""
-    for events in truth.events.values():
-        ends = {(event.offset, event.event_label) for event in events}
-        if any((event.onset, event.event_label) in ends for event in events):
-            return True
-    return False

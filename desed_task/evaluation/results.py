@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from desed_task.evaluation.psds import PsdRoc
-
-if TYPE_CHECKING:
-    from desed_task.evaluation.scoring_input import ScoringInput
+from desed_task.evaluation.scoring_input import ScoringInput
 
 MetricValue = float | None
 NOT_FLAT = ("per_class", "cross_triggers", "rocs", "scoring_input", "library")
@@ -114,7 +112,7 @@ class SystemMetrics:
     per_class: dict[str, ClassMetrics] = field(repr=False)
     cross_triggers: dict[str, dict[str, int]] = field(repr=False)
     rocs: dict[str, PsdRoc] = field(repr=False, compare=False)
-    scoring_input: "ScoringInput" = field(repr=False, compare=False)
+    scoring_input: ScoringInput = field(repr=False, compare=False)
     library: dict[str, MetricValue] | None = field(default=None, compare=False)
 
     @property

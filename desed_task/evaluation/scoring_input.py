@@ -66,12 +66,10 @@ def _check_boxes(boxes: Boxes) -> None:
     if len(undefined):
         name = boxes.names[boxes.events.clip[undefined[0]]]
         raise InputError(f"boxes of clip {name!r}: expected a number as confidence, got NaN")
-    events = boxes.events
-    same = (np.diff(events.clip) == 0) & (np.diff(events.label) == 0)
-    for box in np.flatnonzero(same & (events.onset[1:] < events.offset[:-1])):
+    for clip in boxes.events.clip[boxes.events.gaps() < 0]:
         raise InputError(
-            f"boxes of clip {boxes.names[events.clip[box]]!r}: expected boxes of a class to be "
-            "disjoint, got two that overlap"
+            f"boxes of clip {boxes.names[clip]!r}: expected boxes of a class to be disjoint, got "
+            "two that overlap"
         )
 
 

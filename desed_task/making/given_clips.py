@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from desed_task.dataio.audio import audio_info
+from desed_task.dataio.audio import MIX, Channel, audio_info
 from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, shortened
 from desed_task.labels import Event
@@ -40,21 +40,24 @@ EDGE_S = 0.01
 class GivenClip:
     """A recording of a class, or a section of one without labels.
 
-    `start` and `n_samples` are in samples at the file's rate; `label` is empty without labels.
+    `start` and `n_samples` are in samples at the file's rate; `label` is empty without labels;
+    `channel`: how channels become one.
     """
 
     path: Path
     label: str = ""
     start: int = 0
     n_samples: int | None = None
+    channel: Channel = MIX
 
     def render(
         self, rng: np.random.Generator, sounds: SoundSource, cutoff_hz: float
     ) -> RenderedClip:
         """The clip, at `SAMPLE_RATE`, mono."""
         if self.label:
-            return _weak_clip(rng, sounds, read_sound(self.path, cutoff_hz), self.label)
-        audio = resampled(self.path, self.start, self.n_samples)
+            sound = read_sound(self.path, cutoff_hz, self.channel)
+            return _weak_clip(rng, sounds, sound, self.label)
+        audio = resampled(self.path, self.start, self.n_samples, self.channel)
         return RenderedClip(audio[:, None], ())
 
 
@@ -99,7 +102,7 @@ def weak_clips(folder: Path, bank: Soundbank, group_of: GroupOf) -> list[GivenCl
             f"({shortened(bank.classes, 10)}), got {shortened(unknown)}"
         )
     clips = [
-        GivenClip(path, label)
+        GivenClip(path, label, channel=bank.channel)
         for label, paths in kinds.items()
         for path in _for_training("--weak", paths, bank, group_of)
     ]
@@ -113,7 +116,7 @@ def unlabelled_clips(folder: Path, bank: Soundbank, group_of: GroupOf) -> list[G
         info = audio_info(path)
         for begin, end in cut(info.seconds, CLIP_SECONDS, shortest=MIN_REST_S):
             start, stop = (round(seconds * info.sample_rate) for seconds in (begin, end))
-            clips.append(GivenClip(path, "", start, stop - start))
+            clips.append(GivenClip(path, "", start, stop - start, bank.channel))
     return _not_empty(clips, "--unlabelled", folder)
 
 

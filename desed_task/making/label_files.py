@@ -299,16 +299,16 @@ class LabelReader:
         """Note the recordings of rows, from `where` on, that are not below the audio folder."""
         if not elsewhere:
             return
-        known = [relative.as_posix() for relative in self._recordings.values()]
-        hint = nearest(next(iter(elsewhere)), known)
-        names = f"{shortened(map(quoted, elsewhere), _MAX_SHOWN)}{hint}"
-        if not any_here:
-            self._problem(where, f"no such recording below --audio: {names}; --columns file=…?")
+        names = shortened(map(quoted, elsewhere), _MAX_SHOWN)
+        if any_here:
+            self.notes.append(
+                f"{where}: {elsewhere.total()} rows are of {len(elsewhere)} recordings that are "
+                f"not below --audio and are not used: {names}"
+            )
             return
-        self.notes.append(
-            f"{where}: {elsewhere.total()} rows are of {len(elsewhere)} recordings that are not "
-            f"below --audio and are not used: {names}"
-        )
+        known = [relative.as_posix() for relative in self._recordings.values()]
+        hint = nearest(next(iter(elsewhere)), known) or "; --columns file=…?"
+        self._problem(where, f"no such recording below --audio: {names}{hint}")
 
     def _note_columns(self, tables: Iterable[LabelTable]) -> None:
         """Note what the columns were taken for, once for all tables with the same columns."""

@@ -89,7 +89,11 @@ def textgrid_rows(
         return value(1, "a text").replace('""', '"')
 
     def number() -> float:
-        return float(value(2, "a number"))
+        text = value(2, "a number")
+        found = _number(text)
+        if found is None:
+            raise ValueError(f"TextGrid: expected a finite number, got {text}")
+        return found
 
     try:
         if not string().startswith("ooTextFile") or string() != "TextGrid":
@@ -139,7 +143,7 @@ def json_rows(path: Path, text: str, problem: Problem, counts: Counter[str]) -> 
     """
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from None
     if isinstance(content, dict) and isinstance(content.get("events"), list):
         events = content["events"]
@@ -162,7 +166,11 @@ def _jams_events(
     """Annotations of labels: a text, or a scaper event, whose background is no event."""
     for annotation in annotations:
         events = []
-        for event in annotation.get("data", ()) if isinstance(annotation, dict) else ():
+        data = annotation.get("data") if isinstance(annotation, dict) else None
+        if not isinstance(data, list):
+            problem(f"{path}", f"expected annotations with data, got {quoted(str(annotation))}")
+            continue
+        for event in data:
             value = event.get("value") if isinstance(event, dict) else None
             label = value.get("label") if isinstance(value, dict) else value
             if isinstance(value, dict) and value.get("role") == "background":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from desed_task.dataio.audio import MIX, Channel
 from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, listing, shortened
 from desed_task.making.grouping import (
@@ -55,6 +56,7 @@ class BankOptions:
         bandwidth_hz: cutoff for all recordings; None: the lowest bandwidth among them.
         pause_s: pause that separates two events of a recording.
         pauses_s: exceptions by class.
+        channel: how channels become one, see `desed_task.dataio.audio.Mono`.
     """
 
     group: str | None = None
@@ -63,6 +65,7 @@ class BankOptions:
     bandwidth_hz: float | None = None
     pause_s: float = 0.25
     pauses_s: Mapping[str, float] = field(default_factory=dict)
+    channel: Channel = MIX
 
     def group_of(self) -> GroupOf:
         """The function that returns the group of a file."""
@@ -81,11 +84,12 @@ class BankFile:
 
 @dataclass(frozen=True)
 class Soundbank:
-    """The sounds of each split, the files they are from, and the common bandwidth in Hz."""
+    """The sounds of each split, the files they are from, the bandwidth in Hz, the channel."""
 
     sounds: Mapping[str, RecordedSounds]
     files: tuple[BankFile, ...]
     cutoff_hz: float
+    channel: Channel = MIX
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -129,9 +133,10 @@ def read_soundbank(folder: Path, seed: int, options: BankOptions) -> Soundbank:
     if ambiences:
         by_kind[_background_kind(kinds)] = [groups[path] for path in ambiences]
     splits = split_soundbank(by_kind, seed, options.test_groups)
-    cutoff_hz = _common_bandwidth(list(groups), options.bandwidth_hz)
+    cutoff_hz = _common_bandwidth(list(groups), options.bandwidth_hz, options.channel)
     events = _events(kinds, cutoff_hz, options)
-    extents = [section for path in ambiences if (section := extent_of(path, cutoff_hz))]
+    ends = (extent_of(path, cutoff_hz, options.channel) for path in ambiences)
+    extents = [section for section in ends if section is not None]
     used = {each[0].path for recordings in events.values() for each in recordings}
     used |= {section.path for section in extents}
     sounds = {
@@ -142,6 +147,7 @@ def read_soundbank(folder: Path, seed: int, options: BankOptions) -> Soundbank:
             },
             [section for section in extents if splits[groups[section.path]] == split],
             cutoff_hz,
+            options.channel,
         )
         for split in SPLITS
     }
@@ -152,14 +158,14 @@ def read_soundbank(folder: Path, seed: int, options: BankOptions) -> Soundbank:
         for path in paths
         if path in used
     )
-    return Soundbank(sounds, files, cutoff_hz)
+    return Soundbank(sounds, files, cutoff_hz, options.channel)
 
 
 def _background_kind(kinds: Mapping[str, object]) -> str:
     return BACKGROUND if BACKGROUND not in kinds else f"{BACKGROUND}/"
 
 
-def _common_bandwidth(paths: list[Path], given_hz: float | None) -> float:
+def _common_bandwidth(paths: list[Path], given_hz: float | None, channel: Channel) -> float:
     """The given cutoff, or the lowest bandwidth; warns of recordings that have less than usual."""
     if given_hz is not None and not MIN_BANDWIDTH_HZ <= given_hz <= SAMPLE_RATE / 2:
         raise InputError(
@@ -169,7 +175,7 @@ def _common_bandwidth(paths: list[Path], given_hz: float | None) -> float:
     problems, widths = [], {}
     for path in tqdm(paths, unit="file", desc="reading"):
         try:
-            widths[path] = bandwidth(path)
+            widths[path] = bandwidth(path, channel)
         except InputError as error:
             problems.append(str(error))
     if problems:
@@ -194,7 +200,9 @@ def _events(
     """The events of each recording of each class; warns of the silent ones, which are excluded."""
     events = {
         label: [
-            events_of(path, cutoff_hz, options.pauses_s.get(label, options.pause_s))
+            events_of(
+                path, cutoff_hz, options.pauses_s.get(label, options.pause_s), options.channel
+            )
             for path in paths
         ]
         for label, paths in kinds.items()

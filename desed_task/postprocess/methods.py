@@ -9,7 +9,7 @@
 Parameters are stored by class name, as plain values, so that a checkpoint can hold them.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, TypeVar
 
 from desed_task.evaluation.outputs import Boxes, Scores
@@ -50,7 +50,7 @@ class MedianParameters(Settings):
 
     def apply(self, scores: Scores, classes: Sequence[str]) -> Scores:
         """Scores, median-filtered over time. `classes`: names, in the order of the scores."""
-        windows = in_class_order(self.window, classes)
+        windows = [self.window[name] for name in classes]
         return scores.processed(lambda values: median_filter(values, windows))
 
 
@@ -114,12 +114,7 @@ class Postprocessing(Settings):
 def class_thresholds(parameters: Parameters, classes: Sequence[str]) -> Threshold:
     """F1 threshold of all classes, or one per class in the order of `classes`."""
     threshold = parameters.f1_threshold
-    return in_class_order(threshold, classes) if isinstance(threshold, dict) else threshold
-
-
-def in_class_order(by_class: Mapping[str, Value], classes: Sequence[str]) -> list[Value]:
-    """The values of the classes, in their order."""
-    return [by_class[name] for name in classes]
+    return [threshold[name] for name in classes] if isinstance(threshold, dict) else threshold
 
 
 def by_class_name(values: Sequence[Value], classes: Sequence[str]) -> dict[str, Value]:

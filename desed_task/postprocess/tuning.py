@@ -5,7 +5,8 @@ The metrics are those of `desed_task.evaluation`; each class takes its own best 
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -87,17 +88,12 @@ def tune_median(
         title: the network, for the progress bar.
     """
 
-    def filtered(chosen: Sequence[int]) -> Scores:
-        return scores.processed(lambda values: median_filter(values, chosen))
+    def filtered(windows: Sequence[int]) -> Scores:
+        return scores.processed(lambda values: median_filter(values, windows))
 
-    progress = tqdm(settings.tuning_windows, desc=f"Tuning median windows, {title}", leave=False)
-    choices = ((window, filtered([window] * scores.n_classes)) for window in progress)
-    chosen = choose_by_class(choices, truth, settings.tuning_metric)
-    thresholds = best_thresholds(filtered(chosen), truth, default=default_threshold)
-    return MedianParameters(
-        window=by_class_name(chosen, truth.classes),
-        f1_threshold=by_class_name(thresholds, truth.classes),
-    )
+    windows = tqdm(settings.tuning_windows, desc=f"Tuning median windows, {title}", leave=False)
+    chosen, thresholds = _tuned(windows, filtered, truth, settings, default_threshold)
+    return MedianParameters(window=by_class_name(chosen, truth.classes), f1_threshold=thresholds)
 
 
 def tune_sebbs(
@@ -109,23 +105,38 @@ def tune_sebbs(
     title: str,
 ) -> SebbsParameters:
     """Each class's best bounding boxes; see `tune_median` for the arguments."""
-    progress = tqdm(list(settings.boxes()), desc=f"Tuning bounding boxes, {title}", leave=False)
-    choices = ((each, bounding_boxes(scores, [each] * scores.n_classes)) for each in progress)
-    chosen = choose_by_class(choices, truth, settings.tuning_metric)
-    boxes = bounding_boxes(scores, chosen)
-    thresholds = best_thresholds(boxes, truth, default=default_threshold)
-    return SebbsParameters(
-        step_seconds=by_class_name([each.step_seconds for each in chosen], truth.classes),
-        merge_absolute=by_class_name([each.merge_absolute for each in chosen], truth.classes),
-        merge_relative=by_class_name([each.merge_relative for each in chosen], truth.classes),
-        f1_threshold=by_class_name(thresholds, truth.classes),
+    boxes = tqdm(list(settings.boxes()), desc=f"Tuning bounding boxes, {title}", leave=False)
+    chosen, thresholds = _tuned(
+        boxes, partial(bounding_boxes, scores), truth, settings, default_threshold
     )
+    columns = map(list, zip(*chosen, strict=True))
+    by_field = {
+        name: by_class_name(column, truth.classes)
+        for name, column in zip(BoxParameters._fields, columns, strict=True)
+    }
+    return SebbsParameters(**by_field, f1_threshold=thresholds)
+
+
+def _tuned(
+    choices: Iterable[Choice],
+    apply: Callable[[list[Choice]], ScoredOutput],
+    truth: GroundTruth,
+    settings: TuningSettings,
+    default_threshold: float,
+) -> tuple[list[Choice], dict[str, float]]:
+    """The best choice for each class, and the F1 threshold that is best with it by class name.
+
+    `apply` makes the output of one choice per class.
+    """
+    n_classes = len(truth.classes)
+    outputs = ((choice, apply([choice] * n_classes)) for choice in choices)
+    chosen = choose_by_class(outputs, truth, settings.tuning_metric)
+    thresholds = best_thresholds(apply(chosen), truth, default=default_threshold)
+    return chosen, by_class_name(thresholds, truth.classes)
 
 
 def choose_by_class(
-    choices: Iterable[tuple[Choice, ScoredOutput]],
-    truth: GroundTruth,
-    tuning_metric: TuningMetric,
+    choices: Iterable[tuple[Choice, ScoredOutput]], truth: GroundTruth, tuning_metric: TuningMetric
 ) -> list[Choice]:
     """The choice with the best metric for each class, the first of equal ones.
 
@@ -139,24 +150,16 @@ def choose_by_class(
     Raises:
         ValueError: no choices, or a truth without any event.
     """
-    parameters: list[Choice] = []
-    metrics: list[Floats] = []
-    for choice, output in choices:
-        parameters.append(choice)
-        metrics.append(class_metrics(output, truth, tuning_metric))
-    if not parameters or np.isnan(metrics[0]).all():
+    metrics = [(choice, class_metrics(output, truth, tuning_metric)) for choice, output in choices]
+    if not metrics or np.isnan(metrics[0][1]).all():
         raise ValueError("nothing to tune: expected at least 1 choice and at least 1 true event")
-    table = np.stack(metrics)  # (choices, classes)
+    table = np.stack([by_class for _, by_class in metrics])  # (choices, classes)
     best = np.argmax(np.nan_to_num(table, nan=-1.0), axis=0)
     best[np.isnan(table[0])] = np.argmax(np.nanmean(table, axis=1))
-    return [parameters[k] for k in best]
+    return [metrics[k][0] for k in best]
 
 
-def class_metrics(
-    output: ScoredOutput,
-    truth: GroundTruth,
-    tuning_metric: TuningMetric,
-) -> Floats:
+def class_metrics(output: ScoredOutput, truth: GroundTruth, tuning_metric: TuningMetric) -> Floats:
     """One metric per class, `(classes,)`; NaN for a class without true events.
 
     `psds1` and `psds2`: share of the area below the class's own exact PSD-ROC curve;
@@ -164,10 +167,9 @@ def class_metrics(
     """
     if tuning_metric == "event_f1":
         return event_f1_by_threshold(output, truth, THRESHOLDS).max(axis=0)
-    task = ScoringInput.prepare(output, truth)
-    (counts,) = psds_exact.match(task, [_SCENARIOS[tuning_metric]])
+    (counts,) = psds_exact.match(ScoringInput.prepare(output, truth), [_SCENARIOS[tuning_metric]])
     roc = counts.roc()
-    metrics = np.full(task.n_classes, np.nan)
+    metrics = np.full(len(truth.classes), np.nan)
     for label, area in ({} if roc is None else roc.class_psds()).items():
         metrics[label] = area
     return metrics
@@ -197,7 +199,7 @@ def event_f1_by_threshold(
     output: ScoredOutput, truth: GroundTruth, thresholds: Sequence[float]
 ) -> Floats:
     """Event-based F1 `(thresholds, classes)`; NaN for classes without true events."""
-    task = ScoringInput.prepare(output, truth, thresholds=thresholds)
-    assert task.points is not None
-    counts = event_based.match(task, task.points, n_levels=len(thresholds))
+    scoring = ScoringInput.prepare(output, truth, thresholds=thresholds)
+    assert scoring.points is not None
+    counts = event_based.match(scoring, scoring.points, n_levels=len(thresholds))
     return counts.total().f1

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.signal
 import soxr
 
-from desed_task.dataio.audio import read_at_own_rate
+from desed_task.dataio.audio import MIX, Channel, read_at_own_rate
 from desed_task.dataio.bandwidth import spectrum_end, spectrum_size
 from desed_task.synthesis import backgrounds
 from desed_task.synthesis.domains import Draw
@@ -62,17 +62,19 @@ class Section:
 
 
 @lru_cache(maxsize=128)
-def read_sound(path: Path, cutoff_hz: float) -> Signal:
+def read_sound(path: Path, cutoff_hz: float, channel: Channel = MIX) -> Signal:
     """Samples of an audio file, `(samples,)` at `SAMPLE_RATE`, without frequencies above a cutoff.
 
     Raises InputError for a file that cannot be read.
     """
-    return low_passed(resampled(path), cutoff_hz)
+    return low_passed(resampled(path, channel=channel), cutoff_hz)
 
 
-def resampled(path: Path, start: int = 0, n_samples: int | None = None) -> Signal:
+def resampled(
+    path: Path, start: int = 0, n_samples: int | None = None, channel: Channel = MIX
+) -> Signal:
     """Samples of a file at `SAMPLE_RATE`; `start` and `n_samples` are at the file's rate."""
-    audio, rate = read_at_own_rate(path, start, n_samples)
+    audio, rate = read_at_own_rate(path, start, n_samples, channel)
     if rate != SAMPLE_RATE:
         audio = soxr.resample(audio, rate, SAMPLE_RATE, quality="HQ")
     return audio
@@ -88,9 +90,12 @@ def low_passed(signal: Signal, cutoff_hz: float) -> Signal:
     return np.asarray(scipy.signal.sosfiltfilt(sos, signal, padlen=padding), dtype=np.float32)
 
 
-def bandwidth(path: Path) -> float:
-    """Effective bandwidth of a recording in Hz: half its rate, or where its spectrum breaks off."""
-    audio, rate = read_at_own_rate(path)
+def bandwidth(path: Path, channel: Channel = MIX) -> float:
+    """Effective bandwidth of a recording in Hz: half its rate, or where its spectrum breaks off.
+
+    Warns of channels that cancel.
+    """
+    audio, rate = read_at_own_rate(path, channel=channel, warn=True)
     _, power = scipy.signal.welch(audio, rate, nperseg=min(len(audio), spectrum_size(rate)))
     return spectrum_end(power, rate)
 
@@ -124,9 +129,11 @@ def _threshold(levels: np.ndarray, peak: float) -> float:
     return max(below_peak, noise * 10 ** (ABOVE_NOISE_DB / 20))
 
 
-def events_of(path: Path, cutoff_hz: float, pause_s: float) -> list[Section]:
+def events_of(
+    path: Path, cutoff_hz: float, pause_s: float, channel: Channel = MIX
+) -> list[Section]:
     """The events of a recording; none where it is silent."""
-    signal = read_sound(path, cutoff_hz)
+    signal = read_sound(path, cutoff_hz, channel)
     edge = seconds_to_samples(0.05)
     return [
         Section(path, start, stop, start < edge and stop > len(signal) - edge)
@@ -134,9 +141,9 @@ def events_of(path: Path, cutoff_hz: float, pause_s: float) -> list[Section]:
     ]
 
 
-def extent_of(path: Path, cutoff_hz: float) -> Section | None:
+def extent_of(path: Path, cutoff_hz: float, channel: Channel = MIX) -> Section | None:
     """A background without the silence at its ends; None where it is silent."""
-    found = bursts(read_sound(path, cutoff_hz), np.inf)
+    found = bursts(read_sound(path, cutoff_hz, channel), np.inf)
     return Section(path, found[0][0], found[-1][1], True) if found else None
 
 
@@ -164,12 +171,14 @@ class RecordedSounds:
     """A `SoundSource` of recordings of one split.
 
     `events`: per class the sections of each recording; `ambiences`: the backgrounds, none for
-    synthetic ones. Sounds without a label are synthetic. All are limited to `cutoff_hz`.
+    synthetic ones. Sounds without a label are synthetic. All are limited to `cutoff_hz`;
+    `channel`: how channels become one.
     """
 
     events: Mapping[str, Sequence[Sequence[Section]]]
     ambiences: Sequence[Section]
     cutoff_hz: float
+    channel: Channel = MIX
 
     @property
     def classes(self) -> Sequence[str]:
@@ -214,7 +223,7 @@ class RecordedSounds:
         first = int(draw.rng.integers(spare + 1)) if section.continuous and spare > 0 else 0
         start = section.start + first
         stop = min(start + samples, section.stop)
-        sound = read_sound(section.path, self.cutoff_hz)[start:stop]
+        sound = read_sound(section.path, self.cutoff_hz, self.channel)[start:stop]
         return faded(trimmed(sound) if section.continuous else sound, EDGE_S / 5, EDGE_S)
 
     def background(self, draw: Draw, samples: int) -> Signal:
@@ -222,7 +231,7 @@ class RecordedSounds:
         if not self.ambiences:
             return low_passed(backgrounds.background(draw, samples), self.cutoff_hz)
         section = self.ambiences[int(draw.rng.integers(len(self.ambiences)))]
-        sound = read_sound(section.path, self.cutoff_hz)[section.start : section.stop]
+        sound = read_sound(section.path, self.cutoff_hz, self.channel)[section.start : section.stop]
         return looped(draw.rng, sound, samples)
 
     def non_target(self, draw: Draw, samples: int) -> Signal:

@@ -41,8 +41,8 @@ of an older version, which has no `data.root`, they are relative to the current 
 A value without quotes is a decimal number (`12`, `0.5`, `1e-3`), `true`, `false`, `null`, or
 otherwise a text: `no`, `010`, `1:30`, `1_000`, `0x10` and `2020-01-01` are texts, and refused
 where a number is expected. With `--set`, the value of a key that is a text needs no quotes and is
-used unchanged, also `2021`, `mic #2` or `a: b`; only `null` is not a text where the key may be
-`null`.
+used unchanged, also `2021`, `mic #2` or `a: b`; only `null` is not a text (`./null` is a folder of
+this name).
 
 An unknown key, a wrong type or an impossible value ends the program with exit status 2; every
 problem is reported with its file and line, the key, and what is allowed:

@@ -105,11 +105,8 @@ def _overridden(raw: RawConfig, overrides: Iterable[str]) -> RawConfig:
         if not separator or not all(keys):
             raise InputError(f"{option}: expected section.key=value")
         types = value_types(Config, keys)
-        value: Any = text
-        if text == "null" and type(None) in types:
-            value = None
-        elif not (str in types and types <= {str, type(None)}):
-            value = parse_value(text, option)
+        is_text = str in types and types <= {str, type(None)}
+        value = text if is_text and text != "null" else parse_value(text, option)
         values = nested(".".join(keys), value)
         raw = raw.with_changes(RawConfig.from_values(values, option))
     return raw

@@ -109,6 +109,9 @@ def test_every_reader_has_the_choice(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert caplog.text.count("opposite.wav: the mean of the channels is silent") == 2
     with pytest.raises(InputError, match=r"a\.wav: channel: expected mix, loudest or a number"):
         peaks(source, 9)
+    soundfile.write(source, TONE, RATE, subtype="PCM_16")
+    with pytest.raises(InputError, match=r"a\.wav: channel: expected .* from 1 to 1, got 2"):
+        read_audio(source, RATE, channel=2)
 
 
 def test_prepared_files_are_made_again_for_another_channel(

@@ -1,5 +1,6 @@
 """Scenes from isolated recordings: splits, times, bandwidth, given clips, configuration."""
 
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import soundfile
 
 from desed_task.desed import BY_NAME
 from desed_task.errors import InputError
+from desed_task.making.soundbank import BankOptions, read_soundbank
+from desed_task.synthesis.recorded import read_sound
 from local import generate
 from local.config.load import load_config
 from local.generate import main
@@ -157,3 +160,25 @@ def test_mistakes_name_their_place(
         main([*given, *(text.format(bank=bank) for text in arguments)])
     assert place.format(bank=bank) in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_channels_of_a_bank(bank: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A stereo recording of opposite polarity has its events, with one warning; or one channel."""
+    folder = tmp_path / "bank"
+    shutil.copytree(bank, folder)
+    path = folder / "foreground" / "Ding" / "1-dog-B.wav"
+    audio, rate = soundfile.read(path)
+    soundfile.write(path, np.stack([audio, -0.9 * audio], axis=1), rate)
+    options = BankOptions(test_groups="^5-")
+    expected = read_soundbank(bank, 1, options).files
+    assert not [r for r in caplog.records if "silent" in r.getMessage()]
+    assert [each.group for each in read_soundbank(folder, 1, options).files] == [
+        each.group for each in expected
+    ]
+    assert caplog.text.count("1-dog-B.wav: the mean of the channels is silent") == 1
+    peaks = [np.abs(read_sound(path, 8000.0, channel)).max() for channel in (1, 2)]
+    assert peaks[1] == pytest.approx(0.9 * peaks[0], rel=1e-3)
+    with pytest.raises(InputError, match="channel: expected mix, loudest or a number from 1 to 1"):
+        read_soundbank(folder, 1, BankOptions(test_groups="^5-", channel=2))
+    with pytest.raises(InputError, match="--channel: expected --soundbank as well, got none"):
+        main(["--output", str(tmp_path / "out"), "--channel", "2"])

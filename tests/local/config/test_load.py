@@ -150,9 +150,9 @@ def test_a_text_is_what_the_command_line_has(text: str, recipe: Config, tmp_path
 
 
 def test_null_on_the_command_line(recipe: Config) -> None:
-    """Where a key may be null; elsewhere it is a text as any other."""
-    config = override_config(recipe, ["data.root=null", "data.synth_folder_44k=null"])
-    assert (config.data.root, config.data.synth_folder_44k) == ("null", None)
+    """The only value that is not the text itself."""
+    config = override_config(recipe, ["data.root=./null", "data.synth_folder_44k=null"])
+    assert (config.data.root, config.data.synth_folder_44k) == ("./null", None)
     assert override_config(recipe, ["training.backend=null"]) == recipe
     for text in ("~", "Null", "NULL"):
         with pytest.raises(InputError, match=r"training\.backend: expected 'ddp', got"):

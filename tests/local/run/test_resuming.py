@@ -277,3 +277,19 @@ def test_a_training_whose_output_nobody_reads_saves(
     steps = {1: 3, 2: 4}[interval]
     last = tmp_path / CHECKPOINTS / LAST_CHECKPOINT
     assert torch.load(last, weights_only=True)["global_step"] == steps
+
+
+def test_a_checkpoint_holds_plain_values(trained: Path) -> None:
+    """Else nothing that refuses to run code from a file could load it."""
+
+    def check(value: Any) -> None:
+        if isinstance(value, dict):
+            assert type(value).__name__ in ("dict", "OrderedDict")
+            check([*value, *value.values()])
+        elif isinstance(value, list | tuple):
+            for each in value:
+                check(each)
+        else:
+            assert type(value) in (int, float, str, bool, type(None), torch.Tensor)
+
+    check(torch.load(trained, weights_only=True))
