@@ -242,7 +242,7 @@ def test_everything_that_is_missing_is_one_error(tree: Path) -> None:
     with pytest.raises(InputError) as caught:
         module(tree, *(f"data.{key}={value}" for key, value in missing.items()))
     title, *found = [line.strip() for line in str(caught.value).splitlines()]
-    assert title == "data: 6 problems:"
+    assert title == "data (relative paths are below data.root): 6 problems:"
     places = {
         "data.synth_folder_44k": "synthetic_44k (did you mean synthetic_44khz?)",
         "data.weak_tsv": "weak.tsv (did you mean weak_tags.tsv?)",
