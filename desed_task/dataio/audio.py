@@ -133,11 +133,12 @@ def read_excerpt(
     `read_audio`, and for a file with less audio than it declares.
     """
     with open_audio(path, sample_rate, whole=True) as file:
-        spare = file.frames - n_samples
+        frames = file.frames
+        spare = frames - n_samples
         if seed is not None and spare > 0:
             start = int(np.random.default_rng(seed).integers(spare, endpoint=True))
         audio = _read_samples(file, start, n_samples, Mono())
-        return Excerpt(audio, start, file.frames / sample_rate)
+        return Excerpt(audio, start, frames / sample_rate)
 
 
 def as_float(audio: Samples) -> NDArray[np.float32]:

@@ -515,7 +515,7 @@ class _Stream(soundfile.SoundFile):
         """Samples that the header declares, also where libsndfile corrects it; else `found`."""
         size = struct.pack("<Q", self.end - self.first_byte)[:4] if self.width else b""
         if size and os.pread(self.fd, 4, self.first_byte - 4) == size:
-            return found  # a WAV file that declares what it has
+            return self.frames  # a WAV file that declared what it had
         for name, declared, present in _CUT.findall(self.extra_info):
             if name == "riff" and self.kind != "W64":
                 continue
