@@ -15,7 +15,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from desed_task.dataio.sound_files import AudioFile, UnreadableError
+from desed_task.dataio.audio_streams import UnreadableError
+from desed_task.dataio.sound_files import AudioFile
 from desed_task.errors import InputError, file_error
 
 logger = logging.getLogger(__name__)

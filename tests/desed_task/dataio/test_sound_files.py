@@ -337,3 +337,32 @@ def test_every_byte_may_be_missing(formats: Formats, tmp_path: Path) -> None:
             except InputError:
                 continue
             assert found <= (SECONDS + 0.1) * 16000
+
+
+@pytest.mark.parametrize("name", ["wav", "flac", "44.ogg", "aiff"])
+def test_a_file_that_is_cut_while_it_is_read_is_reported(
+    formats: Formats, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(formats[name].read_bytes())
+    with open_audio(path) as file, caplog.at_level(logging.WARNING):
+        blocks = file.blocks()
+        found = len(next(blocks))
+        cut_off(path, 0.7)
+        found += sum(map(len, blocks))
+    assert found < 0.75 * SECONDS * FORMATS[name][2]
+    assert f"{path}: cut off: expected 12.00 s" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("seconds", [SECONDS, 0.03])
+def test_a_short_flac_stream_may_begin_or_end_a_file(
+    formats: Formats, tmp_path: Path, seconds: float
+) -> None:
+    short, path = tmp_path / "short.flac", tmp_path / "a.flac"
+    soundfile.write(short, 0.001 * _signal(16000, 0.03), 16000)
+    soundfile.write(path, _signal(16000, seconds, 1), 16000)
+    parts = [short, path, short]
+    whole = np.concatenate([read_audio(part, 16000) for part in parts])
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert _frames(path) == len(whole)
+    np.testing.assert_array_equal(read_audio(path, 16000), whole)
