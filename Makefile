@@ -60,7 +60,7 @@ lint: $(TEST_ENVIRONMENT)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	if command -v shellcheck >/dev/null; then shellcheck conda_create_environment.sh .ci/run; fi
+	if command -v shellcheck >/dev/null; then shellcheck conda_create_environment.sh .ci/run findings/*.sh; fi
 
 ifdef ENVIRONMENT
 INSTALL := .venv/bin/python -m pip install --quiet --no-compile

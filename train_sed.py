@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train and test, or only test, as the command line says; returns the exit status."""
+    """Train and test, or only test, as the command line asks; returns the exit status."""
     with one_error_per_node():
         args = parse_args(argv)
         set_thread_waiting()
@@ -221,7 +221,7 @@ def run_folder(
             raise Terminated(f"{CLOSED}: {folders.saved(run)}", OUTPUT_CLOSED) from None
         except (KeyboardInterrupt, Terminated) as error:
             word = str(error) or "interrupted"
-            if word not in ("interrupted", "terminated"):  # said already
+            if word not in ("interrupted", "terminated"):  # the message is whole
                 raise
             raise Terminated(f"{word}: {folders.saved(run)}", exit_status(error)) from None
 

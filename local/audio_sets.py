@@ -55,7 +55,9 @@ def check_sets(sets: Iterable[AudioSet], sample_rate: int) -> None:
         hint = _similar(Path(folder), Path.is_dir)
         problems.append(f"data.{key}: expected a folder of .wav files, got {folder}{hint}{other}")
     if problems:
-        raise InputError(listing("data", problems, most=_MAX_LISTED))
+        raise InputError(
+            listing("data (relative paths are below data.root)", problems, most=_MAX_LISTED)
+        )
 
 
 def prepare_sets(

@@ -348,7 +348,7 @@ def write_pictures(
     from desed_task.files import write_file
 
     rate = detector.description.sample_rate
-    blocks = partial(file_blocks, path, rate, detector.settings.channel)
+    blocks = partial(file_blocks, path, rate, detector.settings.channel, warn=False)
     drawn = draw_recording(str(relative), blocks, result, detector.model.log_mel, rate)
     for number, picture in enumerate(drawn, start=1):
         ending = ".png" if number == 1 else f".{number}.png"

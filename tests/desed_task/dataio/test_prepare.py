@@ -80,16 +80,6 @@ def test_resampling_does_not_shift_the_wave(folders: Folders) -> None:
     np.testing.assert_allclose(audio[1000:-1000], expected[1000:-1000], atol=2e-3)
 
 
-def test_channels_are_averaged(folders: Folders) -> None:
-    folders[0].mkdir()
-    left, right = tone(1.0, 44100, 440.0, level=0.6), tone(1.0, 44100, 3000.0, level=0.2)
-    soundfile.write(folders[0] / "a.wav", np.stack([left, right], axis=1), 44100)
-    resample(folders)
-    expected = tone(1.0, RATE, 440.0, level=0.3) + tone(1.0, RATE, 3000.0, level=0.1)
-    audio = read_audio(folders[1] / "a.wav", RATE)
-    np.testing.assert_allclose(audio[1000:-1000], expected[1000:-1000], atol=2e-3)
-
-
 def test_overshoot_of_the_resampler_is_clipped_and_does_not_wrap(folders: Folders) -> None:
     folders[0].mkdir()
     square = np.sign(tone(1.0, 44100, 100.0))

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from desed_task.detect import Detector, Settings
+from desed_task.detect.__main__ import main
 from desed_task.detect.arrays import checked_rate, float_samples
 from desed_task.errors import InputError
 
@@ -106,7 +107,7 @@ def test_blocks_of_a_stream(model: Path, recordings: Path) -> None:
 
 
 def test_channels_that_cancel_in_every_source(
-    model: Path, recordings: Path, tmp_path: Path
+    model: Path, recordings: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     audio, rate = soundfile.read(recordings / "long.wav", dtype="float32")
     both = np.stack([audio, -audio], axis=1)
@@ -116,6 +117,10 @@ def test_channels_that_cancel_in_every_source(
     assert expected
     assert detector(tmp_path / "opposite.wav").detections == expected
     assert detector(both.T, rate).detections == expected
+    caplog.clear()
+    given = [f"--model={model}", f"--output={tmp_path / 'out'}", "--plot", "--format=csv"]
+    assert main([*given, str(tmp_path / "opposite.wav")]) == 0
+    assert caplog.text.count("opposite.wav: the mean of the channels is silent") == 1
     second = Detector.load(model, settings=Settings(threshold=0.3, channel=2))
     np.testing.assert_array_equal(second(both, rate).values, detector(-audio, rate).values)
     with pytest.raises(InputError, match="--channel: expected mix, loudest or a number"):

@@ -194,12 +194,12 @@ def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
     weights = bytearray((tmp_path / "weights.safetensors").read_bytes())
     weights[-1] ^= 1
     (tmp_path / "weights.safetensors").write_bytes(weights)
-    with pytest.raises(InputError, match="the file is damaged or of another model"):
+    with pytest.raises(InputError, match=r"weights\.safetensors: "):
         load_model(tmp_path)
 
 
 def test_what_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no such model: expected a folder with model\.json"):
+    with pytest.raises(InputError, match=r"nothing: "):
         load_model(tmp_path / "nothing")
     with pytest.raises(InputError, match=r"model\.json: .*No such file"):
         load_model(tmp_path)

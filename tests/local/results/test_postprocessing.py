@@ -83,5 +83,5 @@ def test_tuned_parameters_of_a_checkpoint() -> None:
     assert load_tuned({CHECKPOINT_KEY: dump_tuned(tuned)}, "best.ckpt") == tuned
     assert load_tuned({}, "best.ckpt") == {}
     for content in (["student"], {"student": {"tuned_median": {"window": 3}}}):
-        with pytest.raises(InputError, match=r"best\.ckpt: postprocessing: expected parameters"):
+        with pytest.raises(InputError, match=r"^best\.ckpt: postprocessing: "):
             load_tuned({CHECKPOINT_KEY: content}, "best.ckpt")

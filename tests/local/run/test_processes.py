@@ -379,10 +379,10 @@ def test_gpus_and_processes_must_be_as_many(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(launch, "launched_ranks", lambda: Ranks(0, 2, 0, 2))
     check_ranks(gpus=0)
     check_ranks(gpus=2)
-    with pytest.raises(InputError, match=r"--gpus 4: expected 4 processes on this node.* got 2"):
+    with pytest.raises(InputError, match=r"^--gpus 4: expected 4 .*got 2"):
         check_ranks(gpus=4)
     monkeypatch.setattr(launch, "launched_ranks", lambda: Ranks(0, 3, 0, 2))
-    with pytest.raises(InputError, match="3 processes: expected equally many on each node, got 2"):
+    with pytest.raises(InputError, match=r"^3 processes: .*got 2"):
         check_ranks(gpus=0)
 
 
@@ -427,7 +427,7 @@ def test_a_process_without_clips_is_refused(tiny_data: Path, tmp_path: Path) -> 
     config = tiny_config(tiny_data, "training.backend=ddp")
     data = DesedDataModule(config, config.grid, tmp_path / "missing.txt")
     data.prepare_data()
-    with pytest.raises(InputError, match="validation: expected a set of at least 4 clips"):
+    with pytest.raises(InputError, match=r"validation: .* 4 clips"):
         data.setup("fit")
 
 
