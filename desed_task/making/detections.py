@@ -50,7 +50,7 @@ class DetectedFiles:
         for row in rows:
             named = self.recordings.get(path) or self._paths.get(row.recording, row.recording)
             if path not in self._tables or named not in self._covered:
-                yield row._replace(recording=named)
+                yield row if named == row.recording else row._replace(recording=named)
 
 
 def _recordings(folder: Path) -> Iterator[tuple[str, str]]:

@@ -235,6 +235,9 @@ class LabelReader:
         span = self._span(row, recording)
         if span is None:
             return
+        if text[0] in "[{(" and text[-1] in "]})" and any(mark in text for mark in "'\","):
+            self._problem(row.where, f"label: expected a name, got a list: {quoted(text)}")
+            return
         parts = [part.strip() for part in text.split(",")] if span[0] is None else [text]
         for part in parts:
             if not part:
@@ -254,7 +257,11 @@ class LabelReader:
         """Begin and end in the recording, in seconds; of a tag two None; None: not used."""
         onset, last = row.onset, row.offset or row.duration
         if onset is None and row.offset is None:
-            return None, None
+            if not row.is_timed:
+                return None, None
+            self.counts["labels without times, in tables with times, are not used"] += 1
+            self.pointed.add(recording)
+            return None
         if onset is None or last is None:
             self._problem(row.where, "expected begin and end, got one of them")
             return None

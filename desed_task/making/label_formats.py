@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from desed_task.errors import InputError
+from desed_task.errors import InputError, shortened
 from desed_task.making.label_rows import Row, Time
 from desed_task.tables import quoted
 
@@ -49,6 +49,7 @@ def audacity_rows(
             problem(where, f"expected onset, offset, label, separated by tabs, got {quoted(line)}")
             continue
         label = fields[2].strip() if len(fields) > 2 else ""
+        counts["fields behind the labels of label tracks are not used"] += len(fields) > 3
         name = _OUR_CONFIDENCE.sub("", label)
         counts["confidences behind labels were removed from them"] += name != label
         yield Row(where, "", name, Time(times[0]), Time(times[1]))
@@ -74,6 +75,7 @@ def textgrid_rows(
     text = "\n".join(line.partition(" !")[0] if '"' not in line else line for line in lines)
     tokens = _TEXTGRID_TOKEN.finditer(text)
     line, read = 1, 0
+    names: list[str] = []
 
     def value(kind: int, expected: str) -> str:
         nonlocal line, read
@@ -101,18 +103,18 @@ def textgrid_rows(
         number(), number()
         for _ in range(int(number())):
             kind, name = string(), string()
+            names.append(name)
             number(), number()
             for _ in range(int(number())):
-                if kind == "TextTier":
-                    number(), string()
-                    counts["points of Praat's tiers are not used"] += 1
-                    continue
                 onset, where = number(), f"{path}:{line}"
-                offset, label = number(), string().strip()
+                offset = onset if kind == "TextTier" else number()  # a point
+                label = string().strip()
                 if label and tier in (None, name):
                     yield Row(where, "", label, Time(onset), Time(offset))
                 elif label:
                     counts["labels in other tiers than --tier are not used"] += 1
+        if tier is not None and tier not in names:
+            raise ValueError(f"--tier: expected the tier {tier}, got {shortened(names)}")
     except ValueError as error:
         problem(f"{path}:{line}", str(error))
 

@@ -16,8 +16,8 @@ from desed_task.making.label_rows import SAMPLES, UNITS, Row, Time
 from desed_task.tables import is_empty, normalised, quoted, split_rows
 
 _TIMES = {
-    "onset": "onset start begin beg from min",
-    "offset": "offset end stop to max finish",
+    "onset": "onset start begin beg from min starttime",
+    "offset": "offset end stop to max finish endtime",
     "duration": "duration length dur delta",
 }
 _TIME_WORDS = {word: meaning for meaning, words in _TIMES.items() for word in words.split()}
@@ -27,7 +27,9 @@ _TEXTS: Mapping[str, Sequence[str]] = {
         *("filename", "file", "path", "filepath", "file name", "file path", "audio", "audio file"),
         *(
             "audiofile",
+            "audiofilename",
             "audio path",
+            "notated path",
             "fname",
             "recording",
             "wav",
@@ -59,6 +61,12 @@ _UNIT_WORDS = {
 _UNITS = {normalised(word): unit for unit, words in _UNIT_WORDS.items() for word in words.split()}
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _ROW_NUMBERS = {"", "index", "id", "no", "nr", "number", "row", "selection", "unnamed 0"}
+_BINARY = {"0", "1", "0.0", "1.0", "true", "false", "pos", "neg", "unk"}
+"""Values of columns for each class; `POS`, `NEG`, `UNK` are those of the DCASE few-shot data."""
+_TIME_LIKE = re.compile(
+    r"[\[(]?[-+.]?\d[-+.,:;\s\d\u2013]*(h|min|m|s|sec|ms)?[\])]?", re.IGNORECASE
+)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T\s].*)?")
 _CONFIDENCES = {"confidence", "conf", "score", "probability", "prob"}
 
 
@@ -156,6 +164,10 @@ class LabelTable:
                 elif not is_empty(text):
                     problem(where, f"{column.name}: expected a number, got {quoted(text)}")
                     wrong = True
+            if timed[3] is not None and times[3] is None and times[0] is not None and not wrong:
+                expected = "expected a number as in other rows, got none; --columns onset=…"
+                problem(where, f"{timed[3].name}: {expected} if times are those in each file")
+                wrong = True
             if wrong:
                 continue
             file, label = ["" if number is None else fields[number] for number in texts]
@@ -256,10 +268,12 @@ def _columns(
     words = [_words(name) for name in header]
     names = [" ".join(each) for each in words]
     found: dict[str, Column] = {}
+    rivals: dict[str, list[str]] = {}
     for meaning, known in _TEXTS.items():
-        index = next((names.index(name) for name in known if name in names), None)
-        if index is not None:
-            found[meaning] = Column(index, header[index])
+        name = next((name for name in known if name in names), None)
+        if name is not None:
+            found[meaning] = Column(names.index(name), header[names.index(name)])
+            rivals[meaning] = [header[n] for n, other in enumerate(names) if other == name][1:]
     for index, each in enumerate(words):
         time = _time(each)
         if time is not None:
@@ -267,6 +281,17 @@ def _columns(
             is_better = meaning in found and found[meaning].unit != "s" and own == "s"
             if meaning not in found or is_better:
                 found[meaning] = Column(index, header[index], own)
+                rivals[meaning] = []
+            elif found[meaning].unit == own:
+                rivals[meaning].append(header[index])
+    last = "duration" if "offset" in found else "offset"  # is not used
+    for meaning, others in rivals.items():
+        if others and meaning not in given and meaning not in (last, "position"):
+            names = [found[meaning].name, *others]
+            raise InputError(
+                f"{where}: several columns for {meaning}: expected one, got {shortened(names)}; "
+                f"--columns {meaning}=… names it"
+            )
     for meaning, (name, unit) in given.items():
         for other in (meaning, _INSTEAD.get(meaning, meaning)):
             found.pop(other, None)
@@ -319,11 +344,13 @@ def _check_one_hot(
     rows: Sequence[tuple[int, Sequence[str]]],
 ) -> None:
     """Raise InputError where columns look like one for each class, with 0 and 1."""
-    names = set(_unknown_numbers(header, rows, columns))
+    used = {column.number for column in columns.values()}
     binary = [
         name
         for index, name in enumerate(header)
-        if name in names and {row[index] for _, row in rows if index < len(row)} <= {"0", "1", ""}
+        if index not in used
+        and _words(name)[-1:] not in (["channel"], ["hz"])  # of Raven, which may be 1 and 0
+        and _has_all(_BINARY, [row[index] for _, row in rows if index < len(row)])
     ]
     if len(binary) > 1:
         raise InputError(
@@ -338,14 +365,17 @@ def _unknown_numbers(
     rows: Sequence[tuple[int, Sequence[str]]],
     columns: Mapping[str, Column],
 ) -> list[str]:
-    """Names of the columns that hold numbers alone, and are no row numbers or confidences."""
+    """Names of the columns of numbers that are no row numbers or confidences.
+
+    At least half of their values are numbers, times of day or lists of them (`0:12`, `[1.5, 2]`).
+    """
     used = {column.number for column in columns.values()}
     found = []
     for index, name in enumerate(header):
         values = [row[index] for _, row in rows if index < len(row) and not is_empty(row[index])]
-        numbers = [_number(value) for value in values]
-        if index in used or not values or None in numbers:
+        if index in used or 2 * sum(map(_is_time_like, values)) < max(len(values), 1):
             continue
+        numbers = [_number(value) for value in values]
         words = " ".join(_words(name))
         counted = words in _ROW_NUMBERS and numbers == [
             numbers[0] + n for n in range(len(numbers)) if numbers[0] is not None
@@ -353,6 +383,17 @@ def _unknown_numbers(
         if not counted and words not in _CONFIDENCES:
             found.append(name or f"column {index + 1}")
     return found
+
+
+def _has_all(expected: set[str], values: Sequence[str]) -> bool:
+    """Whether there is a value, and each one is expected or empty."""
+    found = {value.lower() for value in set(values)} - {""}
+    return bool(found) and found <= expected
+
+
+def _is_time_like(value: str) -> bool:
+    """Whether a value may be a time: a number, a time of day, a range or a list; not a date."""
+    return bool(_TIME_LIKE.fullmatch(value)) and not _DATE.fullmatch(value)
 
 
 def _named(where: str, header: Sequence[str], name: str, option: str) -> Column:

@@ -122,6 +122,7 @@ def labels(tmp_path: Path) -> Labels:
         ("begin_time,duration_ms,label", "1.4", "1100"),
         ("event_start,event_end,label", "1.4", "2.5"),
         ("from (s),to (s),label", "1,4", "2,5"),
+        ("Starttime,Endtime,label", "1.4", "2.5"),
     ],
 )
 def test_units_in_names_of_columns(header: str, onset: str, offset: str, labels: Labels) -> None:
@@ -156,6 +157,9 @@ def test_the_first_column_without_a_name_is_a_row_number(labels: Labels) -> None
         ("file,label,fold", "x.wav,Owl,2", "fold"),
         (",file,label,1", "7,x.wav,Owl,2", "column 1"),
         ("file,label,low,high", "x.wav,Owl,,200", "high"),
+        ("file,time in,time out,label", "x.wav,0:01.4,00:00:02.5,Owl", "time in, time out"),
+        ("file,at,label", "x.wav,1.4-2.5 s,Owl", "at"),
+        ("file,geometry,label", 'x.wav,"[1.4, 200, 2.5, 400]",Owl', "geometry"),
     ],
 )
 def test_numbers_that_are_not_understood_are_refused(
@@ -181,6 +185,42 @@ def test_tags_with_row_numbers_and_confidences(labels: Labels) -> None:
         ("y.wav", None, None, None),
     ]
     assert "no times: tags of whole recordings" in labels.reader.notes[0]
+
+
+def test_columns_of_dates_and_few_numbers_are_no_times(labels: Labels) -> None:
+    labels.recording("x.wav")
+    rows = "x.wav,2023-06-01,2,Owl\nx.wav,2023-06-01 05:00:00,tree,Owl\nx.wav,,pond,Owl\n"
+    labels.write("all.csv", f"file,date,place,label\n{rows}")
+    assert set(labels.read()) == {("x.wav", None, None, "Owl")}
+    labels.write("all.csv", f"file,date,place,label\n{rows.replace('tree', '3')}")
+    assert "numbers that are not understood in place" in labels.refused()
+
+
+@pytest.mark.parametrize(
+    "text", ["['Owl', 'Fox']", '[{"start":1,"labels":["Owl"]}]', '{"1":"Owl"}', "[Owl, Fox]"]
+)
+@pytest.mark.parametrize("times", ["", "\t1\t2"])
+def test_lists_are_no_labels(times: str, text: str, labels: Labels) -> None:
+    """As pandas and Label Studio write them into a cell."""
+    labels.recording("x.wav")
+    head = "file\tonset\toffset\tlabel" if times else "file\tlabel"
+    cell = '"' + text.replace('"', '""') + '"'
+    path = labels.write("all.tsv", f"{head}\nx.wav{times}\t{cell}\n")
+    assert labels.refused() == f"{path}:2: label: expected a name, got a list: {quoted(text)}"
+    path.write_text(f"{head}\nx.wav{times}\t[owl] (far)\n")
+    assert labels.read()[0][3] == "[owl] (far)"
+
+
+def test_labels_without_times_in_a_table_with_times_are_no_tags(labels: Labels) -> None:
+    """DAS writes the names of its classes so."""
+    for name in "xy":
+        labels.recording(f"{name}.wav")
+        end = "pulse,1,2\n" if name == "x" else ""
+        header = "name,start_seconds,stop_seconds\n"
+        labels.write(f"{name}_annotations.csv", f"{header}vibration,nan,nan\n{end}")
+    assert labels.read() == [("x.wav", 1, 2, "pulse")]
+    assert labels.reader.counts["labels without times, in tables with times, are not used"] == 2
+    assert {path.name for path in labels.reader.pointed} == {"y.wav"}
 
 
 def test_begin_without_end_is_refused(labels: Labels) -> None:
@@ -270,6 +310,41 @@ def test_raven_times_of_several_files_without_their_offsets(labels: Labels) -> N
     assert len(labels.read(columns="onset=Begin Time (s):s")) == 2
     path.write_text(path.read_text() + row.format(3, 1, 2, "b.wav"))
     assert len(labels.read()) == 3
+
+
+def test_a_row_of_raven_without_its_file_offset(labels: Labels) -> None:
+    labels.recording("a.wav")
+    row = "1\tSpectrogram 1\t1\t{}\t{}\ta.wav\t{}\tOwl\n"
+    path = labels.write("all.txt", f"{RAVEN}\n{row.format(13, 14, 3)}{row.format(4, 5, '')}")
+    assert labels.refused().startswith(f"{path}:3: File Offset (s): expected a number")
+
+
+@pytest.mark.parametrize(
+    ("header", "given", "named"),
+    [
+        ("file,start,end,onset,end_sample,label", "onset=onset", "onset: expected one, got"),
+        (
+            "file,onset,start,duration,length,label",
+            "onset=start,duration=length",
+            "onset: expected",
+        ),
+        (
+            "file,onset,end,duration,stop,label",
+            "offset=stop",
+            "offset: expected one, got end, stop",
+        ),
+        ("file,onset,end,label,x,Label", "label=x", "label: expected one, got label, Label"),
+        ("file,onset,end,label,x,file", "file=x", "file: expected one, got file, file"),
+    ],
+)
+def test_several_columns_of_one_meaning(
+    header: str, given: str, named: str, labels: Labels
+) -> None:
+    labels.recording("x.wav")
+    rows = "x.wav,2,5,Owl,x.wav,Owl" if header.count("label") > 1 or ",x," in header else ""
+    labels.write("all.csv", f"{header}\n{rows or 'x.wav,1,5,2,4,Owl'}\n")
+    assert f"all.csv:1: several columns for {named}" in labels.refused()
+    assert len(labels.read(columns=given)) == 1
 
 
 def test_a_given_column_has_no_other_meaning(labels: Labels) -> None:
@@ -406,15 +481,28 @@ def test_a_recording_with_labels_of_no_class_alone_is_not_silent(labels: Labels)
     assert labels.read(label="Fox")[:2] == [("x.wav", 1, 2, "Fox"), ("x.wav", 3, 4, "Fox")]
 
 
+@pytest.mark.parametrize(("yes", "no"), ["10", ("1.0", "0.0"), ("True", "False"), ("POS", "UNK")])
 @pytest.mark.parametrize("times", ["", ",onset,offset"])
-def test_a_column_for_each_class_is_refused(times: str, labels: Labels) -> None:
+def test_a_column_for_each_class_is_refused(times: str, yes: str, no: str, labels: Labels) -> None:
     labels.recording("x.wav")
     values = ",1,2" if times else ""
-    labels.write("all.csv", f"file{times},Owl,Fox\nx.wav{values},1,0\nx.wav{values},0,1\n")
+    labels.write(
+        "all.csv",
+        f"file{times},Owl,Fox\nx.wav{values},{yes},{no}\nx.wav{values},{no},{yes}\n",
+    )
     for options in ({}, {"label": "Owl"}):
         assert "a column of 0 and 1 for each class (Owl, Fox) is not read" in labels.refused(
             **options
         )
+
+
+def test_channels_and_frequencies_of_raven_are_no_classes(labels: Labels) -> None:
+    labels.recording("x.wav")
+    head = RAVEN.partition("\tBegin Path")[0]
+    row = "1\tSpectrogram 1\t1\t1.0\t2.0\t0\t0\n"
+    labels.write("x.Table.1.selections.txt", f"{head}\tLow Freq (Hz)\tPeak Freq (Hz)\n{row}")
+    assert "missing column of classes" in labels.refused()
+    assert labels.read(label="Owl") == [("x.wav", 1.0, 2.0, "Owl")]
 
 
 def test_quotation_marks_and_line_ends_in_cells(labels: Labels) -> None:
@@ -492,9 +580,12 @@ def test_textgrids(form: Callable[[str], str], encoding: str, labels: Labels) ->
     labels.write("x.TextGrid", ("\ufeff" * (encoding == "utf-16-be") + text).encode(encoding))
     owl = ("x.wav", 1.25, 2.0, 'say "owl" item [2]: 7')
     assert labels.read() == [owl, ("x.wav", 3.0, 10.0, "Fox")]
-    assert labels.reader.counts["points of Praat's tiers are not used"] == 1
+    assert labels.reader.counts["labels of no length (points) are not used"] == 1
     assert labels.read(tier="vögel 2") == [owl]
-    assert labels.reader.counts["labels in other tiers than --tier are not used"] == 1
+    assert labels.reader.counts["labels in other tiers than --tier are not used"] == 2
+    assert labels.read(tier="clicks") == []  # points alone: what happens is not known
+    assert "x.TextGrid:" in labels.refused(tier="birds")
+    assert "--tier: expected the tier birds, got vögel 2, clicks" in labels.refused(tier="birds")
 
 
 def test_broken_textgrids_are_refused(labels: Labels) -> None:
@@ -588,9 +679,10 @@ def test_a_text_file_with_a_header_is_a_table(labels: Labels) -> None:
 
 def test_confidences_behind_labels_of_audacity_are_removed(labels: Labels) -> None:
     labels.recording("x.wav")
-    labels.write("x.wav.txt", "1.0\t2.0\tSpeech 0.7350\n3.0\t4.0\tSpeech\n5.0\t6.0\tTake 2\n")
+    labels.write("x.wav.txt", "1.0\t2.0\tSpeech 0.7350\n3.0\t4.0\tSpeech\n5.0\t6.0\tTake 2\t1\n")
     assert [each[3] for each in labels.read()] == ["Speech", "Speech", "Take 2"]
     assert labels.reader.counts["confidences behind labels were removed from them"] == 1
+    assert labels.reader.counts["fields behind the labels of label tracks are not used"] == 1
 
 
 def test_lines_before_the_header_that_begin_with_a_number_sign(labels: Labels) -> None:
