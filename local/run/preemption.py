@@ -120,8 +120,10 @@ class Preemption(Callback):
         self._signalled = number
 
     def _is_any_signalled(self) -> bool:
-        self._signalled = process_group.largest(self._signalled)
-        self._ending = self._signalled > 0
+        signalled = process_group.largest(self._signalled)
+        if signalled:  # 0 must not replace a signal that came while the processes communicated
+            self._signalled = signalled
+        self._ending = signalled > 0
         return self._ending
 
     def _end_if_signalled(self, trainer: pl.Trainer) -> None:

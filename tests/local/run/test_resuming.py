@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 
+from desed_task import process_group
 from desed_task.errors import INTERRUPTED, InputError, Terminated
 from local.config.load import Config, override_config
 from local.run import checkpoints
 from local.run.callbacks import EarlyStopping
 from local.run.checkpoints import checkpoint_config, read_checkpoint, write_checkpoint
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
-from local.run.preemption import end_interrupted
+from local.run.preemption import Preemption, end_interrupted
 from local.run.resuming import (
     DOCUMENT,
     changes,
@@ -293,3 +294,17 @@ def test_a_checkpoint_holds_plain_values(trained: Path) -> None:
             assert type(value) in (int, float, str, bool, type(None), torch.Tensor)
 
     check(torch.load(trained, weights_only=True))
+
+
+def test_a_signal_that_comes_while_processes_communicate_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    preemption = Preemption(Path("last.ckpt"))
+
+    def largest(number: int) -> int:
+        preemption._note(signal.SIGTERM, None)
+        return number
+
+    monkeypatch.setattr(process_group, "largest", largest)
+    assert not preemption._is_any_signalled()
+    assert preemption._is_any_signalled()
