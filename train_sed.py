@@ -104,7 +104,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--resume_from_checkpoint",
         type=user_path,
         metavar="P",
-        help="go on training from one of our checkpoints, in the folder of its run; 'last': from "
+        help="resume from one of our checkpoints, in the folder of its run; 'last': from "
         "last.ckpt of the newest run under --log_dir",
     )
     parser.add_argument(

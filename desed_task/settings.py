@@ -80,7 +80,7 @@ def _class_name(name: str) -> str:
         raise misfit(str(error)) from None
 
 
-def of_length(least: int, most: int | None = None) -> BeforeValidator:
+def has_length(least: int, most: int | None = None) -> BeforeValidator:
     """Annotation of a tuple: a list is read as one; `least` to `most` values (None: any number)."""
     if most is None:
         expected = f"at least {_counted(least)}"
@@ -118,9 +118,9 @@ InnerFraction = Annotated[float, Field(gt=0, lt=1)]
 Dropout = Annotated[float, Field(ge=0, le=0.99)]
 ClassName = Annotated[str, AfterValidator(_class_name)]
 # Lists of YAML and JSON, tuples in the settings.
-Values = Annotated[tuple[Value, ...], of_length(0)]
-NonEmpty = Annotated[tuple[Value, ...], of_length(1)]
-Pair = Annotated[tuple[Value, Value], of_length(2, 2)]
+Values = Annotated[tuple[Value, ...], has_length(0)]
+NonEmpty = Annotated[tuple[Value, ...], has_length(1)]
+Pair = Annotated[tuple[Value, Value], has_length(2, 2)]
 
 
 class NoResult:

@@ -210,8 +210,8 @@ def ended_with_epoch(checkpoint: Mapping[str, Any]) -> bool:
 def restart_validation(checkpoint: dict[str, Any]) -> None:
     """Let a run that is resumed from the checkpoint repeat the validation from its first batch.
 
-    Lightning would go on with the next batch, without the predictions of those before. With these
-    counters it takes the validation for begun, and no batch for processed.
+    Lightning would continue with the next batch, without the predictions of those before. With
+    these counters it takes the validation for begun, and no batch for processed.
     """
     begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
     progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]

@@ -224,7 +224,7 @@ class Mono:
             return audio[:, self._channel - 1]
         if channels == 1:
             return audio[:, 0]
-        energies, of_mean = _energies(audio)
+        energies, mean_energy = _energies(audio)
         self._energies = self._energies + energies
         most, loudest = int(np.argmax(self._energies)), self._loudest
         if loudest is None or self._energies[most] > 2 * self._energies[loudest]:
@@ -232,7 +232,7 @@ class Mono:
             self._loudest = most if self._energies[most] else None
         if self._channel == "loudest":
             return audio[:, loudest]
-        if not self.cancelled and of_mean < CANCELLED * energies.mean() / channels:
+        if not self.cancelled and mean_energy < CANCELLED * energies.mean() / channels:
             self.cancelled = True
             if self._name:
                 logger.warning(
@@ -246,15 +246,15 @@ class Mono:
 
 def _energies(audio: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
     """Energy of each channel, `(channels,)`, and that of their mean, without constant offsets."""
-    energies, of_mean = np.zeros(audio.shape[1]), 0.0
+    energies, mean_energy = np.zeros(audio.shape[1]), 0.0
     for start in range(0, len(audio), _ENERGY_SAMPLES):
         signals = audio[start : start + _ENERGY_SAMPLES].T.copy()  # (channels, samples)
         signals -= signals.mean(axis=1, keepdims=True)
         mean = signals.mean(axis=0)
         energies += np.einsum("cs,cs->c", signals, signals)
-        of_mean += float(np.einsum("s,s->", mean, mean))
+        mean_energy += float(np.einsum("s,s->", mean, mean))
     energies[energies < _SILENCE * len(audio)] = 0.0
-    return energies, of_mean
+    return energies, mean_energy
 
 
 def to_16_bit(audio: NDArray[np.float32]) -> NDArray[np.int16]:

@@ -162,7 +162,7 @@ class EventDecoder:
         self._held = np.zeros((len(model.classes), 0), np.float32)
         self._first = 0
         self._done = 0  # frames that were decoded
-        # An event that goes on in the next rows is found in two, without a pause between them.
+        # An event that continues in the next rows is found in two, without a pause between them.
         gap = max(settings.merge_gap, model.grid.frame_seconds / 2)
         self._joiner = EventJoiner(gap, settings.min_duration)
 

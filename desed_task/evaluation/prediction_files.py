@@ -68,7 +68,7 @@ def read_operating_points(folder: str | Path, truth: GroundTruth) -> OperatingPo
     Returns:
         Events whose `level` is the index of their threshold in the ascending `thresholds`,
         classes as in `truth.classes`, clips as in `names`: those that any file mentions, in the
-        order of the truth.
+        order of the ground truth.
 
     Raises:
         InputError: no folder, no file of events in it, another file in it, a name without a

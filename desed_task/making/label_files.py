@@ -1,7 +1,7 @@
 """Labels as people have them: files of Audacity, Raven, Praat, tables, folders per class.
 
-Every reader gives `Label`s of recordings below one audio folder. What a label file does not say
-clearly is refused, what is not used is counted.
+Every reader gives `Label`s of recordings below one audio folder. Unclear rows are
+refused, unused ones are counted.
 """
 
 from collections import Counter, defaultdict

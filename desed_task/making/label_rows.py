@@ -1,4 +1,4 @@
-"""Rows of label files: one event or tag each, with what its file says about it, unchanged."""
+"""Rows of label files: one event or tag each, with the values of its file, unchanged."""
 
 from typing import NamedTuple
 

@@ -13,7 +13,7 @@ from desed_task.settings import (
     PositiveInt,
     Settings,
     Values,
-    of_length,
+    has_length,
 )
 
 PLAIN = "plain"
@@ -22,7 +22,7 @@ PLAIN = "plain"
 class NetworkSettings(Settings):
     """The two-branch CRNN."""
 
-    nb_filters: Annotated[tuple[PositiveInt, ...], of_length(3)] = Field(
+    nb_filters: Annotated[tuple[PositiveInt, ...], has_length(3)] = Field(
         description="channels of each block of the shared backbone"
     )
     kernel_size: Values[PositiveInt] = Field(

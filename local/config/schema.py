@@ -35,8 +35,8 @@ from desed_task.settings import (
     Settings,
     Shown,
     Values,
+    has_length,
     in_section,
-    of_length,
 )
 from desed_task.sod_settings import CorrectionSettings, CorrectionStrength, CountSettings
 from local.config.data import Data
@@ -66,7 +66,7 @@ class Training(Settings):
     train_sets: NonEmpty[ClipKindName] = Field(
         description="sets to train on; `[synthetic]` alone is the supervised baseline",
     )
-    batch_size: Annotated[tuple[PositiveInt, ...], of_length(3, 4)] = Field(
+    batch_size: Annotated[tuple[PositiveInt, ...], has_length(3, 4)] = Field(
         description="clips per step of the synthetic, weak and unlabelled set, and of the set "
         "`strong` where it is trained on (absent sets and those outside `train_sets` have none); "
         "with `ddp`, of each process",

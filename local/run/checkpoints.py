@@ -180,7 +180,7 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 def is_dev_run(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether a run of `--fast_dev_run` saved the checkpoint: no training goes on from it."""
+    """Whether a run of `--fast_dev_run` saved the checkpoint: no training is resumed from it."""
     return DEV_RUN_KEY in checkpoint
 
 

@@ -386,18 +386,18 @@ def test_audio_is_float_on_the_device(prepared: Path) -> None:
 
 
 @pytest.mark.parametrize("is_prepared", [False, True])
-@pytest.mark.parametrize(("of_files", "of_tables"), [("NFD", "NFC"), ("NFC", "NFD")])
-def test_names_of_files_and_of_tables_in_two_unicode_forms(
-    of_files: Form, of_tables: Form, is_prepared: bool, original_tree: Path, tmp_path: Path
+@pytest.mark.parametrize(("file_form", "table_form"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_names_file_form_and_table_form_in_two_unicode_forms(
+    file_form: Form, table_form: Form, is_prepared: bool, original_tree: Path, tmp_path: Path
 ) -> None:
     """As a data set from a Mac has them; with its originals, and with the prepared audio alone."""
     tree = Path(shutil.copytree(original_tree, tmp_path / "tree"))
     for path in [*tree.glob("*_44k/*.wav")]:
-        path.rename(path.with_name(unicodedata.normalize(of_files, f"Bär {path.name}")))
+        path.rename(path.with_name(unicodedata.normalize(file_form, f"Bär {path.name}")))
     for path in tree.glob("*.tsv"):
         head, *rows = path.read_text().splitlines()
         text = "\n".join([head, *(f"Bär {row}" for row in rows)]) + "\n"
-        path.write_text(unicodedata.normalize(of_tables, text))
+        path.write_text(unicodedata.normalize(table_form, text))
     if is_prepared:
         config = configure(tree)
         DesedDataModule(config, config.grid, tree / "run" / "missing.tsv").prepare_data()

@@ -56,14 +56,14 @@ def test_counts_and_f_scores_equal_sed_eval(kind: str, seed: int) -> None:
     frame = to_frame(detections, names, truth.classes)
     if kind == "events":
         ours = event_based.match(cases.scoring_of(truth), detections).total()
-        theirs = libraries.event_based(frame, truth)
+        reference = libraries.event_based(frame, truth)
     else:
         ours = segment_based.match(cases.scoring_of(truth), detections).total()
-        theirs = libraries.segment_based(frame, truth)
-    assert [ours.true.tolist(), detected(ours), ours.correct[0].tolist()] == counts_of(theirs)
+        reference = libraries.segment_based(frame, truth)
+    assert [ours.true.tolist(), detected(ours), ours.correct[0].tolist()] == counts_of(reference)
     values = ours.f_scores("x")
     found = [values["x_f1_macro"], values["x_f1_micro"]]
-    assert found == pytest.approx(f_scores_of(theirs), abs=1e-9)
+    assert found == pytest.approx(f_scores_of(reference), abs=1e-9)
 
 
 def test_crowded_events_are_paired_as_sed_eval_pairs_them() -> None:
@@ -78,9 +78,9 @@ def test_crowded_events_are_paired_as_sed_eval_pairs_them() -> None:
     truth, detections = cases.truth_of(true), detections_of(said)
     ours = event_based.match(cases.scoring_of(truth), detections).total()
     frame = to_frame(detections, list(true), cases.CLASSES)
-    theirs = libraries.event_based(frame, truth)
-    assert ours.correct[0].tolist() == counts_of(theirs)[2]
-    assert detected(ours) == counts_of(theirs)[1]
+    reference = libraries.event_based(frame, truth)
+    assert ours.correct[0].tolist() == counts_of(reference)[2]
+    assert detected(ours) == counts_of(reference)[1]
     assert 100 < ours.correct[0, 2] < 240
 
 

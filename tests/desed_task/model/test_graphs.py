@@ -35,8 +35,8 @@ def test_graphs_give_what_the_model_gives(exported: tuple[Path, Model], audio: T
         plain = torch.export.load(folder / "model.pt2").module()(audio)
     runtime = graphs.OnnxModel(folder)(audio)
     assert runtime.strong.shape == (4, 3, 31)
-    for name, ours, *theirs in zip(expected._fields, expected, runtime, plain, strict=True):
-        for other in theirs:
+    for name, ours, *reference in zip(expected._fields, expected, runtime, plain, strict=True):
+        for other in reference:
             torch.testing.assert_close(other, ours, atol=1e-4, rtol=0, msg=name)
 
 

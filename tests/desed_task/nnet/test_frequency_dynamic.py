@@ -93,8 +93,8 @@ def test_both_forms_have_the_same_gradients() -> None:
         (y, *torch.autograd.grad(y, (x, attention, weight), above))
         for y in (form(x, attention, weight) for form in (band_convolution, sum_of_convolutions))
     ]
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs)
+    for ours, reference in zip(*results, strict=True):
+        torch.testing.assert_close(ours, reference)
 
 
 def test_the_recipe_s_network_with_it() -> None:

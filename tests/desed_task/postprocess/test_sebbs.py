@@ -134,15 +134,15 @@ def assert_as_package(
     that is one event; the code under test divides by the length.
     """
     assert [len(boxes) for boxes in own] == [len(boxes) for boxes in package]
-    ours, theirs = (
+    ours, reference = (
         np.array([box for boxes in both for box in boxes]).reshape(-1, 3) for both in (own, package)
     )
-    np.testing.assert_allclose(ours[:, :2], theirs[:, :2], rtol=0, atol=seconds)
+    np.testing.assert_allclose(ours[:, :2], reference[:, :2], rtol=0, atol=seconds)
     length = ours[:, 1] - ours[:, 0]
     alone = np.repeat([len(b) == 1 for b in own], [len(b) for b in own])
     as_theirs = ours[:, 2] * length / (length + 1e-6)
-    same = np.abs(as_theirs - theirs[:, 2]) < 1e-12
-    assert np.all(same | (alone & (np.abs(ours[:, 2] - theirs[:, 2]) < 1e-12)))
+    same = np.abs(as_theirs - reference[:, 2]) < 1e-12
+    assert np.all(same | (alone & (np.abs(ours[:, 2] - reference[:, 2]) < 1e-12)))
 
 
 @pytest.mark.parametrize(

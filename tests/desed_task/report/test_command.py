@@ -127,17 +127,17 @@ def test_systems_side_by_side_with_intervals(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     systems = [f"--system=ours={files / 'scores'}"]
-    systems += [f"--system=theirs={files / 'points'},{files / 'events.csv'}"]
+    systems += [f"--system=other={files / 'points'},{files / 'events.csv'}"]
     assert run(files, *systems, "--bootstrap", "30", "--seed", "4", "--no_report") == 0
     found = written(files)
-    assert found["ours/psds1_psds_eval"] == found["theirs/psds1_psds_eval"]
+    assert found["ours/psds1_psds_eval"] == found["other/psds1_psds_eval"]
     low, high = found["ours/event_f1_macro/low"], found["ours/event_f1_macro/high"]
     assert low is not None
     assert high is not None
     assert low < (found["ours/event_f1_macro"] or 0) < high
-    assert found["difference/ours/theirs/event_f1_macro"] == 0
-    assert found["difference/ours/theirs/event_f1_macro/high"] == 0
-    assert found["difference/ours/theirs/psds1_sed_scores_eval"] is None
+    assert found["difference/ours/other/event_f1_macro"] == 0
+    assert found["difference/ours/other/event_f1_macro/high"] == 0
+    assert found["difference/ours/other/psds1_sed_scores_eval"] is None
     assert "ours" in capsys.readouterr().out
 
 
@@ -199,8 +199,8 @@ def test_classes_without_true_events_are_those_of_the_score_files(
     capsys.readouterr()
     assert run(files, "--scores", str(files / "scores"), "--no_report") == 0
     assert written(files) == expected
-    told = f"1 classes of the score files have no true event: {cases.CLASSES[0]}"
-    assert told in capsys.readouterr().out
+    line = f"1 classes of the score files have no true event: {cases.CLASSES[0]}"
+    assert line in capsys.readouterr().out
 
 
 def test_a_class_that_only_the_predictions_have_is_refused_with_the_option(files: Path) -> None:

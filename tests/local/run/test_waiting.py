@@ -184,8 +184,8 @@ def test_compiled_convolutions_are_used_in_training_and_named_as_before(
     features = torch.rand(2, 128, 16)
     expected, names = network(features), list(network.state_dict())
     network.compile_convolutions()
-    for mine, theirs in zip(network(features), expected, strict=True):
-        assert torch.equal(mine, theirs)
+    for mine, reference in zip(network(features), expected, strict=True):
+        assert torch.equal(mine, reference)
     assert calls == [{"dynamic": False}]
     network.eval()(features)
     assert len(calls) == 1
