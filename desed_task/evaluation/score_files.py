@@ -132,15 +132,15 @@ def read_scores(folder: str | Path, truth: GroundTruth) -> Scores:
     also outside [0, 1]; -inf is never detected.
 
     Returns:
-        Float64 scores `(clips, classes, frames)`, clips in the order of the ground truth, classes as
-        in `truth.classes`; see `Scores.from_clips`.
+        Float64 scores `(clips, classes, frames)`, clips in the order of the ground truth, classes
+        as in `truth.classes`; see `Scores.from_clips`.
 
     Raises:
         InputError: no folder, no score file, another file in the folder, or the first problem of
-            a score file, with file and line: a clip that is not in the ground truth or
-            has another file; missing and unknown columns; rows that are not numbers separated by
-            tabs; times that do not begin at 0 or do not follow each other; a score that is NaN or +inf; an end more
-            than one frame (the longest) before the clip's.
+            a score file, with file and line: a clip that is not in the ground truth or has another
+            file; missing and unknown columns; rows that are not numbers separated by tabs; times
+            that do not begin at 0 or do not follow each other; a score that is NaN or +inf; an end
+            more than one frame (the longest) before the clip's.
     """
     folder = Path(folder)
     if not folder.exists():
