@@ -34,7 +34,7 @@ _BIG_ENDIAN = ("AIFF", "AU", "CAF")
 # Bytes with which a stream begins that may follow another one in the same file.
 MARKS = {"OGG": re.compile(b"OggS\0\2"), "FLAC": re.compile(b"fLaC[\0\x80]\0\0\x22")}
 _SEARCH_BYTES = 1 << 18
-"""Of a search; not by memory mapping, which ends the process where a disk cannot be read."""
+"""Bytes that a search reads at once. Memory mapping would end the process on a read error."""
 _OVERLAP = 16
 _OGG_HEAD = 27 + 255
 _FLAC_TOTAL = 26
@@ -75,11 +75,11 @@ class _Section(io.RawIOBase):
 
     @property
     def position(self) -> int:
-        """The file's byte that is read next."""
+        """Number of the byte in the file that is read next."""
         return min(self.start + self._at, self.stop)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move; libsndfile asks for the size by moving to the end."""
+        """Set the position. libsndfile moves to the end to learn the size."""
         end = _CLAIMED_SIZE if self.claimed and not offset else self.stop - self.start
         self._at = max(0, (0, self._at, end)[whence] + offset)
         return self._at

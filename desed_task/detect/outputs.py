@@ -101,7 +101,7 @@ class Outputs:
         return named
 
     def is_done(self, path: Path, relative: Path) -> bool:
-        """Whether the results of a recording are there, of this content and these settings."""
+        """Whether a recording has results for this content and these settings."""
         record = self._records.get(relative.as_posix())
         return (
             record is not None
@@ -127,7 +127,7 @@ class Outputs:
         self._write_record(relative, Record(self._digest, source, found))
 
     def remove(self, path: Path, relative: Path) -> None:
-        """Remove the record of a recording whose file is there and cannot be read any more."""
+        """Remove the record of a recording that exists and cannot be read any more."""
         if path.exists() and self._records.pop(relative.as_posix(), None) is not None:
             with writing(self._record_path(relative)):
                 self._record_path(relative).unlink(missing_ok=True)

@@ -63,7 +63,7 @@ class RecordingNames:
             self._by_stem[_stem(parsed.name)].append(path)
 
     def find(self, names: Iterable[str]) -> dict[str, list[Path]]:
-        """The recordings of paths: one; none if it is elsewhere; several if it fits them all."""
+        """Recordings by path: one, none (it is elsewhere) or several (it fits them all)."""
         paths = {name: _parsed(name) for name in dict.fromkeys(names) if name}
         relative = any(path.folders for path in paths.values())
         found: dict[str, list[Path]] = {}
