@@ -23,6 +23,7 @@ from local.config.yaml_files import (
 )
 
 NEWER = {
+    "training": {"steps_per_epoch": None},
     "data": {
         "root": ".",
         "strong_folder": None,
@@ -33,7 +34,8 @@ NEWER = {
     "losses": {"self_consistency_share": {"strong": 0.25}},
 }
 """Values of the keys that a whole configuration of an older version does not have: paths were
-relative to the current folder, there was no set `strong`, and channels were averaged."""
+relative to the current folder, there was no set `strong`, channels were averaged, and the smallest
+set ended an epoch."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:

@@ -75,7 +75,13 @@ class Training(Settings):
         description="clips per batch of validation and test"
     )
     n_epochs: PositiveInt = Field(
-        description="epochs; one ends when the smallest training set is used up"
+        description="epochs; without `steps_per_epoch` one ends when the smallest training set is "
+        "used up"
+    )
+    steps_per_epoch: PositiveInt | None = Field(
+        description="optimiser steps of an epoch, whatever the sizes of the sets: all clips of a "
+        "set are drawn before one is drawn again, also across epochs, and a set may be smaller than "
+        "its share of a batch; `null`: as many as the smallest training set has"
     )
     n_epochs_warmup: Count = Field(
         description="epochs of the ramp of learning rate and consistency weight; 0: no ramp"
