@@ -80,7 +80,7 @@ class Training(Settings):
     )
     steps_per_epoch: PositiveInt | None = Field(
         description="optimiser steps of an epoch, whatever the sizes of the sets: all clips of a "
-        "set are drawn before one is drawn again, also across epochs, and a set may be smaller than "
+        "set are drawn before one is drawn again, also across epochs; a set may be smaller than "
         "its share of a batch; `null`: as many as the smallest training set has"
     )
     n_epochs_warmup: Count = Field(
