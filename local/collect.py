@@ -106,18 +106,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan = plan_clips(options)
     for note in plan.notes:
         print(note)
-    text = configuration(
+    written = configuration(
         options.output.resolve(),
         plan.classes,
         plan.sizes(),
+        plan.event_lengths(),
         program="local.collect",
         clip_seconds=options.clip_seconds,
     )
-    records = write_clips(options, plan, {CONFIGURATION: text})
+    records = write_clips(options, plan, {CONFIGURATION: written.text})
     print(class_table(records, plan.classes))
     for remark, number in plan.remarks.items():
         if number:
             print(f"{number} {remark}")
+    print(*written.notes, sep="\n")
     if (options.output / UNREADABLE).is_file():
         print(f"recordings that cannot be read are not used: {options.output / UNREADABLE}")
     print(f"next: python train_sed.py --conf_file {options.output / CONFIGURATION}")

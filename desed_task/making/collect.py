@@ -173,6 +173,14 @@ class Plan(NamedTuple):
             sizes[planned.set_name] += len(planned.clips)
         return sizes
 
+    def event_lengths(self) -> dict[str, list[float]]:
+        """Lengths in seconds of the events to train on, as labelled, by class."""
+        lengths: dict[str, list[float]] = {name: [] for name in self.classes}
+        for recording, set_name, _ in self.recordings:
+            for event in recording.events if set_name == STRONG else ():
+                lengths[event.event_label].append(event.offset - event.onset)
+        return lengths
+
 
 Records = Mapping[str, Sequence[ClipRecord]]
 """The written clips of each set."""
