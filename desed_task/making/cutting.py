@@ -23,6 +23,7 @@ class Annotated(NamedTuple):
         tags: of the whole recording.
         strong: whether its events are known, not only its tags.
         group: recordings of one group are in one set.
+        split: of `SPLITS`, where a table names it.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class Annotated(NamedTuple):
     tags: tuple[str, ...]
     strong: bool
     group: str
+    split: str | None = None
 
     @property
     def classes(self) -> set[str]:
