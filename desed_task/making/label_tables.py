@@ -47,6 +47,8 @@ _TEXTS: Mapping[str, Sequence[str]] = {
     "split": ("split",),
 }
 _POSITION = "file offset"
+REVIEWED = ("reviewed_from", "reviewed_to")
+"""Columns of the table of a review page: a stretch of a recording whose events are all listed."""
 MEANINGS = ("file", "onset", "offset", "duration", "label", "split")
 """What `--columns` can name."""
 _TIME_MEANINGS = ("onset", "offset", "duration", "position")  # as the times of a Row
@@ -143,7 +145,7 @@ class LabelTable:
         view = self._index("view")
         numbers = {name: column.number for name, column in self.columns.items()}
         group, split = numbers.get("group"), numbers.get("split")
-        timed = [self.columns.get(meaning) for meaning in _TIME_MEANINGS]
+        timed = [self.columns.get(meaning) for meaning in (*_TIME_MEANINGS, *REVIEWED)]
         is_timed = "onset" in self.columns
         width = max((column.number for column in self.columns.values()), default=0) + 1
         for line, fields in self.rows:
@@ -162,7 +164,7 @@ class LabelTable:
                 value = _number(text)
                 if value is not None:
                     times[number] = Time(value, column.unit, column.name)
-                elif not is_empty(text):
+                elif not is_empty(text) or column.name in REVIEWED:
                     problem(where, f"{column.name}: expected a number, got {quoted(text)}")
                     wrong = True
             if timed[3] is not None and times[3] is None and times[0] is not None and not wrong:
@@ -172,8 +174,10 @@ class LabelTable:
             if wrong:
                 continue
             file, label = (fields[numbers[n]] if n in numbers else "" for n in ("file", "label"))
-            onset, offset, duration, position = times
+            onset, offset, duration, position, first, last = times
             row = Row(where, file, label, onset, offset, duration, position, is_timed=is_timed)
+            if first is not None and last is not None:
+                row = row._replace(reviewed=(first, last))
             if view is not None:  # Raven repeats a selection for each of its views
                 if row[1:] in seen:
                     continue
@@ -305,6 +309,9 @@ def _columns(
         time = _time(_words(column.name))
         own = time[1] if time is not None else _unit(_words(column.name))[1] or "s"
         found[meaning] = column._replace(unit=unit or own, is_given=unit is not None)
+    if any(name in header for name in REVIEWED):
+        for name in REVIEWED:
+            found[name] = _named(where, header, name, name)
     used = {found[meaning].number for meaning in given if meaning in found}
     found = {
         meaning: column
@@ -313,7 +320,7 @@ def _columns(
     }
     if {"onset", "offset"} & given.keys():
         found.pop("position", None)
-    order = [*MEANINGS, "position"]
+    order = [*MEANINGS, "position", *REVIEWED]
     return {meaning: found[meaning] for meaning in order if meaning in found}
 
 
