@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import yaml
 
-from desed_task.desed import CLIP_SETS, TRAINING_SETS, ClipSet
+from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION, TRAINING_SETS, ClipSet
 from local.config.data import KEYS
 from local.config.yaml_files import SHIPPED, read_composed
 from local.own_frames import choose_frames
@@ -22,7 +22,7 @@ extends: {extended}
 
 training:
   train_sets: [{train_sets}]
-  n_epochs: {n_epochs:<13} # each ends with a validation
+  n_epochs: {n_epochs:<13} # n_epochs x steps_per_epoch steps in all
   steps_per_epoch: {steps_per_epoch:<6} # whatever the sizes of the sets
   n_epochs_warmup: {n_epochs_warmup:<6} # first epochs: learning rate and consistency weight rise
   n_epochs_rampdown: {n_epochs_rampdown:<4} # last epochs: the learning rate falls to 0
@@ -34,6 +34,10 @@ feats:                    # {reason}
 
 net:
   pooling: {pooling}
+"""
+UNTUNED = """
+postprocess:
+  methods: [median]       # nothing can be tuned without a validation set
 """
 
 
@@ -82,6 +86,8 @@ def configuration(
         data=section.replace("data:\n", f"data:\n  classes: {names}\n", 1),
         **values,
     )
+    if SYNTHETIC_VALIDATION not in present:
+        text += UNTUNED
     return OwnConfiguration(text, [frames.reason, *frames.warnings])
 
 

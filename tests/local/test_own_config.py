@@ -71,12 +71,14 @@ def test_sets_without_clips_are_absent(training: Mapping[str, int], tmp_path: Pa
     sizes |= {"synthetic validation": 4, "test": 4, **training}
     config, _ = written(tmp_path, sizes, {})
     assert config.data.classes == CLASSES
+    assert config.postprocess.methods == ("median", "sebbs")
     assert config.training.train_sets == tuple(training)
     assert set(config.data.sets) == {name for name, size in sizes.items() if size}
     assert {name for name, size in config.clips_per_set.items() if size} == set(training)
     # The number of steps is that of any other data set.
     assert config.training.steps_per_epoch
-    other, _ = written(tmp_path, SETS, {})
+    other, _ = written(tmp_path, {"synthetic": 9, "test": 3}, {})
+    assert other.postprocess.methods == ("median",)
     assert other.training.n_epochs == config.training.n_epochs
     assert other.training.steps_per_epoch == config.training.steps_per_epoch
 
