@@ -34,7 +34,7 @@ from desed_task.report import ReportSystem, write_psd_rocs, write_report
 from desed_task.sod import sod_metrics
 from local.config.load import Config
 from local.data import LabelledSet
-from local.results.postprocessing import dump_tuned, postprocessing
+from local.results.postprocessing import default_method, dump_tuned, postprocessing
 from local.results.predictions import SetPredictions
 
 REPORT_FILE = "report.html"
@@ -113,6 +113,9 @@ def write_results(
     path = folder / "metrics.json"
     write_metrics(metrics, config, path)
     print("\n\n".join(tables))
+    for network, parameters in tuned.items():
+        if parameters.selection is not None:
+            print(f"\n{network}: {parameters.selection}")
     return WrittenResults(path, differences)
 
 
@@ -126,7 +129,8 @@ def score_networks(
 ) -> list[ReportSystem]:
     """Score every network with every configured post-processing method.
 
-    A system is named like its network with the first method, and `NETWORK_METHOD` with others.
+    A system is named like its network with the default method, which is the first one, and
+    `NETWORK_METHOD` with others.
 
     Args:
         predictions: by network, `student` and `teacher`.
@@ -135,11 +139,15 @@ def score_networks(
         tuned: tuned parameters by network; empty if no method is tuned.
         check: compute the metrics with the libraries as well.
     """
-    return [
-        _score(network, method, predicted, truth, config, tuned.get(network), check=check)
-        for network, predicted in predictions.items()
-        for method in config.postprocess.methods
-    ]
+    systems = []
+    for network, predicted in predictions.items():
+        default = default_method(config, tuned.get(network))
+        methods = dict.fromkeys([default, *config.postprocess.methods])
+        systems += [
+            _score(network, method, predicted, truth, config, tuned.get(network), check=check)
+            for method in methods
+        ]
+    return systems
 
 
 def _score(
@@ -154,7 +162,8 @@ def _score(
 ) -> ReportSystem:
     classes, settings = config.data.classes, config.postprocess
     scores = predicted.corrected_scores()
-    parameters = postprocessing(config, tuned, scores.frame_seconds).parameters(method)
+    described = postprocessing(config, tuned, scores.frame_seconds)
+    parameters = described.parameters(method)
     assert parameters is not None  # every configured method was tuned
     metrics = evaluate(
         parameters.apply(scores, classes),
@@ -165,8 +174,13 @@ def _score(
         trim_to_clip=settings.trim_to_clip,
         check=check,
     )
-    name = network if method == settings.methods[0] else f"{network}_{method}"
-    return ReportSystem(name, metrics, predicted.sod_result(), DESCRIPTIONS[method])
+    note, selection = DESCRIPTIONS[method], described.tuned.selection
+    if method != described.method:
+        return ReportSystem(f"{network}_{method}", metrics, predicted.sod_result(), note)
+    if settings.choose_method and selection is not None:
+        note += f"; {selection}"
+    calibration = described.tuned.calibration.get(method)
+    return ReportSystem(network, metrics, predicted.sod_result(), note, calibration)
 
 
 def operating_points(number: int) -> list[float]:
