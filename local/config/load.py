@@ -23,6 +23,7 @@ from local.config.yaml_files import (
 )
 
 NEWER = {
+    "training": {"steps_per_epoch": None},
     "data": {
         "root": ".",
         "strong_folder": None,
@@ -39,8 +40,9 @@ NEWER = {
     },
 }
 """Values of the keys that a whole configuration of an older version does not have: paths were
-relative to the current folder, there was no set `strong`, channels were averaged, median
-windows were in frames, each class was tuned by itself, and no method was chosen."""
+relative to the current folder, there was no set `strong`, channels were averaged, the smallest set
+ended an epoch, median windows were in frames, each class was tuned by itself, and no method was
+chosen."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:

@@ -76,7 +76,13 @@ class Training(Settings):
         description="clips per batch of validation and test"
     )
     n_epochs: PositiveInt = Field(
-        description="epochs; one ends when the smallest training set is used up"
+        description="epochs; without `steps_per_epoch` one ends when the smallest training set is "
+        "used up"
+    )
+    steps_per_epoch: PositiveInt | None = Field(
+        description="optimiser steps of an epoch, whatever the sizes of the sets: all clips of a "
+        "set are drawn before one is drawn again, also across epochs; a set may be smaller than "
+        "its share of a batch; `null`: as many as the smallest training set has"
     )
     n_epochs_warmup: Count = Field(
         description="epochs of the ramp of learning rate and consistency weight; 0: no ramp"
@@ -403,26 +409,18 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _check_validation(self) -> "Config":
-        """Something selects the best checkpoint and tunes the post-processing."""
-        sets, keys = self.data.sets, ("data.synth_val_folder", "data.weak_folder")
+        """Something tunes the post-processing."""
         self._require(
-            SYNTHETIC_VALIDATION in sets or "weak" in sets,
-            keys[0],
-            "a synthetic validation set or a weak set, to select the best checkpoint",
-            *keys,
-            got=Shown("neither"),
-        )
-        self._require(
-            SYNTHETIC_VALIDATION in sets or self.postprocess.methods == (MEDIAN,),
+            SYNTHETIC_VALIDATION in self.data.sets or self.postprocess.methods == (MEDIAN,),
             "postprocess.methods",
             "[median] without the synthetic validation set, which tunes the others",
-            keys[0],
+            "data.synth_val_folder",
         )
         self._require(
-            SYNTHETIC_VALIDATION in sets or not self.postprocess.calibrate_confidence,
+            SYNTHETIC_VALIDATION in self.data.sets or not self.postprocess.calibrate_confidence,
             "postprocess.calibrate_confidence",
             "false without the synthetic validation set, which it is fitted on",
-            keys[0],
+            "data.synth_val_folder",
         )
         return self
 
@@ -462,6 +460,11 @@ class Config(Settings):
         used = self.data.sets.keys() & self.training.train_sets
         sizes = zip(TRAINING_SETS, self.training.batch_size, strict=False)
         return {name: size if name in used else 0 for name, size in sizes}
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether a set selects the best checkpoint."""
+        return SYNTHETIC_VALIDATION in self.data.sets or "weak" in self.data.sets
 
     @property
     def absent_sets(self) -> list[str]:

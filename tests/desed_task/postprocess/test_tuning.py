@@ -64,7 +64,7 @@ def test_each_set_of_clips_chooses_by_its_own_events(truth: GroundTruth) -> None
         {"a": [WRONG_CAT], "b": [RIGHT_DOG]},
     )
     for metric in ("psds1", "event_f1", "event_f1_psds1"):
-        by_set = choose_by_class(choices, truth, metric, np.array([[1, 0], [0, 1]]))  # type: ignore[arg-type]
+        by_set = choose_by_class(choices, truth, metric, np.array([[1, 0], [0, 1]]))
         for clip, found in enumerate(by_set):
             alone = [
                 (name, system.clips(np.array([clip])))
@@ -72,7 +72,7 @@ def test_each_set_of_clips_chooses_by_its_own_events(truth: GroundTruth) -> None
                 if isinstance(system, Scores)
             ]
             own = truth.restricted("ab"[clip])
-            assert choose_by_class(alone, own, metric) == [found]  # type: ignore[arg-type]
+            assert choose_by_class(alone, own, metric) == [found]
 
 
 def test_few_events_follow_the_mean_over_the_classes() -> None:
@@ -109,7 +109,7 @@ def test_class_metrics(truth: GroundTruth) -> None:
     assert metrics["Speech"] == 0.0
     assert np.isnan(metrics["Dishes"])
     assert np.isnan(class_metrics(system, truth, "psds1")[0, cases.CLASSES.index("Dishes")])
-    both = [class_metrics(system, truth, name) for name in ("event_f1", "psds1")]  # type: ignore[arg-type]
+    both = [class_metrics(system, truth, name) for name in ("event_f1", "psds1")]
     np.testing.assert_allclose(
         class_metrics(system, truth, "event_f1_psds1"), np.mean(both, axis=0)
     )
