@@ -44,11 +44,12 @@ _TEXTS: Mapping[str, Sequence[str]] = {
         *("annotation", "species", "common name", "sound class", "class label", "event", "name"),
         "type",
     ),
+    "split": ("split",),
 }
 _POSITION = "file offset"
 REVIEWED = ("reviewed_from", "reviewed_to")
 """Columns of the table of a review page: a stretch of a recording whose events are all listed."""
-MEANINGS = ("file", "onset", "offset", "duration", "label")
+MEANINGS = ("file", "onset", "offset", "duration", "label", "split")
 """What `--columns` can name."""
 _TIME_MEANINGS = ("onset", "offset", "duration", "position")  # as the times of a Row
 _INSTEAD = {"offset": "duration", "duration": "offset"}  # a given one replaces the other
@@ -142,8 +143,8 @@ class LabelTable:
         """The rows; numbers that cannot be read are reported to `problem` with file and line."""
         seen = set()
         view = self._index("view")
-        texts = [self.columns[name].number if name in self.columns else None for name in _TEXTS]
-        group = self.columns["group"].number if "group" in self.columns else None
+        numbers = {name: column.number for name, column in self.columns.items()}
+        group, split = numbers.get("group"), numbers.get("split")
         timed = [self.columns.get(meaning) for meaning in (*_TIME_MEANINGS, *REVIEWED)]
         is_timed = "onset" in self.columns
         width = max((column.number for column in self.columns.values()), default=0) + 1
@@ -172,17 +173,19 @@ class LabelTable:
                 wrong = True
             if wrong:
                 continue
-            file, label = ["" if number is None else fields[number] for number in texts]
+            file, label = (fields[numbers[n]] if n in numbers else "" for n in ("file", "label"))
             onset, offset, duration, position, first, last = times
-            reviewed = None if first is None or last is None else (first, last)
-            row = Row(
-                where, file, label, onset, offset, duration, position, None, reviewed, is_timed
-            )
+            row = Row(where, file, label, onset, offset, duration, position, is_timed=is_timed)
+            if first is not None and last is not None:
+                row = row._replace(reviewed=(first, last))
             if view is not None:  # Raven repeats a selection for each of its views
                 if row[1:] in seen:
                     continue
                 seen.add(row[1:])
-            yield row if group is None else row._replace(group=fields[group])
+            yield row._replace(
+                group=None if group is None else fields[group],
+                split=None if split is None else fields[split],
+            )
 
     def summary(self) -> str:
         """The columns by meaning, and an example."""

@@ -402,20 +402,12 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _check_validation(self) -> "Config":
-        """Something selects the best checkpoint and tunes the post-processing."""
-        sets, keys = self.data.sets, ("data.synth_val_folder", "data.weak_folder")
+        """Something tunes the post-processing."""
         self._require(
-            SYNTHETIC_VALIDATION in sets or "weak" in sets,
-            keys[0],
-            "a synthetic validation set or a weak set, to select the best checkpoint",
-            *keys,
-            got=Shown("neither"),
-        )
-        self._require(
-            SYNTHETIC_VALIDATION in sets or self.postprocess.methods == (MEDIAN,),
+            SYNTHETIC_VALIDATION in self.data.sets or self.postprocess.methods == (MEDIAN,),
             "postprocess.methods",
             "[median] without the synthetic validation set, which tunes the others",
-            keys[0],
+            "data.synth_val_folder",
         )
         return self
 
@@ -455,6 +447,11 @@ class Config(Settings):
         used = self.data.sets.keys() & self.training.train_sets
         sizes = zip(TRAINING_SETS, self.training.batch_size, strict=False)
         return {name: size if name in used else 0 for name, size in sizes}
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether a set selects the best checkpoint."""
+        return SYNTHETIC_VALIDATION in self.data.sets or "weak" in self.data.sets
 
     @property
     def absent_sets(self) -> list[str]:
