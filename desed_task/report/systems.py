@@ -1,6 +1,6 @@
 """The systems that a report compares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -44,11 +44,13 @@ class ReportInput:
             gives its colour, is its index here.
         intervals: confidence intervals of the metrics and of their differences.
         audio: folder of the clips' audio files.
+        recordings: name of the recording that each clip was cut from, by clip; None: unknown.
     """
 
     systems: Sequence[ReportSystem]
     intervals: "Intervals | None" = None
     audio: Path | None = None
+    recordings: Mapping[str, str] | None = None
 
     @property
     def names(self) -> dict[int, str]:
@@ -64,6 +66,17 @@ class ReportInput:
     def classes(self) -> tuple[str, ...]:
         """Class names by index."""
         return self.scoring[0].truth.classes
+
+    @property
+    def origins(self) -> list[str]:
+        """By the clip's number its recording; a clip without known recording is one itself."""
+        clips = self.scoring[0].truth.events
+        return [(self.recordings or {}).get(clip, clip) for clip in clips]
+
+    @property
+    def origin(self) -> str:
+        """What `origins` are: `recording`, or `clip` where recordings are unknown."""
+        return "clip" if self.recordings is None else "recording"
 
     def scored(self, function: Callable[[ScoringInput], T | None]) -> dict[int, T]:
         """Results of a function by the system's number, without those that are None."""

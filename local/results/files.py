@@ -11,6 +11,7 @@ A system is a network with one post-processing method.
 """
 
 import json
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +21,9 @@ from typing import NamedTuple
 import yaml
 
 from desed_task import __version__
+from desed_task.dataio.annotations import read_clip_recordings
 from desed_task.dataio.coverage import Coverage
+from desed_task.errors import InputError
 from desed_task.evaluation import GroundTruth, Intervals, bootstrap, evaluate, write_system
 from desed_task.evaluation.results import (
     HEADLINE_METRICS,
@@ -29,6 +32,7 @@ from desed_task.evaluation.results import (
     metric_table,
 )
 from desed_task.files import write_file
+from desed_task.making.collect import CLIPS
 from desed_task.postprocess.methods import DESCRIPTIONS, Method, TunedParameters, class_thresholds
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
 from desed_task.sod import sod_metrics
@@ -36,6 +40,8 @@ from local.config.load import Config
 from local.data import LabelledSet
 from local.results.postprocessing import default_method, dump_tuned, postprocessing
 from local.results.predictions import SetPredictions
+
+logger = logging.getLogger(__name__)
 
 REPORT_FILE = "report.html"
 TUNING_FILE = "postprocessing.yaml"
@@ -231,7 +237,24 @@ def write_set(
     if config.postprocess.report:
         title = f"Test on the {test_set.name} set"
         audio = test_set.coverage.folder
-        write_report(folder, systems, title=title, intervals=intervals, audio=audio)
+        write_report(
+            folder,
+            systems,
+            title=title,
+            intervals=intervals,
+            audio=audio,
+            recordings=clip_recordings(Path(config.data.root)),
+        )
+
+
+def clip_recordings(root: Path) -> dict[str, str] | None:
+    """The recording of each clip of a data set that `local.collect` made; None of another one."""
+    table = root / CLIPS
+    try:
+        return read_clip_recordings(table) if table.is_file() else None
+    except InputError as error:  # of another program: no reason to lose a test
+        logger.warning("%s; the report has no number of recordings", error)
+        return None
 
 
 def write_metrics(metrics: Mapping[str, MetricValue], config: Config, path: Path) -> None:
