@@ -38,6 +38,8 @@ net:
 UNTUNED = """
 postprocess:
   methods: [median]       # nothing can be tuned without a validation set
+  choose_method: false
+  calibrate_confidence: false
 """
 
 
