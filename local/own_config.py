@@ -55,7 +55,9 @@ def configuration(
     section = yaml.safe_dump({"data": data}, allow_unicode=True, sort_keys=False, width=4096)
     names = json.dumps(list(classes), ensure_ascii=False)  # quoted: a class may be called 1e5
     section = section.replace("data:\n", f"data:\n  classes: {names}\n", 1)
-    untuned = "" if sizes.get(SYNTHETIC_VALIDATION) else "  methods: [median]\n"
+    untuned = "  methods: [median]\n  choose_method: false\n  calibrate_confidence: false\n"
+    if sizes.get(SYNTHETIC_VALIDATION):
+        untuned = ""
     network, window = (f"extends: {RECIPE.name}\n", 7) if large else (_small(sizes), 3)
     return (
         f"# Written by python -m {program}\n"

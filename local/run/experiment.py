@@ -25,8 +25,8 @@ from local.results.postprocessing import (
     CHECKPOINT_KEY,
     dump_tuned,
     is_tuned,
+    needs_validation,
     tune_networks,
-    tuned_methods,
 )
 from local.run.callbacks import Checkpoints, EarlyStopping, Pictures
 from local.run.checkpoints import (
@@ -187,9 +187,7 @@ def prepare_fit(
 
     Process 0 checks and writes before the others read.
     """
-    data = DesedDataModule(
-        config, config.grid, run / MISSING_FILE, tune=bool(tuned_methods(config))
-    )
+    data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=needs_validation(config))
 
     def prepare_data() -> None:
         if resume is not None:
@@ -239,8 +237,8 @@ def test(
 ) -> WrittenResults | None:
     """Test a checkpoint, ours or published; process 0 gets the results, the others None.
 
-    Post-processing whose parameters the checkpoint does not have is tuned first, on the synthetic
-    validation set; the checkpoint does not change.
+    Post-processing that the checkpoint does not have is tuned, chosen and calibrated first, on the
+    synthetic validation set; the checkpoint does not change.
     """
     module, tuned = first_rank_first(lambda: load_tested(config, checkpoint))
     config = module.config
