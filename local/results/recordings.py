@@ -5,7 +5,7 @@ from pathlib import Path
 
 from desed_task.dataio.annotations import read_clip_recordings
 from desed_task.errors import InputError
-from desed_task.making.collect import CLIPS
+from desed_task.making.collected import CLIPS
 
 logger = logging.getLogger(__name__)
 
