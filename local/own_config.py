@@ -58,6 +58,7 @@ def configuration(
     *,
     program: str,
     clip_seconds: float | None = None,
+    former: Path | None = None,
 ) -> OwnConfiguration:
     """The configuration of a data set.
 
@@ -68,10 +69,14 @@ def configuration(
         lengths: of the events to train on in seconds, by class.
         program: that writes it.
         clip_seconds: length of its clips; None: as in the extended configuration.
+        former: the configuration of the data set that it replaces, if the file exists.
     """
     large = sizes.get("synthetic", 0) >= MIN_CLIPS_OF_RECIPE
     extended = LARGE if large else SMALL
-    given = read_composed(SHIPPED / extended).values
+    base = read_composed(SHIPPED / extended)
+    given, before = base.values, None
+    if former is not None and former.is_file():
+        before = base.with_changes(read_composed(former)).values
     present = [name for name, number in sizes.items() if number]
     data = {"root": str(out), "audio_max_len": clip_seconds or given["data"]["audio_max_len"]}
     for clip_set in CLIP_SETS:
@@ -79,7 +84,7 @@ def configuration(
     data = {key: value for key, value in data.items() if value != given["data"][key]}
     section = yaml.safe_dump({"data": data}, allow_unicode=True, sort_keys=False, width=4096)
     names = json.dumps(list(classes), ensure_ascii=False)  # quoted: a class may be called 1e5
-    frames = choose_frames(lengths, given)
+    frames = choose_frames(lengths, given, before)
     train_sets = ", ".join(name for name in TRAINING_SETS if name in present)
     values = {**given["training"], "train_sets": train_sets, **frames._asdict()}
     text = TEXT.format(

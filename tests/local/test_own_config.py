@@ -17,10 +17,11 @@ def written(
     sizes: Mapping[str, int],
     lengths: Mapping[str, Sequence[float]],
     clip_seconds: float | None = None,
+    former: Path | None = None,
 ) -> tuple[Config, str]:
     """The configuration as training reads it, and what is printed."""
     made = configuration(
-        folder, CLASSES, sizes, lengths, program="tests", clip_seconds=clip_seconds
+        folder, CLASSES, sizes, lengths, program="tests", clip_seconds=clip_seconds, former=former
     )
     (folder / "conf.yaml").write_text(made.text, encoding="utf-8")
     return load_config(folder / "conf.yaml"), "\n".join(made.notes)
@@ -48,6 +49,20 @@ def test_frames_are_as_fine_as_the_shortest_class_needs(
     window = config.feats.n_window / config.data.fs
     assert window <= 4 * config.grid.frame_seconds
     assert config.feats.n_mels == 64
+
+
+def test_the_frames_of_an_extended_set_stay_so_that_its_weights_fit(tmp_path: Path) -> None:
+    before, _ = written(tmp_path, SETS, {"Dog bark": [0.21]})
+    former = tmp_path / "conf.yaml"
+    now, printed = written(tmp_path, SETS, {"Dog bark": [0.09]}, former=former)
+    assert (now.feats, now.net) == (before.feats, before.net)
+    assert "frames of 32 ms: as before" in printed
+    assert "less than 3 frames" in printed
+    # Another network does not take its frames, and neither does a set whose file was deleted.
+    large, _ = written(tmp_path, SETS | {"synthetic": 5000}, {"Dog bark": [2.0]}, former=former)
+    assert large.grid.frame_seconds == 0.064
+    new, _ = written(tmp_path, SETS, {"Dog bark": [0.09]}, former=tmp_path / "none.yaml")
+    assert new.grid.frame_seconds == 0.016
 
 
 def test_many_clips_have_the_network_and_the_epochs_of_the_recipe(
