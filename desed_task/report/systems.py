@@ -24,12 +24,14 @@ class ReportSystem:
         metrics: result of `evaluate`.
         sod: result of its SOD branch, if it has one.
         note: a remark, for instance its post-processing.
+        training_seconds: CPU seconds of its training, if they are known.
     """
 
     name: str
     metrics: SystemMetrics
     sod: SodResult | None = None
     note: str | None = None
+    training_seconds: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,6 +31,7 @@ from desed_task.evaluation.results import (
 from desed_task.files import write_file
 from desed_task.postprocess.methods import DESCRIPTIONS, Method, TunedParameters, class_thresholds
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
+from desed_task.report.blocks import format_value
 from desed_task.sod import sod_metrics
 from local.config.load import Config
 from local.data import LabelledSet
@@ -49,10 +50,12 @@ VERSIONED = (
     "sed_eval",
     "sed_scores_eval",
 )
+SECONDS = "training_cpu_seconds"
 PRINTED_METRICS = HEADLINE_METRICS | {
     "sod_accuracy": "SOD accuracy",
     "sod_f1_macro": "SOD macro-F1",
     "sod_sed_agreement": "SOD and SED agree",
+    SECONDS: "CPU seconds of training",
 }
 
 
@@ -101,6 +104,7 @@ def write_results(
         differences += [f"{name}/{line}" for line in lines]
         columns = {
             system.name: {key: flat.get(f"{system.name}/{key}") for key in PRINTED_METRICS}
+            | {SECONDS: format_value(system.training_seconds, 1)}
             for system in systems
         }
         tables.append(metric_table(PRINTED_METRICS, columns, name))
@@ -166,7 +170,13 @@ def _score(
         check=check,
     )
     name = network if method == settings.methods[0] else f"{network}_{method}"
-    return ReportSystem(name, metrics, predicted.sod_result(), DESCRIPTIONS[method])
+    return ReportSystem(
+        name,
+        metrics,
+        predicted.sod_result(),
+        DESCRIPTIONS[method],
+        predicted.training_seconds,
+    )
 
 
 def operating_points(number: int) -> list[float]:
@@ -190,6 +200,8 @@ def flat_metrics(
     metrics: dict[str, MetricValue] = {}
     for system in systems:
         values = system.metrics.as_flat_dict() | sod_metrics(system.sod)
+        if system.training_seconds is not None:
+            values[SECONDS] = round(system.training_seconds, 1)
         metrics |= {f"{system.name}/{key}": value for key, value in values.items()}
     if intervals is not None:
         metrics |= intervals.as_flat_dict()
