@@ -13,6 +13,7 @@ A system is a network with one post-processing method.
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -35,8 +36,9 @@ from desed_task.report.blocks import format_value
 from desed_task.sod import sod_metrics
 from local.config.load import Config
 from local.data import LabelledSet
-from local.results.postprocessing import dump_tuned, postprocessing
+from local.results.postprocessing import default_method, dump_tuned, postprocessing
 from local.results.predictions import SetPredictions
+from local.results.recordings import clip_recordings
 
 REPORT_FILE = "report.html"
 TUNING_FILE = "postprocessing.yaml"
@@ -117,6 +119,11 @@ def write_results(
     path = folder / "metrics.json"
     write_metrics(metrics, config, path)
     print("\n\n".join(tables))
+    for network, parameters in tuned.items():
+        calibration = parameters.calibration.get(default_method(config, parameters))
+        for line in (parameters.selection, calibration):
+            if line is not None:
+                print(f"{network}: {line}")
     return WrittenResults(path, differences)
 
 
@@ -130,7 +137,8 @@ def score_networks(
 ) -> list[ReportSystem]:
     """Score every network with every configured post-processing method.
 
-    A system is named like its network with the first method, and `NETWORK_METHOD` with others.
+    A system is named like its network with the default method, which is the first one, and
+    `NETWORK_METHOD` with others.
 
     Args:
         predictions: by network, `student` and `teacher`.
@@ -139,11 +147,15 @@ def score_networks(
         tuned: tuned parameters by network; empty if no method is tuned.
         check: compute the metrics with the libraries as well.
     """
-    return [
-        _score(network, method, predicted, truth, config, tuned.get(network), check=check)
-        for network, predicted in predictions.items()
-        for method in config.postprocess.methods
-    ]
+    systems = []
+    for network, predicted in predictions.items():
+        default = default_method(config, tuned.get(network))
+        methods = dict.fromkeys([default, *config.postprocess.methods])
+        systems += [
+            _score(network, method, predicted, truth, config, tuned.get(network), check=check)
+            for method in methods
+        ]
+    return systems
 
 
 def _score(
@@ -158,7 +170,8 @@ def _score(
 ) -> ReportSystem:
     classes, settings = config.data.classes, config.postprocess
     scores = predicted.corrected_scores()
-    parameters = postprocessing(config, tuned, scores.frame_seconds).parameters(method)
+    described = postprocessing(config, tuned, scores.frame_seconds)
+    parameters = described.parameters(method)
     assert parameters is not None  # every configured method was tuned
     metrics = evaluate(
         parameters.apply(scores, classes),
@@ -169,14 +182,18 @@ def _score(
         trim_to_clip=settings.trim_to_clip,
         check=check,
     )
-    name = network if method == settings.methods[0] else f"{network}_{method}"
-    return ReportSystem(
-        name,
-        metrics,
-        predicted.sod_result(),
-        DESCRIPTIONS[method],
-        predicted.training_seconds,
+    note, selection = DESCRIPTIONS[method], described.tuned.selection
+    system = partial(
+        ReportSystem,
+        metrics=metrics,
+        sod=predicted.sod_result(),
+        training_seconds=predicted.training_seconds,
     )
+    if method != described.method:
+        return system(f"{network}_{method}", note=note)
+    if settings.choose_method and selection is not None:
+        note += f"; {selection}"
+    return system(network, note=note, calibration=described.tuned.calibration.get(method))
 
 
 def operating_points(number: int) -> list[float]:
@@ -229,7 +246,14 @@ def write_set(
     if config.postprocess.report:
         title = f"Test on the {test_set.name} set"
         audio = test_set.coverage.folder
-        write_report(folder, systems, title=title, intervals=intervals, audio=audio)
+        write_report(
+            folder,
+            systems,
+            title=title,
+            intervals=intervals,
+            audio=audio,
+            recordings=clip_recordings(Path(config.data.root)),
+        )
 
 
 def write_metrics(metrics: Mapping[str, MetricValue], config: Config, path: Path) -> None:
