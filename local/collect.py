@@ -52,6 +52,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
     )
     add("--tier", metavar="NAME", help="the tier of Praat's TextGrids that is read (default: all)")
     add("--output", type=user_path, required=True, metavar="DIR", help="new folder")
+    add(
+        "--test",
+        type=user_path,
+        metavar="DIR",
+        help="recordings of the test; their labels are found as those of --audio",
+    )
     add("--unlabelled", type=user_path, metavar="DIR", help="recordings without labels")
     add(
         "--rest",
@@ -65,7 +71,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
         "--split",
         type=_shares,
         metavar="SHARES",
-        help="shares of train, validation, test (default: 0.7,0.15,0.15)",
+        help="shares of train, validation, test (default: 0.7,0.15,0.15); 0: no such set",
     )
     add(
         "--group",

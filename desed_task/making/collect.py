@@ -4,7 +4,9 @@ Recordings are cut into clips; the sets are split by recording. `plan_clips` rea
 decides what is cut, `write_clips` writes the data set. The command is `python -m local.collect`.
 """
 
+import os
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,14 +27,18 @@ from desed_task.making.cutting import (
     MIN_CLIP_S,
     MIN_REST_S,
     Annotated,
+    Span,
     clip_events,
-    cut,
     cut_file,
+    cut_sections,
     short_pieces,
+    spans_between,
 )
 from desed_task.making.grouping import (
     SPLITS,
+    TEST,
     TRAIN,
+    VALIDATION,
     GroupOf,
     group_rule,
     grouped,
@@ -42,7 +48,7 @@ from desed_task.making.label_files import Label, LabelOptions, LabelReader, clas
 from desed_task.making.label_tables import GivenColumn
 from desed_task.making.layout import ClipRecord, clip_tables, write_texts
 from desed_task.options import check_least
-from desed_task.tables import aligned_text, table_text
+from desed_task.tables import aligned_text, quoted, table_text
 
 STRONG, WEAK, UNLABELLED = "synthetic", "weak", "unlabelled"
 SCORED = {"validation": SYNTHETIC_VALIDATION, "test": "test"}
@@ -68,11 +74,12 @@ class CollectOptions:
         audio: folder of recordings.
         output: the new data set's folder.
         labels: a folder of label files, or a table; None: `audio` has a folder per class.
+        test: folder of the recordings of the test, whose labels are found as those of `audio`.
         unlabelled: folder of recordings without labels, for training.
         rest: what is done with recordings in `audio` without a label: `skip`, `background` (they
             have no events) or `unlabelled`.
         clip_seconds, overlap: length of a clip, and seconds that neighbours share.
-        split: shares of training, validation and test.
+        split: shares of training, validation and test, of the recordings whose set is not given.
         group: recordings of one group are in one set: `folder`, `column:NAME` of the table, or a
             regular expression; None: a recording is a group.
         groups: table of groups; excludes `group`.
@@ -89,6 +96,7 @@ class CollectOptions:
     audio: Path
     output: Path
     labels: Path | None = None
+    test: Path | None = None
     unlabelled: Path | None = None
     rest: str = "skip"
     clip_seconds: float = 10.0
@@ -107,9 +115,10 @@ class CollectOptions:
     def __post_init__(self) -> None:
         """Raise InputError for impossible values."""
         sums_to_1 = abs(sum(self.split) - 1) <= 1e-6
-        if len(self.split) != 3 or not all(0 < share < 1 for share in self.split) or not sums_to_1:
+        in_range = len(self.split) == 3 and min(self.split) >= 0 and self.split[0] > 0
+        if not in_range or not sums_to_1:
             raise InputError(
-                f"--split: expected three shares with the sum 1, got "
+                f"--split: expected three shares with the sum 1, the first above 0, got "
                 f"{','.join(f'{share:g}' for share in self.split)}"
             )
         reading = {"columns": self.columns, "label": self.label, "ignore": self.ignore}
@@ -180,21 +189,30 @@ def plan_clips(options: CollectOptions) -> Plan:
 
     Raises InputError for labels that cannot be used, and where validation or test has no recording.
     """
-    recordings = dict(_recordings("--audio", options.audio))
+    recordings, tested = _recordings(options)
     reading = LabelOptions(
         options.columns, options.group_column, options.label, options.ignore, options.tier
     )
     reader = LabelReader(recordings, reading)
-    labels = class_folders(recordings) if options.labels is None else reader.read(options.labels)
+    if options.labels is None:
+        labels = class_folders(
+            {path: tested.get(path) or path.relative_to(options.audio) for path in recordings}
+        )
+    else:
+        labels = reader.read(options.labels)
     labelled = {label.recording for label in labels} | reader.pointed
     rest = [path for path in recordings if path not in labelled]
-    further = dict(_recordings("--unlabelled", options.unlabelled)) if options.unlabelled else {}
+    further = dict(_found("--unlabelled", options.unlabelled)) if options.unlabelled else {}
     used = [*sorted(labelled), *(rest if options.rest != "skip" else ()), *further]
     unreadable = _unreadable(used, reader.unreadable, options)
     labels = [label for label in labels if label.recording not in unreadable]
     rest = [path for path in rest if path not in unreadable]
     if options.rest == "background":
         labels += [Label(path, None) for path in rest]
+    labels += [
+        Label(path, None, split=TEST)
+        for path in {label.recording for label in labels} & tested.keys()
+    ]
     classes = sorted({label.name for label in labels if label.name is not None})
     if not classes:
         raise InputError(
@@ -202,10 +220,16 @@ def plan_clips(options: CollectOptions) -> Plan:
             + "".join(f"\n  {number} {text}" for text, number in reader.counts.items() if number)
         )
     group_of = _group_of(options, recordings)
-    found = annotated(recordings, labels, group_of)
-    splits = _splits(found, options)
+    found = annotated(recordings, labels, group_of, reader.reviewed)
+    splits = _splits(found, options, has_splits=reader.has_splits)
+    if reader.has_splits and options.split[1] and VALIDATION not in {e.split for e in found}:
+        reader.notes.append(
+            "column split: it has no validation, which is drawn from the recordings for training "
+            "(--split 1,0,0: none)"
+        )
     unlabelled = []
     if options.rest == "unlabelled":  # not those of the groups of validation and test
+        rest = [path for path in rest if path not in tested]
         groups = grouped(rest, group_of)
         trained = [path for path in rest if splits.get(groups[path], TRAIN) == TRAIN]
         unlabelled += [(path, recordings[path]) for path in trained]
@@ -214,6 +238,12 @@ def plan_clips(options: CollectOptions) -> Plan:
         (each, SCORED.get(splits[each.group], STRONG if each.strong else WEAK)) for each in found
     ]
     sets += [(Annotated(*each, (), (), False, ""), UNLABELLED) for each in unlabelled]
+    if options.rest == "unlabelled":
+        sets += [
+            (_unreviewed(each), UNLABELLED)
+            for each in found
+            if each.sections is not None and splits[each.group] == TRAIN
+        ]
     planned = _planned(sets, options)
     long_tagged = sum(bool(each.recording.tags) and len(each.clips) > 1 for each in planned)
     remarks = {
@@ -223,6 +253,7 @@ def plan_clips(options: CollectOptions) -> Plan:
             len(reader.pointed)
         ),
         **reader.counts,
+        "recordings have reviewed stretches; only these are used as labelled": len(reader.reviewed),
         **_lost(planned),
         "tagged recordings are longer than a clip; each clip has the tags": long_tagged,
     }
@@ -250,9 +281,15 @@ def _refuse_unreadable(unreadable: Mapping[Path, str], options: CollectOptions) 
 
 
 def annotated(
-    recordings: Mapping[Path, Path], labels: Iterable[Label], group_of: GroupOf
+    recordings: Mapping[Path, Path],
+    labels: Iterable[Label],
+    group_of: GroupOf,
+    reviewed: Mapping[Path, Sequence[Span]] = MappingProxyType({}),
 ) -> list[Annotated]:
-    """The recordings that have labels, with their events or tags and their groups."""
+    """The recordings that have labels, with their events or tags, groups and given splits.
+
+    Of recordings in `reviewed`, only these stretches are labelled.
+    """
     by_recording: dict[Path, list[Label]] = defaultdict(list)
     for label in labels:
         by_recording[label.recording].append(label)
@@ -273,8 +310,22 @@ def annotated(
             raise InputError(f"{path}: expected events or tags, got both: {shortened(tags)}")
         merged, group = tuple(merge_overlaps(events)), named[path] or groups[path]
         strong = bool(events) or (not tags and any_events)
-        found.append(Annotated(path, recordings[path], merged, tags, strong, group))
+        splits = sorted({e.split for e in own if e.split is not None})
+        if len(splits) > 1:
+            raise InputError(f"{path}: expected one split, got {' and '.join(splits)}")
+        split = splits[0] if splits else None
+        sections = tuple(reviewed[path]) if path in reviewed else None
+        strong = strong or sections is not None
+        found.append(
+            Annotated(path, recordings[path], merged, tags, strong, group, split, sections)
+        )
     return found
+
+
+def _unreviewed(recording: Annotated) -> Annotated:
+    """A recording outside of its reviewed stretches, whose labels are not known."""
+    rest = spans_between(recording.sections or (), audio_info(recording.path).seconds)
+    return Annotated(recording.path, recording.relative, (), (), False, "", sections=tuple(rest))
 
 
 def write_clips(options: CollectOptions, plan: Plan, files: Mapping[str, str]) -> Records:
@@ -344,6 +395,9 @@ def class_table(records: Records, classes: Sequence[str]) -> str:
     if records[UNLABELLED]:
         lines.append(f"unlabelled clips: {len(records[UNLABELLED])}")
     for split in SPLITS:
+        if split in SCORED and not records[SCORED[split]]:
+            lines.append(f"no {split} set")
+            continue
         present = counts["strong"] + counts["weak"] if split == TRAIN else counts[split]
         empty = [name for name in classes if not present[name]]
         if empty:
@@ -351,14 +405,31 @@ def class_table(records: Records, classes: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _recordings(option: str, folder: Path) -> list[tuple[Path, Path]]:
-    """The audio files below a folder, with their paths relative to it."""
+def _found(option: str, folder: Path, *others: Path) -> list[tuple[Path, Path]]:
+    """The audio files below folders, with their paths relative to them; all are different."""
     if not folder.is_dir():
         raise InputError(f"{option} {folder}: expected an existing folder")
-    found = find_recordings([folder])
+    found = find_recordings([folder, *others])
     if not found:
         raise InputError(f"{option} {folder}: expected audio files, got none")
     return found
+
+
+def _recordings(options: CollectOptions) -> tuple[dict[Path, Path], dict[Path, Path]]:
+    """The recordings of `--audio` and `--test`, with relative paths, and those of `--test` alone.
+
+    The test's folder may be in that of the others. The relative paths of all are different, those
+    of the test alone are below its folder.
+    """
+    if options.test is None:
+        return dict(_found("--audio", options.audio)), {}
+    below = {os.path.realpath(path): name for path, name in _found("--test", options.test)}
+    every = dict(_found("--audio", options.audio, options.test))
+    real = {path: os.path.realpath(path) for path in every}
+    tested = {path: below[real[path]] for path in every if real[path] in below}
+    if len(tested) == len(every):
+        raise InputError(f"--audio {options.audio}: expected audio files beside those of --test")
+    return every, tested
 
 
 def _group_of(options: CollectOptions, recordings: Mapping[Path, Path]) -> GroupOf:
@@ -374,20 +445,58 @@ def _group_of(options: CollectOptions, recordings: Mapping[Path, Path]) -> Group
     return group_rule(options.group, options.groups, own, rules)
 
 
-def _splits(recordings: Sequence[Annotated], options: CollectOptions) -> dict[str, str]:
-    """The split of each group. Raises InputError where one would be without a recording."""
+def _splits(
+    recordings: Sequence[Annotated], options: CollectOptions, *, has_splits: bool
+) -> dict[str, str]:
+    """The split of each group: as it is given, or drawn.
+
+    Where a table names splits, or `--test` the test, no test is drawn, and validation only where
+    the table has none: of the recordings for training and of those without a split.
+
+    Raises InputError for a group in several splits, and for a split without a recording.
+    """
     kinds: dict[str, set[str]] = defaultdict(set)
     for recording in recordings:
         for name in recording.classes or {""}:
             kinds[name].add(recording.group)
-    splits = split_labelled(kinds, options.split, options.seed)
-    for split in SCORED:
-        if split not in splits.values():
+    given, shares = _given_splits(recordings, options), options.split
+    if has_splits or options.test is not None:
+        train, validation, _ = shares
+        if VALIDATION in given.values():
+            validation = 0
+        given = {group: split for group, split in given.items() if split != TRAIN}
+        shares = (train / (train + validation), validation / (train + validation), 0.0)
+    splits = split_labelled(kinds, shares, options.seed, given)
+    needed = {TRAIN} | {split for split, share in zip(SPLITS, shares, strict=True) if share}
+    for split in SPLITS:
+        if split in needed and split not in splits.values():
             raise InputError(
                 f"--split: {split}: expected at least 1 recording, got 0 of {len(recordings)}: "
                 "more recordings or groups are needed"
+                + (f", or a share of 0 for a data set without {split}" if split != TRAIN else "")
             )
     return splits
+
+
+def _given_splits(recordings: Sequence[Annotated], options: CollectOptions) -> dict[str, str]:
+    """The split that is given for each group. Raises InputError for groups in several splits."""
+    given: dict[str, dict[str, Path]] = defaultdict(dict)
+    for recording in recordings:
+        if recording.split is not None:
+            given[recording.group].setdefault(recording.split, recording.relative)
+    if options.test is not None:
+        for recording in recordings:
+            if recording.split is None and TEST in given.get(recording.group, ()):
+                given[recording.group].setdefault(TRAIN, recording.relative)
+    problems = [
+        f"group {quoted(group)}: expected one split, got "
+        + ", ".join(f"{split} ({path})" for split, path in sorted(splits.items()))
+        for group, splits in given.items()
+        if len(splits) > 1
+    ]
+    if problems:
+        raise InputError(listing("groups of recordings", problems))
+    return {group: next(iter(splits)) for group, splits in given.items()}
 
 
 def _planned(
@@ -408,8 +517,11 @@ def _planned(
             set_name,
             [
                 PlannedClip(name(recording.relative, start), start, end)
-                for start, end in cut(
-                    audio_info(recording.path).seconds, options.clip_seconds, options.overlap
+                for start, end in cut_sections(
+                    recording,
+                    audio_info(recording.path).seconds,
+                    options.clip_seconds,
+                    options.overlap,
                 )
             ],
         )
@@ -426,12 +538,17 @@ def _lost(recordings: Iterable[PlannedRecording]) -> dict[str, int]:
     """Numbers of what is in no clip."""
     ends = events = pieces = 0
     for recording, _, clips in recordings:
-        end = clips[-1].end
-        ends += end < audio_info(recording.path).seconds - 1e-6
-        events += sum(event.onset >= end for event in recording.events)
+        sections = recording.sections or ((0.0, audio_info(recording.path).seconds),)
+        starts, stops = [clip.start for clip in clips], [clip.end for clip in clips]
+        for _, stop in sections:
+            last = bisect_left(stops, stop - 1e-6)
+            ends += last == len(clips) or starts[last] >= stop
+        for event in recording.events:
+            first = bisect_right(stops, event.onset)
+            events += first == len(clips) or starts[first] >= event.offset
         pieces += sum(short_pieces(recording, clip.start, clip.end) for clip in clips)
     return {
-        f"ends of recordings, shorter than {MIN_CLIP_S:g} s, are in no clip": ends,
+        f"ends of recordings or stretches, shorter than {MIN_CLIP_S:g} s, are in no clip": ends,
         "events are only in such ends and are not used": events,
         f"pieces of events, shorter than {MIN_REST_S * 1000:g} ms at a cut, are not used": pieces,
     }

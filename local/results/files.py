@@ -11,6 +11,7 @@ A system is a network with one post-processing method.
 """
 
 import json
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +21,9 @@ from typing import NamedTuple
 import yaml
 
 from desed_task import __version__
+from desed_task.dataio.annotations import read_clip_recordings
 from desed_task.dataio.coverage import Coverage
+from desed_task.errors import InputError
 from desed_task.evaluation import GroundTruth, Intervals, bootstrap, evaluate, write_system
 from desed_task.evaluation.results import (
     HEADLINE_METRICS,
@@ -29,13 +32,16 @@ from desed_task.evaluation.results import (
     metric_table,
 )
 from desed_task.files import write_file
+from desed_task.making.collect import CLIPS
 from desed_task.postprocess.methods import DESCRIPTIONS, Method, TunedParameters, class_thresholds
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
 from desed_task.sod import sod_metrics
 from local.config.load import Config
 from local.data import LabelledSet
-from local.results.postprocessing import dump_tuned, postprocessing
+from local.results.postprocessing import default_method, dump_tuned, postprocessing
 from local.results.predictions import SetPredictions
+
+logger = logging.getLogger(__name__)
 
 REPORT_FILE = "report.html"
 TUNING_FILE = "postprocessing.yaml"
@@ -113,6 +119,9 @@ def write_results(
     path = folder / "metrics.json"
     write_metrics(metrics, config, path)
     print("\n\n".join(tables))
+    for network, parameters in tuned.items():
+        if parameters.selection is not None:
+            print(f"\n{network}: {parameters.selection}")
     return WrittenResults(path, differences)
 
 
@@ -126,7 +135,8 @@ def score_networks(
 ) -> list[ReportSystem]:
     """Score every network with every configured post-processing method.
 
-    A system is named like its network with the first method, and `NETWORK_METHOD` with others.
+    A system is named like its network with the default method, which is the first one, and
+    `NETWORK_METHOD` with others.
 
     Args:
         predictions: by network, `student` and `teacher`.
@@ -135,11 +145,15 @@ def score_networks(
         tuned: tuned parameters by network; empty if no method is tuned.
         check: compute the metrics with the libraries as well.
     """
-    return [
-        _score(network, method, predicted, truth, config, tuned.get(network), check=check)
-        for network, predicted in predictions.items()
-        for method in config.postprocess.methods
-    ]
+    systems = []
+    for network, predicted in predictions.items():
+        default = default_method(config, tuned.get(network))
+        methods = dict.fromkeys([default, *config.postprocess.methods])
+        systems += [
+            _score(network, method, predicted, truth, config, tuned.get(network), check=check)
+            for method in methods
+        ]
+    return systems
 
 
 def _score(
@@ -153,10 +167,12 @@ def _score(
     check: bool,
 ) -> ReportSystem:
     classes, settings = config.data.classes, config.postprocess
-    parameters = postprocessing(config, tuned).parameters(method)
+    scores = predicted.corrected_scores()
+    described = postprocessing(config, tuned, scores.frame_seconds)
+    parameters = described.parameters(method)
     assert parameters is not None  # every configured method was tuned
     metrics = evaluate(
-        parameters.apply(predicted.corrected_scores(), classes),
+        parameters.apply(scores, classes),
         truth.restricted(predicted.names),
         thresholds=operating_points(config.training.n_test_thresholds),
         f1_threshold=class_thresholds(parameters, classes),
@@ -164,8 +180,13 @@ def _score(
         trim_to_clip=settings.trim_to_clip,
         check=check,
     )
-    name = network if method == settings.methods[0] else f"{network}_{method}"
-    return ReportSystem(name, metrics, predicted.sod_result(), DESCRIPTIONS[method])
+    note, selection = DESCRIPTIONS[method], described.tuned.selection
+    if method != described.method:
+        return ReportSystem(f"{network}_{method}", metrics, predicted.sod_result(), note)
+    if settings.choose_method and selection is not None:
+        note += f"; {selection}"
+    calibration = described.tuned.calibration.get(method)
+    return ReportSystem(network, metrics, predicted.sod_result(), note, calibration)
 
 
 def operating_points(number: int) -> list[float]:
@@ -216,7 +237,24 @@ def write_set(
     if config.postprocess.report:
         title = f"Test on the {test_set.name} set"
         audio = test_set.coverage.folder
-        write_report(folder, systems, title=title, intervals=intervals, audio=audio)
+        write_report(
+            folder,
+            systems,
+            title=title,
+            intervals=intervals,
+            audio=audio,
+            recordings=clip_recordings(Path(config.data.root)),
+        )
+
+
+def clip_recordings(root: Path) -> dict[str, str] | None:
+    """The recording of each clip of a data set that `local.collect` made; None of another one."""
+    table = root / CLIPS
+    try:
+        return read_clip_recordings(table) if table.is_file() else None
+    except InputError as error:  # of another program: no reason to lose a test
+        logger.warning("%s; the report has no number of recordings", error)
+        return None
 
 
 def write_metrics(metrics: Mapping[str, MetricValue], config: Config, path: Path) -> None:
