@@ -17,6 +17,7 @@ from desed_task.files import user_path
 from desed_task.making.layout import SIZES
 from desed_task.options import check_least, command_parser
 from desed_task.processor import cores
+from desed_task.synthesis.domains import SceneShares
 from desed_task.tables import normalised
 from local.own_config import CONFIGURATION, configuration
 
@@ -51,9 +52,14 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--lone_share",
         type=float,
-        help="share of training and validation clips that are one recording alone (default: 0.25)",
+        help="share of training and validation clips that are one recording alone "
+        f"(default: {SceneShares.lone:g})",
     )
-    add("--empty_share", type=float, help="share of them without any event (default: 0.15)")
+    add(
+        "--empty_share",
+        type=float,
+        help=f"share of them without any event (default: {SceneShares.empty:g})",
+    )
     add(
         "--pause",
         help="seconds of silence between two events of a recording, CLASS=seconds for exceptions: "
@@ -82,7 +88,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_args(arguments)
     from desed_task.making.generate import generate_dataset, read_material  # scipy: 1 s
     from desed_task.making.soundbank import BankOptions
-    from desed_task.synthesis.isolated import SceneShares
 
     seed, sizes, workers = options.seed, SIZES[options.size], options.workers
     if options.soundbank is None:

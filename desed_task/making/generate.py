@@ -25,8 +25,8 @@ from desed_task.making.given_clips import GivenClip, unlabelled_clips, weak_clip
 from desed_task.making.grouping import TEST
 from desed_task.making.layout import ClipRecord, clip_tables, write_texts
 from desed_task.making.soundbank import BankOptions, Soundbank, read_soundbank
-from desed_task.synthesis.domains import DOMAINS
-from desed_task.synthesis.isolated import SCENES_ALONE, SHARES, SceneShares, render_recorded
+from desed_task.synthesis.domains import DOMAINS, SCENES_ALONE, SHARES, SceneShares
+from desed_task.synthesis.isolated import render_recorded
 from desed_task.synthesis.scenes import RenderedClip, render_clip
 from desed_task.synthesis.signals import SAMPLE_RATE
 

@@ -5,13 +5,12 @@ event, so that a network knows isolated recordings and noises.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from desed_task.errors import InputError
 from desed_task.labels import Event
-from desed_task.synthesis.domains import CLIP_SECONDS, Domain, Draw
+from desed_task.synthesis.domains import CLIP_SECONDS, Domain, Draw, SceneShares
 from desed_task.synthesis.recorded import RecordedSounds, Section, read_sound
 from desed_task.synthesis.scenes import (
     MIN_CLIP_S,
@@ -32,28 +31,6 @@ SILENCE_DB = (-70.0, -30.0)
 """Gain of near-silence."""
 MIN_PIECE_S = 0.02
 """Shorter pieces of events at a clip's edge are not labelled."""
-
-
-@dataclass(frozen=True)
-class SceneShares:
-    """Shares of clips that are no scene: `lone` has one recording alone, `empty` no event."""
-
-    lone: float = 0.25
-    empty: float = 0.15
-
-    def __post_init__(self) -> None:
-        for name, share in (("lone", self.lone), ("empty", self.empty)):
-            if not 0 <= share <= 1:
-                raise InputError(f"--{name}_share: expected 0 to 1, got {share:g}")
-        if self.lone + self.empty > 1:
-            raise InputError(
-                "--lone_share, --empty_share: expected at most 1 together, "
-                f"got {self.lone:g} and {self.empty:g}"
-            )
-
-
-SHARES = SceneShares()
-SCENES_ALONE = SceneShares(0.0, 0.0)
 
 
 def render_recorded(

@@ -10,8 +10,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from desed_task.errors import InputError
-from desed_task.synthesis.domains import RECORDED, SYNTHETIC, Draw
-from desed_task.synthesis.isolated import SceneShares, render_recorded
+from desed_task.synthesis.domains import RECORDED, SYNTHETIC, Draw, SceneShares
+from desed_task.synthesis.isolated import render_recorded
 from desed_task.synthesis.recorded import RecordedSounds, low_passed, sections_of
 from desed_task.synthesis.scenes import RenderedClip
 from desed_task.synthesis.signals import SAMPLE_RATE
