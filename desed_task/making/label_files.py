@@ -70,6 +70,7 @@ class LabelOptions:
     Attributes:
         columns: of tables, by meaning; see `given_columns`.
         group: name of a column with groups.
+        needs_group: whether a table without this column is refused.
         label: the class of rows without one; None: they are not used.
         ignore: labels that are no classes.
         tier: the tier of TextGrids; None: all.
@@ -77,6 +78,7 @@ class LabelOptions:
 
     columns: Mapping[str, GivenColumn] = field(default_factory=dict)
     group: str | None = None
+    needs_group: bool = True
     label: str | None = None
     ignore: tuple[str, ...] = ()
     tier: str | None = None
@@ -183,6 +185,7 @@ class LabelReader:
                 lambda line, text: problem(f"{path}:{line}", text),
                 given=self._options.columns,
                 group=self._options.group,
+                needs_group=self._options.needs_group,
                 needs_label=self._options.label is None,
             )
             tables[path] = table

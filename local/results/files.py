@@ -32,7 +32,7 @@ from desed_task.evaluation.results import (
     metric_table,
 )
 from desed_task.files import write_file
-from desed_task.making.collect import CLIPS
+from desed_task.making.collected import CLIPS
 from desed_task.postprocess.methods import DESCRIPTIONS, Method, TunedParameters, class_thresholds
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
 from desed_task.sod import sod_metrics
