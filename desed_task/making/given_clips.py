@@ -16,7 +16,7 @@ from desed_task.making.grouping import TRAIN, GroupOf
 from desed_task.making.label_files import class_files
 from desed_task.making.soundbank import Soundbank
 from desed_task.synthesis.domains import CLIP_SECONDS, RECORDED, Draw
-from desed_task.synthesis.recorded import RecordedSounds, read_sound, resampled
+from desed_task.synthesis.recorded import RecordedSounds, lowest_limit, read_sound, resampled
 from desed_task.synthesis.scenes import RenderedClip
 from desed_task.synthesis.signals import (
     SAMPLE_RATE,
@@ -52,9 +52,14 @@ class GivenClip:
     channel: Channel = MIX
 
     def render(self, rng: np.random.Generator, bank: RecordedSounds) -> RenderedClip:
-        """The clip, at `SAMPLE_RATE`, mono; a recording of a class has the limit of a scene."""
+        """The clip, at `SAMPLE_RATE`, mono.
+
+        A recording of a class is limited as a scene is, unless it would be silent.
+        """
         if self.label:
             sounds = bank.drawn(rng)
+            if lowest_limit(resampled(self.path, channel=self.channel)) > sounds.cutoff_hz:
+                sounds = bank.limited(bank.cutoff_hz)
             sound = read_sound(self.path, sounds.cutoff_hz, self.channel)
             return _weak_clip(rng, sounds, sound, self.label)
         audio = resampled(self.path, self.start, self.n_samples, self.channel)

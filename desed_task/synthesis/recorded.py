@@ -221,12 +221,12 @@ class RecordedSounds:
     def drawn(self, rng: np.random.Generator) -> "RecordedSounds":
         """The sounds for one scene, in a share of the scenes with the limit of a narrow recording.
 
-        A limit under which a class or the background could not be heard is not drawn.
+        A limit under which no class could be heard is not drawn.
         """
         share = self.limited_share
         if share and rng.random() < share:
             limited = self.limited(float(rng.choice(self._narrow_hz)))
-            if all(limited.events.values()) and bool(limited.ambiences) == bool(self.ambiences):
+            if limited.events:
                 return limited
         return self.limited(self.cutoff_hz)
 
@@ -253,7 +253,7 @@ class RecordedSounds:
     def limited(self, limit_hz: float) -> "RecordedSounds":
         """The sounds that are heard below a limit and reach it, limited to it.
 
-        Of a class without such sounds, those that do not reach it.
+        Of a class without such sounds, those that do not reach it. Classes without any are absent.
         """
 
         def fitting(sections: Sequence[Section]) -> Sequence[Section]:
@@ -264,7 +264,8 @@ class RecordedSounds:
             enough = min(limit_hz, self.wide_hz)
             return [each for each in heard if each[0].bandwidth_hz >= enough] or heard
 
-        events = {label: widest(recordings) for label, recordings in self.events.items()}
+        widest_of = {label: widest(recordings) for label, recordings in self.events.items()}
+        events = {label: recordings for label, recordings in widest_of.items() if recordings}
         ambiences = [each for (each,) in widest([[each] for each in self.ambiences])]
         return replace(self, events=events, ambiences=ambiences, cutoff_hz=limit_hz)
 

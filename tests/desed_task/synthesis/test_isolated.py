@@ -193,11 +193,18 @@ def test_a_sound_above_the_limit_is_not_used_under_it(tmp_path: Path) -> None:
     both = RecordedSounds({"Hiss": [low, high]}, (), SAMPLE_RATE / 2)
     assert both.limited(3000.0).events == {"Hiss": [low]}
     assert both.limited(SAMPLE_RATE / 2).events == {"Hiss": [high]}
-    # A limit under which a class is silent is never drawn.
+    # A class that a limit silences is not in the scenes with this limit.
     apart = RecordedSounds({"Low": [low], "High": [high]}, (), SAMPLE_RATE / 2)
-    assert apart.limited_share == 0.5
     rng = np.random.default_rng(0)
-    assert {apart.drawn(rng).cutoff_hz for _ in range(50)} == {SAMPLE_RATE / 2}
+    drawn = [apart.drawn(rng) for _ in range(50)]
+    assert {(each.cutoff_hz < 5000, each.classes) for each in drawn} == {
+        (True, ("Low",)),
+        (False, ("Low", "High")),
+    }
+    assert np.mean([len(each.classes) == 1 for each in drawn]) == pytest.approx(0.5, abs=0.2)
+    # A limit that silences all is not drawn.
+    alone = RecordedSounds({"High": [high]}, low, SAMPLE_RATE / 2)
+    assert {alone.drawn(rng).cutoff_hz for _ in range(20)} == {SAMPLE_RATE / 2}
     event = both.limited(2000.0).event(Draw(rng, RECORDED), "Hiss", SAMPLE_RATE)
     power = np.abs(np.fft.rfft(event)) ** 2
     assert power[round(2300 * len(event) / SAMPLE_RATE) :].sum() < 1e-3 * power.sum()
