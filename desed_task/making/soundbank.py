@@ -116,6 +116,13 @@ class Soundbank:
         """Names of the classes, sorted."""
         return tuple(self.sounds[SPLITS[0]].events)
 
+    def event_lengths(self) -> dict[str, list[float]]:
+        """Lengths in seconds of the events to train on, by class."""
+        return {
+            label: [section.seconds for sections in recordings for section in sections]
+            for label, recordings in self.sounds[TRAIN].events.items()
+        }
+
     def split_of(self) -> dict[str, str]:
         """The split of each group."""
         return {each.group: each.split for each in self.files}
