@@ -74,6 +74,19 @@ class Calibration(Settings):
     common: Curve | None = None
     by_class: dict[ClassName, Curve] = Field(default_factory=dict)
 
+    def __str__(self) -> str:
+        if self.common is None:
+            return (
+                "confidence is the score: a probability needs scores that separate right from "
+                f"wrong events, of at least {MIN_EVENTS} detected events with known labels"
+            )
+        own = len(self.by_class)
+        return f"confidence is a probability, fitted on {self.common.events} events" + (
+            f" ({own} class{'es' * (own > 1)} by {'their' if own > 1 else 'its'} own)"
+            if own
+            else ""
+        )
+
     def probability(self, confidence: Floats | float, name: str) -> Any:
         """Probability that events of a class with this confidence are right; of the same shape."""
         curve = self.by_class.get(name, self.common)

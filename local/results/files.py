@@ -11,7 +11,6 @@ A system is a network with one post-processing method.
 """
 
 import json
-import logging
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -21,9 +20,7 @@ from typing import NamedTuple
 import yaml
 
 from desed_task import __version__
-from desed_task.dataio.annotations import read_clip_recordings
 from desed_task.dataio.coverage import Coverage
-from desed_task.errors import InputError
 from desed_task.evaluation import GroundTruth, Intervals, bootstrap, evaluate, write_system
 from desed_task.evaluation.results import (
     HEADLINE_METRICS,
@@ -32,7 +29,6 @@ from desed_task.evaluation.results import (
     metric_table,
 )
 from desed_task.files import write_file
-from desed_task.making.collected import CLIPS
 from desed_task.postprocess.methods import DESCRIPTIONS, Method, TunedParameters, class_thresholds
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
 from desed_task.sod import sod_metrics
@@ -40,8 +36,7 @@ from local.config.load import Config
 from local.data import LabelledSet
 from local.results.postprocessing import default_method, dump_tuned, postprocessing
 from local.results.predictions import SetPredictions
-
-logger = logging.getLogger(__name__)
+from local.results.recordings import clip_recordings
 
 REPORT_FILE = "report.html"
 TUNING_FILE = "postprocessing.yaml"
@@ -120,8 +115,10 @@ def write_results(
     write_metrics(metrics, config, path)
     print("\n\n".join(tables))
     for network, parameters in tuned.items():
-        if parameters.selection is not None:
-            print(f"\n{network}: {parameters.selection}")
+        calibration = parameters.calibration.get(default_method(config, parameters))
+        for line in (parameters.selection, calibration):
+            if line is not None:
+                print(f"{network}: {line}")
     return WrittenResults(path, differences)
 
 
@@ -245,16 +242,6 @@ def write_set(
             audio=audio,
             recordings=clip_recordings(Path(config.data.root)),
         )
-
-
-def clip_recordings(root: Path) -> dict[str, str] | None:
-    """The recording of each clip of a data set that `local.collect` made; None of another one."""
-    table = root / CLIPS
-    try:
-        return read_clip_recordings(table) if table.is_file() else None
-    except InputError as error:  # of another program: no reason to lose a test
-        logger.warning("%s; the report has no number of recordings", error)
-        return None
 
 
 def write_metrics(metrics: Mapping[str, MetricValue], config: Config, path: Path) -> None:

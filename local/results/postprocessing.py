@@ -4,6 +4,7 @@ Tuned parameters are stored in the checkpoint under `postprocessing`, by network
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +22,7 @@ from desed_task.postprocess.methods import (
 from desed_task.postprocess.selection import tune_methods
 from local.config.load import Config
 from local.results.predictions import SetPredictions
+from local.results.recordings import clip_recordings
 
 CHECKPOINT_KEY = "postprocessing"
 
@@ -94,6 +96,7 @@ def tune(scores: Scores, truth: GroundTruth, config: Config, title: str) -> Tune
         )
     settings = config.postprocess
     given = postprocessing(config, frame_seconds=scores.frame_seconds).median
+    recordings = clip_recordings(Path(config.data.root)) or {}
     found = tune_methods(
         scores,
         truth,
@@ -102,6 +105,7 @@ def tune(scores: Scores, truth: GroundTruth, config: Config, title: str) -> Tune
         fixed={MEDIAN: given} if MEDIAN in settings.methods else {},
         default_threshold=settings.f1_threshold,
         title=title,
+        groups=[recordings.get(name, name) for name in scores.names],
     )
     return found.stored(settings)
 
