@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from desed_task.detect.formats import event_values
 from desed_task.detect.outputs import Record
 from desed_task.review.places import DETECTED, POSSIBLY_MISSED, Audio, Place
 
@@ -19,14 +20,14 @@ def detected_places(records: Iterable[Record]) -> list[Place]:
         places += [
             Place(
                 audio,
-                each.onset,
-                each.offset,
-                each.event_label,
+                each["onset"],
+                each["offset"],
+                each["event_label"],
                 DETECTED,
-                value=each.confidence,
-                doubt=-abs(each.confidence - _EVEN),
+                value=each["confidence"],
+                doubt=-abs(each["confidence"] - _EVEN),
             )
-            for each in found.events
+            for each in map(event_values, found.events)  # as the records have them
         ]
         places += [
             Place(

@@ -96,8 +96,7 @@ function tableLines(row, answer, neighbours, answers) {
 
 function tableText(rows, others, answers) {
   const groups = byAudio(rows, others);
-  const answered = rows.filter(row => answers.get(row.key)?.verdict);
-  answered.sort((a, b) => compare(a.audio.filename, b.audio.filename) || a.audio.start - b.audio.start || a.onset - b.onset);
+  const answered = rows.filter(row => answers.get(row.key)?.verdict).sort(compareTimes);
   const lines = answered.flatMap(row => tableLines(row, answers.get(row.key), groups.get(row.audio), answers));
   const field = text => /["\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   return [COLUMNS, ...lines].map(line => line.map(field).join("\t") + "\n").join("");
@@ -105,6 +104,11 @@ function tableText(rows, others, answers) {
 
 function compare(a, b) {
   return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** The order of rows by recording and time. */
+function compareTimes(a, b) {
+  return compare(a.audio.filename, b.audio.filename) || a.audio.start - b.audio.start || a.onset - b.onset;
 }
 
 /** Fields of each line of a table that is separated by tabs. */
@@ -166,8 +170,9 @@ const MIN_EVENT = 0.01;
 
 function start(content) {
   const {rows, others} = readContent(content);
+  const rowsByTime = [...rows].sort(compareTimes);
   const groups = byAudio(rows, others);
-  const store = `sed-review ${location.pathname}`;
+  const store = `sed-review ${location.pathname} `;
   const get = id => document.getElementById(id);
   const labels = [...content.labels];
   let answers = new Map();
@@ -196,11 +201,13 @@ function start(content) {
 
   // -- Storage
 
-  function keep() {
+  function keep(keys) {
     saved = false;
     try {
-      localStorage.setItem(store, JSON.stringify([...answers]));
-      kept = true;
+      for (const key of keys) {
+        if (answers.has(key)) localStorage.setItem(store + key, JSON.stringify(answers.get(key)));
+        else localStorage.removeItem(store + key);
+      }
     } catch {
       kept = false;
     }
@@ -208,12 +215,18 @@ function start(content) {
 
   function restore() {
     try {
-      const known = new Set(rows.map(row => row.key));
-      answers = new Map(JSON.parse(localStorage.getItem(store) ?? "[]").filter(([key]) => known.has(key)));
-      answers.forEach(answer => [answer, ...answer.added].forEach(event => addLabel(event.label)));
+      for (const {key} of rows) {
+        const text = localStorage.getItem(store + key);
+        if (text) take(key, JSON.parse(text));
+      }
     } catch {
-      answers = new Map();
+      kept = false;
     }
+  }
+
+  function take(key, answer) {
+    answers.set(key, answer);
+    [answer, ...answer.added].forEach(event => addLabel(event.label));
   }
 
   function save() {
@@ -230,12 +243,9 @@ function start(content) {
     try {
       const found = readTable(await file.text(), rows);
       const before = new Map(answers);
-      found.answers.forEach((answer, key) => {
-        answers.set(key, answer);
-        [answer, ...answer.added].forEach(event => addLabel(event.label));
-      });
+      found.answers.forEach((answer, key) => take(key, answer));
       history.push({all: before, row: current});
-      keep();
+      keep(answers.keys());
       refresh();
       const rest = found.unknown ? `; ${found.unknown} lines are of no event of this page` : "";
       showStatus(`${file.name}: ${found.answers.size} answers${rest}`);
@@ -249,7 +259,7 @@ function start(content) {
   function change(row, changes) {
     history.push({key: row.key, answer: answers.get(row.key), row});
     answers.set(row.key, {...answerOf(row), ...changes});
-    keep();
+    keep([row.key]);
   }
 
   function answer(changes) {
@@ -261,10 +271,11 @@ function start(content) {
   function undo() {
     const last = history.pop();
     if (!last) return;
+    const keys = last.all ? [...answers.keys()] : [last.key];
     if (last.all) answers = last.all;
     else if (last.answer) answers.set(last.key, last.answer);
     else answers.delete(last.key);
-    keep();
+    keep(keys);
     filter();
     choose(last.row, false);
   }
@@ -329,13 +340,10 @@ function start(content) {
   function filter() {
     const wanted = {label: get("class").value, kind: get("kind").value, state: get("state").value};
     const part = get("recording").value.toLowerCase();
-    visible = rows.filter(row => (!wanted.label || row.label === wanted.label)
+    visible = (get("order").value === "time" ? rowsByTime : rows).filter(row => (!wanted.label || row.label === wanted.label)
       && (!wanted.kind || row.kind === wanted.kind)
       && (!part || row.audio.filename.toLowerCase().includes(part))
       && (wanted.state === "all" || (wanted.state === "answered") === Boolean(answerOf(row).verdict)));
-    if (get("order").value === "time") {
-      visible.sort((a, b) => compare(a.audio.filename, b.audio.filename) || a.audio.start - b.audio.start || a.onset - b.onset);
-    }
   }
 
   function showList() {
@@ -612,7 +620,7 @@ function start(content) {
       return key === "z" ? undo() : save();
     }
     if (control) return;
-    if (event.target.matches("input:not([type=checkbox]), select, textarea")) {
+    if (event.target.matches?.("input:not([type=checkbox]), select, textarea")) {
       if (key === "Escape" || key === "Enter") event.target.blur();
       return;
     }
