@@ -283,20 +283,26 @@ class LabelReader:
     def _stretch(
         self, row: Row, times: tuple[Time, Time], recording: Path
     ) -> tuple[float, float] | None:
-        """Note and return the reviewed stretch of a row in seconds; None after a problem."""
-        info = self._known_info(recording)
+        """Note and return the reviewed stretch of a row in seconds.
+
+        None after a problem, and for a stretch of no length.
+        """
+        found, info = self._stretches[recording], self._known_info(recording)
         if info is None:
             return None
         begin, end = (time.seconds(info.sample_rate) for time in times)
-        if not 0 <= begin < end <= info.seconds + _END_TOLERANCE_S:
+        if not 0 <= begin <= end <= info.seconds + _END_TOLERANCE_S:
             self._problem(
                 row.where,
-                f"{', '.join(REVIEWED)}: expected 0 <= from < to <= {info.seconds:g}, the "
+                f"{', '.join(REVIEWED)}: expected 0 <= from <= to <= {info.seconds:g}, the "
                 f"recording's seconds, got {begin:g}, {end:g}",
             )
             return None
+        if begin == end:
+            self.counts["answers beside events without an answer are not used"] += 1
+            return None
         stretch = begin, min(end, info.seconds)
-        self._stretches[recording].add((*stretch, row.where.rpartition(":")[0]))
+        found.add((*stretch, row.where.rpartition(":")[0]))
         return stretch
 
     def _merge_stretches(self) -> None:
