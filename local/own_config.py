@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from desed_task.desed import CLIP_SETS, ClipSet
+from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION, ClipSet
 from local.config.data import KEYS
 from local.config.yaml_files import RECIPE, SHIPPED, read_composed
 
@@ -55,12 +55,15 @@ def configuration(
     section = yaml.safe_dump({"data": data}, allow_unicode=True, sort_keys=False, width=4096)
     names = json.dumps(list(classes), ensure_ascii=False)  # quoted: a class may be called 1e5
     section = section.replace("data:\n", f"data:\n  classes: {names}\n", 1)
+    untuned = "  methods: [median]\n  choose_method: false\n  calibrate_confidence: false\n"
+    if sizes.get(SYNTHETIC_VALIDATION):
+        untuned = ""
     network, window = (f"extends: {RECIPE.name}\n", 7) if large else (_small(sizes), 3)
     return (
         f"# Written by python -m {program}\n"
         f"{network}\n{section}\n"
         "cross_task:\n  excluded_classes: []\n\n"
-        "postprocess:\n"
+        f"postprocess:\n{untuned}"
         f"  median_window: !replace {{default: {window}}}   # frames; exceptions by class name\n"
     )
 

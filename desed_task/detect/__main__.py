@@ -342,7 +342,8 @@ def described_settings(detector: "Detector") -> dict[str, Any]:
         if threshold != float("inf")
     }
     return {
-        "model": f"{description.source}, weights {description.weights_sha256[:12]}",
+        "model": f"{description.source}, weights {description.weights_sha256[:12]}, "
+        f"post-processing {description.postprocessing.digest}",
         "postprocess": settings.method,
         "threshold": thresholds,
         "min_duration": settings.min_duration,
