@@ -127,19 +127,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan = plan_clips(options)
     for note in plan.notes:
         print(note)
-    text = configuration(
+    written = configuration(
         options.output.resolve(),
         plan.classes,
         plan.sizes(),
+        plan.event_lengths(),
         program="local.collect",
         clip_seconds=options.clip_seconds,
+        former=None if plan.known is None else plan.known.folder / CONFIGURATION,
     )
     name, edited = _configuration_file(plan, options)
-    records = write_clips(options, plan, {name: text})
+    records = write_clips(options, plan, {name: written.text})
     print(class_table(records, plan.classes))
     for remark, number in plan.remarks.items():
         if number:
             print(f"{number} {remark}")
+    print(*written.notes, sep="\n")
     if (options.output / UNREADABLE).is_file():
         print(f"recordings that cannot be read are not used: {options.output / UNREADABLE}")
     if edited:

@@ -189,6 +189,15 @@ class Plan(NamedTuple):
             sizes[clip.set_name] += 1
         return sizes
 
+    def event_lengths(self) -> dict[str, list[float]]:
+        """Lengths in seconds of the events to train on, by class."""
+        new = (each.recording.events for each in self.recordings if each.set_name == STRONG)
+        kept = (clip.record.events for clip in self.kept if clip.set_name == STRONG)
+        lengths: dict[str, list[float]] = {name: [] for name in self.classes}
+        for event in chain.from_iterable([*new, *kept]):
+            lengths[event.event_label].append(event.offset - event.onset)
+        return lengths
+
 
 Records = Mapping[str, Sequence[ClipRecord]]
 """The written clips of each set."""
