@@ -173,7 +173,15 @@ class Detector:
 
         `options` are `workers` and `progress` of `score_recordings`.
         """
-        scored = score_recordings(
+        with contextlib.closing(self.score(recordings, **options)) as scored:
+            for key, found in scored:
+                yield key, self._result(found) if isinstance(found, Probabilities) else found
+
+    def score(
+        self, recordings: Iterable[Recording], **options: Any
+    ) -> Generator[tuple[Any, Probabilities | InputError | FaultError], None, None]:
+        """Frame probabilities by key, as `score_recordings` returns them."""
+        return score_recordings(
             recordings,
             self._run,
             self.description.grid,
@@ -182,9 +190,13 @@ class Detector:
             short_windows=isinstance(self.model, Model) and self.model.is_local,
             **options,
         )
-        with contextlib.closing(scored):
-            for key, found in scored:
-                yield key, self._result(found) if isinstance(found, Probabilities) else found
+
+    def corrected(self, found: Probabilities) -> NDArray[np.float32]:
+        """Scores `(classes, frames)` after score correction, before post-processing."""
+        n_classes = len(self.description.classes)
+        strong, states = found.values[:n_classes], found.values[n_classes:]
+        description = self.description
+        return corrected_scores(strong, states, description.classes, description.correction)
 
     def stream(self, rate: int, channels: int = 1, latency: float = 2.0) -> EventStream:
         """A stream that takes blocks `(samples, channels)` and returns the events that are certain.
@@ -213,9 +225,8 @@ class Detector:
     def _result(self, found: Probabilities) -> Result:
         """The events of a recording; a short one was padded, and nothing is found after its end."""
         classes, seconds = self.description.classes, found.seconds
-        strong, states = found.values[: len(classes)], found.values[len(classes) :]
-        corrected = corrected_scores(strong, states, classes, self.description.correction)
-        scores = Scores.from_clips([corrected], ["recording"], [found.grid])
+        states = found.values[len(classes) :]
+        scores = Scores.from_clips([self.corrected(found)], ["recording"], [found.grid])
         output = self.settings.parameters.apply(scores, classes)
         n_frames = found.grid.offset_to_frame(seconds)
         edges = np.minimum(frame_times(found.grid, n_frames), seconds)
