@@ -8,14 +8,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from desed_task.dataio.audio import audio_info
+from desed_task.dataio.audio import AudioInfo, audio_info
 from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, file_error, listing, nearest, shortened
 from desed_task.files import visible_entries
+from desed_task.making.cutting import MIN_CLIP_S, merge_spans
 from desed_task.making.detections import DetectedFiles
+from desed_task.making.grouping import SPLIT_NAMES
 from desed_task.making.label_formats import (
     REFUSED,
     audacity_rows,
@@ -24,8 +27,8 @@ from desed_task.making.label_formats import (
     rttm_rows,
     textgrid_rows,
 )
-from desed_task.making.label_rows import Row
-from desed_task.making.label_tables import GivenColumn, LabelTable, read_table
+from desed_task.making.label_rows import Row, Time
+from desed_task.making.label_tables import REVIEWED, GivenColumn, LabelTable, read_table
 from desed_task.making.recording_names import RecordingNames
 from desed_task.tables import class_name, is_empty, normalised, quoted, read_text
 
@@ -49,6 +52,7 @@ class Label(NamedTuple):
         name: class; None: the recording is labelled, and has no event here.
         onset, offset: seconds; None: a tag of the whole recording.
         group: recordings of one group are in one set; None: the table has no column of groups.
+        split: of `SPLITS`, the set that the table names; None: it names none.
     """
 
     recording: Path
@@ -56,6 +60,7 @@ class Label(NamedTuple):
     onset: float | None = None
     offset: float | None = None
     group: str | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,16 +70,22 @@ class LabelOptions:
     Attributes:
         columns: of tables, by meaning; see `given_columns`.
         group: name of a column with groups.
+        needs_group: whether a table without this column is refused.
         label: the class of rows without one; None: they are not used.
         ignore: labels that are no classes.
         tier: the tier of TextGrids; None: all.
+        option: of the command that names the labels, for messages.
+        audio: of the command that names the folder of recordings, for messages.
     """
 
     columns: Mapping[str, GivenColumn] = field(default_factory=dict)
     group: str | None = None
+    needs_group: bool = True
     label: str | None = None
     ignore: tuple[str, ...] = ()
     tier: str | None = None
+    option: str = "--labels"
+    audio: str = "--audio"
 
 
 class LabelReader:
@@ -89,6 +100,9 @@ class LabelReader:
         notes: what the columns of tables were taken for, and which recordings are elsewhere.
         pointed: recordings that have only labels without length; what happens in them is not known.
         unreadable: why recordings with labels cannot be read.
+        has_splits: whether a table has a column of splits.
+        reviewed: of recordings in the table of a review page, the stretches (begin and end in
+            seconds) whose events are known, in order; other labels of them are not used.
     """
 
     def __init__(
@@ -98,6 +112,8 @@ class LabelReader:
         self.notes: list[str] = []
         self.pointed: set[Path] = set()
         self.unreadable: dict[Path, str] = {}
+        self.has_splits = False
+        self.reviewed: dict[Path, list[tuple[float, float]]] = {}
         self._options = options or LabelOptions()
         self._recordings = recordings
         self._names = RecordingNames(recordings)
@@ -107,6 +123,7 @@ class LabelReader:
         self._ignored: set[str] = set()
         self._small: dict[str, bool] = {}
         self._first: dict[str, dict[Path, float]] = defaultdict(dict)
+        self._stretches: dict[Path, set[tuple[float, float, str]]] = defaultdict(set)
 
     def read(self, source: Path) -> list[Label]:
         """Labels of one file, or of all label files below a folder.
@@ -122,7 +139,8 @@ class LabelReader:
         self.counts["files of sed-detect without labels are not read"] += n_files - len(files)
         if not files:
             raise InputError(
-                f"--labels {source}: expected label files ({', '.join(sorted(_READ))}), got none"
+                f"{self._options.option} {source}: expected label files "
+                f"({', '.join(sorted(_READ))}), got none"
             )
         detected = DetectedFiles(source, files)
         files = detected.files
@@ -132,18 +150,23 @@ class LabelReader:
         tables: dict[Path, LabelTable] = {}
         rows = {path: list(detected.rows(path, self._rows(path, tables))) for path in files}
         self._note_columns(tables.values())
+        self.has_splits = any("split" in table.columns for table in tables.values())
         labels = list(self._of_recordings(files, rows, tables, detected.recordings))
+        self._merge_stretches()
         self._check_units(tables.values())
         self._check_raven(tables.values())
         self._check_ignored()
         self.notes += [
-            f"{moved.n_paths} recordings are named in {moved.folder}, which is taken for --audio"
+            f"{moved.n_paths} recordings are named in {moved.folder}, which is taken for "
+            f"{self._options.audio}"
             for moved in self._names.moved
         ]
         if self._problems:
-            raise InputError(listing("--labels", self._problems))
+            raise InputError(listing(self._options.option, self._problems))
         self.pointed -= {label.recording for label in labels if label.name is not None}
-        return [label for label in labels if label.recording not in self.pointed]
+        unused = self.pointed | {path for path, spans in self.reviewed.items() if not spans}
+        self.reviewed = {path: spans for path, spans in self.reviewed.items() if spans}
+        return [label for label in labels if label.recording not in unused]
 
     def _rows(self, path: Path, tables: dict[Path, LabelTable]) -> Iterator[Row]:
         """The rows of a file, by its ending or, for `.txt`, its content."""
@@ -169,6 +192,7 @@ class LabelReader:
                 lambda line, text: problem(f"{path}:{line}", text),
                 given=self._options.columns,
                 group=self._options.group,
+                needs_group=self._options.needs_group,
                 needs_label=self._options.label is None,
             )
             tables[path] = table
@@ -192,7 +216,14 @@ class LabelReader:
         of_files = self._names.of_label_files(files.values())
         named = [row.recording for each in rows.values() for row in each]
         given = self._names.find([*named, *known.values()])
+        reviewed = {
+            fits[0]
+            for each in rows.values()
+            for row in each
+            if row.reviewed and len(fits := given.get(row.recording, [])) == 1
+        }
         seen: set[Path] = set()
+        splits: dict[Path, str] = {}
         elsewhere: Counter[str] = Counter()
         first = ""
         for path, name in files.items():
@@ -202,28 +233,58 @@ class LabelReader:
             needs_own = not all(row.recording for row in rows[path]) or not rows[path]
             if needs_own and len(own) != 1 and not is_named:
                 hint = "; --columns file=… names a column of paths" if table is not None else ""
-                self._problem(f"{path}", f"{_unfit(own)}{hint}")
+                self._problem(f"{path}", f"{_unfit(own, self._options.audio)}{hint}")
                 continue
             if not rows[path] and len(own) == 1 and own[0] not in seen:
                 seen.add(own[0])
                 yield Label(own[0], None)
             for row in rows[path]:
                 fits = given[row.recording] if row.recording else own
-                if len(fits) == 1:
+                if len(fits) == 1 and fits[0] in reviewed and row.reviewed is None:
+                    self.counts["labels of recordings that a review has are not used"] += 1
+                elif len(fits) == 1:
                     if fits[0] not in seen:
                         seen.add(fits[0])
                         yield Label(fits[0], None, group=row.group)
+                    yield from self._split(row, fits[0], splits)
                     yield from self._labels(row, fits[0])
                 elif row.recording and not fits:
                     first = first or row.where
                     elsewhere[row.recording] += 1
                 else:
                     got = f"{quoted(row.recording)}: " if row.recording else ""
-                    self._problem(row.where, f"{got}{_unfit(fits)}")
+                    self._problem(row.where, f"{got}{_unfit(fits, self._options.audio)}")
         self._note_elsewhere(elsewhere, first, any_here=bool(seen))
+
+    def _split(self, row: Row, recording: Path, splits: dict[Path, str]) -> Iterator[Label]:
+        """A label without a name for the split that a row gives a recording, once.
+
+        Args:
+            row: of a table.
+            recording: of the row.
+            splits: of the rows before; that of the row is added.
+        """
+        if row.split is None or is_empty(row.split):
+            return
+        split = SPLIT_NAMES.get(row.split.strip().lower())
+        if split is None:
+            expected = f"expected {shortened(SPLIT_NAMES, len(SPLIT_NAMES))}"
+            self._problem(
+                row.where, f"split: {expected}, got {quoted(row.split)}; --columns split=none?"
+            )
+        elif recording not in splits:
+            splits[recording] = split
+            yield Label(recording, None, split=split)
+        elif splits[recording] != split:
+            self._problem(
+                row.where, f"split: expected {splits[recording]} as in an earlier row, got {split}"
+            )
 
     def _labels(self, row: Row, recording: Path) -> Iterator[Label]:
         """The labels of a row; none after a problem, and for what is not used."""
+        stretch = row.reviewed and self._stretch(row, row.reviewed, recording)
+        if row.reviewed and not stretch:
+            return
         text = row.label.strip()
         if is_empty(text) and (row.onset is not None or not row.is_timed):
             text = self._options.label or ""
@@ -234,6 +295,14 @@ class LabelReader:
             return
         span = self._span(row, recording)
         if span is None:
+            return
+        if stretch and (span[0] is None or span[0] >= stretch[1] or span[1] <= stretch[0]):
+            got = "none" if span[0] is None else f"{span[0]:g}, {span[1]:g}"
+            self._problem(
+                row.where,
+                f"onset, offset: expected times that overlap the reviewed stretch from "
+                f"{stretch[0]:g} to {stretch[1]:g} s, got {got}",
+            )
             return
         if text[0] in "[{(" and text[-1] in "]})" and any(mark in text for mark in "'\","):
             self._problem(row.where, f"label: expected a name, got a list: {quoted(text)}")
@@ -253,6 +322,63 @@ class LabelReader:
             else:
                 yield Label(recording, name, span[0], span[1], row.group)
 
+    def _stretch(
+        self, row: Row, times: tuple[Time, Time], recording: Path
+    ) -> tuple[float, float] | None:
+        """Note and return the reviewed stretch of a row in seconds.
+
+        None after a problem, and for a stretch of no length.
+        """
+        found, info = self._stretches[recording], self._known_info(recording)
+        if info is None:
+            return None
+        begin, end = (time.seconds(info.sample_rate) for time in times)
+        if not 0 <= begin <= end <= info.seconds + _END_TOLERANCE_S:
+            self._problem(
+                row.where,
+                f"{', '.join(REVIEWED)}: expected 0 <= from <= to <= {info.seconds:g}, the "
+                f"recording's seconds, got {begin:g}, {end:g}",
+            )
+            return None
+        if begin == end:
+            self.counts["answers beside events without an answer are not used"] += 1
+            return None
+        stretch = begin, min(end, info.seconds)
+        found.add((*stretch, row.where.rpartition(":")[0]))
+        return stretch
+
+    def _merge_stretches(self) -> None:
+        """Join the stretches of each recording; those of two tables must not overlap."""
+        for recording, found in self._stretches.items():
+            tables: dict[str, list[tuple[float, float]]] = defaultdict(list)
+            for begin, end, table in found:
+                tables[table].append((begin, end))
+            merged = sorted(
+                (*span, table) for table, spans in tables.items() for span in merge_spans(spans)
+            )
+            for (_, end, first), (begin, _, second) in pairwise(merged):
+                if begin < end:
+                    self._problem(
+                        second,
+                        f"{recording}: expected stretches that no other table has, got "
+                        f"{begin:g} s, which {first} has as well",
+                    )
+            joined = merge_spans((begin, end) for begin, end, _ in merged)
+            used = [(begin, end) for begin, end in joined if end - begin >= MIN_CLIP_S]
+            self.counts[f"reviewed stretches, shorter than {MIN_CLIP_S:g} s, are not used"] += len(
+                joined
+            ) - len(used)
+            self.reviewed[recording] = used
+
+    def _known_info(self, recording: Path) -> AudioInfo | None:
+        """Rate and length of a recording; None: it cannot be read."""
+        if recording not in self.unreadable:
+            try:
+                return self._info(recording)
+            except InputError as error:
+                self.unreadable[recording] = str(error)
+        return None
+
     def _span(self, row: Row, recording: Path) -> tuple[float, float] | tuple[None, None] | None:
         """Begin and end in the recording, in seconds; of a tag two None; None: not used."""
         onset, last = row.onset, row.offset or row.duration
@@ -265,12 +391,8 @@ class LabelReader:
         if onset is None or last is None:
             self._problem(row.where, "expected begin and end, got one of them")
             return None
-        if recording in self.unreadable:
-            return None
-        try:
-            info = self._info(recording)
-        except InputError as error:
-            self.unreadable[recording] = str(error)
+        info = self._known_info(recording)
+        if info is None:
             return None
         begin, end = onset.seconds(info.sample_rate), last.seconds(info.sample_rate)
         if row.offset is None:
@@ -310,12 +432,13 @@ class LabelReader:
         if any_here:
             self.notes.append(
                 f"{where}: {elsewhere.total()} rows are of {len(elsewhere)} recordings that are "
-                f"not below --audio and are not used: {names}"
+                f"not below {self._options.audio} and are not used: {names}"
             )
             return
         known = [relative.as_posix() for relative in self._recordings.values()]
         hint = nearest(next(iter(elsewhere)), known) or "; --columns file=…?"
-        self._problem(where, f"no such recording below --audio: {names}{hint}")
+        audio = self._options.audio
+        self._problem(where, f"no such recording below {audio}: {names}{hint}")
 
     def _note_columns(self, tables: Iterable[LabelTable]) -> None:
         """Note what the columns were taken for, once for all tables with the same columns."""
@@ -363,11 +486,11 @@ class LabelReader:
         self._problems.append(f"{where}: {text}")
 
 
-def _unfit(found: Sequence[Path]) -> str:
+def _unfit(found: Sequence[Path], audio: str) -> str:
     """The message for a name that does not mean one recording."""
     if found:
         return f"fits several recordings: expected one, got {shortened(found)}"
-    return "its name fits no recording below --audio: expected x.txt, x_labels.csv, … for x.wav"
+    return f"its name fits no recording below {audio}: expected x.txt, x_labels.csv, … for x.wav"
 
 
 def _unit_hint(row: Row) -> str:

@@ -44,9 +44,12 @@ _TEXTS: Mapping[str, Sequence[str]] = {
         *("annotation", "species", "common name", "sound class", "class label", "event", "name"),
         "type",
     ),
+    "split": ("split",),
 }
 _POSITION = "file offset"
-MEANINGS = ("file", "onset", "offset", "duration", "label")
+REVIEWED = ("reviewed_from", "reviewed_to")
+"""Columns of the table of a review page: a stretch of a recording whose events are all listed."""
+MEANINGS = ("file", "onset", "offset", "duration", "label", "split")
 """What `--columns` can name."""
 _TIME_MEANINGS = ("onset", "offset", "duration", "position")  # as the times of a Row
 _INSTEAD = {"offset": "duration", "duration": "offset"}  # a given one replaces the other
@@ -140,9 +143,9 @@ class LabelTable:
         """The rows; numbers that cannot be read are reported to `problem` with file and line."""
         seen = set()
         view = self._index("view")
-        texts = [self.columns[name].number if name in self.columns else None for name in _TEXTS]
-        group = self.columns["group"].number if "group" in self.columns else None
-        timed = [self.columns.get(meaning) for meaning in _TIME_MEANINGS]
+        numbers = {name: column.number for name, column in self.columns.items()}
+        group, split = numbers.get("group"), numbers.get("split")
+        timed = [self.columns.get(meaning) for meaning in (*_TIME_MEANINGS, *REVIEWED)]
         is_timed = "onset" in self.columns
         width = max((column.number for column in self.columns.values()), default=0) + 1
         for line, fields in self.rows:
@@ -161,7 +164,7 @@ class LabelTable:
                 value = _number(text)
                 if value is not None:
                     times[number] = Time(value, column.unit, column.name)
-                elif not is_empty(text):
+                elif not is_empty(text) or column.name in REVIEWED:
                     problem(where, f"{column.name}: expected a number, got {quoted(text)}")
                     wrong = True
             if timed[3] is not None and times[3] is None and times[0] is not None and not wrong:
@@ -170,14 +173,19 @@ class LabelTable:
                 wrong = True
             if wrong:
                 continue
-            file, label = ["" if number is None else fields[number] for number in texts]
-            onset, offset, duration, position = times
-            row = Row(where, file, label, onset, offset, duration, position, None, is_timed)
+            file, label = (fields[numbers[n]] if n in numbers else "" for n in ("file", "label"))
+            onset, offset, duration, position, first, last = times
+            row = Row(where, file, label, onset, offset, duration, position, is_timed=is_timed)
+            if first is not None and last is not None:
+                row = row._replace(reviewed=(first, last))
             if view is not None:  # Raven repeats a selection for each of its views
                 if row[1:] in seen:
                     continue
                 seen.add(row[1:])
-            yield row if group is None else row._replace(group=fields[group])
+            yield row._replace(
+                group=None if group is None else fields[group],
+                split=None if split is None else fields[split],
+            )
 
     def summary(self) -> str:
         """The columns by meaning, and an example."""
@@ -220,6 +228,7 @@ def read_table(
     *,
     given: Mapping[str, GivenColumn],
     group: str | None,
+    needs_group: bool = True,
     needs_label: bool,
 ) -> LabelTable:
     """Read a table whose first line that is not a comment (`#`) has the column names.
@@ -230,6 +239,7 @@ def read_table(
         problem: takes line and text of a row that cannot be split.
         given: columns of the option `--columns`.
         group: name of a column of groups.
+        needs_group: whether a table without this column is refused.
         needs_label: whether a table without a column of classes is refused.
 
     Raises InputError for columns that are missing or not understood.
@@ -247,7 +257,7 @@ def read_table(
     rows = rows[1:]
     where = f"{path}:{header_line}"
     columns = _columns(where, header, given)
-    if group is not None:
+    if group is not None and (needs_group or normalised(group).lower() in _lower(header)):
         columns["group"] = _named(where, header, group, "--group")
     if "label" not in columns and not given:
         _check_one_hot(where, header, columns, rows)
@@ -301,6 +311,9 @@ def _columns(
         time = _time(_words(column.name))
         own = time[1] if time is not None else _unit(_words(column.name))[1] or "s"
         found[meaning] = column._replace(unit=unit or own, is_given=unit is not None)
+    if any(name in header for name in REVIEWED):
+        for name in REVIEWED:
+            found[name] = _named(where, header, name, name)
     used = {found[meaning].number for meaning in given if meaning in found}
     found = {
         meaning: column
@@ -309,7 +322,7 @@ def _columns(
     }
     if {"onset", "offset"} & given.keys():
         found.pop("position", None)
-    order = [*MEANINGS, "position"]
+    order = [*MEANINGS, "position", *REVIEWED]
     return {meaning: found[meaning] for meaning in order if meaning in found}
 
 
@@ -398,7 +411,7 @@ def _is_time_like(value: str) -> bool:
 
 def _named(where: str, header: Sequence[str], name: str, option: str) -> Column:
     """The column of a given name. Raises InputError."""
-    names = [normalised(each).lower() for each in header]
+    names = _lower(header)
     wanted = normalised(name).lower()
     if names.count(wanted) != 1:
         raise InputError(
@@ -407,6 +420,10 @@ def _named(where: str, header: Sequence[str], name: str, option: str) -> Column:
         )
     index = names.index(wanted)
     return Column(index, header[index])
+
+
+def _lower(header: Sequence[str]) -> list[str]:
+    return [normalised(name).lower() for name in header]
 
 
 def _words(name: str) -> list[str]:

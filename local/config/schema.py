@@ -26,6 +26,7 @@ from desed_task.settings import (
     Fraction,
     FractionBelow1,
     InnerFraction,
+    Length,
     NonEmpty,
     NonNegative,
     NoResult,
@@ -75,7 +76,13 @@ class Training(Settings):
         description="clips per batch of validation and test"
     )
     n_epochs: PositiveInt = Field(
-        description="epochs; one ends when the smallest training set is used up"
+        description="epochs; without `steps_per_epoch` one ends when the smallest training set is "
+        "used up"
+    )
+    steps_per_epoch: PositiveInt | None = Field(
+        description="optimiser steps of an epoch, whatever the sizes of the sets: all clips of a "
+        "set are drawn before one is drawn again, also across epochs; a set may be smaller than "
+        "its share of a batch; `null`: as many as the smallest training set has"
     )
     n_epochs_warmup: Count = Field(
         description="epochs of the ramp of learning rate and consistency weight; 0: no ramp"
@@ -93,6 +100,13 @@ class Training(Settings):
     )
     ema_factor: FractionBelow1 = Field(
         description="upper bound of α in teacher ← α·teacher + (1 - α)·student"
+    )
+    baseline: bool = Field(
+        description="`true`: the test also scores a system `baseline`, logistic regression per "
+        "frame of 20 ms on log-mel, fitted on the clips with strong labels (without any: on the "
+        "weak ones, tags as events of the whole clip) in seconds; see "
+        "[Own data](own_data.md#the-baseline). Its median windows are those of the networks where "
+        "`postprocess.window_unit` is seconds"
     )
     self_sup_loss: Literal["mse", "bce"] = Field(
         description="distance of weak and SOD consistency: `mse` (SOD: of logits) or `bce` (SOD: "
@@ -260,9 +274,9 @@ class Postprocess(CorrectionStrength, TuningSettings):
     """From the network's scores to events, and the metrics of the test."""
 
     methods: NonEmpty[Method] = Field(
-        description="methods that the test scores side by side, the first one under the network's "
-        "name, others as `student_sebbs`: `median`: `median_window`; `tuned_median`: windows and "
-        "F1 thresholds tuned per class; `sebbs`: "
+        description="methods that the test scores side by side, the first one (or the chosen one) "
+        "under the network's name, others as `student_sebbs`: `median`: `median_window`; "
+        "`tuned_median`: windows and F1 thresholds tuned per class; `sebbs`: "
         "[sound event bounding boxes](https://arxiv.org/abs/2406.04212), tuned per class. Tuning "
         "uses the synthetic validation set; the checkpoint stores its result",
     )
@@ -270,9 +284,9 @@ class Postprocess(CorrectionStrength, TuningSettings):
         description="threshold of the test's event, segment and intersection F1"
     )
     score_correction: bool = Field(description="`true`: correct SED scores by SOD in the test")
-    median_window: dict[ClassName, PositiveInt] = Field(
-        description="frames of the median filter by class; `default`: of the classes without an "
-        "entry, and of a class named `default`"
+    median_window: dict[ClassName, Length] = Field(
+        description="length of the median filter by class, in `window_unit`; `default`: of the "
+        "classes without an entry, and of a class named `default`"
     )
     drop_clips_without_events: bool = Field(
         description="`true`: exclude test clips without events, as the authors did"
@@ -292,6 +306,14 @@ class Postprocess(CorrectionStrength, TuningSettings):
     @model_validator(mode="after")
     def _check_methods(self) -> "Postprocess":
         self._require_distinct("methods")
+        self._require(
+            not self.choose_method or len(self.methods) > 1,
+            "choose_method",
+            "false, or at least 2 methods",
+            "methods",
+            got=True,
+        )
+        self._require_frames("median_window", self.median_window.values())
         return self
 
 
@@ -394,28 +416,34 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _check_validation(self) -> "Config":
-        """Something selects the best checkpoint and tunes the post-processing."""
-        sets, keys = self.data.sets, ("data.synth_val_folder", "data.weak_folder")
+        """Something tunes the post-processing."""
         self._require(
-            SYNTHETIC_VALIDATION in sets or "weak" in sets,
-            keys[0],
-            "a synthetic validation set or a weak set, to select the best checkpoint",
-            *keys,
-            got=Shown("neither"),
-        )
-        self._require(
-            SYNTHETIC_VALIDATION in sets or self.postprocess.methods == (MEDIAN,),
+            SYNTHETIC_VALIDATION in self.data.sets or self.postprocess.methods == (MEDIAN,),
             "postprocess.methods",
             "[median] without the synthetic validation set, which tunes the others",
-            keys[0],
+            "data.synth_val_folder",
+        )
+        self._require(
+            SYNTHETIC_VALIDATION in self.data.sets or not self.postprocess.calibrate_confidence,
+            "postprocess.calibrate_confidence",
+            "false without the synthetic validation set, which it is fitted on",
+            "data.synth_val_folder",
         )
         return self
 
     @property
     def median_windows(self) -> list[int]:
-        """Median windows in frames, in class order."""
-        windows = self.postprocess.median_window
-        return [windows.get(name) or windows[DEFAULT_WINDOW] for name in self.data.classes]
+        """Median windows in frames of the network, in class order."""
+        return self.median_windows_of(self.grid.frame_seconds)
+
+    def median_windows_of(self, frame_seconds: float) -> list[int]:
+        """Median windows in frames of this length, in class order."""
+        settings = self.postprocess
+        windows = settings.median_window
+        return [
+            settings.in_frames(windows.get(name) or windows[DEFAULT_WINDOW], frame_seconds)
+            for name in self.data.classes
+        ]
 
     @property
     def correction(self) -> CorrectionSettings | None:
@@ -439,6 +467,11 @@ class Config(Settings):
         used = self.data.sets.keys() & self.training.train_sets
         sizes = zip(TRAINING_SETS, self.training.batch_size, strict=False)
         return {name: size if name in used else 0 for name, size in sizes}
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether a set selects the best checkpoint."""
+        return SYNTHETIC_VALIDATION in self.data.sets or "weak" in self.data.sets
 
     @property
     def absent_sets(self) -> list[str]:
