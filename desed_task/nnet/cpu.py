@@ -216,7 +216,7 @@ def _widened(weight: Tensor, piece: _Piece) -> Tensor:
 
 
 class _NormGatePool(torch.autograd.Function):
-    """Norm, gate, dropout and average pooling of `norm_gate_pool`, with the norm's statistics given.
+    """Norm, gate, dropout and average pooling, with given statistics of the norm.
 
         y[w] = c · Σ over i in window w of n[i] · p[i], with
         x̂ = (x - mean) / deviation    n = γ x̂ + β    p = m · σ(W n + b)
