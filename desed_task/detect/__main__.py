@@ -106,6 +106,18 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--plot", action="store_true", help="draw each recording, NAME.png")
     parser.add_argument(
+        "--review",
+        action="store_true",
+        help="write review.html, a page to listen to the events and correct them",
+    )
+    parser.add_argument(
+        "--review_events",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="most events on that page, the most uncertain ones (default: %(default)s)",
+    )
+    parser.add_argument(
         "--activity",
         action="store_true",
         help="write events per hour of the day, of recordings whose names have date and time "
@@ -182,6 +194,10 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("PATH: expected - alone, got files beside it")
     if options.workers < 0:
         parser.error(f"--workers: expected at least 0, got {options.workers}")
+    if options.review_events < 1:
+        parser.error(f"--review_events: expected at least 1, got {options.review_events}")
+    if options.review and STREAM in options.paths:
+        parser.error("--review: expected files or folders, got -")
     return options
 
 
@@ -301,6 +317,7 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
         if options.force
         or not outputs.is_done(path, relative)
         or (options.plot and not pictures(outputs, relative))
+        or (options.review and not outputs.knows_missed(relative))
     ]
     if len(waiting) < len(recordings):
         print(
@@ -348,15 +365,17 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
                 write_pictures(detector, outputs, path, relative, result)
         elapsed = bar.format_dict["elapsed"]
     warn_of_narrow_bands(bands_hz, detector.description.features.f_max)
-    combined = outputs.write_combined()
-    combined += write_activity(detector, outputs, asked=options.activity)
+    written = outputs.write_combined()
+    written += write_activity(detector, outputs, asked=options.activity)
+    if options.review:
+        written.append(write_review_page(detector, outputs, options.review_events))
     unreadable = outputs.write_unreadable(
         recordings,
         {path: text.removeprefix(f"{path}: ") for path, text in problems.items()},
     )
     if heard:
         print(f"{heard:.0f} s of audio in {elapsed:.1f} s: real-time factor {elapsed / heard:.4f}")
-    print(*(combined or [options.output]), sep="\n")
+    print(*(written or [options.output]), sep="\n")
     if problems:
         title = f"{len(problems)} of {len(waiting)} files could not be read, see {unreadable}"
         shown = listing(title, list(problems.values()))
@@ -416,6 +435,22 @@ def write_pictures(
         target = outputs.target(relative, ending)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_file(target, picture, durable=False)
+
+
+def write_review_page(detector: "Detector", outputs: "Outputs", most: int) -> Path:
+    """Write the review page of all recordings that are done; returns its path."""
+    from desed_task.review import choose_places, write_review
+    from desed_task.review.detections import detected_places
+    from desed_task.review.snippets import SOUNDS, Snippets
+
+    places, others = choose_places(detected_places(outputs.records), most)
+    snippets = Snippets(
+        outputs.folder / SOUNDS, detector.description.sample_rate, detector.settings.channel
+    )
+    title = f"Events in {outputs.folder.resolve().name}"
+    return write_review(
+        outputs.folder, title, places, others, detector.description.classes, snippets
+    )
 
 
 def write_activity(detector: "Detector", outputs: "Outputs", *, asked: bool) -> list[Path]:

@@ -165,6 +165,7 @@ class LabelReader:
             raise InputError(listing(self._options.option, self._problems))
         self.pointed -= {label.recording for label in labels if label.name is not None}
         unused = self.pointed | {path for path, spans in self.reviewed.items() if not spans}
+        self.reviewed = {path: spans for path, spans in self.reviewed.items() if spans}
         return [label for label in labels if label.recording not in unused]
 
     def _rows(self, path: Path, tables: dict[Path, LabelTable]) -> Iterator[Row]:
@@ -324,20 +325,26 @@ class LabelReader:
     def _stretch(
         self, row: Row, times: tuple[Time, Time], recording: Path
     ) -> tuple[float, float] | None:
-        """Note and return the reviewed stretch of a row in seconds; None after a problem."""
-        info = self._known_info(recording)
+        """Note and return the reviewed stretch of a row in seconds.
+
+        None after a problem, and for a stretch of no length.
+        """
+        found, info = self._stretches[recording], self._known_info(recording)
         if info is None:
             return None
         begin, end = (time.seconds(info.sample_rate) for time in times)
-        if not 0 <= begin < end <= info.seconds + _END_TOLERANCE_S:
+        if not 0 <= begin <= end <= info.seconds + _END_TOLERANCE_S:
             self._problem(
                 row.where,
-                f"{', '.join(REVIEWED)}: expected 0 <= from < to <= {info.seconds:g}, the "
+                f"{', '.join(REVIEWED)}: expected 0 <= from <= to <= {info.seconds:g}, the "
                 f"recording's seconds, got {begin:g}, {end:g}",
             )
             return None
+        if begin == end:
+            self.counts["answers beside events without an answer are not used"] += 1
+            return None
         stretch = begin, min(end, info.seconds)
-        self._stretches[recording].add((*stretch, row.where.rpartition(":")[0]))
+        found.add((*stretch, row.where.rpartition(":")[0]))
         return stretch
 
     def _merge_stretches(self) -> None:
