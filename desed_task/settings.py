@@ -11,7 +11,15 @@ from operator import attrgetter
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 
 from desed_task.errors import nearest, shortened
@@ -96,6 +104,11 @@ def has_length(least: int, most: int | None = None) -> BeforeValidator:
     return BeforeValidator(convert)
 
 
+def _whole_as_int(value: float) -> float:
+    """A whole number as an integer: it is written without a decimal point."""
+    return int(value) if value.is_integer() else value
+
+
 def _infinity(value: object) -> object:
     """The number that JSON has as a text."""
     return float("inf") if value == "Infinity" else value
@@ -108,6 +121,7 @@ def _counted(number: int) -> str:
 PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Length = Annotated[float, Field(gt=0), PlainSerializer(_whole_as_int, return_type=int | float)]
 NonNegative = Annotated[float, Field(ge=0)]
 NonNegativeOrInf = Annotated[
     float, Field(ge=0, allow_inf_nan=True), BeforeValidator(lambda value: _infinity(value))

@@ -248,11 +248,13 @@ class DesedDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Batches of 6 + 6 + 12 clips, or as configured, in the order of `ClipKind`."""
-        sizes, sets = self.config.clips_per_set, self.training
+        sizes, sets, training = self.config.clips_per_set, self.training, self.config.training
+        steps = training.steps_per_epoch
         sampler = MixtureBatchSampler(
             {name: len(sets.get(name, ())) for name in sizes},
             sizes,
-            self.config.training.seed,
+            training.seed,
+            batches=None if steps is None else steps * training.accumulate_batches,
             rank=process_group.rank(),
             ranks=process_group.ranks(),
         )

@@ -11,13 +11,9 @@ from pathlib import Path
 
 from desed_task.errors import InputError, run_cli
 from desed_task.files import atomic_folder, user_path, visible_entries
-from desed_task.model import write_model
-from desed_task.model.folder import DESCRIPTION_FILE, WEIGHTS_FILE
-from desed_task.model.graphs import ONNX_FILE, TORCH_FILE, export_graphs
 from desed_task.options import command_parser
-from local.results.model import trained_model
-from local.run.checkpoints import checkpoint_config, read_checkpoint
-from local.run.weights import load_tested
+
+# Imports that take seconds follow inside functions: --help and a mistyped option need none.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,6 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--onnx", action="store_true", help="also write model.onnx")
     parser.add_argument("--torch_export", action="store_true", help="also write model.pt2")
     options = parser.parse_args(arguments)
+    from desed_task.model import write_model
+    from desed_task.model.folder import DESCRIPTION_FILE, WEIGHTS_FILE
+    from desed_task.model.graphs import ONNX_FILE, TORCH_FILE, export_graphs
+    from local.results.model import trained_model
+    from local.run.checkpoints import checkpoint_config, read_checkpoint
+    from local.run.weights import load_tested
+
     output: Path = options.output
     own = (DESCRIPTION_FILE, WEIGHTS_FILE, ONNX_FILE, TORCH_FILE)
     others = [path.name for path in visible_entries(output)] if output.is_dir() else []

@@ -16,10 +16,14 @@ from desed_task.errors import InputError
 class MixtureBatchSampler(Sampler[list[ClipRequest]]):
     """Batches with a fixed number of clips of each set, for a `CombinedDataset` of these sets.
 
-    Every batch has `batch_sizes[name]` clips of each set, in the order of the sets. The set with
-    the fewest batches ends the epoch; its incomplete last batch is dropped. Each epoch draws new
-    permutations of all sets, and a seed for each clip, from `seed` and the epoch alone: a resumed
-    run draws the same epoch as an uninterrupted one.
+    Every batch has `batch_sizes[name]` clips of each set, in the order of the sets. Clips are drawn
+    from permutations of their set, with a seed for each draw, from `seed` and the epoch alone: a
+    resumed run draws the same epoch as an uninterrupted one.
+
+    Without `batches`, the set with the fewest batches ends the epoch; its incomplete last batch is
+    dropped, and each epoch has new permutations. With `batches`, every epoch has this number,
+    whatever the sizes of the sets: each set's permutation continues over the batches and epochs,
+    and a new one follows it. All clips of a set are drawn before one is drawn again.
 
     With several processes (`ranks`), a batch of all of them is `ranks` times as large: all draw the
     same batches, and each takes its own share of the clips of every set. No clip is in two shares,
@@ -30,10 +34,12 @@ class MixtureBatchSampler(Sampler[list[ClipRequest]]):
         batch_sizes: clips of each set in a batch of one process, the same names; 0 excludes a set.
         seed: seed of all draws.
         epoch: the first epoch.
+        batches: batches of an epoch; None: as many as the sets have.
         rank, ranks: number of this process, from 0, and number of processes.
 
-    Raises InputError for a set with fewer clips than one batch of all processes has of it, and
-    ValueError for other names, negative batch sizes, only zeros, or an impossible rank.
+    Raises InputError for a set with fewer clips than one batch of all processes has of it, with
+    `batches` for an empty set, and ValueError for other names, negative batch sizes, only zeros, or
+    an impossible rank.
 
     Example:
         >>> sampler = MixtureBatchSampler({"a": 4, "b": 6}, {"a": 1, "b": 2}, seed=0)
@@ -48,6 +54,7 @@ class MixtureBatchSampler(Sampler[list[ClipRequest]]):
         seed: int,
         epoch: int = 0,
         *,
+        batches: int | None = None,
         rank: int = 0,
         ranks: int = 1,
     ):
@@ -59,12 +66,15 @@ class MixtureBatchSampler(Sampler[list[ClipRequest]]):
         shared_by = f" of {ranks} processes" if ranks > 1 else ""
         for name, size in sizes.items():
             wanted = ranks * batch_sizes[name]
-            if size < wanted:
+            if batches is None and size < wanted:
                 raise InputError(
-                    f"{name} set: expected at least the {wanted} clips of one batch{shared_by}, "
-                    f"got {size}"
+                    f"{name} set: expected at least the {wanted} clips of one batch{shared_by}, or "
+                    f"a given number of steps per epoch, got {size}"
                 )
+            if wanted and not size:
+                raise InputError(f"{name} set: expected at least 1 clip, got 0")
         self.rank, self.ranks = rank, ranks
+        self.batches = batches
         self.sizes = dict(sizes)
         self.batch_sizes = dict(batch_sizes)
         self.seed = seed
@@ -77,6 +87,8 @@ class MixtureBatchSampler(Sampler[list[ClipRequest]]):
         self.first_batch = first_batch
 
     def __len__(self) -> int:
+        if self.batches is not None:
+            return self.batches
         shares = {name: self.ranks * share for name, share in self.batch_sizes.items() if share}
         return min(self.sizes[name] // share for name, share in shares.items())
 
@@ -96,12 +108,21 @@ class MixtureBatchSampler(Sampler[list[ClipRequest]]):
         seeds = rng.integers(2**63, size=(steps, sum(shares)))
         indices, first = [], 0
         for number, (name, share) in enumerate(zip(names, shares, strict=True)):
-            rng = np.random.default_rng([self.seed, self.epoch, number])
-            drawn = rng.permutation(self.sizes[name])[: steps * share]
-            indices.append(first + drawn.reshape(steps, share))
+            if share:
+                drawn = self._draw_set(number, self.sizes[name], steps * share)
+                indices.append(first + drawn.reshape(steps, share))
             first += self.sizes[name]
         own = self._own_columns(shares)
         return np.concatenate(indices, axis=1)[:, own], seeds[:, own]
+
+    def _draw_set(self, number: int, size: int, count: int) -> NDArray[np.int64]:
+        """The `count` clips of the epoch of a set of `size` clips, by its number."""
+        # The set's permutations one after the other; without `batches` an epoch begins a new one.
+        begin = self.epoch * (size if self.batches is None else count)
+        rounds = range(begin // size, -(-(begin + count) // size))
+        rngs = [np.random.default_rng([self.seed, each, number]) for each in rounds]
+        drawn = np.concatenate([rng.permutation(size) for rng in rngs])
+        return drawn[begin % size :][:count]
 
     def _own_columns(self, shares: Sequence[int]) -> NDArray[np.int64]:
         """Columns of this process in a step of all processes; `shares`: columns per set."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from desed_task.evaluation.decode import TimeAxis, detect_many, frame_edges
 from desed_task.evaluation.events import EventTable, Floats
 from desed_task.evaluation.threshold_events import ThresholdEvents, find_threshold_events
+from desed_task.frames import FrameGrid
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +78,14 @@ class Scores:
     def edges(self) -> Floats:
         """Starts of the frames and the end of the last one, seconds, `(clips, frames + 1)`."""
         return frame_edges(self.axis, len(self.values), self.values.shape[2])
+
+    @property
+    def frame_seconds(self) -> float:
+        """Length of a frame: that of the first one."""
+        if isinstance(self.axis, FrameGrid):
+            return self.axis.frame_seconds
+        first, second = self.edges[0, :2].tolist()
+        return second - first
 
     def detect(self, thresholds: Sequence[float]) -> EventTable:
         """Runs of frames with `score > threshold`; see `detect_many`."""

@@ -5,6 +5,7 @@ decides what is cut, `write_clips` writes the data set. The command is `python -
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +26,12 @@ from desed_task.making.cutting import (
     MIN_CLIP_S,
     MIN_REST_S,
     Annotated,
+    Span,
     clip_events,
-    cut,
     cut_file,
+    cut_sections,
     short_pieces,
+    spans_between,
 )
 from desed_task.making.grouping import (
     SPLITS,
@@ -202,7 +205,7 @@ def plan_clips(options: CollectOptions) -> Plan:
             + "".join(f"\n  {number} {text}" for text, number in reader.counts.items() if number)
         )
     group_of = _group_of(options, recordings)
-    found = annotated(recordings, labels, group_of)
+    found = annotated(recordings, labels, group_of, reader.reviewed)
     splits = _splits(found, options)
     unlabelled = []
     if options.rest == "unlabelled":  # not those of the groups of validation and test
@@ -214,6 +217,12 @@ def plan_clips(options: CollectOptions) -> Plan:
         (each, SCORED.get(splits[each.group], STRONG if each.strong else WEAK)) for each in found
     ]
     sets += [(Annotated(*each, (), (), False, ""), UNLABELLED) for each in unlabelled]
+    if options.rest == "unlabelled":
+        sets += [
+            (_unreviewed(each), UNLABELLED)
+            for each in found
+            if each.sections is not None and splits[each.group] == TRAIN
+        ]
     planned = _planned(sets, options)
     long_tagged = sum(bool(each.recording.tags) and len(each.clips) > 1 for each in planned)
     remarks = {
@@ -223,6 +232,7 @@ def plan_clips(options: CollectOptions) -> Plan:
             len(reader.pointed)
         ),
         **reader.counts,
+        "recordings have reviewed stretches; only these are used as labelled": len(reader.reviewed),
         **_lost(planned),
         "tagged recordings are longer than a clip; each clip has the tags": long_tagged,
     }
@@ -250,9 +260,15 @@ def _refuse_unreadable(unreadable: Mapping[Path, str], options: CollectOptions) 
 
 
 def annotated(
-    recordings: Mapping[Path, Path], labels: Iterable[Label], group_of: GroupOf
+    recordings: Mapping[Path, Path],
+    labels: Iterable[Label],
+    group_of: GroupOf,
+    reviewed: Mapping[Path, Sequence[Span]] = MappingProxyType({}),
 ) -> list[Annotated]:
-    """The recordings that have labels, with their events or tags and their groups."""
+    """The recordings that have labels, with their events or tags and their groups.
+
+    Of recordings in `reviewed`, only these stretches are labelled.
+    """
     by_recording: dict[Path, list[Label]] = defaultdict(list)
     for label in labels:
         by_recording[label.recording].append(label)
@@ -273,8 +289,16 @@ def annotated(
             raise InputError(f"{path}: expected events or tags, got both: {shortened(tags)}")
         merged, group = tuple(merge_overlaps(events)), named[path] or groups[path]
         strong = bool(events) or (not tags and any_events)
-        found.append(Annotated(path, recordings[path], merged, tags, strong, group))
+        sections = tuple(reviewed[path]) if path in reviewed else None
+        strong = strong or sections is not None
+        found.append(Annotated(path, recordings[path], merged, tags, strong, group, sections))
     return found
+
+
+def _unreviewed(recording: Annotated) -> Annotated:
+    """A recording outside of its reviewed stretches, whose labels are not known."""
+    rest = spans_between(recording.sections or (), audio_info(recording.path).seconds)
+    return Annotated(recording.path, recording.relative, (), (), False, "", tuple(rest))
 
 
 def write_clips(options: CollectOptions, plan: Plan, files: Mapping[str, str]) -> Records:
@@ -408,8 +432,11 @@ def _planned(
             set_name,
             [
                 PlannedClip(name(recording.relative, start), start, end)
-                for start, end in cut(
-                    audio_info(recording.path).seconds, options.clip_seconds, options.overlap
+                for start, end in cut_sections(
+                    recording,
+                    audio_info(recording.path).seconds,
+                    options.clip_seconds,
+                    options.overlap,
                 )
             ],
         )
@@ -426,12 +453,17 @@ def _lost(recordings: Iterable[PlannedRecording]) -> dict[str, int]:
     """Numbers of what is in no clip."""
     ends = events = pieces = 0
     for recording, _, clips in recordings:
-        end = clips[-1].end
-        ends += end < audio_info(recording.path).seconds - 1e-6
-        events += sum(event.onset >= end for event in recording.events)
+        sections = recording.sections or ((0.0, audio_info(recording.path).seconds),)
+        starts, stops = [clip.start for clip in clips], [clip.end for clip in clips]
+        for _, stop in sections:
+            last = bisect_left(stops, stop - 1e-6)
+            ends += last == len(clips) or starts[last] >= stop
+        for event in recording.events:
+            first = bisect_right(stops, event.onset)
+            events += first == len(clips) or starts[first] >= event.offset
         pieces += sum(short_pieces(recording, clip.start, clip.end) for clip in clips)
     return {
-        f"ends of recordings, shorter than {MIN_CLIP_S:g} s, are in no clip": ends,
+        f"ends of recordings or stretches, shorter than {MIN_CLIP_S:g} s, are in no clip": ends,
         "events are only in such ends and are not used": events,
         f"pieces of events, shorter than {MIN_REST_S * 1000:g} ms at a cut, are not used": pieces,
     }

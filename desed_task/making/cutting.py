@@ -1,13 +1,15 @@
 """Recordings of any length -> clips and their events."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from desed_task.dataio.audio import MIX, Channel, Mono, open_audio, to_16_bit, wav_bytes
 from desed_task.labels import Event
 
+Span = tuple[float, float]
+"""Begin and end in seconds."""
 MIN_CLIP_S = 0.5  # shorter ends of recordings are no clips
 MIN_REST_S = 0.02  # shorter pieces of events that a cut divides are dropped
 MIN_TIME_S = 1e-3  # events that begin later in a clip's end are dropped; tables have milliseconds
@@ -23,6 +25,7 @@ class Annotated(NamedTuple):
         tags: of the whole recording.
         strong: whether its events are known, not only its tags.
         group: recordings of one group are in one set.
+        sections: begin and end in seconds of what is used of it, in order; None: all of it.
     """
 
     path: Path
@@ -31,6 +34,7 @@ class Annotated(NamedTuple):
     tags: tuple[str, ...]
     strong: bool
     group: str
+    sections: tuple[Span, ...] | None = None
 
     @property
     def classes(self) -> set[str]:
@@ -46,6 +50,35 @@ def cut(
     number = max(1, math.ceil((seconds - overlap) / step - 1e-9))
     clips = [(n * step, min(seconds, n * step + clip_seconds)) for n in range(number)]
     return [clip for n, clip in enumerate(clips) if n == 0 or clip[1] - clip[0] >= shortest]
+
+
+def cut_sections(
+    recording: Annotated, seconds: float, clip_seconds: float, overlap: float = 0.0
+) -> list[Span]:
+    """Begin and end of the clips of a recording, section by section."""
+    sections = ((0.0, seconds),) if recording.sections is None else recording.sections
+    return [
+        (start + begin, start + end)
+        for start, stop in sections
+        for begin, end in cut(stop - start, clip_seconds, overlap)
+    ]
+
+
+def merge_spans(spans: Iterable[Span]) -> list[Span]:
+    """Spans in order, those that overlap or touch merged into one."""
+    merged: list[Span] = []
+    for begin, end in sorted(spans):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+def spans_between(spans: Iterable[Span], seconds: float) -> list[Span]:
+    """What a recording of `seconds` has outside of spans that are in order and do not overlap."""
+    edges = [0.0, *(edge for span in spans for edge in span), seconds]
+    return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
 
 
 def clip_events(recording: Annotated, begin: float, end: float) -> tuple[Event, ...]:

@@ -8,13 +8,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from desed_task.dataio.audio import audio_info
+from desed_task.dataio.audio import AudioInfo, audio_info
 from desed_task.dataio.recordings import files_below
 from desed_task.errors import InputError, file_error, listing, nearest, shortened
 from desed_task.files import visible_entries
+from desed_task.making.cutting import MIN_CLIP_S, merge_spans
 from desed_task.making.detections import DetectedFiles
 from desed_task.making.label_formats import (
     REFUSED,
@@ -24,8 +26,8 @@ from desed_task.making.label_formats import (
     rttm_rows,
     textgrid_rows,
 )
-from desed_task.making.label_rows import Row
-from desed_task.making.label_tables import GivenColumn, LabelTable, read_table
+from desed_task.making.label_rows import Row, Time
+from desed_task.making.label_tables import REVIEWED, GivenColumn, LabelTable, read_table
 from desed_task.making.recording_names import RecordingNames
 from desed_task.tables import class_name, is_empty, normalised, quoted, read_text
 
@@ -89,6 +91,8 @@ class LabelReader:
         notes: what the columns of tables were taken for, and which recordings are elsewhere.
         pointed: recordings that have only labels without length; what happens in them is not known.
         unreadable: why recordings with labels cannot be read.
+        reviewed: of recordings in the table of a review page, the stretches (begin and end in
+            seconds) whose events are known, in order; other labels of them are not used.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class LabelReader:
         self.notes: list[str] = []
         self.pointed: set[Path] = set()
         self.unreadable: dict[Path, str] = {}
+        self.reviewed: dict[Path, list[tuple[float, float]]] = {}
         self._options = options or LabelOptions()
         self._recordings = recordings
         self._names = RecordingNames(recordings)
@@ -107,6 +112,7 @@ class LabelReader:
         self._ignored: set[str] = set()
         self._small: dict[str, bool] = {}
         self._first: dict[str, dict[Path, float]] = defaultdict(dict)
+        self._stretches: dict[Path, set[tuple[float, float, str]]] = defaultdict(set)
 
     def read(self, source: Path) -> list[Label]:
         """Labels of one file, or of all label files below a folder.
@@ -133,6 +139,7 @@ class LabelReader:
         rows = {path: list(detected.rows(path, self._rows(path, tables))) for path in files}
         self._note_columns(tables.values())
         labels = list(self._of_recordings(files, rows, tables, detected.recordings))
+        self._merge_stretches()
         self._check_units(tables.values())
         self._check_raven(tables.values())
         self._check_ignored()
@@ -143,7 +150,8 @@ class LabelReader:
         if self._problems:
             raise InputError(listing("--labels", self._problems))
         self.pointed -= {label.recording for label in labels if label.name is not None}
-        return [label for label in labels if label.recording not in self.pointed]
+        unused = self.pointed | {path for path, spans in self.reviewed.items() if not spans}
+        return [label for label in labels if label.recording not in unused]
 
     def _rows(self, path: Path, tables: dict[Path, LabelTable]) -> Iterator[Row]:
         """The rows of a file, by its ending or, for `.txt`, its content."""
@@ -192,6 +200,12 @@ class LabelReader:
         of_files = self._names.of_label_files(files.values())
         named = [row.recording for each in rows.values() for row in each]
         given = self._names.find([*named, *known.values()])
+        reviewed = {
+            fits[0]
+            for each in rows.values()
+            for row in each
+            if row.reviewed and len(fits := given.get(row.recording, [])) == 1
+        }
         seen: set[Path] = set()
         elsewhere: Counter[str] = Counter()
         first = ""
@@ -209,7 +223,9 @@ class LabelReader:
                 yield Label(own[0], None)
             for row in rows[path]:
                 fits = given[row.recording] if row.recording else own
-                if len(fits) == 1:
+                if len(fits) == 1 and fits[0] in reviewed and row.reviewed is None:
+                    self.counts["labels of recordings that a review has are not used"] += 1
+                elif len(fits) == 1:
                     if fits[0] not in seen:
                         seen.add(fits[0])
                         yield Label(fits[0], None, group=row.group)
@@ -224,6 +240,9 @@ class LabelReader:
 
     def _labels(self, row: Row, recording: Path) -> Iterator[Label]:
         """The labels of a row; none after a problem, and for what is not used."""
+        stretch = row.reviewed and self._stretch(row, row.reviewed, recording)
+        if row.reviewed and not stretch:
+            return
         text = row.label.strip()
         if is_empty(text) and (row.onset is not None or not row.is_timed):
             text = self._options.label or ""
@@ -234,6 +253,14 @@ class LabelReader:
             return
         span = self._span(row, recording)
         if span is None:
+            return
+        if stretch and (span[0] is None or span[0] >= stretch[1] or span[1] <= stretch[0]):
+            got = "none" if span[0] is None else f"{span[0]:g}, {span[1]:g}"
+            self._problem(
+                row.where,
+                f"onset, offset: expected times that overlap the reviewed stretch from "
+                f"{stretch[0]:g} to {stretch[1]:g} s, got {got}",
+            )
             return
         if text[0] in "[{(" and text[-1] in "]})" and any(mark in text for mark in "'\","):
             self._problem(row.where, f"label: expected a name, got a list: {quoted(text)}")
@@ -253,6 +280,57 @@ class LabelReader:
             else:
                 yield Label(recording, name, span[0], span[1], row.group)
 
+    def _stretch(
+        self, row: Row, times: tuple[Time, Time], recording: Path
+    ) -> tuple[float, float] | None:
+        """Note and return the reviewed stretch of a row in seconds; None after a problem."""
+        info = self._known_info(recording)
+        if info is None:
+            return None
+        begin, end = (time.seconds(info.sample_rate) for time in times)
+        if not 0 <= begin < end <= info.seconds + _END_TOLERANCE_S:
+            self._problem(
+                row.where,
+                f"{', '.join(REVIEWED)}: expected 0 <= from < to <= {info.seconds:g}, the "
+                f"recording's seconds, got {begin:g}, {end:g}",
+            )
+            return None
+        stretch = begin, min(end, info.seconds)
+        self._stretches[recording].add((*stretch, row.where.rpartition(":")[0]))
+        return stretch
+
+    def _merge_stretches(self) -> None:
+        """Join the stretches of each recording; those of two tables must not overlap."""
+        for recording, found in self._stretches.items():
+            tables: dict[str, list[tuple[float, float]]] = defaultdict(list)
+            for begin, end, table in found:
+                tables[table].append((begin, end))
+            merged = sorted(
+                (*span, table) for table, spans in tables.items() for span in merge_spans(spans)
+            )
+            for (_, end, first), (begin, _, second) in pairwise(merged):
+                if begin < end:
+                    self._problem(
+                        second,
+                        f"{recording}: expected stretches that no other table has, got "
+                        f"{begin:g} s, which {first} has as well",
+                    )
+            joined = merge_spans((begin, end) for begin, end, _ in merged)
+            used = [(begin, end) for begin, end in joined if end - begin >= MIN_CLIP_S]
+            self.counts[f"reviewed stretches, shorter than {MIN_CLIP_S:g} s, are not used"] += len(
+                joined
+            ) - len(used)
+            self.reviewed[recording] = used
+
+    def _known_info(self, recording: Path) -> AudioInfo | None:
+        """Rate and length of a recording; None: it cannot be read."""
+        if recording not in self.unreadable:
+            try:
+                return self._info(recording)
+            except InputError as error:
+                self.unreadable[recording] = str(error)
+        return None
+
     def _span(self, row: Row, recording: Path) -> tuple[float, float] | tuple[None, None] | None:
         """Begin and end in the recording, in seconds; of a tag two None; None: not used."""
         onset, last = row.onset, row.offset or row.duration
@@ -265,12 +343,8 @@ class LabelReader:
         if onset is None or last is None:
             self._problem(row.where, "expected begin and end, got one of them")
             return None
-        if recording in self.unreadable:
-            return None
-        try:
-            info = self._info(recording)
-        except InputError as error:
-            self.unreadable[recording] = str(error)
+        info = self._known_info(recording)
+        if info is None:
             return None
         begin, end = onset.seconds(info.sample_rate), last.seconds(info.sample_rate)
         if row.offset is None:

@@ -30,6 +30,8 @@ class Row(NamedTuple):
         position: begin of the event in its recording, where `onset` and `offset` are times in
             several recordings that follow each other.
         group: of the recording.
+        reviewed: begin and end of the stretch of the recording whose events are all in the table,
+            of the table of a review page; None: of other files.
         is_timed: whether the file has times; a row of it without times and class means no event.
     """
 
@@ -41,4 +43,5 @@ class Row(NamedTuple):
     duration: Time | None = None
     position: Time | None = None
     group: str | None = None
+    reviewed: tuple[Time, Time] | None = None
     is_timed: bool = True

@@ -46,6 +46,8 @@ _TEXTS: Mapping[str, Sequence[str]] = {
     ),
 }
 _POSITION = "file offset"
+REVIEWED = ("reviewed_from", "reviewed_to")
+"""Columns of the table of a review page: a stretch of a recording whose events are all listed."""
 MEANINGS = ("file", "onset", "offset", "duration", "label")
 """What `--columns` can name."""
 _TIME_MEANINGS = ("onset", "offset", "duration", "position")  # as the times of a Row
@@ -142,7 +144,7 @@ class LabelTable:
         view = self._index("view")
         texts = [self.columns[name].number if name in self.columns else None for name in _TEXTS]
         group = self.columns["group"].number if "group" in self.columns else None
-        timed = [self.columns.get(meaning) for meaning in _TIME_MEANINGS]
+        timed = [self.columns.get(meaning) for meaning in (*_TIME_MEANINGS, *REVIEWED)]
         is_timed = "onset" in self.columns
         width = max((column.number for column in self.columns.values()), default=0) + 1
         for line, fields in self.rows:
@@ -161,7 +163,7 @@ class LabelTable:
                 value = _number(text)
                 if value is not None:
                     times[number] = Time(value, column.unit, column.name)
-                elif not is_empty(text):
+                elif not is_empty(text) or column.name in REVIEWED:
                     problem(where, f"{column.name}: expected a number, got {quoted(text)}")
                     wrong = True
             if timed[3] is not None and times[3] is None and times[0] is not None and not wrong:
@@ -171,8 +173,11 @@ class LabelTable:
             if wrong:
                 continue
             file, label = ["" if number is None else fields[number] for number in texts]
-            onset, offset, duration, position = times
-            row = Row(where, file, label, onset, offset, duration, position, None, is_timed)
+            onset, offset, duration, position, first, last = times
+            reviewed = None if first is None or last is None else (first, last)
+            row = Row(
+                where, file, label, onset, offset, duration, position, None, reviewed, is_timed
+            )
             if view is not None:  # Raven repeats a selection for each of its views
                 if row[1:] in seen:
                     continue
@@ -301,6 +306,9 @@ def _columns(
         time = _time(_words(column.name))
         own = time[1] if time is not None else _unit(_words(column.name))[1] or "s"
         found[meaning] = column._replace(unit=unit or own, is_given=unit is not None)
+    if any(name in header for name in REVIEWED):
+        for name in REVIEWED:
+            found[name] = _named(where, header, name, name)
     used = {found[meaning].number for meaning in given if meaning in found}
     found = {
         meaning: column
@@ -309,7 +317,7 @@ def _columns(
     }
     if {"onset", "offset"} & given.keys():
         found.pop("position", None)
-    order = [*MEANINGS, "position"]
+    order = [*MEANINGS, "position", *REVIEWED]
     return {meaning: found[meaning] for meaning in order if meaning in found}
 
 

@@ -23,7 +23,7 @@ from desed_task.evaluation.truth import GroundTruth
 from desed_task.postprocess.median import median_filter
 from desed_task.postprocess.methods import MedianParameters, SebbsParameters, by_class_name
 from desed_task.postprocess.sebbs import BoxParameters, bounding_boxes
-from desed_task.settings import NonEmpty, NonNegative, Positive, PositiveInt, Settings, Values
+from desed_task.settings import Length, NonEmpty, NonNegative, Positive, Settings, Values
 
 Choice = TypeVar("Choice")
 TuningMetric = Literal["psds1", "psds2", "event_f1"]
@@ -38,8 +38,12 @@ class TuningSettings(Settings):
         "`psds1`, `psds2`, or `event_f1` at its best threshold; F1 thresholds always maximise "
         "event F1"
     )
-    tuning_windows: NonEmpty[PositiveInt] = Field(
-        description="median windows in frames that `tuned_median` tries"
+    window_unit: Literal["frames", "seconds"] = Field(
+        description="unit of `median_window` and `tuning_windows`; seconds are rounded to whole "
+        "frames of the network, at least 1"
+    )
+    tuning_windows: NonEmpty[Length] = Field(
+        description="median windows that `tuned_median` tries, in `window_unit`"
     )
     sebbs_step: NonEmpty[Positive] = Field(
         description="lengths of the step filter in seconds that `sebbs` tries"
@@ -53,6 +57,7 @@ class TuningSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> "TuningSettings":
+        self._require_frames("tuning_windows", self.tuning_windows)
         self._require(
             bool(self.sebbs_merge_absolute or self.sebbs_merge_relative),
             "sebbs_merge_absolute",
@@ -61,6 +66,22 @@ class TuningSettings(Settings):
             got=0,
         )
         return self
+
+    def _require_frames(self, key: str, windows: Iterable[float]) -> None:
+        """Raise the error for windows in frames that are no whole numbers."""
+        wrong = [window for window in windows if window != round(window)]
+        self._require(
+            self.window_unit == "seconds" or not wrong,
+            key,
+            "whole numbers, as window_unit is frames",
+            "window_unit",
+            got=wrong,
+        )
+
+    def in_frames(self, window: float, frame_seconds: float) -> int:
+        """A median window in `window_unit` as a number of frames of this length, at least 1."""
+        frames = window if self.window_unit == "frames" else window / frame_seconds
+        return max(1, round(frames))
 
     def boxes(self) -> Iterator[BoxParameters]:
         """Every step filter with each absolute merge threshold alone and each relative one."""
@@ -91,7 +112,8 @@ def tune_median(
     def filtered(windows: Sequence[int]) -> Scores:
         return scores.processed(lambda values: median_filter(values, windows))
 
-    windows = tqdm(settings.tuning_windows, desc=f"Tuning median windows, {title}", leave=False)
+    tried = {settings.in_frames(w, scores.frame_seconds): None for w in settings.tuning_windows}
+    windows = tqdm(tried, desc=f"Tuning median windows, {title}", leave=False)
     chosen, thresholds = _tuned(windows, filtered, truth, settings, default_threshold)
     return MedianParameters(window=by_class_name(chosen, truth.classes), f1_threshold=thresholds)
 

@@ -23,6 +23,7 @@ from local.config.yaml_files import (
 )
 
 NEWER = {
+    "training": {"steps_per_epoch": None},
     "data": {
         "root": ".",
         "strong_folder": None,
@@ -31,9 +32,11 @@ NEWER = {
         "channel": "mix",
     },
     "losses": {"self_consistency_share": {"strong": 0.25}},
+    "postprocess": {"window_unit": "frames"},
 }
 """Values of the keys that a whole configuration of an older version does not have: paths were
-relative to the current folder, there was no set `strong`, and channels were averaged."""
+relative to the current folder, there was no set `strong`, channels were averaged, the smallest set
+ended an epoch, and median windows were in frames."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:

@@ -26,6 +26,7 @@ from desed_task.settings import (
     Fraction,
     FractionBelow1,
     InnerFraction,
+    Length,
     NonEmpty,
     NonNegative,
     NoResult,
@@ -75,7 +76,13 @@ class Training(Settings):
         description="clips per batch of validation and test"
     )
     n_epochs: PositiveInt = Field(
-        description="epochs; one ends when the smallest training set is used up"
+        description="epochs; without `steps_per_epoch` one ends when the smallest training set is "
+        "used up"
+    )
+    steps_per_epoch: PositiveInt | None = Field(
+        description="optimiser steps of an epoch, whatever the sizes of the sets: all clips of a "
+        "set are drawn before one is drawn again, also across epochs; a set may be smaller than "
+        "its share of a batch; `null`: as many as the smallest training set has"
     )
     n_epochs_warmup: Count = Field(
         description="epochs of the ramp of learning rate and consistency weight; 0: no ramp"
@@ -270,9 +277,9 @@ class Postprocess(CorrectionStrength, TuningSettings):
         description="threshold of the test's event, segment and intersection F1"
     )
     score_correction: bool = Field(description="`true`: correct SED scores by SOD in the test")
-    median_window: dict[ClassName, PositiveInt] = Field(
-        description="frames of the median filter by class; `default`: of the classes without an "
-        "entry, and of a class named `default`"
+    median_window: dict[ClassName, Length] = Field(
+        description="length of the median filter by class, in `window_unit`; `default`: of the "
+        "classes without an entry, and of a class named `default`"
     )
     drop_clips_without_events: bool = Field(
         description="`true`: exclude test clips without events, as the authors did"
@@ -292,6 +299,7 @@ class Postprocess(CorrectionStrength, TuningSettings):
     @model_validator(mode="after")
     def _check_methods(self) -> "Postprocess":
         self._require_distinct("methods")
+        self._require_frames("median_window", self.median_window.values())
         return self
 
 
@@ -413,9 +421,17 @@ class Config(Settings):
 
     @property
     def median_windows(self) -> list[int]:
-        """Median windows in frames, in class order."""
-        windows = self.postprocess.median_window
-        return [windows.get(name) or windows[DEFAULT_WINDOW] for name in self.data.classes]
+        """Median windows in frames of the network, in class order."""
+        return self.median_windows_of(self.grid.frame_seconds)
+
+    def median_windows_of(self, frame_seconds: float) -> list[int]:
+        """Median windows in frames of this length, in class order."""
+        settings = self.postprocess
+        windows = settings.median_window
+        return [
+            settings.in_frames(windows.get(name) or windows[DEFAULT_WINDOW], frame_seconds)
+            for name in self.data.classes
+        ]
 
     @property
     def correction(self) -> CorrectionSettings | None:

@@ -153,10 +153,11 @@ def _score(
     check: bool,
 ) -> ReportSystem:
     classes, settings = config.data.classes, config.postprocess
-    parameters = postprocessing(config, tuned).parameters(method)
+    scores = predicted.corrected_scores()
+    parameters = postprocessing(config, tuned, scores.frame_seconds).parameters(method)
     assert parameters is not None  # every configured method was tuned
     metrics = evaluate(
-        parameters.apply(predicted.corrected_scores(), classes),
+        parameters.apply(scores, classes),
         truth.restricted(predicted.names),
         thresholds=operating_points(config.training.n_test_thresholds),
         f1_threshold=class_thresholds(parameters, classes),

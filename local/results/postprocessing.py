@@ -31,16 +31,24 @@ def tuned_methods(config: Config) -> list[str]:
     return [method for method in config.postprocess.methods if method != MEDIAN]
 
 
-def postprocessing(config: Config, tuned: TunedParameters | None = None) -> Postprocessing:
+def postprocessing(
+    config: Config, tuned: TunedParameters | None = None, frame_seconds: float | None = None
+) -> Postprocessing:
     """Parameters of the methods: configured ones of `median`, one network's tuned ones of others.
 
     The default is the first configured method, or `median` where that was not tuned.
+
+    Args:
+        config: the experiment.
+        tuned: parameters of the tuned methods.
+        frame_seconds: length of the frames of the scores; None: of the configuration's network.
     """
     tuned = tuned or TunedParameters()
     first = config.postprocess.methods[0]
     has_first = first == MEDIAN or getattr(tuned, first) is not None
+    windows = config.median_windows_of(frame_seconds or config.grid.frame_seconds)
     median = MedianParameters(
-        window=by_class_name(config.median_windows, config.data.classes),
+        window=by_class_name(windows, config.data.classes),
         f1_threshold=config.postprocess.f1_threshold,
     )
     return Postprocessing(method=first if has_first else MEDIAN, median=median, tuned=tuned)

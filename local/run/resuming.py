@@ -62,6 +62,7 @@ RULES = {
     "training.n_epochs": Rule(REFUSED_BELOW_TRAINED, "no epoch is undone"),
     "training.train_sets": _BATCHES,
     "training.batch_size": _BATCHES,
+    "training.steps_per_epoch": _BATCHES,
     "training.accumulate_batches": _BATCHES,
     **{f"data.{k.folder}": _SET for name, k in KEYS.items() if BY_NAME[name].split != "test"},
     "training": _NOW,

@@ -18,13 +18,12 @@ from collections.abc import Sequence
 from desed_task.errors import FAULT, InputError, file_error, named_folders, run_cli
 from desed_task.files import user_path
 from desed_task.options import check_least, command_parser
-from desed_task.postprocess.methods import MEDIAN
 from local.config.yaml_files import SHIPPED
-from local.studies.ablation_page import write_pages
 from local.studies.driver import add_run_options, execute
-from local.studies.finished import read_finished
 from local.studies.runs import Experiment, Run
 from local.studies.variants import VARIANTS_FILE, read_variants
+
+# Imports that take seconds follow inside functions: --help and a mistyped option need none.
 
 DEMO = SHIPPED / "demo.yaml"
 REPLICATES = 1000
@@ -51,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with named_folders({"--output": args.output}, written=args.output):
         failed = {} if args.collect else execute(chosen_runs(runs, args.run), args.jobs)
         if not args.run:
+            from local.studies.ablation_page import write_pages
+            from local.studies.finished import read_finished
+
             finished = read_finished(ablation, runs, args.replicates)
             if finished is None:
                 raise InputError(f"--output {args.output}: expected at least 1 finished run, got 0")
@@ -79,6 +81,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 
 def check_scored(runs: Sequence[Run]) -> None:
     """Raise InputError unless the first method of every run needs no tuning."""
+    from desed_task.postprocess.methods import MEDIAN
+
     for run in runs:
         first = run.config.postprocess.methods[0]
         if first != MEDIAN:

@@ -21,7 +21,6 @@ from desed_task.errors import FAULT, InputError, run_cli
 from desed_task.files import user_path, write_file, writing
 from desed_task.options import check_least, command_parser
 from local.config.data import KEYS
-from local.config.load import load_config
 from local.studies.driver import add_run_options, execute
 from local.studies.find import FoundSet, find_sets
 from local.studies.reproduction_report import data_report, reproduction
@@ -75,7 +74,7 @@ def plan(experiment: Experiment, checkpoint: Path | None, n_seeds: int) -> dict[
     """By title: trainings with as many seeds, or the test of a checkpoint."""
     if checkpoint is not None:
         return {"checkpoint": experiment.test_run(checkpoint)}
-    first = load_config(experiment.conf_file, experiment.overrides).training.seed
+    first = experiment.config(experiment.overrides).training.seed
     seeds = range(first, first + n_seeds)
     return {f"seed {seed}": experiment.run("recipe", seed) for seed in seeds}
 

@@ -11,13 +11,15 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from desed_task.errors import FaultError, InputError
 from desed_task.files import content_digest
-from local.config.load import Config, load_config, stored_config
 from local.config.yaml_files import read_composed
 from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT, run_folders
+
+if TYPE_CHECKING:
+    from local.config.load import Config
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / "train_sed.py"
@@ -43,6 +45,12 @@ class Experiment:
     gpus: int | None = None
     program: Sequence[str] = (sys.executable, str(TRAIN))
 
+    def config(self, overrides: Sequence[str]) -> "Config":
+        """The configuration with these overrides. Raises InputError."""
+        from local.config.load import load_config  # seconds: --help of a study needs none
+
+        return load_config(self.conf_file, overrides)
+
     def run(
         self,
         variant: str,
@@ -55,7 +63,7 @@ class Experiment:
         Raises InputError for overrides that the configuration refuses.
         """
         given = (*self.overrides, *overrides, f"training.seed={seed}")
-        config = load_config(self.conf_file, given)
+        config = self.config(given)
         folder = self.output / "runs" / variant / f"seed_{seed}-{config.digest}"
         older = [*folder.parent.glob(f"seed_{seed}-*"), *self.output.glob(f"seed_{seed}")]
         folder = _existing(folder, older, config)
@@ -63,7 +71,7 @@ class Experiment:
 
     def test_run(self, checkpoint: Path) -> "Run":
         """The run that tests a checkpoint file. Raises InputError or OSError."""
-        config = load_config(self.conf_file, self.overrides)
+        config = self.config(self.overrides)
         folder = self.output / "runs" / "checkpoint"
         tested = content_digest(checkpoint)[:12]
         older = folder.glob(f"{tested}-*")
@@ -94,7 +102,7 @@ class Run:
     variant: str
     seed: int
     overrides: tuple[str, ...]
-    config: Config = field(repr=False)
+    config: "Config" = field(repr=False)
     folder: Path
     tested: "Run | Path | None" = None
 
@@ -145,7 +153,7 @@ class Run:
         return [*command, *(part for each in self.overrides for part in ("--set", each))]
 
 
-def _existing(folder: Path, older: Iterable[Path], config: Config) -> Path:
+def _existing(folder: Path, older: Iterable[Path], config: "Config") -> Path:
     """The folder, or that of the same run with an earlier version's digest, finished ones first."""
     if folder.exists():
         return folder
@@ -163,6 +171,8 @@ def _result(log_dir: Path) -> Path | None:
 def _stored_digests(log_dir: Path) -> set[str]:
     """Today's digests of the configurations that the runs in a folder stored."""
     digests = set()
+    from local.config.load import stored_config
+
     for folder in run_folders(log_dir).values():
         path = folder / CONFIG_FILE
         with contextlib.suppress(InputError, FaultError):

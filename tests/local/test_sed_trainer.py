@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor
 
-from desed_task.schedules import warmup_factor
+from desed_task.schedules import rampdown_factor, warmup_factor
 from local.config.load import override_config
 from local.run.machine import Machine
 from local.sed_trainer import CrossTaskSED
@@ -148,6 +148,24 @@ def test_rate_and_consistency_weight_ramp_from_the_first_step(trained: Trained) 
     ramp = [config.training.const_max * warmup_factor(step, 6, 5.0) for step in range(1, 10)]
     assert recorder.consistency == pytest.approx(ramp)
     assert recorder.rates[6:] == [config.opt.lr] * 3
+
+
+def test_the_ramps_follow_the_planned_steps(tiny_data: Path, tmp_path: Path) -> None:
+    """Three epochs of five steps, though the smallest set has three."""
+    config = tiny_config(
+        tiny_data,
+        "training.steps_per_epoch=5",
+        "training.n_epochs=3",
+        "training.n_epochs_rampdown=1",
+    )
+    _, trainer, recorder = train(config, tmp_path)
+    assert (trainer.global_step, trainer.num_training_batches) == (15, 5)
+    expected = [
+        config.opt.lr * warmup_factor(step, 5, 5.0) * rampdown_factor(step, 15, 5)
+        for step in range(1, 16)
+    ]
+    assert recorder.rates == pytest.approx(expected)
+    assert len(recorder.metrics) == 3
 
 
 def test_accumulated_batches_are_one_step(tiny_data: Path, tmp_path: Path) -> None:

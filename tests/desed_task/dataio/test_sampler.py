@@ -1,3 +1,4 @@
+import hashlib
 import itertools
 from collections import Counter
 
@@ -64,9 +65,36 @@ def test_an_epoch_depends_on_seed_and_number_alone() -> None:
     assert indices(MixtureBatchSampler(SIZES, SHARES, seed=6, epoch=2)) != indices(sampler)
 
 
+@pytest.mark.parametrize(("epoch", "digest"), [(0, "9cbde53b91c3fb1a"), (3, "c0e0b6f76c749930")])
+def test_the_batches_of_a_seed_do_not_change_between_versions(epoch: int, digest: str) -> None:
+    sampler = MixtureBatchSampler(SIZES, SHARES, seed=5, epoch=epoch)
+    drawn = str([[(request.index, request.seed) for request in batch] for batch in sampler])
+    assert hashlib.sha256(drawn.encode()).hexdigest().startswith(digest)
+
+
+def test_a_given_number_of_batches_uses_up_every_set_before_a_clip_comes_again() -> None:
+    sizes = {"small": 3, "medium": 7, "large": 50}
+    sampler = MixtureBatchSampler(sizes, {"small": 4, "medium": 2, "large": 2}, seed=0, batches=5)
+    assert len(sampler) == 5
+    batches: list[list[int]] = []
+    for epoch in range(10):
+        sampler.set_epoch(epoch)
+        batches += indices(sampler)
+    assert len(batches) == 50
+    for columns, first, size in ((slice(4), 0, 3), (slice(4, 6), 3, 7), (slice(6, 8), 10, 50)):
+        drawn = [index for batch in batches for index in batch[columns]]
+        rounds = [drawn[begin : begin + size] for begin in range(0, len(drawn) - size + 1, size)]
+        assert len(rounds) == len(drawn) // size >= 2
+        assert all(sorted(each) == list(range(first, first + size)) for each in rounds)
+        assert len({tuple(each) for each in rounds}) > 1
+
+
+@pytest.mark.parametrize("batches", [None, 5])
 @pytest.mark.parametrize(("rank", "ranks"), [(0, 1), (1, 2)])
-def test_an_epoch_continues_at_its_next_batch(rank: int, ranks: int) -> None:
-    sampler = MixtureBatchSampler(SIZES, SHARES, seed=5, epoch=3, rank=rank, ranks=ranks)
+def test_an_epoch_continues_at_its_next_batch(rank: int, ranks: int, batches: int | None) -> None:
+    sampler = MixtureBatchSampler(
+        SIZES, SHARES, seed=5, epoch=3, batches=batches, rank=rank, ranks=ranks
+    )
     whole = list(sampler)
     sampler.set_epoch(3, first_batch=2)
     assert list(sampler) == whole[2:]
@@ -100,17 +128,23 @@ def test_impossible_batch_sizes_are_refused(shares: dict[str, int]) -> None:
         MixtureBatchSampler({"a": 5, "b": 5}, shares, seed=0)
 
 
+@pytest.mark.parametrize("batches", [None, 9])
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_processes_share_the_epoch_of_one_with_larger_batches(ranks: int) -> None:
-    whole = MixtureBatchSampler(
-        SIZES, {name: ranks * share for name, share in SHARES.items()}, seed=4, epoch=2
-    )
+def test_processes_share_the_epoch_of_one_with_larger_batches(
+    ranks: int, batches: int | None
+) -> None:
+    shares = {name: ranks * share for name, share in SHARES.items()}
+    whole = MixtureBatchSampler(SIZES, shares, seed=4, epoch=2, batches=batches)
     parts = [
-        list(MixtureBatchSampler(SIZES, SHARES, seed=4, epoch=2, rank=rank, ranks=ranks))
+        list(
+            MixtureBatchSampler(
+                SIZES, SHARES, seed=4, epoch=2, batches=batches, rank=rank, ranks=ranks
+            )
+        )
         for rank in range(ranks)
     ]
     assert [len(part) for part in parts] == [len(whole)] * ranks
-    assert len(whole) == 14 // (2 * ranks)
+    assert len(whole) == (batches or 14 // (2 * ranks))
     for step, *rank_batches in zip(whole, *parts, strict=True):
         together = [request for batch in rank_batches for request in batch]
         assert set(together) == set(step)  # with the seeds of their draws
@@ -123,8 +157,10 @@ def test_processes_share_the_epoch_of_one_with_larger_batches(ranks: int) -> Non
 def test_a_set_smaller_than_its_batch_is_an_error() -> None:
     with pytest.raises(InputError, match=r"^weak set: expected at least the 2 clips"):
         MixtureBatchSampler(SIZES | {"weak": 1}, SHARES, seed=0)
-    message = "weak set: expected at least the 16 clips of one batch of 8 processes, got 14"
+    message = "weak set: expected at least the 16 clips of one batch of 8 processes, .* got 14"
     with pytest.raises(InputError, match=message):
         MixtureBatchSampler({**SIZES, "synthetic": 99, "unlabelled": 99}, SHARES, 0, ranks=8)
+    with pytest.raises(InputError, match="weak set: expected at least 1 clip, got 0"):
+        MixtureBatchSampler(SIZES | {"weak": 0}, SHARES, seed=0, batches=5)
     with pytest.raises(ValueError, match="rank: expected 0 to 1, got 2"):
         MixtureBatchSampler(SIZES, SHARES, seed=0, rank=2, ranks=2)

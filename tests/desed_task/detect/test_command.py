@@ -3,7 +3,6 @@
 import errno
 import io
 import json
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -22,7 +21,6 @@ from desed_task.detect.formats import FORMATS
 from desed_task.detect.outputs import Outputs
 from desed_task.errors import FaultError, InputError, Terminated
 from desed_task.evaluation import GroundTruth, read_scores
-from tests.support.paths import ROOT
 
 DONE = ("long.flac", "long.wav", "short.WAV", "sub ♪/a b.ogg")
 
@@ -38,12 +36,6 @@ def output(model: Path, recordings: Path, tmp_path_factory: pytest.TempPathFacto
 
 def _expected(model: Path, recordings: Path, name: str) -> pd.DataFrame:
     return Detector.load(model)(recordings / name).events
-
-
-def test_help_needs_no_torch() -> None:
-    """So that variables of its threads can be set before it is imported."""
-    code = "import sys, desed_task.detect.__main__; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_the_files_mirror_the_folder(output: Path) -> None:

@@ -285,7 +285,7 @@ def test_short_events_and_what_is_in_no_clip(
     assert "first row: file r00.wav, onset 1.2341, offset 1.2344, label Bell" in printed
     for remark in (
         f"{N} labels of no length (points) are not used",
-        f"{N} ends of recordings, shorter than 0.5 s, are in no clip",
+        f"{N} ends of recordings or stretches, shorter than 0.5 s, are in no clip",
         f"{N} events are only in such ends and are not used",
         f"{N} pieces of events, shorter than 20 ms at a cut, are not used",
     ):

@@ -38,6 +38,25 @@ def test_median_parameters_are_those_of_the_configuration(config: Config) -> Non
     assert parameters.f1_threshold == config.postprocess.f1_threshold
 
 
+def test_windows_in_seconds_are_rounded_to_frames(config: Config) -> None:
+    """Frames of 64 ms, and of 20 ms."""
+    windows = "!replace {default: 0.3, Cat: 0.01}"
+    keys = ("window_unit=seconds", f"median_window={windows}", "tuning_windows=[0.01, 0.02, 1]")
+    own = override_config(config, [f"postprocess.{value}" for value in keys])
+    window = postprocessing(own).median.window
+    assert (window["Cat"], window["Dog"]) == (1, 5)
+    assert postprocessing(own, frame_seconds=0.02).median.window["Dog"] == 15
+    again = override_config(config, ["postprocess.median_window.Cat=7"])
+    assert "Cat: 7," in again.to_yaml()  # a whole number stays one
+
+
+@pytest.mark.parametrize("key", ["median_window.Cat=2.5", "tuning_windows=[1, 2.5]"])
+def test_windows_in_frames_are_whole_numbers(key: str, config: Config) -> None:
+    wrong = rf"postprocess\.{key.split('=')[0].split('.')[0]}.*: expected whole numbers.*2\.5"
+    with pytest.raises(InputError, match=wrong):
+        override_config(config, [f"postprocess.{key}"])
+
+
 def test_configured_methods_are_tuned(config: Config) -> None:
     """A dog whose scores have gaps of two frames: only the long window makes one event of it."""
     values = np.zeros((1, 10, config.grid.n_frames), dtype=np.float32)

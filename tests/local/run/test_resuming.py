@@ -70,6 +70,9 @@ def test_other_schedules_are_resumed_too(tiny_data: Path, tmp_path: Path) -> Non
     _interrupt_and_compare(train(rare, tmp_path / "1"), rare, ("step", 3), tmp_path / "rare")
     sums = tiny_config(tiny_data, "training.accumulate_batches=2")
     _interrupt_and_compare(train(sums, tmp_path / "2"), sums, ("step", 4), tmp_path / "sums")
+    # Planned steps: the synthetic set of 4 clips is drawn again within each batch.
+    plan = tiny_config(tiny_data, "training.steps_per_epoch=2", "training.batch_size=[5, 2, 1]")
+    _interrupt_and_compare(train(plan, tmp_path / "3"), plan, ("step", 3), tmp_path / "plan")
 
 
 def _interrupt_and_compare(

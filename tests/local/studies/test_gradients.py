@@ -7,7 +7,8 @@ import torch
 
 from desed_task.errors import InputError
 from local.sed_trainer import CrossTaskSED
-from local.studies.gradients import gradient, main, measure, table
+from local.studies.gradients import main
+from local.studies.term_gradients import gradient, measure, table
 from tests.support.given_batches import PLAIN, given_batch
 from tests.support.tiny import tiny_config
 
