@@ -103,9 +103,7 @@ class Bank:
         }
         self._backgrounds = read(sounds / "background")
 
-    def recording(
-        self, rng: np.random.Generator
-    ) -> tuple[Signal, list[tuple[float, float, str]]]:
+    def recording(self, rng: np.random.Generator) -> tuple[Signal, list[tuple[float, float, str]]]:
         """Audio `(samples,)`, and onset, offset (seconds) and class of its events."""
         material = self._material
         background = self._backgrounds[int(rng.integers(len(self._backgrounds)))]
