@@ -8,6 +8,8 @@ Labels: docs/own_data.md. Recordings are cut into clips; the sets are split by r
 
 import argparse
 from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
 
 from desed_task.dataio.audio import parse_channel
 from desed_task.errors import InputError, run_cli
@@ -15,10 +17,12 @@ from desed_task.files import user_path
 from desed_task.making.collect import (
     UNREADABLE,
     CollectOptions,
+    Plan,
     class_table,
     plan_clips,
     write_clips,
 )
+from desed_task.making.collected import options_with, read_record
 from desed_task.making.label_tables import given_columns
 from desed_task.options import command_parser
 from desed_task.tables import normalised
@@ -51,7 +55,20 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
         help="labels that are no classes, separated by commas: nothing is there",
     )
     add("--tier", metavar="NAME", help="the tier of Praat's TextGrids that is read (default: all)")
-    add("--output", type=user_path, required=True, metavar="DIR", help="new folder")
+    add("--output", type=user_path, metavar="DIR", help="new folder (default: that of --add)")
+    add(
+        "--add",
+        type=user_path,
+        metavar="DATASET",
+        help="add recordings and corrected labels to this data set; the recordings that it has "
+        "keep their set",
+    )
+    add(
+        "--test",
+        type=user_path,
+        metavar="DIR",
+        help="recordings of the test; their labels are found as those of --audio",
+    )
     add("--unlabelled", type=user_path, metavar="DIR", help="recordings without labels")
     add(
         "--rest",
@@ -65,7 +82,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
         "--split",
         type=_shares,
         metavar="SHARES",
-        help="shares of train, validation, test (default: 0.7,0.15,0.15)",
+        help="shares of train, validation, test (default: 0.7,0.15,0.15); 0: no such set",
     )
     add(
         "--group",
@@ -86,7 +103,13 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
         help="do not use recordings that cannot be read (default: refuse them)",
     )
     add("--seed", type=int, help="of the split (default: 1)")
-    return CollectOptions(**vars(parser.parse_args(arguments)))
+    given = vars(parser.parse_args(arguments))
+    if "add" in given:
+        given = options_with(read_record(given["add"]), given)
+    elif "output" not in given:
+        parser.error("expected --output, or --add, got neither")
+    given.setdefault("output", given.get("add"))
+    return CollectOptions(**given)
 
 
 def _shares(text: str) -> tuple[float, ...]:
@@ -100,27 +123,50 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(normalised(name.strip()) for name in text.split(",") if name.strip())
 
 
+def _configuration_file(plan: Plan, options: CollectOptions) -> tuple[str, str]:
+    """The name of the configuration that is written, and a remark on one that was edited.
+
+    In a set that is replaced, an edited file is not: the first of conf.yaml, conf.2.yaml, …
+    that is missing or as it was written gets the new configuration.
+    """
+    if plan.known is None or not plan.known.is_edited(CONFIGURATION):
+        return CONFIGURATION, ""
+    edited = plan.known.folder / CONFIGURATION
+    if options.output.resolve() != plan.known.folder.resolve():
+        return CONFIGURATION, f"{edited} was edited; the new {CONFIGURATION} is without these edits"
+    numbered = (Path(CONFIGURATION).with_suffix(f".{number}.yaml").name for number in count(2))
+    name = next(each for each in numbered if not plan.known.is_edited(each))
+    return name, f"{edited} was edited and is not changed: copy your edits from it to {name}"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, write the data set, print what it holds."""
     options = parse_args(arguments)
     plan = plan_clips(options)
     for note in plan.notes:
         print(note)
-    text = configuration(
+    written = configuration(
         options.output.resolve(),
         plan.classes,
         plan.sizes(),
+        plan.event_lengths(),
         program="local.collect",
         clip_seconds=options.clip_seconds,
+        former=None if plan.known is None else plan.known.folder / CONFIGURATION,
     )
-    records = write_clips(options, plan, {CONFIGURATION: text})
+    name, edited = _configuration_file(plan, options)
+    records = write_clips(options, plan, {name: written.text})
     print(class_table(records, plan.classes))
     for remark, number in plan.remarks.items():
         if number:
             print(f"{number} {remark}")
+    print(*written.notes, sep="\n")
     if (options.output / UNREADABLE).is_file():
         print(f"recordings that cannot be read are not used: {options.output / UNREADABLE}")
-    print(f"next: python train_sed.py --conf_file {options.output / CONFIGURATION}")
+    if edited:
+        print(edited)
+    initial = " --init_from_checkpoint CHECKPOINT" if options.add else ""
+    print(f"next: python train_sed.py --conf_file {options.output / name}{initial}")
 
 
 if __name__ == "__main__":

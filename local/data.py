@@ -186,6 +186,8 @@ class DesedDataModule(pl.LightningDataModule):
         if stage != "test":
             sets["validation"] = self._validation_clips()
         for name, datasets in sets.items():
+            if not datasets:
+                continue
             size = max(len(WindowDataset(clips)) for clips in datasets)
             if size < ranks:
                 raise InputError(

@@ -94,10 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     bank, sizes = material.bank, material.sizes(sizes)
     program = "local.generate --soundbank"
-    text = configuration(options.output.resolve(), bank.classes, sizes, program=program)
-    generate_dataset(options.output, seed, sizes, workers, material, {CONFIGURATION: text})
+    written = configuration(
+        options.output.resolve(), bank.classes, sizes, bank.event_lengths(), program=program
+    )
+    generate_dataset(options.output, seed, sizes, workers, material, {CONFIGURATION: written.text})
     print(f"recordings (files of one recording count once):\n{bank.summary()}")
     print(f"bandwidth: {bank.cutoff_hz:.0f} Hz")
+    print(*written.notes, sep="\n")
     print(f"next: python train_sed.py --conf_file {options.output / CONFIGURATION}")
 
 

@@ -169,6 +169,26 @@ def read_durations(path: str | Path) -> dict[str, float]:
     return durations
 
 
+def read_clip_recordings(path: str | Path) -> dict[str, str]:
+    """The recording that each clip was cut from, `{filename: recording}`, in file order.
+
+    Of a table of clips as `local.collect` writes it; other columns are not read. Raises InputError
+    with all problems of the file.
+    """
+    table = Table(path, ("filename", "recording"))
+    recordings: dict[str, str] = {}
+    for line, (name, recording) in _wav_rows(table):
+        if not recording:
+            table.problem(line, "recording: expected a name, got none")
+        elif recordings.setdefault(name, recording) != recording:
+            known = quoted(recordings[name])
+            table.problem(
+                line, f"{name} is listed again: expected recording {known}, got {quoted(recording)}"
+            )
+    table.finish()
+    return recordings
+
+
 def read_event(
     table: Table,
     line: int,

@@ -93,6 +93,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--plot", action="store_true", help="draw each recording, NAME.png")
     parser.add_argument(
+        "--activity",
+        action="store_true",
+        help="write events per hour of the day, of recordings whose names have date and time "
+        "(20240503_071500.WAV): activity.tsv, activity.png",
+    )
+    parser.add_argument(
         "--threshold",
         metavar="T",
         help="score above which a class is active, of all classes (0.5) or by class "
@@ -290,6 +296,7 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
         elapsed = bar.format_dict["elapsed"]
     warn_of_narrow_bands(bands_hz, detector.description.features.f_max)
     combined = outputs.write_combined()
+    combined += write_activity(detector, outputs, asked=options.activity)
     unreadable = outputs.write_unreadable(
         recordings,
         {path: text.removeprefix(f"{path}: ") for path, text in problems.items()},
@@ -323,7 +330,8 @@ def described_settings(detector: "Detector") -> dict[str, Any]:
         if threshold != float("inf")
     }
     return {
-        "model": f"{description.source}, weights {description.weights_sha256[:12]}",
+        "model": f"{description.source}, weights {description.weights_sha256[:12]}, "
+        f"post-processing {description.postprocessing.digest}",
         "postprocess": settings.method,
         "threshold": thresholds,
         "min_duration": settings.min_duration,
@@ -355,6 +363,31 @@ def write_pictures(
         target = outputs.target(relative, ending)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_file(target, picture, durable=False)
+
+
+def write_activity(detector: "Detector", outputs: "Outputs", *, asked: bool) -> list[Path]:
+    """Write events per hour where they are asked for, otherwise print that they can be had."""
+    from desed_task.detect.activity import activity_table, count_activity, recording_start
+    from desed_task.files import write_file
+
+    timed = [found for found in outputs.found if recording_start(found.path) is not None]
+    if not asked:
+        if len(timed) > 1:
+            print(
+                f"{len(timed)} recordings have their time in the name; --activity: events per hour"
+            )
+        return []
+    if not timed:
+        print("--activity: no name of a recording has date and time, as 20240503_071500.WAV has")
+        return []
+    from desed_task.detect.activity_picture import draw_activity
+
+    activity = count_activity(timed)
+    classes = list(described_settings(detector)["threshold"])
+    table, picture = (outputs.folder / f"activity{ending}" for ending in (".tsv", ".png"))
+    write_file(table, activity_table(activity, classes), durable=False)
+    write_file(picture, draw_activity(activity, classes), durable=False)
+    return [table, picture]
 
 
 def _known_seconds(paths: Sequence[Path]) -> float:

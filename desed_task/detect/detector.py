@@ -1,6 +1,7 @@
 """A model that is called on a recording and returns its events."""
 
 import contextlib
+import logging
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,8 @@ from desed_task.sod import SOD_STATE_NAMES, corrected_scores
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["32", "bf16"]
@@ -124,7 +127,8 @@ class Detector:
         model = OnnxModel(Path(folder)) if runtime == "onnx" else load_model(folder).to(device)
         self.model = model
         self.description: ModelDescription = model.description
-        self.settings: Checked = (settings or Settings()).checked(self.description)
+        self._given = settings or Settings()
+        self.settings: Checked = self._given.checked(self.description)
         self.batch_size = batch_size
         self._run = network(model, autocast=torch.bfloat16 if precision == "bf16" else None)
 
@@ -188,9 +192,17 @@ class Detector:
             channels: of the blocks.
             latency: seconds of audio after which the scores of a frame are final.
 
-        Raises InputError for post-processing that needs the whole recording.
+        Where the model's default post-processing needs the whole recording, the median filter is
+        used, with a warning. Raises InputError where the settings name such a method.
         """
-        return EventStream(self._run, self.description, self.settings, rate, channels, latency)
+        settings = self._given.for_stream(self.description).checked(self.description)
+        if settings.method != self.settings.method:
+            logger.warning(
+                "stream: the model's %s needs the whole recording: %s is used",
+                self.settings.method,
+                settings.method,
+            )
+        return EventStream(self._run, self.description, settings, rate, channels, latency)
 
     def _result(self, found: Probabilities) -> Result:
         """The events of a recording; a short one was padded, and nothing is found after its end."""
@@ -205,8 +217,9 @@ class Detector:
             output = output.before(seconds)
         else:
             output = Scores(output.values[..., :n_frames], output.names, edges)
-        joiner = EventJoiner(self.settings.merge_gap, self.settings.min_duration)
-        events = joiner.add(find_events(output, classes, self.settings.thresholds), np.inf)
+        settings = self.settings
+        joiner = EventJoiner(settings.merge_gap, settings.min_duration, settings.calibration)
+        events = joiner.add(find_events(output, classes, settings.thresholds), np.inf)
         shown = output.as_scores()
         return Result(
             seconds=seconds,

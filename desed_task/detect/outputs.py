@@ -132,15 +132,19 @@ class Outputs:
             with writing(self._record_path(relative)):
                 self._record_path(relative).unlink(missing_ok=True)
 
+    @property
+    def found(self) -> list[Found]:
+        """The recordings that are done, of all calls, sorted by name."""
+        return [self._records[name].found for name in sorted(self._records, key=Path)]
+
     def write_combined(self) -> list[Path]:
         """Write the combined tables of all recordings that are done, sorted; their paths."""
         paths = []
-        done = [self._records[name].found for name in sorted(self._records, key=Path)]
         for name in self.formats:
             if name in COMBINED_FORMATS:
                 file_name, parts = COMBINED_FORMATS[name]
                 paths.append(self.folder / file_name)
-                _write_parts(paths[-1], parts(done, self.settings))
+                _write_parts(paths[-1], parts(self.found, self.settings))
         return paths
 
     def write_unreadable(

@@ -1,5 +1,7 @@
 """Intersection-based counts and F-score (Bilen et al., 2020), by psds_eval's definition."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,7 +33,69 @@ def match(
         n_levels: number of operating points.
         overlaps: `find_overlaps(detections, scoring.true)`; found again if None.
     """
+    matches = _compare(scoring, detections, criteria, n_levels, overlaps)
     truth, n_classes = scoring.true, scoring.n_classes
+    level, row = np.divmod(matches.found, max(len(truth), 1))
+    cell = detections.level * n_classes + detections.label
+    shape = (n_levels, n_classes)
+    false, crossing = matches.false, matches.crossing
+    return ClipCounts(
+        true=ClipArray(truth.clip, truth.label, (n_classes,)),
+        correct=ClipArray(truth.clip[row], level * n_classes + truth.label[row], shape),
+        false=ClipArray(detections.clip[false], cell[false], shape),
+        cross=ClipArray(
+            detections.clip[crossing],
+            cell[crossing] * n_classes + matches.other,
+            (*shape, n_classes),
+        ),
+    )
+
+
+def confusion(scoring: ScoringInput, criteria: Criteria = F1_CRITERIA) -> Ints | None:
+    """Numbers of events at the F1 threshold, `(classes + 1, classes + 1)`; None without detections.
+
+    Rows are detected, columns true classes. Diagonal: true events that are found; last row: true
+    events that are not. All other cells: rejected detections, in the column of each class of which
+    they are a cross trigger, in the last column where they are no cross trigger.
+    """
+    if scoring.detections is None:
+        return None
+    true, detected, n_classes = scoring.true.label, scoring.detections.label, scoring.n_classes
+    matches = _compare(scoring, scoring.detections, criteria)
+    alone = np.setdiff1d(matches.false, matches.crossing)
+    found, missed = true[matches.found], np.delete(true, matches.found)
+    rows = [found, np.full_like(missed, n_classes), detected[matches.crossing], detected[alone]]
+    columns = [found, missed, matches.other, np.full_like(alone, n_classes)]
+    size = n_classes + 1
+    cells = size * np.concatenate(rows) + np.concatenate(columns)
+    return np.bincount(cells, minlength=size**2).reshape(size, size)
+
+
+class _Matches(NamedTuple):
+    """What a comparison finds.
+
+    Attributes:
+        found: true events that are found: row + level · number of true events.
+        false: rows of the rejected detections that are false alarms.
+        crossing, other: rows of the cross triggers, and the other class; a detection can be a cross
+            trigger of several classes.
+    """
+
+    found: Ints
+    false: Ints
+    crossing: Ints
+    other: Ints
+
+
+def _compare(
+    scoring: ScoringInput,
+    detections: EventTable,
+    criteria: Criteria,
+    n_levels: int = 1,
+    overlaps: Overlaps | None = None,
+) -> _Matches:
+    """Compare detections with the true events; arguments as of `match`."""
+    truth = scoring.true
     overlaps = find_overlaps(detections, truth) if overlaps is None else overlaps
     same = overlaps.same_class
     detection, true, seconds = overlaps.select(same)
@@ -43,21 +107,11 @@ def match(
     where = detections.level[detection] * len(truth) + true
     share = seconds / (truth.offset - truth.onset)[true]
     found = compensated_sums(where, share, n_levels * len(truth)) >= criteria.gtc
-    level, row = np.divmod(np.flatnonzero(found), max(len(truth), 1))
-
-    false = np.flatnonzero(~tolerated & (detections.onset < scoring.durations[detections.clip]))
-    cell = detections.level * n_classes + detections.label
-    shape = (n_levels, n_classes)
-    detection, other = _cross_triggers(
-        detections, truth, overlaps, tolerated, criteria.cttc, n_classes
-    )
-    return ClipCounts(
-        true=ClipArray(truth.clip, truth.label, (n_classes,)),
-        correct=ClipArray(truth.clip[row], level * n_classes + truth.label[row], shape),
-        false=ClipArray(detections.clip[false], cell[false], shape),
-        cross=ClipArray(
-            detections.clip[detection], cell[detection] * n_classes + other, (*shape, n_classes)
-        ),
+    false = ~tolerated & (detections.onset < scoring.durations[detections.clip])
+    return _Matches(
+        np.flatnonzero(found),
+        np.flatnonzero(false),
+        *_cross_triggers(detections, truth, overlaps, tolerated, criteria.cttc, scoring.n_classes),
     )
 
 

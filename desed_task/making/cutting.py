@@ -25,6 +25,7 @@ class Annotated(NamedTuple):
         tags: of the whole recording.
         strong: whether its events are known, not only its tags.
         group: recordings of one group are in one set.
+        split: of `SPLITS`, where a table names it.
         sections: begin and end in seconds of what is used of it, in order; None: all of it.
     """
 
@@ -34,6 +35,7 @@ class Annotated(NamedTuple):
     tags: tuple[str, ...]
     strong: bool
     group: str
+    split: str | None = None
     sections: tuple[Span, ...] | None = None
 
     @property

@@ -16,6 +16,12 @@ from desed_task.errors import InputError, listing, shortened
 from desed_task.tables import Table, normalised
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), VALIDATION),
+    **dict.fromkeys(("test", "eval"), TEST),
+}
+"""Names of the splits in tables that people have, in lower case."""
 SOUNDBANK_SHARES = {VALIDATION: 0.15, TEST: 0.2}
 """Share of the groups of each class in a soundbank; the others are for training."""
 _TAKE = re.compile(r"(?<=.)[-_ ][A-Za-z]$")
@@ -101,7 +107,10 @@ def grouped(paths: Iterable[Path], group_of: GroupOf) -> dict[Path, str]:
 
 
 def split_labelled(
-    kinds: Mapping[str, Iterable[str]], shares: Sequence[float], seed: int
+    kinds: Mapping[str, Iterable[str]],
+    shares: Sequence[float],
+    seed: int,
+    given: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
     """The split of each group, drawn so that every class is in every split if groups suffice.
 
@@ -109,16 +118,18 @@ def split_labelled(
 
     Args:
         kinds: the groups of each class; of recordings without a class those of the key "".
-        shares: of `SPLITS`.
+        shares: of `SPLITS`, of the groups that are drawn; no group is drawn for one of 0.
         seed: of the draw.
+        given: splits of groups that are not drawn.
     """
     random = np.random.default_rng(seed)
-    drawn = dict(zip(SPLITS[:0:-1], shares[:0:-1], strict=True))
-    splits: dict[str, str] = {}
+    pairs = zip(SPLITS[:0:-1], shares[:0:-1], strict=True)
+    drawn = {split: share for split, share in pairs if share}
+    splits = dict(given)
     for groups in _rare_first(kinds):
         order = [groups[index] for index in random.permutation(len(groups))]
         free = [group for group in order if group not in splits]
-        _split_kind(splits, groups, free, drawn, train_first=True)
+        _split_kind(splits, groups, free, drawn, train_first=True, given=given)
     return splits
 
 
@@ -186,6 +197,7 @@ def _split_kind(
     shares: Mapping[str, float],
     *,
     train_first: bool = False,
+    given: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Assign the groups of a kind that have no split yet, with regard to those that have one.
 
@@ -195,10 +207,14 @@ def _split_kind(
         free: those without a split, in random order.
         shares: of validation and test; the others are for training.
         train_first: whether training has a group before validation and test have one.
+        given: splits that were not drawn; the shares are of the other groups.
     """
+    others = [group for group in groups if group not in given]
     for split, share in shares.items():
-        wanted = max(1, round(share * len(groups)))
-        wanted -= sum(splits.get(group) == split for group in groups)
+        wanted = round(share * len(others))
+        if split not in {given.get(group) for group in groups}:
+            wanted = max(1, wanted)
+        wanted -= sum(splits.get(group) == split for group in others)
         reserved = train_first and TRAIN not in {splits.get(group) for group in groups}
         for _ in range(min(wanted, len(free) - reserved)):
             splits[free.pop()] = split

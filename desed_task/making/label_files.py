@@ -18,6 +18,7 @@ from desed_task.errors import InputError, file_error, listing, nearest, shortene
 from desed_task.files import visible_entries
 from desed_task.making.cutting import MIN_CLIP_S, merge_spans
 from desed_task.making.detections import DetectedFiles
+from desed_task.making.grouping import SPLIT_NAMES
 from desed_task.making.label_formats import (
     REFUSED,
     audacity_rows,
@@ -51,6 +52,7 @@ class Label(NamedTuple):
         name: class; None: the recording is labelled, and has no event here.
         onset, offset: seconds; None: a tag of the whole recording.
         group: recordings of one group are in one set; None: the table has no column of groups.
+        split: of `SPLITS`, the set that the table names; None: it names none.
     """
 
     recording: Path
@@ -58,6 +60,7 @@ class Label(NamedTuple):
     onset: float | None = None
     offset: float | None = None
     group: str | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class LabelOptions:
     Attributes:
         columns: of tables, by meaning; see `given_columns`.
         group: name of a column with groups.
+        needs_group: whether a table without this column is refused.
         label: the class of rows without one; None: they are not used.
         ignore: labels that are no classes.
         tier: the tier of TextGrids; None: all.
@@ -74,6 +78,7 @@ class LabelOptions:
 
     columns: Mapping[str, GivenColumn] = field(default_factory=dict)
     group: str | None = None
+    needs_group: bool = True
     label: str | None = None
     ignore: tuple[str, ...] = ()
     tier: str | None = None
@@ -91,6 +96,7 @@ class LabelReader:
         notes: what the columns of tables were taken for, and which recordings are elsewhere.
         pointed: recordings that have only labels without length; what happens in them is not known.
         unreadable: why recordings with labels cannot be read.
+        has_splits: whether a table has a column of splits.
         reviewed: of recordings in the table of a review page, the stretches (begin and end in
             seconds) whose events are known, in order; other labels of them are not used.
     """
@@ -102,6 +108,7 @@ class LabelReader:
         self.notes: list[str] = []
         self.pointed: set[Path] = set()
         self.unreadable: dict[Path, str] = {}
+        self.has_splits = False
         self.reviewed: dict[Path, list[tuple[float, float]]] = {}
         self._options = options or LabelOptions()
         self._recordings = recordings
@@ -138,6 +145,7 @@ class LabelReader:
         tables: dict[Path, LabelTable] = {}
         rows = {path: list(detected.rows(path, self._rows(path, tables))) for path in files}
         self._note_columns(tables.values())
+        self.has_splits = any("split" in table.columns for table in tables.values())
         labels = list(self._of_recordings(files, rows, tables, detected.recordings))
         self._merge_stretches()
         self._check_units(tables.values())
@@ -177,6 +185,7 @@ class LabelReader:
                 lambda line, text: problem(f"{path}:{line}", text),
                 given=self._options.columns,
                 group=self._options.group,
+                needs_group=self._options.needs_group,
                 needs_label=self._options.label is None,
             )
             tables[path] = table
@@ -207,6 +216,7 @@ class LabelReader:
             if row.reviewed and len(fits := given.get(row.recording, [])) == 1
         }
         seen: set[Path] = set()
+        splits: dict[Path, str] = {}
         elsewhere: Counter[str] = Counter()
         first = ""
         for path, name in files.items():
@@ -229,6 +239,7 @@ class LabelReader:
                     if fits[0] not in seen:
                         seen.add(fits[0])
                         yield Label(fits[0], None, group=row.group)
+                    yield from self._split(row, fits[0], splits)
                     yield from self._labels(row, fits[0])
                 elif row.recording and not fits:
                     first = first or row.where
@@ -237,6 +248,30 @@ class LabelReader:
                     got = f"{quoted(row.recording)}: " if row.recording else ""
                     self._problem(row.where, f"{got}{_unfit(fits)}")
         self._note_elsewhere(elsewhere, first, any_here=bool(seen))
+
+    def _split(self, row: Row, recording: Path, splits: dict[Path, str]) -> Iterator[Label]:
+        """A label without a name for the split that a row gives a recording, once.
+
+        Args:
+            row: of a table.
+            recording: of the row.
+            splits: of the rows before; that of the row is added.
+        """
+        if row.split is None or is_empty(row.split):
+            return
+        split = SPLIT_NAMES.get(row.split.strip().lower())
+        if split is None:
+            expected = f"expected {shortened(SPLIT_NAMES, len(SPLIT_NAMES))}"
+            self._problem(
+                row.where, f"split: {expected}, got {quoted(row.split)}; --columns split=none?"
+            )
+        elif recording not in splits:
+            splits[recording] = split
+            yield Label(recording, None, split=split)
+        elif splits[recording] != split:
+            self._problem(
+                row.where, f"split: expected {splits[recording]} as in an earlier row, got {split}"
+            )
 
     def _labels(self, row: Row, recording: Path) -> Iterator[Label]:
         """The labels of a row; none after a problem, and for what is not used."""

@@ -29,7 +29,7 @@ class Row(NamedTuple):
         onset, offset, duration: None: the row has none.
         position: begin of the event in its recording, where `onset` and `offset` are times in
             several recordings that follow each other.
-        group: of the recording.
+        group, split: of the recording.
         reviewed: begin and end of the stretch of the recording whose events are all in the table,
             of the table of a review page; None: of other files.
         is_timed: whether the file has times; a row of it without times and class means no event.
@@ -43,5 +43,6 @@ class Row(NamedTuple):
     duration: Time | None = None
     position: Time | None = None
     group: str | None = None
+    split: str | None = None
     reviewed: tuple[Time, Time] | None = None
     is_timed: bool = True

@@ -44,11 +44,12 @@ _TEXTS: Mapping[str, Sequence[str]] = {
         *("annotation", "species", "common name", "sound class", "class label", "event", "name"),
         "type",
     ),
+    "split": ("split",),
 }
 _POSITION = "file offset"
 REVIEWED = ("reviewed_from", "reviewed_to")
 """Columns of the table of a review page: a stretch of a recording whose events are all listed."""
-MEANINGS = ("file", "onset", "offset", "duration", "label")
+MEANINGS = ("file", "onset", "offset", "duration", "label", "split")
 """What `--columns` can name."""
 _TIME_MEANINGS = ("onset", "offset", "duration", "position")  # as the times of a Row
 _INSTEAD = {"offset": "duration", "duration": "offset"}  # a given one replaces the other
@@ -142,8 +143,8 @@ class LabelTable:
         """The rows; numbers that cannot be read are reported to `problem` with file and line."""
         seen = set()
         view = self._index("view")
-        texts = [self.columns[name].number if name in self.columns else None for name in _TEXTS]
-        group = self.columns["group"].number if "group" in self.columns else None
+        numbers = {name: column.number for name, column in self.columns.items()}
+        group, split = numbers.get("group"), numbers.get("split")
         timed = [self.columns.get(meaning) for meaning in (*_TIME_MEANINGS, *REVIEWED)]
         is_timed = "onset" in self.columns
         width = max((column.number for column in self.columns.values()), default=0) + 1
@@ -172,17 +173,19 @@ class LabelTable:
                 wrong = True
             if wrong:
                 continue
-            file, label = ["" if number is None else fields[number] for number in texts]
+            file, label = (fields[numbers[n]] if n in numbers else "" for n in ("file", "label"))
             onset, offset, duration, position, first, last = times
-            reviewed = None if first is None or last is None else (first, last)
-            row = Row(
-                where, file, label, onset, offset, duration, position, None, reviewed, is_timed
-            )
+            row = Row(where, file, label, onset, offset, duration, position, is_timed=is_timed)
+            if first is not None and last is not None:
+                row = row._replace(reviewed=(first, last))
             if view is not None:  # Raven repeats a selection for each of its views
                 if row[1:] in seen:
                     continue
                 seen.add(row[1:])
-            yield row if group is None else row._replace(group=fields[group])
+            yield row._replace(
+                group=None if group is None else fields[group],
+                split=None if split is None else fields[split],
+            )
 
     def summary(self) -> str:
         """The columns by meaning, and an example."""
@@ -225,6 +228,7 @@ def read_table(
     *,
     given: Mapping[str, GivenColumn],
     group: str | None,
+    needs_group: bool = True,
     needs_label: bool,
 ) -> LabelTable:
     """Read a table whose first line that is not a comment (`#`) has the column names.
@@ -235,6 +239,7 @@ def read_table(
         problem: takes line and text of a row that cannot be split.
         given: columns of the option `--columns`.
         group: name of a column of groups.
+        needs_group: whether a table without this column is refused.
         needs_label: whether a table without a column of classes is refused.
 
     Raises InputError for columns that are missing or not understood.
@@ -252,7 +257,7 @@ def read_table(
     rows = rows[1:]
     where = f"{path}:{header_line}"
     columns = _columns(where, header, given)
-    if group is not None:
+    if group is not None and (needs_group or normalised(group).lower() in _lower(header)):
         columns["group"] = _named(where, header, group, "--group")
     if "label" not in columns and not given:
         _check_one_hot(where, header, columns, rows)
@@ -406,7 +411,7 @@ def _is_time_like(value: str) -> bool:
 
 def _named(where: str, header: Sequence[str], name: str, option: str) -> Column:
     """The column of a given name. Raises InputError."""
-    names = [normalised(each).lower() for each in header]
+    names = _lower(header)
     wanted = normalised(name).lower()
     if names.count(wanted) != 1:
         raise InputError(
@@ -415,6 +420,10 @@ def _named(where: str, header: Sequence[str], name: str, option: str) -> Column:
         )
     index = names.index(wanted)
     return Column(index, header[index])
+
+
+def _lower(header: Sequence[str]) -> list[str]:
+    return [normalised(name).lower() for name in header]
 
 
 def _words(name: str) -> list[str]:

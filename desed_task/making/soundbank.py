@@ -19,6 +19,7 @@ from desed_task.dataio.recordings import files_below
 from desed_task.errors import MAX_LINES, InputError, listing, shortened
 from desed_task.making.grouping import (
     SPLITS,
+    TRAIN,
     GroupOf,
     by_take_letter,
     group_rule,
@@ -95,6 +96,13 @@ class Soundbank:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, sorted."""
         return tuple(self.sounds[SPLITS[0]].events)
+
+    def event_lengths(self) -> dict[str, list[float]]:
+        """Lengths in seconds of the events to train on, by class."""
+        return {
+            label: [section.seconds for sections in recordings for section in sections]
+            for label, recordings in self.sounds[TRAIN].events.items()
+        }
 
     def split_of(self) -> dict[str, str]:
         """The split of each group."""

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from desed_task.dataio.annotations import read_classes
+from desed_task.dataio.annotations import read_classes, read_clip_recordings
 from desed_task.errors import InputError, file_error, named_folders, run_cli, shortened
 from desed_task.evaluation.bootstrap import Intervals, bootstrap
 from desed_task.evaluation.evaluate import evaluate
@@ -105,6 +105,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--no_report", action="store_true", help="metrics.json and the printed table only")
     add("--seed", type=int, default=0, help="of the replicates (default: %(default)s)")
     add_path("--audio", metavar="DIR", help="the clips, for spectrograms in the report")
+    add_path(
+        "--recordings",
+        metavar="TSV",
+        help="filename and recording of each clip, as metadata/clips.tsv of local.collect: the "
+        "report has the number of recordings",
+    )
     add(
         "--check",
         action="store_true",
@@ -129,19 +135,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"--audio {args.audio}: no such folder")
     classes = chosen_classes(args.classes) or known_classes(args.ground_truth, systems)
     truth = GroundTruth.read(args.ground_truth, args.durations, classes)
+    recordings = clip_recordings(args.recordings, truth)
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise file_error(f"--output {args.output}", error, "created") from None
     with named_folders({"--output": args.output}, written=args.output):
         metrics = evaluate_systems(systems, truth, args)
-        written = write_evaluation(metrics, args)
+        written = write_evaluation(metrics, args, recordings)
     print(metric_table(PRINTED, {name: vars(each) for name, each in metrics.items()}))
     print("", *written, sep="\n")
     return print_differences(metrics) if args.check else 0
 
 
-def write_evaluation(metrics: dict[str, SystemMetrics], args: argparse.Namespace) -> list[Path]:
+def clip_recordings(table: Path | None, truth: GroundTruth) -> dict[str, str] | None:
+    """The recording of each clip; None without a table. Raises InputError for clips it lacks."""
+    if table is None:
+        return None
+    recordings = read_clip_recordings(table)
+    missing = [name for name in truth.events if name not in recordings]
+    if missing:
+        raise InputError(
+            f"--recordings {table}: expected all clips of the ground truth, got none of "
+            f"{shortened(missing)}"
+        )
+    return recordings
+
+
+def write_evaluation(
+    metrics: dict[str, SystemMetrics],
+    args: argparse.Namespace,
+    recordings: dict[str, str] | None,
+) -> list[Path]:
     """Write `metrics.json` and, if it is wanted, the report; returns their paths."""
     intervals: Intervals | None = None
     if args.bootstrap:
@@ -152,7 +177,14 @@ def write_evaluation(metrics: dict[str, SystemMetrics], args: argparse.Namespace
         return [written]
     shown = [ReportSystem(name, values) for name, values in metrics.items()]
     title = f"Evaluation on {args.ground_truth.name}"
-    page = write_report(args.output, shown, title=title, intervals=intervals, audio=args.audio)
+    page = write_report(
+        args.output,
+        shown,
+        title=title,
+        intervals=intervals,
+        audio=args.audio,
+        recordings=recordings,
+    )
     return [written, page]
 
 

@@ -6,10 +6,11 @@ from typing import NamedTuple
 from desed_task.evaluation.results import MetricValue
 
 NOT_DEFINED = "–"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class Marked(str):
-    """The text of a highlighted cell."""
+    """The text of a highlighted cell or paragraph."""
 
 
 class Table(NamedTuple):
@@ -106,8 +107,13 @@ def format_difference(
     text = format_signed(difference, digits)
     if low is None or high is None:
         return text
-    text += f" [{format_signed(low, 3)}, {format_signed(high, 3)}]"
+    text += f" {format_interval(format_signed(low, 3), format_signed(high, 3))}"
     return text if low <= 0 <= high else Marked(text + mark)
+
+
+def format_interval(low: str, high: str) -> str:
+    """Both ends in brackets, on one line."""
+    return f"[{low},{NO_BREAK}{high}]"
 
 
 def join_names(names: Sequence[str]) -> str:

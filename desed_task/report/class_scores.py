@@ -5,6 +5,7 @@ from collections.abc import Callable
 from desed_task.drawing.style import readable_class
 from desed_task.evaluation.results import ClassMetrics, MetricValue
 from desed_task.report.blocks import NOT_DEFINED, Section, Table, format_count, format_value
+from desed_task.report.size import class_origins
 from desed_task.report.systems import ReportInput
 
 INTRO = (
@@ -13,7 +14,6 @@ INTRO = (
     "classes."
 )
 COLUMNS: dict[str, Callable[[ClassMetrics], str]] = {
-    "true": lambda m: format_value(m.true),
     "detected": lambda m: format_count(m.detected),
     "threshold": lambda m: NOT_DEFINED if m.f1_threshold is None else f"{m.f1_threshold:g}",
     "event F1": lambda m: format_value(m.event_f1, 3),
@@ -31,16 +31,19 @@ def class_section(report: ReportInput) -> Section:
         [
             readable_class(label),
             system.name,
+            format_value(system.metrics.per_class[label].true),
+            format_value(origins),
             *(format_cell(system.metrics.per_class[label]) for format_cell in COLUMNS.values()),
         ]
-        for label in report.classes
+        for label, origins in zip(report.classes, class_origins(report).tolist(), strict=True)
         for system in report.systems
     ]
     caption = (
-        "True, detected, correct: numbers of events, correct by event-based matching. "
+        "True, detected, correct: numbers of events, correct by event-based matching; "
+        f"{report.origin}s: those with a true event of the class. "
         "–: the class does not occur in the ground truth, or the system has no such output."
     )
-    table = Table(caption, ("class", "system", *COLUMNS), rows)
+    table = Table(caption, ("class", "system", "true", f"{report.origin}s", *COLUMNS), rows)
     return Section("classes", "Classes", INTRO, [table])
 
 

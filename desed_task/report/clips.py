@@ -24,7 +24,7 @@ from desed_task.evaluation import event_based
 from desed_task.evaluation.events import EventTable, Floats, Ints, find_overlaps, sums
 from desed_task.evaluation.outputs import Boxes
 from desed_task.evaluation.scoring_input import ScoringInput
-from desed_task.report.blocks import Block, Picture, Section, Table, format_value
+from desed_task.report.blocks import NO_BREAK, Block, Picture, Section, Table, format_value
 from desed_task.report.systems import ReportInput
 
 N_CLIPS = 5
@@ -202,8 +202,8 @@ class ClipScores:
 
     def text(self, clip: int) -> str:
         """F1 of a clip, and its counts: correct / detected / true."""
-        counts = f"{self.correct[clip]} / {self.detected[clip]} / {self.true[clip]}"
-        return f"{format_value(float(self.f1[clip]), 3)} ({counts})"
+        counts = f"({self.correct[clip]} / {self.detected[clip]} / {self.true[clip]})"
+        return f"{format_value(float(self.f1[clip]), 3)} {counts.replace(' ', NO_BREAK)}"
 
 
 def clip_scores(scoring: ScoringInput) -> ClipScores | None:

@@ -1,18 +1,21 @@
-"""First section: the metrics of all systems, their differences, and the scoring input."""
+"""First section: size of the set, metrics of all systems, their differences, scoring input."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from desed_task.evaluation.results import HEADLINE_METRICS, MetricValue
 from desed_task.report.blocks import (
+    NO_BREAK,
     NOT_DEFINED,
     Block,
     Section,
     Table,
     format_difference,
+    format_interval,
     format_value,
     join_names,
 )
+from desed_task.report.size import size_blocks
 from desed_task.report.systems import ReportInput, ReportSystem
 
 if TYPE_CHECKING:
@@ -30,8 +33,8 @@ INTRO = (
 
 
 def headline_section(report: ReportInput) -> Section:
-    """All metrics side by side, their differences, and what was scored."""
-    blocks: list[Block] = [metric_table(report), *missing_reasons(report)]
+    """Size of the set, all metrics side by side, their differences, and what was scored."""
+    blocks: list[Block] = [*size_blocks(report), metric_table(report), *missing_reasons(report)]
     if report.intervals is not None:
         blocks += difference_tables(report.intervals)
     return Section("headlines", "Metrics", INTRO, [*blocks, input_table(report)])
@@ -62,7 +65,7 @@ def metric_table(report: ReportInput) -> Table:
 def _with_interval(value: MetricValue, interval: "Interval | None") -> str:
     if interval is None or interval.low is None or interval.high is None:
         return format_value(value)
-    return f"{format_value(value)} [{interval.low:.3f}, {interval.high:.3f}]"
+    return f"{format_value(value)} {format_interval(f'{interval.low:.3f}', f'{interval.high:.3f}')}"
 
 
 def _describe(intervals: "Intervals") -> str:
@@ -122,7 +125,7 @@ def difference_tables(intervals: "Intervals") -> list[Table]:
 def _difference(interval: "Interval | None") -> str:
     if interval is None:
         return NOT_DEFINED
-    return format_difference(interval.value, interval.low, interval.high, 4, mark=" *")
+    return format_difference(interval.value, interval.low, interval.high, 4, mark=f"{NO_BREAK}*")
 
 
 def input_table(report: ReportInput) -> Table:

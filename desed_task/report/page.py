@@ -1,11 +1,12 @@
 """The report's HTML page and picture files."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from desed_task.drawing.style import DPI
 from desed_task.files import write_file
@@ -13,10 +14,11 @@ from desed_task.report.blocks import Marked, Section, section_pictures
 from desed_task.report.boundaries import boundary_section
 from desed_task.report.class_scores import class_section
 from desed_task.report.clips import clip_section
-from desed_task.report.cross_triggers import cross_trigger_section
+from desed_task.report.confusion import confusion_section
 from desed_task.report.headlines import headline_section
 from desed_task.report.polyphony import polyphony_section
 from desed_task.report.psd_roc import psd_roc_section
+from desed_task.report.reliability import reliability_section
 from desed_task.report.systems import ReportInput, ReportSystem
 from desed_task.report.thresholds import threshold_section
 
@@ -26,12 +28,13 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 PICTURES = "report_pictures"
 PIXELS_PER_INCH = 108  # of a picture on the page
-SECTIONS: tuple[Callable[[ReportInput], Section], ...] = (
+SECTIONS: tuple[Callable[[ReportInput], Section | None], ...] = (
     headline_section,
     psd_roc_section,
     class_section,
     threshold_section,
-    cross_trigger_section,
+    reliability_section,
+    confusion_section,
     polyphony_section,
     boundary_section,
     clip_section,
@@ -45,6 +48,7 @@ def write_report(
     title: str,
     intervals: "Intervals | None" = None,
     audio: Path | None = None,
+    recordings: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `report.html`, which needs no other file, and its pictures to `report_pictures/`.
 
@@ -57,6 +61,7 @@ def write_report(
         title: heading of the page.
         intervals: confidence intervals of the metrics and of their differences.
         audio: folder of the clips' audio files, for spectrograms.
+        recordings: name of the recording that each clip was cut from, by clip; None: unknown.
 
     Returns: path of the page.
 
@@ -64,8 +69,9 @@ def write_report(
     """
     _check(systems)
     folder = Path(folder)
-    report = ReportInput(systems, intervals, audio)
-    sections = [make_section(report) for make_section in SECTIONS]
+    report = ReportInput(systems, intervals, audio, recordings)
+    made = [make_section(report) for make_section in SECTIONS]
+    sections = [section for section in made if section is not None]
     pictures = folder / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
     written = {pictures / picture.name: picture.png for picture in section_pictures(sections)}
@@ -109,8 +115,17 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.tests["marked"] = lambda cell: isinstance(cell, Marked)
-    environment.filters |= {"data_uri": _data_uri, "displayed_size": _displayed_size}
+    environment.filters |= {
+        "breakable": _breakable,
+        "data_uri": _data_uri,
+        "displayed_size": _displayed_size,
+    }
     return environment
+
+
+def _breakable(text: str) -> Markup:
+    """A text that a narrow column may break after an underscore."""
+    return escape(text).replace("_", Markup("_<wbr>"))
 
 
 def _data_uri(png: bytes) -> str:

@@ -1,12 +1,13 @@
 """The systems that a report compares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.evaluation.scoring_input import ScoringInput
+from desed_task.postprocess.calibration import Calibration
 from desed_task.sod import SodResult
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ class ReportSystem:
         metrics: result of `evaluate`.
         sod: result of its SOD branch, if it has one.
         note: a remark, for instance its post-processing.
+        calibration: from its confidences to probabilities, if it was fitted (on other clips).
     """
 
     name: str
     metrics: SystemMetrics
     sod: SodResult | None = None
     note: str | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +44,13 @@ class ReportInput:
             gives its colour, is its index here.
         intervals: confidence intervals of the metrics and of their differences.
         audio: folder of the clips' audio files.
+        recordings: name of the recording that each clip was cut from, by clip; None: unknown.
     """
 
     systems: Sequence[ReportSystem]
     intervals: "Intervals | None" = None
     audio: Path | None = None
+    recordings: Mapping[str, str] | None = None
 
     @property
     def names(self) -> dict[int, str]:
@@ -61,6 +66,17 @@ class ReportInput:
     def classes(self) -> tuple[str, ...]:
         """Class names by index."""
         return self.scoring[0].truth.classes
+
+    @property
+    def origins(self) -> list[str]:
+        """By the clip's number its recording; a clip without known recording is one itself."""
+        clips = self.scoring[0].truth.events
+        return [(self.recordings or {}).get(clip, clip) for clip in clips]
+
+    @property
+    def origin(self) -> str:
+        """What `origins` are: `recording`, or `clip` where recordings are unknown."""
+        return "clip" if self.recordings is None else "recording"
 
     def scored(self, function: Callable[[ScoringInput], T | None]) -> dict[int, T]:
         """Results of a function by the system's number, without those that are None."""

@@ -71,8 +71,7 @@ DataPath = Annotated[str, AfterValidator(_expanded)]
 class Data(Settings):
     """Classes; folders and annotation files of the sets; rate and length of the clips.
 
-    All keys of a set may be `null`, but for the test set's: the set is absent. Training needs a
-    labelled set, and its validation the weak or the synthetic validation set.
+    All keys of a set may be `null`: the set is absent. Training needs a labelled set.
     """
 
     classes: NonEmpty[ClassName] = Field(
@@ -112,7 +111,8 @@ class Data(Settings):
     strong_tsv: DataPath | None = Field(description="events of this set")
     synth_val_folder: DataPath | None = Field(
         description="synthetic validation set at `fs`; all four keys `null`: no such set, the weak "
-        "F1 alone selects the best checkpoint, and nothing can be tuned"
+        "F1 alone selects the best checkpoint, and nothing can be tuned. Without a weak set as "
+        "well, the weights after the last epoch are tested"
     )
     synth_val_folder_44k: DataPath | None = Field(
         description="the same audio as published, or `null`"
@@ -121,10 +121,12 @@ class Data(Settings):
     synth_val_dur: DataPath | None = Field(
         description="durations of the synthetic validation clips; a missing file is generated"
     )
-    test_folder: DataPath = Field(description="main test set (real validation) at `fs`")
+    test_folder: DataPath | None = Field(
+        description="main test set (real validation) at `fs`; all four keys `null`: no such set"
+    )
     test_folder_44k: DataPath | None = Field(description="the same audio as published, or `null`")
-    test_tsv: DataPath = Field(description="events of the main test set")
-    test_dur: DataPath = Field(
+    test_tsv: DataPath | None = Field(description="events of the main test set")
+    test_dur: DataPath | None = Field(
         description="durations of the test clips; a missing file is generated"
     )
     eval_folder: DataPath | None = Field(
@@ -150,9 +152,8 @@ class Data(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> "Data":
-        for name, keys in KEYS.items():
-            if name != "test":
-                self._check_set(keys)
+        for keys in KEYS.values():
+            self._check_set(keys)
         self._require_distinct("classes")
         return self
 

@@ -267,9 +267,9 @@ class Postprocess(CorrectionStrength, TuningSettings):
     """From the network's scores to events, and the metrics of the test."""
 
     methods: NonEmpty[Method] = Field(
-        description="methods that the test scores side by side, the first one under the network's "
-        "name, others as `student_sebbs`: `median`: `median_window`; `tuned_median`: windows and "
-        "F1 thresholds tuned per class; `sebbs`: "
+        description="methods that the test scores side by side, the first one (or the chosen one) "
+        "under the network's name, others as `student_sebbs`: `median`: `median_window`; "
+        "`tuned_median`: windows and F1 thresholds tuned per class; `sebbs`: "
         "[sound event bounding boxes](https://arxiv.org/abs/2406.04212), tuned per class. Tuning "
         "uses the synthetic validation set; the checkpoint stores its result",
     )
@@ -299,6 +299,13 @@ class Postprocess(CorrectionStrength, TuningSettings):
     @model_validator(mode="after")
     def _check_methods(self) -> "Postprocess":
         self._require_distinct("methods")
+        self._require(
+            not self.choose_method or len(self.methods) > 1,
+            "choose_method",
+            "false, or at least 2 methods",
+            "methods",
+            got=True,
+        )
         self._require_frames("median_window", self.median_window.values())
         return self
 
@@ -402,20 +409,18 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _check_validation(self) -> "Config":
-        """Something selects the best checkpoint and tunes the post-processing."""
-        sets, keys = self.data.sets, ("data.synth_val_folder", "data.weak_folder")
+        """Something tunes the post-processing."""
         self._require(
-            SYNTHETIC_VALIDATION in sets or "weak" in sets,
-            keys[0],
-            "a synthetic validation set or a weak set, to select the best checkpoint",
-            *keys,
-            got=Shown("neither"),
-        )
-        self._require(
-            SYNTHETIC_VALIDATION in sets or self.postprocess.methods == (MEDIAN,),
+            SYNTHETIC_VALIDATION in self.data.sets or self.postprocess.methods == (MEDIAN,),
             "postprocess.methods",
             "[median] without the synthetic validation set, which tunes the others",
-            keys[0],
+            "data.synth_val_folder",
+        )
+        self._require(
+            SYNTHETIC_VALIDATION in self.data.sets or not self.postprocess.calibrate_confidence,
+            "postprocess.calibrate_confidence",
+            "false without the synthetic validation set, which it is fitted on",
+            "data.synth_val_folder",
         )
         return self
 
@@ -455,6 +460,11 @@ class Config(Settings):
         used = self.data.sets.keys() & self.training.train_sets
         sizes = zip(TRAINING_SETS, self.training.batch_size, strict=False)
         return {name: size if name in used else 0 for name, size in sizes}
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether a set selects the best checkpoint."""
+        return SYNTHETIC_VALIDATION in self.data.sets or "weak" in self.data.sets
 
     @property
     def absent_sets(self) -> list[str]:

@@ -34,8 +34,9 @@ from desed_task.report import ReportSystem, write_psd_rocs, write_report
 from desed_task.sod import sod_metrics
 from local.config.load import Config
 from local.data import LabelledSet
-from local.results.postprocessing import dump_tuned, postprocessing
+from local.results.postprocessing import default_method, dump_tuned, postprocessing
 from local.results.predictions import SetPredictions
+from local.results.recordings import clip_recordings
 
 REPORT_FILE = "report.html"
 TUNING_FILE = "postprocessing.yaml"
@@ -113,6 +114,11 @@ def write_results(
     path = folder / "metrics.json"
     write_metrics(metrics, config, path)
     print("\n\n".join(tables))
+    for network, parameters in tuned.items():
+        calibration = parameters.calibration.get(default_method(config, parameters))
+        for line in (parameters.selection, calibration):
+            if line is not None:
+                print(f"{network}: {line}")
     return WrittenResults(path, differences)
 
 
@@ -126,7 +132,8 @@ def score_networks(
 ) -> list[ReportSystem]:
     """Score every network with every configured post-processing method.
 
-    A system is named like its network with the first method, and `NETWORK_METHOD` with others.
+    A system is named like its network with the default method, which is the first one, and
+    `NETWORK_METHOD` with others.
 
     Args:
         predictions: by network, `student` and `teacher`.
@@ -135,11 +142,15 @@ def score_networks(
         tuned: tuned parameters by network; empty if no method is tuned.
         check: compute the metrics with the libraries as well.
     """
-    return [
-        _score(network, method, predicted, truth, config, tuned.get(network), check=check)
-        for network, predicted in predictions.items()
-        for method in config.postprocess.methods
-    ]
+    systems = []
+    for network, predicted in predictions.items():
+        default = default_method(config, tuned.get(network))
+        methods = dict.fromkeys([default, *config.postprocess.methods])
+        systems += [
+            _score(network, method, predicted, truth, config, tuned.get(network), check=check)
+            for method in methods
+        ]
+    return systems
 
 
 def _score(
@@ -154,7 +165,8 @@ def _score(
 ) -> ReportSystem:
     classes, settings = config.data.classes, config.postprocess
     scores = predicted.corrected_scores()
-    parameters = postprocessing(config, tuned, scores.frame_seconds).parameters(method)
+    described = postprocessing(config, tuned, scores.frame_seconds)
+    parameters = described.parameters(method)
     assert parameters is not None  # every configured method was tuned
     metrics = evaluate(
         parameters.apply(scores, classes),
@@ -165,8 +177,13 @@ def _score(
         trim_to_clip=settings.trim_to_clip,
         check=check,
     )
-    name = network if method == settings.methods[0] else f"{network}_{method}"
-    return ReportSystem(name, metrics, predicted.sod_result(), DESCRIPTIONS[method])
+    note, selection = DESCRIPTIONS[method], described.tuned.selection
+    if method != described.method:
+        return ReportSystem(f"{network}_{method}", metrics, predicted.sod_result(), note)
+    if settings.choose_method and selection is not None:
+        note += f"; {selection}"
+    calibration = described.tuned.calibration.get(method)
+    return ReportSystem(network, metrics, predicted.sod_result(), note, calibration)
 
 
 def operating_points(number: int) -> list[float]:
@@ -217,7 +234,14 @@ def write_set(
     if config.postprocess.report:
         title = f"Test on the {test_set.name} set"
         audio = test_set.coverage.folder
-        write_report(folder, systems, title=title, intervals=intervals, audio=audio)
+        write_report(
+            folder,
+            systems,
+            title=title,
+            intervals=intervals,
+            audio=audio,
+            recordings=clip_recordings(Path(config.data.root)),
+        )
 
 
 def write_metrics(metrics: Mapping[str, MetricValue], config: Config, path: Path) -> None:

@@ -14,6 +14,7 @@ from desed_task.errors import InputError
 from desed_task.files import write_file
 from desed_task.model import save_model
 from desed_task.process_group import first_rank_first, from_first_rank, leave, rank, summed
+from local.audio_sets import test_sets
 from local.config.load import Config
 from local.data import DesedDataModule
 from local.lightning_internals import OwnTrainer, read_local_files
@@ -24,8 +25,8 @@ from local.results.postprocessing import (
     CHECKPOINT_KEY,
     dump_tuned,
     is_tuned,
+    needs_validation,
     tune_networks,
-    tuned_methods,
 )
 from local.run.callbacks import Checkpoints, EarlyStopping, Pictures
 from local.run.checkpoints import (
@@ -64,7 +65,7 @@ def make_trainer(
         log_interval: optimiser steps between two rows of the loggers.
         fast: one epoch, with two batches of everything instead of all.
     """
-    training = config.training
+    training, is_validated = config.training, config.is_validated
     limit = FAST_BATCHES if fast else 1.0
     run = run.resolve()
     read_local_files()
@@ -76,15 +77,17 @@ def make_trainer(
         Checkpoints(
             dirpath=str(run / CHECKPOINTS),  # a plain text, as its state is saved
             filename="best",
-            monitor=SELECTION_METRIC,
+            monitor=SELECTION_METRIC if is_validated else None,  # None: the last one is the best
             mode="max",
             save_last=True,
             enable_version_counter=False,
         ),
-        EarlyStopping(SELECTION_METRIC, mode="max", patience=training.early_stop_patience),
         Pictures(config),
         preemption,
     ]
+    if is_validated:
+        patience = training.early_stop_patience
+        callbacks.append(EarlyStopping(SELECTION_METRIC, mode="max", patience=patience))
     options = machine.trainer_options(config)
     plugins = [*options.pop("plugins"), CheckpointFiles(fast=fast)]
     return OwnTrainer(
@@ -92,9 +95,9 @@ def make_trainer(
         benchmark=bool(machine.gpus),  # cuDNN's fastest convolutions for shapes that do not change
         max_epochs=1 if fast else training.n_epochs,
         limit_train_batches=limit,
-        limit_val_batches=limit,
+        limit_val_batches=limit if is_validated else 0,
         limit_test_batches=limit,
-        check_val_every_n_epoch=1 if fast else training.validation_interval,
+        check_val_every_n_epoch=1 if fast or not is_validated else training.validation_interval,
         accumulate_grad_batches=training.accumulate_batches,
         gradient_clip_val=training.gradient_clip or None,
         num_sanity_val_steps=0,
@@ -138,6 +141,8 @@ def fit(
 ) -> WrittenResults | None:
     """Train, then test the best checkpoint; process 0 gets the results, the others None.
 
+    Without a set that validates, the best checkpoint is the last one.
+
     Args:
         config: the experiment.
         machine: the devices.
@@ -152,7 +157,8 @@ def fit(
     trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     best: str = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
     from_first_rank(lambda: _check_trained(best, config, resume))
-    print_once(f"Testing {best}")
+    untested = f"No test set (data.test_folder: null); the model has the weights of {best}"
+    print_once(f"Testing {best}" if data.test_sets else untested)
     trainer.test(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
     leave()
     if rank() > 0:
@@ -181,9 +187,7 @@ def prepare_fit(
 
     Process 0 checks and writes before the others read.
     """
-    data = DesedDataModule(
-        config, config.grid, run / MISSING_FILE, tune=bool(tuned_methods(config))
-    )
+    data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=needs_validation(config))
 
     def prepare_data() -> None:
         if resume is not None:
@@ -233,11 +237,13 @@ def test(
 ) -> WrittenResults | None:
     """Test a checkpoint, ours or published; process 0 gets the results, the others None.
 
-    Post-processing whose parameters the checkpoint does not have is tuned first, on the synthetic
-    validation set; the checkpoint does not change.
+    Post-processing that the checkpoint does not have is tuned, chosen and calibrated first, on the
+    synthetic validation set; the checkpoint does not change.
     """
     module, tuned = first_rank_first(lambda: load_tested(config, checkpoint))
     config = module.config
+    if not test_sets(config):
+        raise InputError("data.test_folder: a test needs a test set: expected a folder, got null")
     if rank() == 0:
         save_config(config, run)
     trainer = make_trainer(config, machine, run, fast=fast)

@@ -1,15 +1,22 @@
 """Trainings without the weak, the unlabelled, the synthetic or the synthetic validation set."""
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from desed_task.desed import BY_NAME
 from desed_task.desed import SYNTHETIC_VALIDATION as VALIDATION
+from desed_task.errors import InputError
 from desed_task.making.generate import generate_dataset
+from desed_task.model import load_model
 from local.audio_sets import training_sets
 from local.config.data import KEYS
+from local.config.load import override_config
 from local.data import DesedDataModule
+from local.run import experiment
+from local.run.checkpoints import read_checkpoint
 from local.run.description import describe
 from local.run.machine import all_parameters_used
 from tests.support.tiny import tiny_config
@@ -71,6 +78,31 @@ def test_weak_labels_alone_train_and_select(tiny_data: Path, tmp_path: Path) -> 
     assert not logged.keys() & SYNTHETIC_TERMS
     assert not [name for name in logged if "intersection" in name]
     assert recorder.metrics == [float(logged["val/student/weak_f1_macro"])]
+
+
+def test_without_validation_and_test_the_last_weights_are_the_result(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    absent = without("weak", "unlabelled", VALIDATION, "test", "eval")
+    steps = ("training.validation_interval=2", "training.batch_size=[4, 2, 2]")
+    config = tiny_config(tiny_data, *absent, *steps)
+    results = experiment.fit(config, CPU, tmp_path, None)
+    assert results is not None
+    assert "test/student/psds1" not in json.loads(results.metrics_file.read_text())
+    best, last = (
+        read_checkpoint(tmp_path / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt")
+    )
+    assert best["global_step"] == last["global_step"] == 2
+    weights = load_model(tmp_path / "model").network.state_dict()
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, last["state_dict"][f"networks.student.{name}"])
+    longer = override_config(config, ["training.n_epochs=4"])
+    experiment.fit(longer, CPU, tmp_path, tmp_path / "checkpoints" / "last.ckpt")
+    assert read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["global_step"] == 4
+    with pytest.raises(InputError, match=r"data\.test_folder"):
+        experiment.test(
+            config, CPU, tmp_path, tmp_path / "checkpoints" / "best.ckpt", check=False, fast=False
+        )
 
 
 def test_a_real_set_with_strong_labels_is_trained_on(tiny_data: Path, tmp_path: Path) -> None:

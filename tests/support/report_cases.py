@@ -31,12 +31,12 @@ SLUGS = [
     "psd-roc",
     "classes",
     "thresholds",
-    "cross-triggers",
+    "confusion",
     "polyphony",
     "boundaries",
     "clips",
 ]
-VOID = {"meta", "img", "br", "hr"}
+VOID = {"meta", "img", "br", "hr", "wbr"}
 
 
 @dataclass
@@ -79,6 +79,7 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
+        data = data.replace("\N{NO-BREAK SPACE}", " ")
         if "td" in self._open or "th" in self._open:
             self.tables[-1][-1][-1] += data
         if "style" not in self._open:

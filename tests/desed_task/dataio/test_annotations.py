@@ -8,6 +8,7 @@ import pytest
 from desed_task.dataio.annotations import (
     merge_overlaps,
     read_classes,
+    read_clip_recordings,
     read_durations,
     read_strong,
     read_weak,
@@ -112,6 +113,16 @@ def test_durations(table: Writer, caplog: pytest.LogCaptureFixture) -> None:
     path = table("filename\tduration\nb.wav\t10.0\na.wav\t3.25\nb.wav\t10\n")
     assert read_durations(path) == {"b.wav": 10.0, "a.wav": 3.25}
     assert caplog.messages == [f"{path}:4: b.wav is listed again: used once"]
+
+
+def test_recordings_of_clips(table: Writer) -> None:
+    path = table("filename\tset_name\trecording\na.wav\ttest\t/x/1.flac\nb.wav\ttest\t/x/1.flac\n")
+    assert read_clip_recordings(path) == {"a.wav": "/x/1.flac", "b.wav": "/x/1.flac"}
+    path = table("filename\trecording\na.wav\tr\na.wav\ts\nb.wav\t\n")
+    with pytest.raises(InputError) as error:
+        read_clip_recordings(path)
+    assert f"{path}:3: a.wav is listed again: expected recording" in str(error.value)
+    assert f"{path}:4: recording: expected a name, got none" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from desed_task.evaluation import (
     THRESHOLDS,
     Criteria,
     GroundTruth,
+    OperatingPoints,
+    Predictions,
     Scenario,
     Scores,
     detect_many,
@@ -70,6 +72,57 @@ def test_counts_equal_psds_eval(criteria: Criteria, seed: int) -> None:
         )
         n_found += counts.correct[level].sum()
     assert n_found or criteria.dtc == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_confusion_equals_psds_eval_and_a_slow_count(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = cases.random_truth(rng, 20, step=0.064 if seed % 2 else None)
+    names = list(truth.events)
+    scores = Scores(cases.random_scores(rng, truth), names, cases.GRID)
+    scoring = ScoringInput.prepare(scores, truth)
+    found = intersection.confusion(scoring)
+    assert found is not None
+    detections = scoring.detections
+    assert detections is not None
+    events = to_frame(detections, names, truth.classes)
+    expected = psds_eval_counts(events, truth, F1_CRITERIA)
+    np.testing.assert_array_equal(found[:-1, :-1], expected[:-1, :-1])
+    true = np.bincount(scoring.true.label, minlength=4)
+    np.testing.assert_array_equal(found[-1], [*(true - np.diag(expected)[:-1]), 0])
+    alone = np.zeros(4, dtype=int)
+    for clip, label, onset, offset in zip(*list(vars(detections).values())[1:], strict=True):
+        shared = dict.fromkeys(truth.classes, 0.0)
+        for event in truth.events[names[clip]]:
+            seconds = min(offset, event.offset) - max(onset, event.onset)
+            shared[event.event_label] += max(0.0, seconds) / (offset - onset)
+        own = shared.pop(truth.classes[label])
+        is_inside = onset < truth.durations[names[clip]]
+        alone[label] += own < 0.5 and max(shared.values()) < 0.3 and is_inside
+    np.testing.assert_array_equal(found[:-1, -1], alone)
+    assert alone.any()
+
+
+def test_confusion_by_hand() -> None:
+    truth = cases.truth_of(
+        {"a": [(0.0, 1.0, "Cat"), (2.0, 3.0, "Dog"), (5.0, 6.0, "Dog")], "b": []}
+    )
+    detected = {
+        "a": [(0.0, 1.0, "Dog"), (2.0, 3.0, "Cat"), (5.0, 6.0, "Dog"), (8.0, 9.0, "Dog")],
+        "b": [(1.0, 2.0, "Cat")],
+    }
+    events = cases.truth_of(detected).table(["a", "b"])
+    predictions = Predictions(events, ["a", "b"])
+    found = intersection.confusion(ScoringInput.prepare(None, truth, predictions=predictions))
+    assert found is not None
+    names = {name: truth.classes.index(name) for name in ("Cat", "Dog")} | {"none": -1}
+    expected = {("Dog", "Cat"): 1, ("Cat", "Dog"): 1, ("Dog", "Dog"): 1, ("Dog", "none"): 1}
+    expected |= {("Cat", "none"): 1, ("none", "Cat"): 1, ("none", "Dog"): 1}
+    assert {pair: found[names[pair[0]], names[pair[1]]] for pair in expected} == expected
+    assert found.sum() == sum(expected.values())
+    points = OperatingPoints(events, (0.3,), ["a", "b"])
+    without = ScoringInput.prepare(None, truth, operating_points=points)
+    assert intersection.confusion(without) is None
 
 
 def test_sums_are_pandas_sums_to_the_last_bit() -> None:

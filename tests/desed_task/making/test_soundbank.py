@@ -127,7 +127,10 @@ def test_given_recordings_are_clips_unless_they_are_the_tests(made: Path) -> Non
 def test_the_configuration_names_what_was_made(made: Path) -> None:
     config = load_config(made / "conf.yaml")
     assert list(config.data.classes) == list(PITCHES)
-    assert config.postprocess.median_window == {"default": 3}
+    # The bursts last 0.2 and 0.3 s.
+    assert config.grid.frame_seconds == 0.032
+    assert (config.feats.n_window, config.net.time_pooling) == (1024, 1)
+    assert config.training.train_sets == ("synthetic", "weak", "unlabelled")
     assert not config.cross_task.excluded_classes
     paths = config.data.paths()
     made_later = {key for key, path in paths.items() if path.endswith("_16k")}

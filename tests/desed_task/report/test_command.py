@@ -89,6 +89,23 @@ def test_a_report_is_written(files: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (files / "out" / "report_pictures" / "boundaries.png").is_file()
 
 
+def test_the_number_of_recordings_is_above_the_first_table(files: Path) -> None:
+    names = [
+        line.split("\t")[0] for line in (files / "durations.tsv").read_text().split("\n")[1:-1]
+    ]
+    rows = [f"{name}\tr{k % 3}\n" for k, name in enumerate(names)]
+    clips = files / "clips.tsv"
+    clips.write_text("filename\trecording\n" + "".join(rows))
+    given = ["--predictions", str(files / "events.csv"), f"--recordings={clips}"]
+    assert run(files, *given) == 0
+    head = (files / "out" / "report.html").read_text().split("<table>")[0]
+    assert "in 12 clips of 3 recordings" in head
+    assert "Few data: 3 recordings" in head
+    clips.write_text("filename\trecording\n" + "".join(rows[:-1]))
+    with pytest.raises(InputError, match=rf"clips\.tsv: expected all clips .* none of {names[-1]}"):
+        run(files, *given)
+
+
 def test_hidden_files_do_not_decide_what_a_folder_has(files: Path) -> None:
     for folder in (files / "scores", files / "points"):
         (folder / "._0.5.tsv").write_bytes(b"\0\xff")

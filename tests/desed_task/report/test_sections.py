@@ -16,8 +16,10 @@ from desed_task.evaluation import (
 from desed_task.evaluation.scoring_input import ScoringInput
 from desed_task.report.boundaries import best_pairs, boundary_errors, share_within
 from desed_task.report.clips import audio_path, clip_scores, worst_clips
-from desed_task.report.cross_triggers import cross_trigger_matrix, most_confused
+from desed_task.report.confusion import confusion_shares, most_confused
 from desed_task.report.polyphony import polyphony_confusion, row_shares
+from desed_task.report.size import class_origins, size_blocks
+from desed_task.report.systems import ReportInput, ReportSystem
 from desed_task.report.thresholds import threshold_curves
 from tests.support import cases
 from tests.support.report_cases import points_only, scoring_input, table_of
@@ -73,26 +75,37 @@ def test_share_within_a_collar() -> None:
     assert share_within(np.zeros(0), 0.2) is None
 
 
-def test_cross_triggers_as_a_matrix() -> None:
-    truth = cases.truth_of({"a": [(0.0, 1.0, "Cat"), (2.0, 3.0, "Dog"), (5.0, 6.0, "Dog")]})
-    rows = [("a", 0.0, 1.0, "Dog"), ("a", 2.0, 3.0, "Cat"), ("a", 5.0, 6.0, "Cat")]
-    predictions = Predictions(table_of(truth, rows), ["a"])
-    matrix = cross_trigger_matrix(evaluate(None, truth, predictions=predictions))
-    cat, dog = truth.classes.index("Cat"), truth.classes.index("Dog")
-    assert matrix[cat, dog] == 2
-    assert matrix[dog, cat] == 1
-    assert matrix.sum() == 3
-    nothing = evaluate(
-        None, truth, operating_points=OperatingPoints(predictions.events, (0.3,), ["a"])
-    )
-    assert cross_trigger_matrix(nothing).sum() == 0
+def test_the_classes_with_most_errors_are_shown() -> None:
+    matrix = np.diag(np.full(101, 9))
+    matrix[7, 90], matrix[90, 3], matrix[50, 100], matrix[100, 60] = 5, 4, 2, 3
+    assert most_confused(matrix, most=4) == [3, 7, 60, 90]
+    assert most_confused(matrix[-3:, -3:]) == [0, 1]
 
 
-def test_the_most_confused_classes_are_shown() -> None:
-    matrix = np.zeros((100, 100), dtype=np.int64)
-    matrix[7, 90], matrix[90, 3], matrix[50, 60] = 5, 4, 1
-    assert most_confused(matrix, most=3) == [3, 7, 90]
-    assert most_confused(matrix[:2, :2]) == [0, 1]
+def test_shares_of_a_confusion() -> None:
+    matrix = np.array([[2, 0, 3], [1, 0, 0], [2, 1, 0]])
+    expected = [[0.5, np.nan, 0.6], [0.25, np.nan, np.nan], [0.5, 1.0, np.nan]]
+    np.testing.assert_allclose(confusion_shares(matrix, np.array([4, 1])), expected)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_size_of_a_small_and_of_a_large_set(known: bool) -> None:
+    cats = [(float(k), k + 0.5, "Cat") for k in range(9)]
+    dogs = [(float(k), k + 0.5, "Dog") for k in range(10)]
+    truth = cases.truth_of({str(k): [*(cats if k < 2 else ()), *dogs] for k in range(24)})
+    metrics = evaluate(None, truth, predictions=Predictions(table_of(truth, []), []))
+    origins = {str(k): f"night {k // 3}" for k in range(24)} if known else None
+    report = ReportInput([ReportSystem("s", metrics)], recordings=origins)
+    first, note = size_blocks(report)
+    clips = "24 clips of 8 recordings" if known else "24 clips"
+    assert first == f"Ground truth: 258 events of 2 classes in {clips}, 4.0 minutes of audio."
+    assert ("8 recordings" in note) == known
+    assert "less than 30 events of a class (Cat 18)" in note
+    counts = class_origins(report)[[truth.classes.index(name) for name in ("Cat", "Dog")]]
+    assert counts.tolist() == ([1, 8] if known else [2, 24])
+    many = cases.truth_of({str(k): dogs for k in range(20)})
+    metrics = evaluate(None, many, predictions=Predictions(table_of(many, []), []))
+    assert len(size_blocks(ReportInput([ReportSystem("s", metrics)]))) == 1
 
 
 def test_threshold_curves_by_hand() -> None:

@@ -30,7 +30,7 @@ def test_published_yaml_loads(published: Any, tmp_path: Path) -> None:
     recipe = load_config(CONFS / "sed.yaml")
     for section in ("training", "scaler", "opt", "feats", "net", "augs", "losses", "cross_task"):
         assert getattr(config, section) == getattr(recipe, section), section
-    assert config.data.test_tsv.endswith("eval/public.tsv")
+    assert str(config.data.test_tsv).endswith("eval/public.tsv")
     assert config.data.eval_folder is None
 
 
