@@ -35,7 +35,7 @@ ORDER = (
         "features",
         "nnet",
     ),
-    *("dataio", "augment", "synthesis", "making"),
+    *("dataio", "augment", "frame_classifier", "synthesis", "making"),
     *("evaluation", "postprocess", "drawing", "report", "model", "detect"),
 )
 DRAWING = ("desed_task.report", "desed_task.drawing")

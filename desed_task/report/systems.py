@@ -26,6 +26,7 @@ class ReportSystem:
         sod: result of its SOD branch, if it has one.
         note: a remark, for instance its post-processing.
         calibration: from its confidences to probabilities, if it was fitted (on other clips).
+        training_seconds: CPU seconds of its training, if they are known.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ReportSystem:
     sod: SodResult | None = None
     note: str | None = None
     calibration: Calibration | None = None
+    training_seconds: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

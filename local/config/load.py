@@ -23,7 +23,7 @@ from local.config.yaml_files import (
 )
 
 NEWER = {
-    "training": {"steps_per_epoch": None},
+    "training": {"steps_per_epoch": None, "baseline": False},
     "data": {
         "root": ".",
         "strong_folder": None,
@@ -41,8 +41,8 @@ NEWER = {
 }
 """Values of the keys that a whole configuration of an older version does not have: paths were
 relative to the current folder, there was no set `strong`, channels were averaged, the smallest set
-ended an epoch, median windows were in frames, each class was tuned by itself, and no method was
-chosen."""
+ended an epoch, there was no baseline, median windows were in frames, each class was tuned by
+itself, and no method was chosen."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:

@@ -101,6 +101,13 @@ class Training(Settings):
     ema_factor: FractionBelow1 = Field(
         description="upper bound of α in teacher ← α·teacher + (1 - α)·student"
     )
+    baseline: bool = Field(
+        description="`true`: the test also scores a system `baseline`, logistic regression per "
+        "frame of 20 ms on log-mel, fitted on the clips with strong labels (without any: on the "
+        "weak ones, tags as events of the whole clip) in seconds; see "
+        "[Own data](own_data.md#the-baseline). Its median windows are those of the networks where "
+        "`postprocess.window_unit` is seconds"
+    )
     self_sup_loss: Literal["mse", "bce"] = Field(
         description="distance of weak and SOD consistency: `mse` (SOD: of logits) or `bce` (SOD: "
         "of the states' probabilities)"

@@ -13,6 +13,7 @@ A system is a network with one post-processing method.
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,7 @@ from desed_task.evaluation.results import (
 from desed_task.files import write_file
 from desed_task.postprocess.methods import DESCRIPTIONS, Method, TunedParameters, class_thresholds
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
+from desed_task.report.blocks import format_value
 from desed_task.sod import sod_metrics
 from local.config.load import Config
 from local.data import LabelledSet
@@ -50,10 +52,12 @@ VERSIONED = (
     "sed_eval",
     "sed_scores_eval",
 )
+SECONDS = "training_cpu_seconds"
 PRINTED_METRICS = HEADLINE_METRICS | {
     "sod_accuracy": "SOD accuracy",
     "sod_f1_macro": "SOD macro-F1",
     "sod_sed_agreement": "SOD and SED agree",
+    SECONDS: "CPU seconds of training",
 }
 
 
@@ -102,6 +106,7 @@ def write_results(
         differences += [f"{name}/{line}" for line in lines]
         columns = {
             system.name: {key: flat.get(f"{system.name}/{key}") for key in PRINTED_METRICS}
+            | {SECONDS: format_value(system.training_seconds, 1)}
             for system in systems
         }
         tables.append(metric_table(PRINTED_METRICS, columns, name))
@@ -178,12 +183,17 @@ def _score(
         check=check,
     )
     note, selection = DESCRIPTIONS[method], described.tuned.selection
+    system = partial(
+        ReportSystem,
+        metrics=metrics,
+        sod=predicted.sod_result(),
+        training_seconds=predicted.training_seconds,
+    )
     if method != described.method:
-        return ReportSystem(f"{network}_{method}", metrics, predicted.sod_result(), note)
+        return system(f"{network}_{method}", note=note)
     if settings.choose_method and selection is not None:
         note += f"; {selection}"
-    calibration = described.tuned.calibration.get(method)
-    return ReportSystem(network, metrics, predicted.sod_result(), note, calibration)
+    return system(network, note=note, calibration=described.tuned.calibration.get(method))
 
 
 def operating_points(number: int) -> list[float]:
@@ -207,6 +217,8 @@ def flat_metrics(
     metrics: dict[str, MetricValue] = {}
     for system in systems:
         values = system.metrics.as_flat_dict() | sod_metrics(system.sod)
+        if system.training_seconds is not None:
+            values[SECONDS] = round(system.training_seconds, 1)
         metrics |= {f"{system.name}/{key}": value for key, value in values.items()}
     if intervals is not None:
         metrics |= intervals.as_flat_dict()
