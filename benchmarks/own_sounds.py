@@ -54,7 +54,6 @@ class Case(NamedTuple):
 CASES = {
     "one_place": Case(ONE_PLACE),
     "many_places": Case(MANY_PLACES),
-    "few_labels": Case(MANY_PLACES, ("training.labelled_share=0.1",)),
 }
 ISOLATED = "isolated"
 
