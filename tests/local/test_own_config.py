@@ -27,14 +27,15 @@ def written(
     return load_config(folder / "conf.yaml"), "\n".join(made.notes)
 
 
-# Lengths of events in seconds, the expected frames in ms: six in the shortest median event.
+# Lengths of events in seconds, the expected frames in ms: four in the shortest median event.
 @pytest.mark.parametrize(
     ("lengths", "milliseconds"),
     [
-        ({"Dog bark": [0.5, 0.5]}, 64),
+        ({"Dog bark": [0.257, 0.257]}, 64),
         ({"Dog bark": [0.4, 0.1, 3.0], "Ähre": [9.0]}, 64),
         ({"Dog bark": [5.0], "Ähre": [0.21, 0.1, 0.9]}, 32),
-        ({"1e5": [], "Dog bark": [0.15], "Ähre": [7.0]}, 16),
+        ({"1e5": [], "Dog bark": [0.129], "Ähre": [7.0]}, 32),
+        ({"1e5": [], "Dog bark": [0.127], "Ähre": [7.0]}, 16),
         ({"Dog bark": [0.03], "Ähre": [7.0]}, 16),
         ({"Dog bark": [], "Ähre": []}, 128),
     ],
