@@ -23,7 +23,7 @@ from desed_task.errors import (
     run_cli,
 )
 from desed_task.files import user_path
-from desed_task.options import command_parser
+from desed_task.options import add_overrides, command_parser
 from desed_task.processor import keep_freed_memory, set_thread_waiting
 from desed_task.ranks import launched_ranks, one_error_per_node
 
@@ -139,14 +139,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="two batches of everything, through the real loggers",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="K=V",
-        dest="overrides",
-        help="override a key, for example --set training.n_epochs=100; may be repeated",
-    )
+    add_overrides(parser, "override a key, for example --set training.n_epochs=100")
     args = parser.parse_args(argv)
     if args.resume_from_checkpoint and args.test_from_checkpoint:
         parser.error("expected --resume_from_checkpoint or --test_from_checkpoint, got both")

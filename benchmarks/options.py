@@ -9,7 +9,7 @@ import torch
 
 from desed_task.errors import InputError
 from desed_task.files import user_path
-from desed_task.options import command_parser
+from desed_task.options import add_overrides, command_parser
 from tests.support.tiny import SMALL
 
 ROOT = Path(__file__).parents[1]
@@ -61,14 +61,7 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--conf_file", type=user_path, help="default: confs/demo.yaml; with --device cuda sed.yaml"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="K=V",
-        dest="overrides",
-        help="override a key of the configuration; may be repeated",
-    )
+    add_overrides(parser, "override a key of the configuration")
 
 
 def parse(

@@ -2,12 +2,15 @@
 
     python -m local.collect --audio RECORDINGS --labels LABELS --output OWN
     python train_sed.py --conf_file OWN/conf.yaml
+    python -m local.collect --add OWN --audio RECORDINGS --labels NEW_OR_CORRECTED_LABELS
 
 Labels: docs/own_data.md. Recordings are cut into clips; the sets are split by recording.
 """
 
 import argparse
 from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
 
 from desed_task.dataio.audio import parse_channel
 from desed_task.errors import InputError, run_cli
@@ -15,13 +18,14 @@ from desed_task.files import user_path
 from desed_task.making.collect import (
     UNREADABLE,
     CollectOptions,
+    Plan,
     class_table,
     plan_clips,
     write_clips,
 )
-from desed_task.making.label_tables import given_columns
+from desed_task.making.collected import options_with, read_record
+from desed_task.making.label_arguments import add_label_arguments
 from desed_task.options import command_parser
-from desed_task.tables import normalised
 from local.own_config import CONFIGURATION, configuration
 
 
@@ -37,21 +41,15 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
         metavar="DIR_OR_FILE",
         help="label files, or one table of all recordings (default: a folder per class in --audio)",
     )
+    add_label_arguments(add)
+    add("--output", type=user_path, metavar="DIR", help="new folder (default: that of --add)")
     add(
-        "--columns",
-        type=given_columns,
-        help="columns of tables: file=…,onset=…,offset=…,duration=…,label=…; with a unit (s, ms, "
-        "us, samples) as onset=start:ms; none: there is no such column",
+        "--add",
+        type=user_path,
+        metavar="DATASET",
+        help="add recordings and corrected labels to this data set; the recordings that it has "
+        "keep their set",
     )
-    add("--label", metavar="NAME", help="the class of labels that have none")
-    add(
-        "--ignore",
-        type=_names,
-        metavar="NAMES",
-        help="labels that are no classes, separated by commas: nothing is there",
-    )
-    add("--tier", metavar="NAME", help="the tier of Praat's TextGrids that is read (default: all)")
-    add("--output", type=user_path, required=True, metavar="DIR", help="new folder")
     add(
         "--test",
         type=user_path,
@@ -92,7 +90,13 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
         help="do not use recordings that cannot be read (default: refuse them)",
     )
     add("--seed", type=int, help="of the split (default: 1)")
-    return CollectOptions(**vars(parser.parse_args(arguments)))
+    given = vars(parser.parse_args(arguments))
+    if "add" in given:
+        given = options_with(read_record(given["add"]), given)
+    elif "output" not in given:
+        parser.error("expected --output, or --add, got neither")
+    given.setdefault("output", given.get("add"))
+    return CollectOptions(**given)
 
 
 def _shares(text: str) -> tuple[float, ...]:
@@ -102,8 +106,20 @@ def _shares(text: str) -> tuple[float, ...]:
         raise InputError(f"--split: expected three shares with the sum 1, got {text!r}") from None
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(normalised(name.strip()) for name in text.split(",") if name.strip())
+def _configuration_file(plan: Plan, options: CollectOptions) -> tuple[str, str]:
+    """The name of the configuration that is written, and a remark on one that was edited.
+
+    In a set that is replaced, an edited file is not: the first of conf.yaml, conf.2.yaml, …
+    that is missing or as it was written gets the new configuration.
+    """
+    if plan.known is None or not plan.known.is_edited(CONFIGURATION):
+        return CONFIGURATION, ""
+    edited = plan.known.folder / CONFIGURATION
+    if options.output.resolve() != plan.known.folder.resolve():
+        return CONFIGURATION, f"{edited} was edited; the new {CONFIGURATION} is without these edits"
+    numbered = (Path(CONFIGURATION).with_suffix(f".{number}.yaml").name for number in count(2))
+    name = next(each for each in numbered if not plan.known.is_edited(each))
+    return name, f"{edited} was edited and is not changed: copy your edits from it to {name}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -112,21 +128,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan = plan_clips(options)
     for note in plan.notes:
         print(note)
-    text = configuration(
+    written = configuration(
         options.output.resolve(),
         plan.classes,
         plan.sizes(),
+        plan.event_lengths(),
         program="local.collect",
         clip_seconds=options.clip_seconds,
+        former=None if plan.known is None else plan.known.folder / CONFIGURATION,
     )
-    records = write_clips(options, plan, {CONFIGURATION: text})
+    name, edited = _configuration_file(plan, options)
+    records = write_clips(options, plan, {name: written.text})
     print(class_table(records, plan.classes))
     for remark, number in plan.remarks.items():
         if number:
             print(f"{number} {remark}")
+    print(*written.notes, sep="\n")
     if (options.output / UNREADABLE).is_file():
         print(f"recordings that cannot be read are not used: {options.output / UNREADABLE}")
-    print(f"next: python train_sed.py --conf_file {options.output / CONFIGURATION}")
+    if edited:
+        print(edited)
+    initial = " --init_from_checkpoint CHECKPOINT" if options.add else ""
+    print(f"next: python train_sed.py --conf_file {options.output / name}{initial}")
 
 
 if __name__ == "__main__":

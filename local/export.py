@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if others:
         print(f"replacing the model in {output}")
     config = checkpoint_config(read_checkpoint(options.checkpoint), str(options.checkpoint))
-    module, tuned = load_tested(config, options.checkpoint)
+    module, tuned, *_ = load_tested(config, options.checkpoint)
     name = options.network
     if name not in module.networks:
         raise InputError(f"--network: expected {' or '.join(module.networks)}, got {name}")

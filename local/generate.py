@@ -17,6 +17,7 @@ from desed_task.files import user_path
 from desed_task.making.layout import SIZES
 from desed_task.options import check_least, command_parser
 from desed_task.processor import cores
+from desed_task.synthesis.domains import SceneShares
 from desed_task.tables import normalised
 from local.own_config import CONFIGURATION, configuration
 
@@ -47,7 +48,18 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--groups", type=user_path, help="table with the columns filename and group")
     add("--test_groups", help="regular expression of the recordings that are the test")
-    add("--bandwidth", type=float, help="limit in Hz for all recordings (default: the lowest)")
+    add("--bandwidth", type=float, help="limit in Hz for all recordings (default: none)")
+    add(
+        "--lone_share",
+        type=float,
+        help="share of training and validation clips that are one recording alone "
+        f"(default: {SceneShares.lone:g})",
+    )
+    add(
+        "--empty_share",
+        type=float,
+        help=f"share of them without any event (default: {SceneShares.empty:g})",
+    )
     add(
         "--pause",
         help="seconds of silence between two events of a recording, CLASS=seconds for exceptions: "
@@ -64,8 +76,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         raise InputError(f"--size: expected one of {', '.join(SIZES)}, got {options.size!r}")
     check_least(options, seed=0, workers=1)
     if options.soundbank is None:
-        further = ("group", "groups", "test_groups", "bandwidth", "pause", "channel")
-        for name in ("weak", "unlabelled", *further):
+        further = ("bandwidth", "lone_share", "empty_share", "pause", "channel")
+        for name in ("weak", "unlabelled", "group", "groups", "test_groups", *further):
             if getattr(options, name) is not None:
                 raise InputError(f"--{name}: expected --soundbank as well, got none")
     return options
@@ -89,15 +101,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         *parse_pauses(options.pause, BankOptions.pause_s),
         channel=options.channel or BankOptions.channel,
     )
+    given = {"lone": options.lone_share, "empty": options.empty_share}
+    shares = SceneShares(**{key: share for key, share in given.items() if share is not None})
     material = read_material(
-        options.soundbank, seed, bank_options, options.weak, options.unlabelled
+        options.soundbank, seed, bank_options, options.weak, options.unlabelled, shares
     )
     bank, sizes = material.bank, material.sizes(sizes)
     program = "local.generate --soundbank"
-    text = configuration(options.output.resolve(), bank.classes, sizes, program=program)
-    generate_dataset(options.output, seed, sizes, workers, material, {CONFIGURATION: text})
+    written = configuration(
+        options.output.resolve(), bank.classes, sizes, bank.event_lengths(), program=program
+    )
+    generate_dataset(options.output, seed, sizes, workers, material, {CONFIGURATION: written.text})
     print(f"recordings (files of one recording count once):\n{bank.summary()}")
-    print(f"bandwidth: {bank.cutoff_hz:.0f} Hz")
+    print(f"bandwidth: {bank.bandwidths()}")
+    print(*written.notes, sep="\n")
     print(f"next: python train_sed.py --conf_file {options.output / CONFIGURATION}")
 
 

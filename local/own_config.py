@@ -1,81 +1,109 @@
 """The configuration beside a data set of own classes: `train_sed.py --conf_file OUT/conf.yaml`."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
-from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION, ClipSet
+from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION, TRAINING_SETS, ClipSet
 from local.config.data import KEYS
-from local.config.yaml_files import RECIPE, SHIPPED, read_composed
+from local.config.yaml_files import SHIPPED, read_composed
+from local.own_frames import choose_frames
 
 CONFIGURATION = "conf.yaml"
-SMALL = SHIPPED / "demo.yaml"
-SMALL_NETWORK = f"""\
-extends: {SMALL.name}              # a small network with frames of 128 ms, for few clips and a CPU
+SMALL, LARGE = "own.yaml", "own_large.yaml"
+MIN_CLIPS_OF_RECIPE = 5000
+"""From this number of clips with strong labels on, network and schedule are the recipe's."""
+CLIPS_OF_OWN = 80
+"""Up to this number of labelled clips an epoch has the steps of own.yaml; for more it has more."""
+TEXT = """\
+# Written by python -m {program}; docs/configuration.md describes every key.
+extends: {extended}
 
 training:
-  n_epochs: {{epochs}}
-  n_epochs_warmup: {{warmup}}
-  n_epochs_rampdown: {{rampdown}}
-  ema_factor: {{ema_factor}}
+  train_sets: [{train_sets}]
+  n_epochs: {n_epochs:<13} # n_epochs x steps_per_epoch steps in all
+  steps_per_epoch: {steps_per_epoch:<6} # whatever the sizes of the sets
+  n_epochs_warmup: {n_epochs_warmup:<6} # first epochs: learning rate and consistency weight rise
+  n_epochs_rampdown: {n_epochs_rampdown:<4} # last epochs: the learning rate falls to 0
+
+{data}
+feats:                    # {reason}
+  hop_length: {hop_length}
+  n_window: {n_window}
+
+net:
+  pooling: {pooling}
 """
-_STEPS = 2400
-_BATCHES = {"synthetic": 4, "weak": 4, "unlabelled": 8}  # as demo.yaml's batch_size
-_WEAK_SPLIT = 0.9
-MIN_CLIPS_OF_RECIPE = 5000
-"""From this number of clips with strong labels on, the configuration is that of the recipe."""
+UNTUNED = """
+postprocess:
+  methods: [median]       # nothing can be tuned without a validation set
+  choose_method: false
+  calibrate_confidence: false
+"""
+
+
+class OwnConfiguration(NamedTuple):
+    """The text of a configuration, and lines to print on its choices."""
+
+    text: str
+    notes: Sequence[str]
 
 
 def configuration(
     out: Path,
     classes: Sequence[str],
     sizes: Mapping[str, int],
+    lengths: Mapping[str, Sequence[float]],
     *,
     program: str,
     clip_seconds: float | None = None,
-) -> str:
-    """The text of the configuration of a data set.
+    former: Path | None = None,
+) -> OwnConfiguration:
+    """The configuration of a data set.
 
     Args:
         out: its folder, absolute.
         classes: names.
         sizes: clips by name of the set; sets without clips are absent.
+        lengths: of the events to train on in seconds, by class.
         program: that writes it.
         clip_seconds: length of its clips; None: as in the extended configuration.
+        former: the configuration of the data set that it replaces, if the file exists.
     """
     large = sizes.get("synthetic", 0) >= MIN_CLIPS_OF_RECIPE
-    extended = RECIPE if large else SMALL
-    given = read_composed(extended).values["data"]
-    data = {"root": str(out), "audio_max_len": clip_seconds or given["audio_max_len"]}
+    extended = LARGE if large else SMALL
+    base = read_composed(SHIPPED / extended)
+    given, before = base.values, None
+    if former is not None and former.is_file():
+        before = base.with_changes(read_composed(former)).values
+    present = [name for name, number in sizes.items() if number]
+    data = {"root": str(out), "audio_max_len": clip_seconds or given["data"]["audio_max_len"]}
     for clip_set in CLIP_SETS:
-        data |= _set_keys(clip_set, present=sizes.get(clip_set.name, 0) > 0)
-    data = {key: value for key, value in data.items() if value != given[key]}
+        data |= _set_keys(clip_set, present=clip_set.name in present)
+    data = {key: value for key, value in data.items() if value != given["data"][key]}
     section = yaml.safe_dump({"data": data}, allow_unicode=True, sort_keys=False, width=4096)
     names = json.dumps(list(classes), ensure_ascii=False)  # quoted: a class may be called 1e5
-    section = section.replace("data:\n", f"data:\n  classes: {names}\n", 1)
-    untuned = "" if sizes.get(SYNTHETIC_VALIDATION) else "  methods: [median]\n"
-    network, window = (f"extends: {RECIPE.name}\n", 7) if large else (_small(sizes), 3)
-    return (
-        f"# Written by python -m {program}\n"
-        f"{network}\n{section}\n"
-        "cross_task:\n  excluded_classes: []\n\n"
-        f"postprocess:\n{untuned}"
-        f"  median_window: !replace {{default: {window}}}   # frames; exceptions by class name\n"
+    frames = choose_frames(lengths, given, before)
+    train_sets = ", ".join(name for name in TRAINING_SETS if name in present)
+    values = {**given["training"], "train_sets": train_sets, **frames._asdict()}
+    if not large:
+        labelled = sizes.get("synthetic", 0) + sizes.get("weak", 0)
+        values["steps_per_epoch"] = round(
+            values["steps_per_epoch"] * math.sqrt(max(1, labelled / CLIPS_OF_OWN))
+        )
+    text = TEXT.format(
+        program=program,
+        extended=extended,
+        data=section.replace("data:\n", f"data:\n  classes: {names}\n", 1),
+        **values,
     )
-
-
-def _small(sizes: Mapping[str, int]) -> str:
-    """The small network, for about `_STEPS` steps; an epoch is as long as its shortest set."""
-    used = dict(sizes) | {"weak": int(_WEAK_SPLIT * sizes.get("weak", 0))}
-    present = {name: batch for name, batch in _BATCHES.items() if used.get(name)}
-    steps = max(1, min(used[name] // batch for name, batch in present.items()))
-    epochs = max(1, min(200, round(_STEPS / steps)))
-    ema_factor = 0.99 if epochs * steps > _STEPS / 2 else 0.97
-    return SMALL_NETWORK.format(
-        epochs=epochs, warmup=max(1, epochs // 4), rampdown=epochs // 2, ema_factor=ema_factor
-    )
+    if SYNTHETIC_VALIDATION not in present:
+        text += UNTUNED
+    return OwnConfiguration(text, [frames.reason, *frames.warnings])
 
 
 def _set_keys(clip_set: ClipSet, *, present: bool) -> dict[str, str | None]:

@@ -293,6 +293,8 @@ TRAINING: tuple[tuple[list[str], str], ...] = (
     (["--log_dir", ""], "path"),
     (["--log_dir", "notes.txt"], "--log_dir notes.txt"),
     (["--set", "training.n_epochs"], "--set training.n_epochs"),
+    (["--set", "opt.lr=1", "training.seed=2"], "--set opt.lr=1 --set training.seed=2"),
+    (["--set", "opt.betas=[0,", "0.9]"], "--set 'opt.betas=[0, 0.9]'"),
     (["--set", "data.weak_folder=null"], "data.weak_folder"),
     (["--gpus", "-1"], "--gpus"),
     (["--gpus", "two"], "--gpus"),

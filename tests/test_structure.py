@@ -35,8 +35,8 @@ ORDER = (
         "features",
         "nnet",
     ),
-    *("dataio", "augment", "synthesis", "making"),
-    *("evaluation", "postprocess", "drawing", "report", "model", "detect"),
+    *("dataio", "augment", "frame_classifier", "synthesis", "making"),
+    *("evaluation", "postprocess", "drawing", "report", "model", "detect", "review"),
 )
 DRAWING = ("desed_task.report", "desed_task.drawing")
 REPORT_USERS = ("desed_task.report", "local.results", "local.studies", "tests.", "benchmarks.")

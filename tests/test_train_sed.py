@@ -32,9 +32,10 @@ from train_sed import main, parse_args
 
 pytestmark = pytest.mark.usefixtures("one_pixel_pictures")
 NETWORKS = ("student", "teacher")
+SCORED = (*NETWORKS, "baseline")
 QUICK = ("--set=postprocess.report=false", "--set=postprocess.bootstrap_replicates=0")
 METHODS = ("", "_tuned_median", "_sebbs")
-SYSTEMS = [f"{network}{method}" for network in NETWORKS for method in METHODS]
+SYSTEMS = [f"{network}{method}" for network in SCORED for method in METHODS]
 TRAINING_METRICS = (
     *("sed_strong", "sed_weak", "sod", "sed_consistency", "weak_consistency", "sod_consistency"),
     *("cross_task", "self_consistency", "loss", "learning_rate", "consistency_weight"),
@@ -70,7 +71,7 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run trained and tested by the command line."""
     log_dir = tmp_path_factory.mktemp("runs")
     more = ["--set=postprocess.methods=[median,tuned_median,sebbs]"]
-    more += ["--set=training.picture_interval=2"]
+    more += ["--set=training.picture_interval=2", "--set=training.baseline=true"]
     assert main(arguments(tiny_data, log_dir, "--gpus", "0", *more)) == 0
     return log_dir / "version_0"
 
@@ -88,13 +89,15 @@ def test_what_a_run_leaves(trained: Path) -> None:
     assert metrics["test/clips_expected"] == SIZES["test"]
     assert metrics["test/student/clips_scored"] == SIZES["test"]
     assert metrics["eval/teacher/clips_scored"] == SIZES["eval"]
+    seconds = [metrics[f"test/{system}/training_cpu_seconds"] for system in ("student", "baseline")]
+    assert 0 < seconds[1] < seconds[0]
     for path in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "pictures/epoch_0000.png"):
         assert (trained / path).stat().st_size > 1000
     assert list(trained.glob("events.out.tfevents.*"))
 
 
 def test_files_of_the_test(trained: Path) -> None:
-    for network in NETWORKS:
+    for network in SCORED:
         folder = trained / "metrics_test" / network
         for kind in ("raw", "postprocessed"):
             files = sorted((folder / "scores" / kind).glob("*.tsv"))
@@ -107,7 +110,7 @@ def test_files_of_the_test(trained: Path) -> None:
         assert "Segment based metrics" in (folder / "segment_f1.txt").read_text()
         events = pd.read_csv(folder / "events_0.5.tsv", sep="\t")
         assert list(events) == ["filename", "onset", "offset", "event_label"]
-    for network in NETWORKS:
+    for network in SCORED:
         for method in ("tuned_median", "sebbs"):
             folder = trained / "metrics_test" / f"{network}_{method}"
             assert list(pd.read_csv(folder / "events_tuned.tsv", sep="\t")) == list(events)
@@ -170,10 +173,10 @@ def test_a_tested_checkpoint_has_the_same_metrics_and_tuned_post_processing(
     best = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
     written = yaml.safe_load((trained / "metrics_test" / "postprocessing.yaml").read_text())
     assert best["postprocessing"] == written
-    assert set(written) == set(NETWORKS)
+    assert set(written) == set(SCORED)
     window = best["postprocessing"]["student"]["tuned_median"]["window"]
     assert set(window.values()) <= {1, 5}
-    for network in NETWORKS:  # not what tuning would choose
+    for network in SCORED:  # not what tuning would choose
         best["postprocessing"][network]["tuned_median"]["window"] = dict.fromkeys(CLASSES, 9)
     changed, without = tmp_path / "changed.ckpt", tmp_path / "without.ckpt"
     torch.save(best, changed)

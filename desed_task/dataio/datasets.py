@@ -3,6 +3,7 @@
 Source: docs/recipe.md, "Data".
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from desed_task.dataio.audio import fit_length, read_excerpt
@@ -108,6 +110,12 @@ class ClipDataset(Dataset[Clip]):
             first_frame=first_frame,
         )
 
+    def on_grid(self, grid: FrameGrid) -> "ClipDataset":
+        """The same clips with another time axis, at the same sample rate."""
+        changed = copy.copy(self)
+        changed.grid = grid
+        return changed
+
     @property
     def n_longer(self) -> int:
         """Number of clips that are longer than the grid."""
@@ -159,6 +167,14 @@ class WindowDataset(Dataset[Clip]):
         if not 0 <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
         return self.clips.section(int(self._clip[index]), int(self._first_frame[index]))
+
+    def targets(self, index: int) -> NDArray[np.float32]:
+        """Targets of a window without padding, `(classes, frames)`; its audio is not read."""
+        clips, clip = self.clips, int(self._clip[index])
+        start = int(self._first_frame[index]) * clips.grid.samples_per_frame
+        rate = clips.grid.sample_rate
+        targets = encode_strong(clips.events(clip, start / rate), clips.classes, clips.grid)
+        return targets[:, : clips.grid.offset_to_frame((clips.n_samples[clip] - start) / rate)]
 
 
 class CombinedDataset(Dataset[Clip]):

@@ -1,12 +1,20 @@
 """What a user chooses of a detection, checked against the model."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from desed_task.dataio.audio import MIX, Channel, check_channel
 from desed_task.errors import InputError, nearest, shortened
 from desed_task.model import ModelDescription
-from desed_task.postprocess.methods import Method, Parameters, class_thresholds
+from desed_task.postprocess.calibration import Calibration
+from desed_task.postprocess.methods import (
+    MEDIAN,
+    SEBBS,
+    TUNED_MEDIAN,
+    Method,
+    Parameters,
+    class_thresholds,
+)
 from desed_task.tables import normalised
 
 
@@ -32,6 +40,16 @@ class Settings:
     method: Method | None = None
     overlap: float = 0.5
     channel: Channel = MIX
+
+    def for_stream(self, model: ModelDescription) -> "Settings":
+        """The settings for a stream, where the model's default needs the whole recording.
+
+        Without a method of the user's, the median filter replaces it: the tuned one, if there is.
+        """
+        methods = model.postprocessing.methods
+        if self.method is not None or model.postprocessing.method != SEBBS:
+            return self
+        return replace(self, method=TUNED_MEDIAN if TUNED_MEDIAN in methods else MEDIAN)
 
     def checked(self, model: ModelDescription) -> "Checked":
         """The settings for a model. Raises InputError that names the option and what is allowed."""
@@ -68,6 +86,7 @@ class Settings:
         return Checked(
             method,
             parameters,
+            model.postprocessing.tuned.calibration.get(method),
             # A class that is not wanted is never above its threshold.
             [thresholds[c] if c in chosen else float("inf") for c in model.classes],
             self.min_duration,
@@ -83,6 +102,7 @@ class Checked:
 
     Attributes:
         method, parameters: post-processing.
+        calibration: of the method's confidences; None: they are scores.
         thresholds: in the order of the model's classes; infinite for classes that are not wanted.
         min_duration, merge_gap: seconds.
         overlap: fraction.
@@ -91,6 +111,7 @@ class Checked:
 
     method: Method
     parameters: Parameters
+    calibration: Calibration | None
     thresholds: list[float]
     min_duration: float
     merge_gap: float

@@ -164,7 +164,7 @@ class EventDecoder:
         self._done = 0  # frames that were decoded
         # An event that continues in the next rows is found in two, without a pause between them.
         gap = max(settings.merge_gap, model.grid.frame_seconds / 2)
-        self._joiner = EventJoiner(gap, settings.min_duration)
+        self._joiner = EventJoiner(gap, settings.min_duration, settings.calibration)
 
     def add(self, rows: NDArray[np.float32]) -> list[Detection]:
         """Events that are certain after further rows `(classes and states, frames)`."""

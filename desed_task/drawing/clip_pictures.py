@@ -350,10 +350,10 @@ def _draw_spectrogram(axes: Axes, spectrogram: Spectrogram, levels: tuple[float,
     colours = (shades + FIRST_LEVEL).astype(np.uint8)
     bands = np.arange(n_rows)[::-1] * n_bands // n_rows
     axes.pixels[:, :n_columns] = colours[:, first][bands]
-    scale = n_rows / (_mel(max_hz) - _mel(min_hz))
+    scale = n_rows / (hz_to_mel(max_hz) - hz_to_mel(min_hz))
     for hertz in TICKS_HZ:
         if min_hz <= hertz <= max_hz:
-            row = axes.bottom - 1 - round(scale * (_mel(hertz) - _mel(min_hz)))
+            row = axes.bottom - 1 - round(scale * (hz_to_mel(hertz) - hz_to_mel(min_hz)))
             row = max(row, axes.top)
             axes.canvas.box(row, axes.left - TICK, row + 1, axes.left)[:] = BLACK
             text = f"{hertz / 1000:g}"
@@ -362,6 +362,6 @@ def _draw_spectrogram(axes: Axes, spectrogram: Spectrogram, levels: tuple[float,
     axes.canvas.text("kHz", middle, axes.left - MIN_LEFT + 12, NAME_POINTS, upwards=True)
 
 
-def _mel(hertz: float) -> float:
-    """HTK's mel scale."""
+def hz_to_mel(hertz: float) -> float:
+    """A frequency on HTK's mel scale."""
     return float(2595 * np.log10(1 + hertz / 700))

@@ -12,7 +12,21 @@ OFFSET_SHARE = 0.2
 
 
 def match(scoring: ScoringInput, detections: EventTable, *, n_levels: int = 1) -> ClipCounts:
-    """The detections that hit a true event, at every operating point.
+    """Counts of the detections that hit a true event, at every operating point; see `correct`."""
+    truth, n_classes = scoring.true, scoring.n_classes
+    hits = correct(scoring, detections, n_levels=n_levels)
+    false = np.setdiff1d(np.arange(len(detections)), hits, assume_unique=True)
+    cell = detections.level * n_classes + detections.label
+    shape = (n_levels, n_classes)
+    return ClipCounts(
+        true=ClipArray(truth.clip, truth.label, (n_classes,)),
+        correct=ClipArray(detections.clip[hits], cell[hits], shape),
+        false=ClipArray(detections.clip[false], cell[false], shape),
+    )
+
+
+def correct(scoring: ScoringInput, detections: EventTable, *, n_levels: int = 1) -> Ints:
+    """Rows of the detections that hit a true event, at every operating point.
 
     A hit has the same clip and class, an onset within `ONSET_COLLAR` seconds and an offset
     within `max(OFFSET_COLLAR, OFFSET_SHARE * true length)` seconds. Each detection and each true
@@ -34,15 +48,7 @@ def match(scoring: ScoringInput, detections: EventTable, *, n_levels: int = 1) -
     hit &= np.abs(truth.offset[true] - detections.offset[detected]) <= tolerance
     # A true event can be hit once at each level: it is another partner at each of them.
     partner = detections.level[detected[hit]] * len(truth) + true[hit]
-    correct = _largest_matching(detected[hit], partner, len(detections), n_levels * len(truth))
-    false = np.setdiff1d(np.arange(len(detections)), correct, assume_unique=True)
-    cell = detections.level * n_classes + detections.label
-    shape = (n_levels, n_classes)
-    return ClipCounts(
-        true=ClipArray(truth.clip, truth.label, (n_classes,)),
-        correct=ClipArray(detections.clip[correct], cell[correct], shape),
-        false=ClipArray(detections.clip[false], cell[false], shape),
-    )
+    return _largest_matching(detected[hit], partner, len(detections), n_levels * len(truth))
 
 
 def _largest_matching(detected: Ints, true: Ints, n_detected: int, n_true: int) -> Ints:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from desed_task.evaluation.decode import TimeAxis, detect_many, frame_edges
-from desed_task.evaluation.events import EventTable, Floats
+from desed_task.evaluation.events import EventTable, Floats, Ints
 from desed_task.evaluation.threshold_events import ThresholdEvents, find_threshold_events
 from desed_task.frames import FrameGrid
 
@@ -97,6 +97,27 @@ class Scores:
         above = self.values > bounds[:, None]
         return detect_many(above.astype(np.float32), [0.5], self.axis)
 
+    def detect_with_confidence(
+        self, thresholds: Sequence[float] | Floats
+    ) -> tuple[EventTable, Floats]:
+        """`detect_by_class`, and the mean score of each event, `(events,)`."""
+        table, edges = self.detect_by_class(thresholds), self.edges
+        confidence = [
+            self.values[clip, label, slice(*np.searchsorted(edges[clip], times))]
+            .astype(np.float64)
+            .mean()
+            for clip, label, *times in zip(
+                table.clip, table.label, table.onset, table.offset, strict=True
+            )
+        ]
+        return table, np.array(confidence, dtype=np.float64)
+
+    def clips(self, rows: Ints) -> "Scores":
+        """The scores of some clips, by their indices."""
+        lengths = None if self.lengths is None else [self.lengths[row] for row in rows]
+        names = [self.names[row] for row in rows]
+        return Scores(self.values[rows], names, self.edges[rows], lengths)
+
     def threshold_events(self, label: int) -> ThresholdEvents:
         """Every run of frames that is an event at some threshold."""
         return find_threshold_events(self.values[:, label], self.edges, label)
@@ -151,8 +172,15 @@ class Boxes:
 
     def detect_by_class(self, thresholds: Sequence[float] | Floats) -> EventTable:
         """Boxes with `confidence > threshold` of their class."""
+        return self.detect_with_confidence(thresholds)[0]
+
+    def detect_with_confidence(
+        self, thresholds: Sequence[float] | Floats
+    ) -> tuple[EventTable, Floats]:
+        """`detect_by_class`, and the confidence of each box, `(events,)`."""
         bounds = np.asarray(thresholds, dtype=np.float64)
-        return self.events.select(self.confidence > bounds[self.events.label])
+        chosen = self.confidence > bounds[self.events.label]
+        return self.events.select(chosen), self.confidence[chosen]
 
     def threshold_events(self, label: int) -> ThresholdEvents:
         """The boxes of a class, each with all thresholds below its confidence."""
@@ -193,6 +221,31 @@ class Boxes:
 
 
 ScoredOutput = Scores | Boxes  # has events at every threshold
+
+
+def joined(outputs: Sequence[ScoredOutput]) -> ScoredOutput:
+    """The output of all clips, from outputs of one method for other clips each."""
+    names = [name for output in outputs for name in output.names]
+    scores = [output for output in outputs if isinstance(output, Scores)]
+    if scores:
+        values, edges = (
+            np.concatenate(arrays)
+            for arrays in ([each.values for each in scores], [each.edges for each in scores])
+        )
+        return Scores(values, names, edges)
+    boxes = [output for output in outputs if isinstance(output, Boxes)]
+    firsts = np.cumsum([0, *(len(each.names) for each in boxes)])
+    tables = [
+        replace(each.events, clip=each.events.clip + first)
+        for each, first in zip(boxes, firsts[:-1], strict=True)
+    ]
+    columns = zip(*(vars(table).values() for table in tables), strict=True)
+    return Boxes(
+        EventTable(*map(np.concatenate, columns)),
+        np.concatenate([each.confidence for each in boxes]),
+        names,
+        boxes[0].n_classes,
+    )
 
 
 @dataclass(frozen=True, eq=False)

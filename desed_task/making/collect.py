@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -21,8 +22,19 @@ from desed_task.dataio.audio import MIX, Channel, audio_info
 from desed_task.dataio.recordings import find_recordings
 from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION
 from desed_task.errors import MAX_LINES, InputError, listing, shortened
-from desed_task.files import atomic_folder, check_new_folder
+from desed_task.files import atomic_folder, check_new_folder, content_digest
 from desed_task.labels import Event
+from desed_task.making.collected import (
+    STRONG,
+    UNLABELLED,
+    WEAK,
+    CollectedSet,
+    KnownClip,
+    copy_set,
+    metadata,
+    read_set,
+    real_path,
+)
 from desed_task.making.cutting import (
     MIN_CLIP_S,
     MIN_REST_S,
@@ -48,21 +60,11 @@ from desed_task.making.label_files import Label, LabelOptions, LabelReader, clas
 from desed_task.making.label_tables import GivenColumn
 from desed_task.making.layout import ClipRecord, clip_tables, write_texts
 from desed_task.options import check_least
-from desed_task.tables import aligned_text, quoted, table_text
+from desed_task.tables import aligned_text, normalised, quoted, read_text, table_text
 
-STRONG, WEAK, UNLABELLED = "synthetic", "weak", "unlabelled"
 SCORED = {"validation": SYNTHETIC_VALIDATION, "test": "test"}
 """The set of each split that is not for training."""
-CLIPS = "metadata/clips.tsv"
 UNREADABLE = "metadata/unreadable.tsv"
-_SET_COLUMN = {
-    STRONG: "synthetic_train",
-    WEAK: WEAK,
-    UNLABELLED: UNLABELLED,
-    SYNTHETIC_VALIDATION: "synthetic_validation",
-    "test": "validation",
-}
-"""Names of the sets in the table of clips."""
 _COLUMN = "column:"
 
 
@@ -72,7 +74,8 @@ class CollectOptions:
 
     Attributes:
         audio: folder of recordings.
-        output: the new data set's folder.
+        output: the new data set's folder; that of `add`: this set is replaced.
+        add: a data set of `collect` that gets the recordings and labels; None: none.
         labels: a folder of label files, or a table; None: `audio` has a folder per class.
         test: folder of the recordings of the test, whose labels are found as those of `audio`.
         unlabelled: folder of recordings without labels, for training.
@@ -95,6 +98,7 @@ class CollectOptions:
 
     audio: Path
     output: Path
+    add: Path | None = None
     labels: Path | None = None
     test: Path | None = None
     unlabelled: Path | None = None
@@ -160,10 +164,12 @@ class Plan(NamedTuple):
 
     Attributes:
         recordings: with their clips.
-        classes: sorted.
+        classes: in the order of the network's outputs.
         remarks: numbers of what is not used, by remark.
         notes: how the labels were read.
         unreadable: why recordings cannot be read, and are not used.
+        known: the set that is added to.
+        kept: its clips that do not change.
     """
 
     recordings: Sequence[PlannedRecording]
@@ -171,13 +177,26 @@ class Plan(NamedTuple):
     remarks: Mapping[str, int]
     notes: Sequence[str]
     unreadable: Mapping[Path, str] = MappingProxyType({})
+    known: CollectedSet | None = None
+    kept: Sequence[KnownClip] = ()
 
     def sizes(self) -> dict[str, int]:
         """Number of clips of each set."""
         sizes = {clip_set.name: 0 for clip_set in CLIP_SETS}
         for planned in self.recordings:
             sizes[planned.set_name] += len(planned.clips)
+        for clip in self.kept:
+            sizes[clip.set_name] += 1
         return sizes
+
+    def event_lengths(self) -> dict[str, list[float]]:
+        """Lengths in seconds of the events to train on, by class."""
+        new = (each.recording.events for each in self.recordings if each.set_name == STRONG)
+        kept = (clip.record.events for clip in self.kept if clip.set_name == STRONG)
+        lengths: dict[str, list[float]] = {name: [] for name in self.classes}
+        for event in chain.from_iterable([*new, *kept]):
+            lengths[event.event_label].append(event.offset - event.onset)
+        return lengths
 
 
 Records = Mapping[str, Sequence[ClipRecord]]
@@ -189,9 +208,15 @@ def plan_clips(options: CollectOptions) -> Plan:
 
     Raises InputError for labels that cannot be used, and where validation or test has no recording.
     """
+    known = None if options.add is None else read_set(options.add)
     recordings, tested = _recordings(options)
     reading = LabelOptions(
-        options.columns, options.group_column, options.label, options.ignore, options.tier
+        options.columns,
+        options.group_column,
+        needs_group=known is None,
+        label=options.label,
+        ignore=options.ignore,
+        tier=options.tier,
     )
     reader = LabelReader(recordings, reading)
     if options.labels is None:
@@ -201,8 +226,12 @@ def plan_clips(options: CollectOptions) -> Plan:
     else:
         labels = reader.read(options.labels)
     labelled = {label.recording for label in labels} | reader.pointed
-    rest = [path for path in recordings if path not in labelled]
     further = dict(_found("--unlabelled", options.unlabelled)) if options.unlabelled else {}
+    rest = [path for path in recordings if path not in labelled]
+    if known is not None:
+        by_content = options.rest != "skip"
+        rest = [path for path in rest if known.find(path, by_content=by_content) is None]
+        further = {path: name for path, name in further.items() if known.find(path) is None}
     used = [*sorted(labelled), *(rest if options.rest != "skip" else ()), *further]
     unreadable = _unreadable(used, reader.unreadable, options)
     labels = [label for label in labels if label.recording not in unreadable]
@@ -213,15 +242,20 @@ def plan_clips(options: CollectOptions) -> Plan:
         Label(path, None, split=TEST)
         for path in {label.recording for label in labels} & tested.keys()
     ]
-    classes = sorted({label.name for label in labels if label.name is not None})
+    names = {label.name for label in labels if label.name is not None}
+    classes = sorted(names) if known is None else known.classes_with(names)
     if not classes:
         raise InputError(
             "--labels: no classes: expected at least 1 label, got 0"
             + "".join(f"\n  {number} {text}" for text, number in reader.counts.items() if number)
         )
-    group_of = _group_of(options, recordings)
-    found = annotated(recordings, labels, group_of, reader.reviewed)
-    splits = _splits(found, options, has_splits=reader.has_splits)
+    group_of = _group_of(options, recordings, known)
+    has_events = known is not None and known.has_events
+    found = annotated(recordings, labels, group_of, reader.reviewed, has_events=has_events)
+    kept: Sequence[KnownClip] = ()
+    if known is not None:
+        found, kept = known.with_labels(found)
+    splits = _splits(found, options, known, kept, has_splits=reader.has_splits)
     if reader.has_splits and options.split[1] and VALIDATION not in {e.split for e in found}:
         reader.notes.append(
             "column split: it has no validation, which is drawn from the recordings for training "
@@ -242,9 +276,13 @@ def plan_clips(options: CollectOptions) -> Plan:
         sets += [
             (_unreviewed(each), UNLABELLED)
             for each in found
-            if each.sections is not None and splits[each.group] == TRAIN
+            if each.sections is not None
+            and splits[each.group] == TRAIN
+            and (known is None or known.find(each.path) is None)
         ]
-    planned = _planned(sets, options)
+    planned = _planned(sets, options, {clip.record.filename for clip in kept})
+    if known is not None:
+        reader.notes += known.changes(found, kept, classes)
     long_tagged = sum(bool(each.recording.tags) and len(each.clips) > 1 for each in planned)
     remarks = {
         "recordings have no label and are not used; see --rest": len(rest)
@@ -257,7 +295,7 @@ def plan_clips(options: CollectOptions) -> Plan:
         **_lost(planned),
         "tagged recordings are longer than a clip; each clip has the tags": long_tagged,
     }
-    return Plan(planned, classes, remarks, reader.notes, unreadable)
+    return Plan(planned, classes, remarks, reader.notes, unreadable, known, kept)
 
 
 def _unreadable(
@@ -285,10 +323,13 @@ def annotated(
     labels: Iterable[Label],
     group_of: GroupOf,
     reviewed: Mapping[Path, Sequence[Span]] = MappingProxyType({}),
+    *,
+    has_events: bool = False,
 ) -> list[Annotated]:
     """The recordings that have labels, with their events or tags, groups and given splits.
 
-    Of recordings in `reviewed`, only these stretches are labelled.
+    Of recordings in `reviewed`, only these stretches are labelled. Recordings without a label have
+    no events, rather than no tags, where others have events, or `has_events` is true.
     """
     by_recording: dict[Path, list[Label]] = defaultdict(list)
     for label in labels:
@@ -297,7 +338,9 @@ def annotated(
         path: next((e.group for e in own if e.group), "") for path, own in by_recording.items()
     }
     groups = grouped([path for path, group in named.items() if not group], group_of)
-    any_events = any(e.onset is not None for own in by_recording.values() for e in own)
+    any_events = has_events or any(
+        e.onset is not None for own in by_recording.values() for e in own
+    )
     found = []
     for path, own in sorted(by_recording.items()):
         events = [
@@ -331,6 +374,8 @@ def _unreviewed(recording: Annotated) -> Annotated:
 def write_clips(options: CollectOptions, plan: Plan, files: Mapping[str, str]) -> Records:
     """Write the data set, which appears as a whole; returns the clips of each set.
 
+    A set that is added to is replaced where it is the output, and does not change otherwise.
+
     Args:
         options: those of the plan.
         plan: what is cut.
@@ -342,10 +387,18 @@ def write_clips(options: CollectOptions, plan: Plan, files: Mapping[str, str]) -
     Raises InputError where the output exists, and for recordings that cannot be read unless they
     are skipped, FaultError where the output cannot be written.
     """
-    check_new_folder("--output", options.output)
-    records: dict[str, list[ClipRecord]] = {clip_set.name: [] for clip_set in CLIP_SETS}
+    output = options.output
+    replaced = plan.known is not None and output.resolve() == plan.known.folder.resolve()
+    if replaced:
+        output = output.resolve()  # not a link to the set
+    else:
+        check_new_folder("--output", output)
+    written = list(plan.kept)
+    contents: dict[str, str] = {}
     unreadable = dict(plan.unreadable)
-    with atomic_folder(options.output) as folder:
+    with atomic_folder(output) as folder:
+        if plan.known is not None:
+            copy_set(plan.known, folder, plan.kept, link=replaced)
         audio = {clip_set.name: folder / clip_set.audio for clip_set in CLIP_SETS}
         for recording, set_name, clips in tqdm(plan.recordings, unit="recording", desc="cutting"):
             audio[set_name].mkdir(parents=True, exist_ok=True)
@@ -353,24 +406,38 @@ def write_clips(options: CollectOptions, plan: Plan, files: Mapping[str, str]) -
             try:
                 lengths = cut_file(recording.path, targets, options.channel)
             except InputError as error:
+                if plan.known is not None and plan.known.find(recording.path) is not None:
+                    raise  # its clips in the set would be lost
                 unreadable[recording.path] = str(error)
                 for target, _, _ in targets:
                     target.unlink(missing_ok=True)
                 continue
-            for clip, seconds in zip(clips, lengths, strict=True):
-                events = clip_events(recording, clip.start, clip.start + seconds)
-                records[set_name].append(ClipRecord(clip.filename, seconds, events))
+            origin = set_name, real_path(recording.path), recording.group
+            contents[real_path(recording.path)] = content_digest(recording.path)
+            for (name, start, end), seconds in zip(clips, lengths, strict=True):
+                events = clip_events(recording, start, start + seconds)
+                record = ClipRecord(name, seconds, events)
+                written.append(KnownClip(*origin, start, end, record))
         _refuse_unreadable(unreadable, options)
+        records: dict[str, list[ClipRecord]] = {clip_set.name: [] for clip_set in CLIP_SETS}
+        for clip in written:
+            records[clip.set_name].append(clip.record)
         _check_sets(plan, records)
         tables = clip_tables({name: clips for name, clips in records.items() if clips})
         if unreadable:
-            rows = [
-                (path, reason.removeprefix(f"{path}: "))
-                for path, reason in sorted(unreadable.items())
-            ]
-            tables[UNREADABLE] = table_text(("file", "reason"), rows)
-        write_texts(folder, {**tables, CLIPS: _clips_table(plan, unreadable), **files})
+            tables[UNREADABLE] = _unreadable_table(unreadable, folder / UNREADABLE)
+        new = written[len(plan.kept) :]
+        tables |= metadata(plan.kept, new, contents, plan.known, plan.classes, options, files)
+        write_texts(folder, tables | dict(files))
     return records
+
+
+def _unreadable_table(unreadable: Mapping[Path, str], before: Path) -> str:
+    """Text of a TSV file: the recordings that cannot be read, those of an earlier file as well."""
+    rows = [(path, reason.removeprefix(f"{path}: ")) for path, reason in sorted(unreadable.items())]
+    text = table_text(("file", "reason"), rows)
+    lines = read_text(before).split("\n")[1:] if before.is_file() else []
+    return text + "".join(f"{line}\n" for line in lines if line and line not in text.split("\n"))
 
 
 def _check_sets(plan: Plan, records: Records) -> None:
@@ -432,23 +499,36 @@ def _recordings(options: CollectOptions) -> tuple[dict[Path, Path], dict[Path, P
     return every, tested
 
 
-def _group_of(options: CollectOptions, recordings: Mapping[Path, Path]) -> GroupOf:
+def _group_of(
+    options: CollectOptions, recordings: Mapping[Path, Path], known: CollectedSet | None
+) -> GroupOf:
     """The group of a recording: its own, its folder, by an expression or by a table."""
 
     def own(path: Path) -> str:
-        return recordings[path].as_posix()
+        name = recordings[path].as_posix()
+        return name if known is None or name not in known.splits else real_path(path)
+
+    def by_column(path: Path) -> str:
+        if known is not None and known.find(path) is None:
+            raise InputError(f"{path}: --group {options.group}: expected a value, got none")
+        return own(path)
 
     rules = {
         "folder": lambda path: recordings[path].parent.as_posix(),
-        f"{_COLUMN}{options.group_column}": own,
+        f"{_COLUMN}{options.group_column}": by_column,
     }
     return group_rule(options.group, options.groups, own, rules)
 
 
 def _splits(
-    recordings: Sequence[Annotated], options: CollectOptions, *, has_splits: bool
+    recordings: Sequence[Annotated],
+    options: CollectOptions,
+    known: CollectedSet | None,
+    kept: Iterable[KnownClip],
+    *,
+    has_splits: bool,
 ) -> dict[str, str]:
-    """The split of each group: as it is given, or drawn.
+    """The split of each group: as it is in the set that is added to, as it is given, or drawn.
 
     Where a table names splits, or `--test` the test, no test is drawn, and validation only where
     the table has none: of the recordings for training and of those without a split.
@@ -459,14 +539,18 @@ def _splits(
     for recording in recordings:
         for name in recording.classes or {""}:
             kinds[name].add(recording.group)
-    given, shares = _given_splits(recordings, options), options.split
+    for clip in kept:
+        for name in {event.event_label for event in clip.record.events} if clip.group else ():
+            kinds[name].add(clip.group)
+    fixed = {} if known is None else known.splits
+    given, shares = _given_splits(recordings, options, fixed), options.split
     if has_splits or options.test is not None:
         train, validation, _ = shares
         if VALIDATION in given.values():
             validation = 0
         given = {group: split for group, split in given.items() if split != TRAIN}
         shares = (train / (train + validation), validation / (train + validation), 0.0)
-    splits = split_labelled(kinds, shares, options.seed, given)
+    splits = split_labelled(kinds, shares, options.seed, given | fixed)
     needed = {TRAIN} | {split for split, share in zip(SPLITS, shares, strict=True) if share}
     for split in SPLITS:
         if split in needed and split not in splits.values():
@@ -478,9 +562,19 @@ def _splits(
     return splits
 
 
-def _given_splits(recordings: Sequence[Annotated], options: CollectOptions) -> dict[str, str]:
-    """The split that is given for each group. Raises InputError for groups in several splits."""
-    given: dict[str, dict[str, Path]] = defaultdict(dict)
+def _given_splits(
+    recordings: Sequence[Annotated], options: CollectOptions, fixed: Mapping[str, str]
+) -> dict[str, str]:
+    """The split that is given for each group. Raises InputError for groups in several splits.
+
+    Args:
+        recordings: with the splits that tables give them.
+        options: of the command.
+        fixed: the splits of the groups of the set that is added to.
+    """
+    given: dict[str, dict[str, Path | str]] = defaultdict(dict)
+    for group in {recording.group for recording in recordings} & fixed.keys():
+        given[group][fixed[group]] = "in the data set"
     for recording in recordings:
         if recording.split is not None:
             given[recording.group].setdefault(recording.split, recording.relative)
@@ -500,16 +594,24 @@ def _given_splits(recordings: Sequence[Annotated], options: CollectOptions) -> d
 
 
 def _planned(
-    sets: Iterable[tuple[Annotated, str]], options: CollectOptions
+    sets: Iterable[tuple[Annotated, str]], options: CollectOptions, used: set[str]
 ) -> list[PlannedRecording]:
-    """The clips of recordings; a name is the recording's path and the begin in milliseconds."""
-    used: Counter[str] = Counter()
+    """The clips of recordings; a name is the recording's path and the begin in milliseconds.
+
+    Args:
+        sets: recordings and the names of their sets.
+        options: of the cuts.
+        used: names of other clips.
+    """
+    used = {normalised(name) for name in used}
 
     def name(relative: Path, begin: float) -> str:
         stem = re.sub(r"[^\w.-]+", "_", relative.with_suffix("").as_posix()).strip("._") or "clip"
         name = f"{_last_bytes(stem, 150)}_{round(begin * 1000):08d}"
-        used[name] += 1
-        return f"{name}{f'_{used[name]}' if used[name] > 1 else ''}.wav"
+        names = chain([f"{name}.wav"], (f"{name}_{number}.wav" for number in count(2)))
+        chosen = next(each for each in names if normalised(each) not in used)
+        used.add(normalised(chosen))
+        return chosen
 
     return [
         PlannedRecording(
@@ -552,14 +654,3 @@ def _lost(recordings: Iterable[PlannedRecording]) -> dict[str, int]:
         "events are only in such ends and are not used": events,
         f"pieces of events, shorter than {MIN_REST_S * 1000:g} ms at a cut, are not used": pieces,
     }
-
-
-def _clips_table(plan: Plan, unreadable: Mapping[Path, str]) -> str:
-    """Text of a TSV file: the recording, group and seconds that each clip is from."""
-    rows = []
-    for recording, set_name, clips in plan.recordings:
-        if recording.path in unreadable:
-            continue
-        origin = (_SET_COLUMN[set_name], recording.path, recording.group)
-        rows += [(name, *origin, round(start, 6), round(end, 6)) for name, start, end in clips]
-    return table_text(("filename", "set_name", "recording", "group", "start", "end"), rows)

@@ -9,7 +9,7 @@ its folders (docs/own_data.md). The command is `python -m local.generate`.
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -18,16 +18,17 @@ import numpy as np
 from tqdm import tqdm
 
 from desed_task.dataio.audio import wav_bytes
-from desed_task.desed import BY_NAME, CLIP_SETS
+from desed_task.desed import BY_NAME, CLIP_SETS, ClipSet
 from desed_task.errors import InputError
 from desed_task.files import atomic_folder, check_new_folder
 from desed_task.making.given_clips import GivenClip, unlabelled_clips, weak_clips
+from desed_task.making.grouping import TEST
 from desed_task.making.layout import ClipRecord, clip_tables, write_texts
 from desed_task.making.soundbank import BankOptions, Soundbank, read_soundbank
-from desed_task.synthesis.domains import DOMAINS
+from desed_task.synthesis.domains import DOMAINS, SCENES_ALONE, SHARES, SceneShares
+from desed_task.synthesis.isolated import render_recorded
 from desed_task.synthesis.scenes import RenderedClip, render_clip
 from desed_task.synthesis.signals import SAMPLE_RATE
-from desed_task.synthesis.sources import SYNTHETIC_SOUNDS
 
 RECORDINGS = "metadata/soundbank.tsv"
 
@@ -39,10 +40,22 @@ class Material:
     Attributes:
         bank: isolated sounds.
         given: recordings that are the clips of a set, by the set's name.
+        shares: of clips that are no scene, in the sets of training and validation.
     """
 
     bank: Soundbank
     given: Mapping[str, Sequence[GivenClip]] = field(default_factory=dict)
+    shares: SceneShares = SHARES
+
+    def render(self, rng: np.random.Generator, clip_set: ClipSet, clip_index: int) -> RenderedClip:
+        """A random clip of a set, or a given one."""
+        sounds = self.bank.sounds[clip_set.split]
+        if clip_set.name in self.given:
+            return self.given[clip_set.name][clip_index].render(rng, sounds)
+        shares = SCENES_ALONE if clip_set.split == TEST else self.shares
+        if clip_set.labels == "weak":
+            shares = replace(shares, empty=0.0)
+        return render_recorded(rng, DOMAINS[clip_set.domain], sounds, shares)
 
     def sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """Number of clips of each set, which is that of the given recordings where there are."""
@@ -55,6 +68,7 @@ def read_material(
     options: BankOptions,
     weak: Path | None = None,
     unlabelled: Path | None = None,
+    shares: SceneShares = SHARES,
 ) -> Material:
     """A soundbank, and the clips of the folders `weak` and `unlabelled`. Raises InputError."""
     bank = read_soundbank(soundbank, seed, options)
@@ -64,7 +78,7 @@ def read_material(
         given["weak"] = weak_clips(weak, bank, group_of)
     if unlabelled is not None:
         given["unlabelled"] = unlabelled_clips(unlabelled, bank, group_of)
-    return Material(bank, given)
+    return Material(bank, given, shares)
 
 
 def clip_generator(seed: int, set_index: int, clip_index: int) -> np.random.Generator:
@@ -81,14 +95,15 @@ def make_clip(
     """
     clip_set = CLIP_SETS[set_index]
     rng = clip_generator(seed, set_index, clip_index)
-    sounds = SYNTHETIC_SOUNDS if material is None else material.bank.sounds[clip_set.split]
-    if material is not None and clip_set.name in material.given:
-        given = material.given[clip_set.name][clip_index]
-        return given.render(rng, sounds, material.bank.cutoff_hz)
-    domain = DOMAINS[clip_set.domain]
-    clip = render_clip(rng, domain, sounds)
+
+    def render() -> RenderedClip:
+        if material is None:
+            return render_clip(rng, DOMAINS[clip_set.domain])
+        return material.render(rng, clip_set, clip_index)
+
+    clip = render()
     while clip_set.labels == "weak" and not clip.events:
-        clip = render_clip(rng, domain, sounds)
+        clip = render()
     return clip
 
 

@@ -16,7 +16,7 @@ from desed_task.making.grouping import TRAIN, GroupOf
 from desed_task.making.label_files import class_files
 from desed_task.making.soundbank import Soundbank
 from desed_task.synthesis.domains import CLIP_SECONDS, RECORDED, Draw
-from desed_task.synthesis.recorded import read_sound, resampled
+from desed_task.synthesis.recorded import RecordedSounds, lowest_limit, read_sound, resampled
 from desed_task.synthesis.scenes import RenderedClip
 from desed_task.synthesis.signals import (
     SAMPLE_RATE,
@@ -26,6 +26,7 @@ from desed_task.synthesis.signals import (
     level,
     seconds_to_samples,
     unit_power,
+    within_full_scale,
 )
 from desed_task.synthesis.sources import SoundSource
 
@@ -50,12 +51,16 @@ class GivenClip:
     n_samples: int | None = None
     channel: Channel = MIX
 
-    def render(
-        self, rng: np.random.Generator, sounds: SoundSource, cutoff_hz: float
-    ) -> RenderedClip:
-        """The clip, at `SAMPLE_RATE`, mono."""
+    def render(self, rng: np.random.Generator, bank: RecordedSounds) -> RenderedClip:
+        """The clip, at `SAMPLE_RATE`, mono.
+
+        A recording of a class is limited as a scene is, unless it would be silent.
+        """
         if self.label:
-            sound = read_sound(self.path, cutoff_hz, self.channel)
+            sounds = bank.drawn(rng)
+            if lowest_limit(resampled(self.path, channel=self.channel)) > sounds.cutoff_hz:
+                sounds = bank.limited(bank.cutoff_hz)
+            sound = read_sound(self.path, sounds.cutoff_hz, self.channel)
             return _weak_clip(rng, sounds, sound, self.label)
         audio = resampled(self.path, self.start, self.n_samples, self.channel)
         return RenderedClip(audio[:, None], ())
@@ -77,8 +82,7 @@ def _weak_clip(
         ambience = unit_power(sounds.background(draw, samples))
         audio = ambience * np.float32(ratio * level(sound) / max(level(ambience), 1e-6))
         add_at(audio, faded(sound, EDGE_S, EDGE_S), int(rng.integers(samples - len(sound) + 1)))
-    peak = max(1.0, float(np.abs(audio).max()))
-    return RenderedClip((audio / np.float32(peak))[:, None], (Event(0.0, CLIP_SECONDS, label),))
+    return RenderedClip(within_full_scale(audio)[:, None], (Event(0.0, CLIP_SECONDS, label),))
 
 
 def _loudest(sound: Signal, samples: int) -> Signal:

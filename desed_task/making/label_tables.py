@@ -228,6 +228,7 @@ def read_table(
     *,
     given: Mapping[str, GivenColumn],
     group: str | None,
+    needs_group: bool = True,
     needs_label: bool,
 ) -> LabelTable:
     """Read a table whose first line that is not a comment (`#`) has the column names.
@@ -238,6 +239,7 @@ def read_table(
         problem: takes line and text of a row that cannot be split.
         given: columns of the option `--columns`.
         group: name of a column of groups.
+        needs_group: whether a table without this column is refused.
         needs_label: whether a table without a column of classes is refused.
 
     Raises InputError for columns that are missing or not understood.
@@ -255,7 +257,7 @@ def read_table(
     rows = rows[1:]
     where = f"{path}:{header_line}"
     columns = _columns(where, header, given)
-    if group is not None:
+    if group is not None and (needs_group or normalised(group).lower() in _lower(header)):
         columns["group"] = _named(where, header, group, "--group")
     if "label" not in columns and not given:
         _check_one_hot(where, header, columns, rows)
@@ -409,7 +411,7 @@ def _is_time_like(value: str) -> bool:
 
 def _named(where: str, header: Sequence[str], name: str, option: str) -> Column:
     """The column of a given name. Raises InputError."""
-    names = [normalised(each).lower() for each in header]
+    names = _lower(header)
     wanted = normalised(name).lower()
     if names.count(wanted) != 1:
         raise InputError(
@@ -418,6 +420,10 @@ def _named(where: str, header: Sequence[str], name: str, option: str) -> Column:
         )
     index = names.index(wanted)
     return Column(index, header[index])
+
+
+def _lower(header: Sequence[str]) -> list[str]:
+    return [normalised(name).lower() for name in header]
 
 
 def _words(name: str) -> list[str]:

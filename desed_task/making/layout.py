@@ -84,7 +84,8 @@ def clip_tables(records: Mapping[str, Sequence[ClipRecord]]) -> dict[str, str]:
 
 
 def write_texts(folder: Path, files: Mapping[str, str]) -> None:
-    """Write the files of a data set, text by path, with their folders."""
+    """Write the files of a data set, text by path; a file that is a link is replaced."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).unlink(missing_ok=True)
         (folder / name).write_text(text, encoding="utf-8", newline="\n")

@@ -9,15 +9,20 @@
 Parameters are stored by class name, as plain values, so that a checkpoint can hold them.
 """
 
-from collections.abc import Collection, Sequence
-from typing import Any, Literal, TypeVar
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, TypeVar
+
+from pydantic import Field
 
 from desed_task.evaluation.outputs import Boxes, Scores
 from desed_task.evaluation.scoring_input import Threshold
+from desed_task.postprocess.calibration import Calibration
 from desed_task.postprocess.median import median_filter
 from desed_task.postprocess.sebbs import BoxParameters, bounding_boxes
 from desed_task.settings import (
     FractionBelow1,
+    NonNegative,
     NonNegativeOrInf,
     Positive,
     PositiveInt,
@@ -35,6 +40,7 @@ DESCRIPTIONS: dict[str, str] = {
     TUNED_MEDIAN: "median windows and F1 thresholds tuned on the validation set",
     SEBBS: "sound event bounding boxes, tuned like the F1 thresholds on the validation set",
 }
+TITLES = {"event_f1": "event F1", "psds1": "PSDS1", "psds2": "PSDS2"}
 
 
 class MedianParameters(Settings):
@@ -72,11 +78,55 @@ class SebbsParameters(Settings):
 Parameters = MedianParameters | SebbsParameters
 
 
+class Selection(Settings):
+    """The method that was chosen on the validation set, and why.
+
+    Attributes:
+        method: the chosen one.
+        metric: what it maximises, a `tuning_metric`.
+        clips, folds: of the cross-validation.
+        values: event F1 and PSDS of each method, by method and metric.
+    """
+
+    method: Method
+    metric: str
+    clips: PositiveInt
+    folds: PositiveInt
+    values: dict[str, dict[str, NonNegative]]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.method} has the best {self.metric} on validation ({self.folds}-fold "
+            f"cross-validation of {self.clips} clips): {compared(self.values)}"
+        )
+
+
+def compared(values: Mapping[str, Mapping[str, float]]) -> str:
+    """Metrics of some methods as text."""
+    lines = []
+    for name, metrics in values.items():
+        shown = ", ".join(f"{TITLES[key]} {value:.3f}" for key, value in metrics.items())
+        lines.append(f"{name}: {shown}")
+    return "; ".join(lines)
+
+
 class TunedParameters(Settings):
-    """What was tuned for one network, by method; None: not tuned."""
+    """What was tuned for one network, by method; None: not tuned.
+
+    Attributes:
+        tuned_median, sebbs: parameters of the methods.
+        selection: the method that was chosen; None: none was.
+        calibration: confidence to probability, by method; empty: not fitted.
+    """
 
     tuned_median: MedianParameters | None = None
     sebbs: SebbsParameters | None = None
+    selection: Selection | None = None
+    calibration: dict[Method, Calibration] = Field(default_factory=dict)
+
+    def __getitem__(self, method: Method) -> Parameters | None:
+        """Parameters of a tuned method; None: it was not tuned."""
+        return {TUNED_MEDIAN: self.tuned_median, SEBBS: self.sebbs}.get(method)
 
 
 class Postprocessing(Settings):
@@ -95,15 +145,23 @@ class Postprocessing(Settings):
     @property
     def methods(self) -> list[Method]:
         """The methods that have parameters."""
-        tuned: list[Any] = [name for name, values in self.tuned if values is not None]
-        return [MEDIAN, *tuned]
+        return [MEDIAN, *(method for method in (TUNED_MEDIAN, SEBBS) if self.tuned[method])]
 
     def parameters(self, method: Method) -> Parameters | None:
         """Parameters of a method; None for one that was not tuned."""
-        return self.median if method == MEDIAN else getattr(self.tuned, method)
+        return self.median if method == MEDIAN else self.tuned[method]
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that change with any parameter."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     def check_classes(self, classes: Collection[str]) -> None:
         """Raise a misfit unless all parameters by class are of these classes."""
+        for method, calibration in self.tuned.calibration.items():
+            if not set(calibration.by_class) <= set(classes):
+                key = f"tuned.calibration.{method}.by_class"
+                raise misfit("expected names of classes", key)
         for method in self.methods:
             section = MEDIAN if method == MEDIAN else f"tuned.{method}"
             for key, by_class in self.parameters(method) or ():

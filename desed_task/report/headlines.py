@@ -141,6 +141,8 @@ def input_table(report: ReportInput) -> Table:
         "F1 threshold": _f1_threshold,
         "operating points": _n_operating_points,
     }
+    if any(system.training_seconds is not None for system in report.systems):
+        cells["CPU seconds of training"] = lambda s: format_value(s.training_seconds, 1)
     if any(system.note for system in report.systems):
         cells["remark"] = lambda s: s.note or NOT_DEFINED
     caption = (

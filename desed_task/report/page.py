@@ -18,6 +18,7 @@ from desed_task.report.confusion import confusion_section
 from desed_task.report.headlines import headline_section
 from desed_task.report.polyphony import polyphony_section
 from desed_task.report.psd_roc import psd_roc_section
+from desed_task.report.reliability import reliability_section
 from desed_task.report.systems import ReportInput, ReportSystem
 from desed_task.report.thresholds import threshold_section
 
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 PICTURES = "report_pictures"
 PIXELS_PER_INCH = 108  # of a picture on the page
-SECTIONS: tuple[Callable[[ReportInput], Section], ...] = (
+SECTIONS: tuple[Callable[[ReportInput], Section | None], ...] = (
     headline_section,
     psd_roc_section,
     class_section,
     threshold_section,
+    reliability_section,
     confusion_section,
     polyphony_section,
     boundary_section,
@@ -68,7 +70,8 @@ def write_report(
     _check(systems)
     folder = Path(folder)
     report = ReportInput(systems, intervals, audio, recordings)
-    sections = [make_section(report) for make_section in SECTIONS]
+    made = [make_section(report) for make_section in SECTIONS]
+    sections = [section for section in made if section is not None]
     pictures = folder / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
     written = {pictures / picture.name: picture.png for picture in section_pictures(sections)}

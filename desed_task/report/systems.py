@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from desed_task.evaluation.results import SystemMetrics
 from desed_task.evaluation.scoring_input import ScoringInput
+from desed_task.postprocess.calibration import Calibration
 from desed_task.sod import SodResult
 
 if TYPE_CHECKING:
@@ -24,12 +25,16 @@ class ReportSystem:
         metrics: result of `evaluate`.
         sod: result of its SOD branch, if it has one.
         note: a remark, for instance its post-processing.
+        calibration: from its confidences to probabilities, if it was fitted (on other clips).
+        training_seconds: CPU seconds of its training, if they are known.
     """
 
     name: str
     metrics: SystemMetrics
     sod: SodResult | None = None
     note: str | None = None
+    calibration: Calibration | None = None
+    training_seconds: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from desed_task.errors import InputError
+
 CLIP_SECONDS = 10.0
 T = TypeVar("T")
 Range = tuple[float, float]
@@ -83,6 +85,28 @@ RECORDED = Domain(
 )
 
 DOMAINS = {domain.name: domain for domain in (SYNTHETIC, RECORDED)}
+
+
+@dataclass(frozen=True)
+class SceneShares:
+    """Shares of clips that are no scene: `lone` has one recording alone, `empty` no event."""
+
+    lone: float = 0.25
+    empty: float = 0.15
+
+    def __post_init__(self) -> None:
+        for name, share in (("lone", self.lone), ("empty", self.empty)):
+            if not 0 <= share <= 1:
+                raise InputError(f"--{name}_share: expected 0 to 1, got {share:g}")
+        if self.lone + self.empty > 1:
+            raise InputError(
+                "--lone_share, --empty_share: expected at most 1 together, "
+                f"got {self.lone:g} and {self.empty:g}"
+            )
+
+
+SHARES = SceneShares()
+SCENES_ALONE = SceneShares(0.0, 0.0)
 
 
 class Draw:

@@ -4,19 +4,25 @@ A recording's bursts of sound are the stretches above a threshold, joined over p
 `pause` seconds. The threshold is `AUDIBLE_DB` below the recording's peak or, where the recording
 has audible noise of its own, `ABOVE_NOISE_DB` above that noise. Each burst is one event; what is
 between bursts is not used.
+
+Bandwidth must not identify a class. In a share of the scenes all sounds are limited to the
+bandwidth of one of the narrow recordings; only in these are narrow recordings used, unless their
+class has no others. So all sounds of a scene have one bandwidth, where the recordings allow it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import scipy.fft
 import scipy.signal
 import soxr
+from numpy.typing import NDArray
 
 from desed_task.dataio.audio import MIX, Channel, read_at_own_rate
-from desed_task.dataio.bandwidth import spectrum_end, spectrum_size
+from desed_task.dataio.bandwidth import CLIFF_HZ, spectrum_end, spectrum_size
 from desed_task.synthesis import backgrounds
 from desed_task.synthesis.domains import Draw
 from desed_task.synthesis.signals import (
@@ -41,19 +47,33 @@ MIN_CUT_S = 1.0
 """A continuous sound is used in lengths from this one to its own."""
 EDGE_S = 0.005
 CROSSFADE_S = 0.1
+FILLED = 100.0
+"""Ratio of the power in the octave below a spectrum's end to that above it."""
+WIDE_HZ = 7200.0
+"""Recordings of at least this bandwidth are treated alike: networks at 16 kHz read hardly more."""
+MIN_BANDWIDTH_HZ = 1000.0
+MIN_LIMITED_SHARE = 0.1
+"""Share of the scenes with a limit, where there are narrow recordings; or the share of these."""
+MIN_ENERGY_BELOW = 0.01
+"""A sound with less of its energy below a limit is not used under this limit."""
 
 
 @dataclass(frozen=True)
 class Section:
     """A section of a recording that is one sound: samples `start` to `stop` at `SAMPLE_RATE`.
 
-    `continuous`: the sound neither begins nor ends within the recording.
+    Attributes:
+        continuous: whether the sound neither begins nor ends within the recording.
+        bandwidth_hz: of the recording.
+        lowest_hz: the lowest limit under which the sound is still heard.
     """
 
     path: Path
     start: int
     stop: int
     continuous: bool = False
+    bandwidth_hz: float = SAMPLE_RATE / 2
+    lowest_hz: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -74,7 +94,10 @@ def resampled(
     path: Path, start: int = 0, n_samples: int | None = None, channel: Channel = MIX
 ) -> Signal:
     """Samples of a file at `SAMPLE_RATE`; `start` and `n_samples` are at the file's rate."""
-    audio, rate = read_at_own_rate(path, start, n_samples, channel)
+    return _resampled(*read_at_own_rate(path, start, n_samples, channel))
+
+
+def _resampled(audio: Signal, rate: int) -> Signal:
     if rate != SAMPLE_RATE:
         audio = soxr.resample(audio, rate, SAMPLE_RATE, quality="HQ")
     return audio
@@ -90,14 +113,19 @@ def low_passed(signal: Signal, cutoff_hz: float) -> Signal:
     return np.asarray(scipy.signal.sosfiltfilt(sos, signal, padlen=padding), dtype=np.float32)
 
 
-def bandwidth(path: Path, channel: Channel = MIX) -> float:
-    """Effective bandwidth of a recording in Hz: half its rate, or where its spectrum breaks off.
+def bandwidth(audio: NDArray[np.float32], rate: int) -> float:
+    """Effective bandwidth of samples at `rate` in Hz: half the rate, or where a spectrum ends.
 
-    Warns of channels that cancel.
+    A spectrum that is empty below its end as well is that of a high tone, not of a low-pass filter.
     """
-    audio, rate = read_at_own_rate(path, channel=channel, warn=True)
-    _, power = scipy.signal.welch(audio, rate, nperseg=min(len(audio), spectrum_size(rate)))
-    return spectrum_end(power, rate)
+    frequencies, power = scipy.signal.welch(
+        audio, rate, nperseg=min(len(audio), spectrum_size(rate))
+    )
+    end = spectrum_end(power, rate)
+    below, above = (frequencies > end / 2) & (frequencies < end), frequencies > end + CLIFF_HZ
+    if end < rate / 2 and np.median(power[below]) < FILLED * power[above].max():
+        return rate / 2
+    return end
 
 
 def bursts(signal: Signal, pause_s: float) -> list[tuple[int, int]]:
@@ -129,22 +157,30 @@ def _threshold(levels: np.ndarray, peak: float) -> float:
     return max(below_peak, noise * 10 ** (ABOVE_NOISE_DB / 20))
 
 
-def events_of(
-    path: Path, cutoff_hz: float, pause_s: float, channel: Channel = MIX
-) -> list[Section]:
-    """The events of a recording; none where it is silent."""
-    signal = read_sound(path, cutoff_hz, channel)
+def lowest_limit(signal: Signal) -> float:
+    """The frequency in Hz below which a sound has the share `MIN_ENERGY_BELOW` of its energy."""
+    size = scipy.fft.next_fast_len(len(signal), real=True)
+    energy = np.cumsum(np.square(np.abs(scipy.fft.rfft(above_rumble(signal), size))))
+    return float(np.searchsorted(energy, MIN_ENERGY_BELOW * energy[-1]) * SAMPLE_RATE / size)
+
+
+def sections_of(path: Path, pause_s: float, channel: Channel = MIX) -> list[Section]:
+    """The events of a recording; none where it is silent.
+
+    With an infinite pause one section: the recording without the silence at its ends. Warns of
+    channels that cancel. Raises InputError for a file that cannot be read.
+    """
+    audio, rate = read_at_own_rate(path, channel=channel, warn=True)
+    width_hz = max(MIN_BANDWIDTH_HZ, bandwidth(audio, rate))
+    signal = _resampled(audio, rate)
     edge = seconds_to_samples(0.05)
     return [
-        Section(path, start, stop, start < edge and stop > len(signal) - edge)
+        Section(
+            *(path, start, stop, start < edge and stop > len(signal) - edge),
+            *(width_hz, lowest_limit(signal[start:stop])),
+        )
         for start, stop in bursts(signal, pause_s)
     ]
-
-
-def extent_of(path: Path, cutoff_hz: float, channel: Channel = MIX) -> Section | None:
-    """A background without the silence at its ends; None where it is silent."""
-    found = bursts(read_sound(path, cutoff_hz, channel), np.inf)
-    return Section(path, found[0][0], found[-1][1], True) if found else None
 
 
 def looped(rng: np.random.Generator, signal: Signal, samples: int) -> Signal:
@@ -170,15 +206,68 @@ def looped(rng: np.random.Generator, signal: Signal, samples: int) -> Signal:
 class RecordedSounds:
     """A `SoundSource` of recordings of one split.
 
-    `events`: per class the sections of each recording; `ambiences`: the backgrounds, none for
-    synthetic ones. Sounds without a label are synthetic. All are limited to `cutoff_hz`;
-    `channel`: how channels become one.
+    Attributes:
+        events: per class the sections of each recording.
+        ambiences: the backgrounds, none for synthetic ones. Sounds without a label are synthetic.
+        cutoff_hz: limit of all sounds.
+        channel: how channels become one.
     """
 
     events: Mapping[str, Sequence[Sequence[Section]]]
     ambiences: Sequence[Section]
     cutoff_hz: float
     channel: Channel = MIX
+
+    def drawn(self, rng: np.random.Generator) -> "RecordedSounds":
+        """The sounds for one scene, in a share of the scenes with the limit of a narrow recording.
+
+        A limit under which no class could be heard is not drawn.
+        """
+        share = self.limited_share
+        if share and rng.random() < share:
+            limited = self.limited(float(rng.choice(self._narrow_hz)))
+            if limited.events:
+                return limited
+        return self.limited(self.cutoff_hz)
+
+    @property
+    def wide_hz(self) -> float:
+        """The bandwidth from which on a recording is used in scenes without a limit."""
+        return min(WIDE_HZ, self.cutoff_hz)
+
+    @property
+    def limited_share(self) -> float:
+        """The share of scenes with a limit."""
+        narrow, recordings = len(self._narrow_hz), len(self._bandwidths_hz)
+        return max(MIN_LIMITED_SHARE, narrow / recordings) if narrow else 0.0
+
+    @property
+    def _bandwidths_hz(self) -> list[float]:
+        first = [each[0] for recordings in self.events.values() for each in recordings]
+        return [section.bandwidth_hz for section in (*first, *self.ambiences)]
+
+    @property
+    def _narrow_hz(self) -> list[float]:
+        return [hz for hz in self._bandwidths_hz if hz < self.wide_hz]
+
+    def limited(self, limit_hz: float) -> "RecordedSounds":
+        """The sounds that are heard below a limit and reach it, limited to it.
+
+        Of a class without such sounds, those that do not reach it. Classes without any are absent.
+        """
+
+        def fitting(sections: Sequence[Section]) -> Sequence[Section]:
+            return [each for each in sections if each.lowest_hz <= limit_hz]
+
+        def widest(recordings: Sequence[Sequence[Section]]) -> Sequence[Sequence[Section]]:
+            heard = [found for each in recordings if (found := fitting(each))]
+            enough = min(limit_hz, self.wide_hz)
+            return [each for each in heard if each[0].bandwidth_hz >= enough] or heard
+
+        widest_of = {label: widest(recordings) for label, recordings in self.events.items()}
+        events = {label: recordings for label, recordings in widest_of.items() if recordings}
+        ambiences = [each for (each,) in widest([[each] for each in self.ambiences])]
+        return replace(self, events=events, ambiences=ambiences, cutoff_hz=limit_hz)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -224,7 +313,7 @@ class RecordedSounds:
         start = section.start + first
         stop = min(start + samples, section.stop)
         sound = read_sound(section.path, self.cutoff_hz, self.channel)[start:stop]
-        return faded(trimmed(sound) if section.continuous else sound, EDGE_S / 5, EDGE_S)
+        return faded(trimmed(sound), EDGE_S / 5, EDGE_S)
 
     def background(self, draw: Draw, samples: int) -> Signal:
         """A recorded background, or synthetic noise where there are none."""

@@ -127,6 +127,8 @@ def add_events(
     for event in scene.events:
         samples = seconds_to_samples(event.offset - event.onset)
         sound = sounds.event(draw, event.event_label, samples)
+        if not len(sound):  # of a recording, where it is silent
+            continue
         start = min(seconds_to_samples(event.onset), max(0, len(mixture) - len(sound)))
         event_level = levels[event.event_label] * 10 ** (draw.within(-2.0, 2.0) / 20)
         add_at(mixture, _at_level(sound, event_level), start)
@@ -157,8 +159,14 @@ def render_clip(
     rng: np.random.Generator, domain: Domain, sounds: SoundSource = SYNTHETIC_SOUNDS
 ) -> RenderedClip:
     """Return one random clip of the domain."""
+    return render_scene(rng, domain, plan_scene(rng, domain, sounds), sounds)
+
+
+def render_scene(
+    rng: np.random.Generator, domain: Domain, scene: Scene, sounds: SoundSource
+) -> RenderedClip:
+    """Return the clip of a planned scene, with a background and sounds without a label."""
     draw = Draw(rng, domain)
-    scene = plan_scene(rng, domain, sounds)
     samples = seconds_to_samples(scene.duration)
     ambience = unit_power(sounds.background(draw, samples))
     floor = level(ambience)

@@ -144,6 +144,11 @@ def level(signal: Signal) -> float:
     return float(np.sqrt(np.mean(np.square(above_rumble(signal), dtype=np.float64))))
 
 
+def within_full_scale(signal: Signal) -> Signal:
+    """Return the signal, scaled down where its peak is above one."""
+    return signal / np.float32(max(1.0, float(np.abs(signal).max(initial=0.0))))
+
+
 def faded(signal: Signal, attack_s: float, release_s: float) -> Signal:
     """Return the signal with raised-cosine ramps at both ends, each at most half of it long."""
     result = signal.copy()

@@ -23,7 +23,7 @@ from local.config.yaml_files import (
 )
 
 NEWER = {
-    "training": {"steps_per_epoch": None},
+    "training": {"steps_per_epoch": None, "baseline": False},
     "data": {
         "root": ".",
         "strong_folder": None,
@@ -32,11 +32,17 @@ NEWER = {
         "channel": "mix",
     },
     "losses": {"self_consistency_share": {"strong": 0.25}},
-    "postprocess": {"window_unit": "frames"},
+    "postprocess": {
+        "window_unit": "frames",
+        "tuning_shrinkage": 0.0,
+        "choose_method": False,
+        "calibrate_confidence": False,
+    },
 }
 """Values of the keys that a whole configuration of an older version does not have: paths were
 relative to the current folder, there was no set `strong`, channels were averaged, the smallest set
-ended an epoch, and median windows were in frames."""
+ended an epoch, there was no baseline, median windows were in frames, each class was tuned by
+itself, and no method was chosen."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:

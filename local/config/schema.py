@@ -101,6 +101,13 @@ class Training(Settings):
     ema_factor: FractionBelow1 = Field(
         description="upper bound of α in teacher ← α·teacher + (1 - α)·student"
     )
+    baseline: bool = Field(
+        description="`true`: the test also scores a system `baseline`, logistic regression per "
+        "frame of 20 ms on log-mel, fitted on the clips with strong labels (without any: on the "
+        "weak ones, tags as events of the whole clip) in seconds; see "
+        "[Own data](own_data.md#the-baseline). Its median windows are those of the networks where "
+        "`postprocess.window_unit` is seconds"
+    )
     self_sup_loss: Literal["mse", "bce"] = Field(
         description="distance of weak and SOD consistency: `mse` (SOD: of logits) or `bce` (SOD: "
         "of the states' probabilities)"
@@ -267,9 +274,9 @@ class Postprocess(CorrectionStrength, TuningSettings):
     """From the network's scores to events, and the metrics of the test."""
 
     methods: NonEmpty[Method] = Field(
-        description="methods that the test scores side by side, the first one under the network's "
-        "name, others as `student_sebbs`: `median`: `median_window`; `tuned_median`: windows and "
-        "F1 thresholds tuned per class; `sebbs`: "
+        description="methods that the test scores side by side, the first one (or the chosen one) "
+        "under the network's name, others as `student_sebbs`: `median`: `median_window`; "
+        "`tuned_median`: windows and F1 thresholds tuned per class; `sebbs`: "
         "[sound event bounding boxes](https://arxiv.org/abs/2406.04212), tuned per class. Tuning "
         "uses the synthetic validation set; the checkpoint stores its result",
     )
@@ -299,6 +306,13 @@ class Postprocess(CorrectionStrength, TuningSettings):
     @model_validator(mode="after")
     def _check_methods(self) -> "Postprocess":
         self._require_distinct("methods")
+        self._require(
+            not self.choose_method or len(self.methods) > 1,
+            "choose_method",
+            "false, or at least 2 methods",
+            "methods",
+            got=True,
+        )
         self._require_frames("median_window", self.median_window.values())
         return self
 
@@ -407,6 +421,12 @@ class Config(Settings):
             SYNTHETIC_VALIDATION in self.data.sets or self.postprocess.methods == (MEDIAN,),
             "postprocess.methods",
             "[median] without the synthetic validation set, which tunes the others",
+            "data.synth_val_folder",
+        )
+        self._require(
+            SYNTHETIC_VALIDATION in self.data.sets or not self.postprocess.calibrate_confidence,
+            "postprocess.calibrate_confidence",
+            "false without the synthetic validation set, which it is fitted on",
             "data.synth_val_folder",
         )
         return self

@@ -11,9 +11,9 @@ A system is a network with one post-processing method.
 """
 
 import json
-import logging
 import platform
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -21,9 +21,7 @@ from typing import NamedTuple
 import yaml
 
 from desed_task import __version__
-from desed_task.dataio.annotations import read_clip_recordings
 from desed_task.dataio.coverage import Coverage
-from desed_task.errors import InputError
 from desed_task.evaluation import GroundTruth, Intervals, bootstrap, evaluate, write_system
 from desed_task.evaluation.results import (
     HEADLINE_METRICS,
@@ -32,16 +30,15 @@ from desed_task.evaluation.results import (
     metric_table,
 )
 from desed_task.files import write_file
-from desed_task.making.collect import CLIPS
 from desed_task.postprocess.methods import DESCRIPTIONS, Method, TunedParameters, class_thresholds
 from desed_task.report import ReportSystem, write_psd_rocs, write_report
+from desed_task.report.blocks import format_value
 from desed_task.sod import sod_metrics
 from local.config.load import Config
 from local.data import LabelledSet
-from local.results.postprocessing import dump_tuned, postprocessing
+from local.results.postprocessing import default_method, dump_tuned, postprocessing
 from local.results.predictions import SetPredictions
-
-logger = logging.getLogger(__name__)
+from local.results.recordings import clip_recordings
 
 REPORT_FILE = "report.html"
 TUNING_FILE = "postprocessing.yaml"
@@ -55,10 +52,12 @@ VERSIONED = (
     "sed_eval",
     "sed_scores_eval",
 )
+SECONDS = "training_cpu_seconds"
 PRINTED_METRICS = HEADLINE_METRICS | {
     "sod_accuracy": "SOD accuracy",
     "sod_f1_macro": "SOD macro-F1",
     "sod_sed_agreement": "SOD and SED agree",
+    SECONDS: "CPU seconds of training",
 }
 
 
@@ -107,6 +106,7 @@ def write_results(
         differences += [f"{name}/{line}" for line in lines]
         columns = {
             system.name: {key: flat.get(f"{system.name}/{key}") for key in PRINTED_METRICS}
+            | {SECONDS: format_value(system.training_seconds, 1)}
             for system in systems
         }
         tables.append(metric_table(PRINTED_METRICS, columns, name))
@@ -119,6 +119,11 @@ def write_results(
     path = folder / "metrics.json"
     write_metrics(metrics, config, path)
     print("\n\n".join(tables))
+    for network, parameters in tuned.items():
+        calibration = parameters.calibration.get(default_method(config, parameters))
+        for line in (parameters.selection, calibration):
+            if line is not None:
+                print(f"{network}: {line}")
     return WrittenResults(path, differences)
 
 
@@ -132,7 +137,8 @@ def score_networks(
 ) -> list[ReportSystem]:
     """Score every network with every configured post-processing method.
 
-    A system is named like its network with the first method, and `NETWORK_METHOD` with others.
+    A system is named like its network with the default method, which is the first one, and
+    `NETWORK_METHOD` with others.
 
     Args:
         predictions: by network, `student` and `teacher`.
@@ -141,11 +147,15 @@ def score_networks(
         tuned: tuned parameters by network; empty if no method is tuned.
         check: compute the metrics with the libraries as well.
     """
-    return [
-        _score(network, method, predicted, truth, config, tuned.get(network), check=check)
-        for network, predicted in predictions.items()
-        for method in config.postprocess.methods
-    ]
+    systems = []
+    for network, predicted in predictions.items():
+        default = default_method(config, tuned.get(network))
+        methods = dict.fromkeys([default, *config.postprocess.methods])
+        systems += [
+            _score(network, method, predicted, truth, config, tuned.get(network), check=check)
+            for method in methods
+        ]
+    return systems
 
 
 def _score(
@@ -160,7 +170,8 @@ def _score(
 ) -> ReportSystem:
     classes, settings = config.data.classes, config.postprocess
     scores = predicted.corrected_scores()
-    parameters = postprocessing(config, tuned, scores.frame_seconds).parameters(method)
+    described = postprocessing(config, tuned, scores.frame_seconds)
+    parameters = described.parameters(method)
     assert parameters is not None  # every configured method was tuned
     metrics = evaluate(
         parameters.apply(scores, classes),
@@ -171,8 +182,18 @@ def _score(
         trim_to_clip=settings.trim_to_clip,
         check=check,
     )
-    name = network if method == settings.methods[0] else f"{network}_{method}"
-    return ReportSystem(name, metrics, predicted.sod_result(), DESCRIPTIONS[method])
+    note, selection = DESCRIPTIONS[method], described.tuned.selection
+    system = partial(
+        ReportSystem,
+        metrics=metrics,
+        sod=predicted.sod_result(),
+        training_seconds=predicted.training_seconds,
+    )
+    if method != described.method:
+        return system(f"{network}_{method}", note=note)
+    if settings.choose_method and selection is not None:
+        note += f"; {selection}"
+    return system(network, note=note, calibration=described.tuned.calibration.get(method))
 
 
 def operating_points(number: int) -> list[float]:
@@ -196,6 +217,8 @@ def flat_metrics(
     metrics: dict[str, MetricValue] = {}
     for system in systems:
         values = system.metrics.as_flat_dict() | sod_metrics(system.sod)
+        if system.training_seconds is not None:
+            values[SECONDS] = round(system.training_seconds, 1)
         metrics |= {f"{system.name}/{key}": value for key, value in values.items()}
     if intervals is not None:
         metrics |= intervals.as_flat_dict()
@@ -231,16 +254,6 @@ def write_set(
             audio=audio,
             recordings=clip_recordings(Path(config.data.root)),
         )
-
-
-def clip_recordings(root: Path) -> dict[str, str] | None:
-    """The recording of each clip of a data set that `local.collect` made; None of another one."""
-    table = root / CLIPS
-    try:
-        return read_clip_recordings(table) if table.is_file() else None
-    except InputError as error:  # of another program: no reason to lose a test
-        logger.warning("%s; the report has no number of recordings", error)
-        return None
 
 
 def write_metrics(metrics: Mapping[str, MetricValue], config: Config, path: Path) -> None:

@@ -4,6 +4,7 @@ Tuned parameters are stored in the checkpoint under `postprocessing`, by network
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,23 +13,37 @@ from desed_task.errors import InputError
 from desed_task.evaluation import GroundTruth, Scores
 from desed_task.postprocess.methods import (
     MEDIAN,
-    SEBBS,
-    TUNED_MEDIAN,
     MedianParameters,
+    Method,
     Postprocessing,
     TunedParameters,
     by_class_name,
 )
-from desed_task.postprocess.tuning import tune_median, tune_sebbs
+from desed_task.postprocess.selection import tune_methods
 from local.config.load import Config
 from local.results.predictions import SetPredictions
+from local.results.recordings import clip_recordings
 
 CHECKPOINT_KEY = "postprocessing"
 
 
-def tuned_methods(config: Config) -> list[str]:
+def tuned_methods(config: Config) -> list[Method]:
     """The configured methods that are tuned on the validation set."""
     return [method for method in config.postprocess.methods if method != MEDIAN]
+
+
+def needs_validation(config: Config) -> bool:
+    """Whether post-processing is tuned, chosen or calibrated on the validation set."""
+    return bool(tuned_methods(config)) or config.postprocess.calibrate_confidence
+
+
+def default_method(config: Config, tuned: TunedParameters | None) -> Method:
+    """The chosen method, or else the first configured one, or `median` where that was not tuned."""
+    tuned = tuned or TunedParameters()
+    if config.postprocess.choose_method and tuned.selection is not None:
+        return tuned.selection.method
+    first = config.postprocess.methods[0]
+    return first if first == MEDIAN or tuned[first] is not None else MEDIAN
 
 
 def postprocessing(
@@ -36,22 +51,18 @@ def postprocessing(
 ) -> Postprocessing:
     """Parameters of the methods: configured ones of `median`, one network's tuned ones of others.
 
-    The default is the first configured method, or `median` where that was not tuned.
-
     Args:
         config: the experiment.
         tuned: parameters of the tuned methods.
         frame_seconds: length of the frames of the scores; None: of the configuration's network.
     """
-    tuned = tuned or TunedParameters()
-    first = config.postprocess.methods[0]
-    has_first = first == MEDIAN or getattr(tuned, first) is not None
     windows = config.median_windows_of(frame_seconds or config.grid.frame_seconds)
     median = MedianParameters(
         window=by_class_name(windows, config.data.classes),
         f1_threshold=config.postprocess.f1_threshold,
     )
-    return Postprocessing(method=first if has_first else MEDIAN, median=median, tuned=tuned)
+    method = default_method(config, tuned)
+    return Postprocessing(method=method, median=median, tuned=tuned or TunedParameters())
 
 
 def tune_networks(
@@ -67,7 +78,7 @@ def tune_networks(
 
 
 def tune(scores: Scores, truth: GroundTruth, config: Config, title: str) -> TunedParameters:
-    """Tune every configured method that can be tuned.
+    """Tune every configured method that can be tuned; choose and calibrate where configured.
 
     Args:
         scores: corrected scores of the validation set.
@@ -80,24 +91,38 @@ def tune(scores: Scores, truth: GroundTruth, config: Config, title: str) -> Tune
     """
     if not any(truth.events.values()):
         raise InputError(
-            "postprocess.methods: tuning needs a validation set with events, got none; use [median]"
+            "postprocess.methods: tuning needs a validation set with events, got none; use "
+            "[median], and false for choose_method and calibrate_confidence"
         )
-    settings, methods = config.postprocess, tuned_methods(config)
-    default = settings.f1_threshold
-    median = sebbs = None
-    if TUNED_MEDIAN in methods:
-        median = tune_median(scores, truth, settings, default_threshold=default, title=title)
-    if SEBBS in methods:
-        sebbs = tune_sebbs(scores, truth, settings, default_threshold=default, title=title)
-    return TunedParameters(tuned_median=median, sebbs=sebbs)
+    settings = config.postprocess
+    given = postprocessing(config, frame_seconds=scores.frame_seconds).median
+    recordings = clip_recordings(Path(config.data.root)) or {}
+    found = tune_methods(
+        scores,
+        truth,
+        settings,
+        methods=tuned_methods(config),
+        fixed={MEDIAN: given} if MEDIAN in settings.methods else {},
+        default_threshold=settings.f1_threshold,
+        title=title,
+        groups=[recordings.get(name, name) for name in scores.names],
+    )
+    return found.stored(settings)
 
 
 def is_tuned(tuned: Mapping[str, TunedParameters], networks: Iterable[str], config: Config) -> bool:
-    """Whether every network has parameters of every configured method that is tuned."""
+    """Whether every network has what is tuned, chosen and calibrated on the validation set."""
     return all(
-        network in tuned and getattr(tuned[network], method) is not None
-        for network in networks
-        for method in tuned_methods(config)
+        network in tuned and _is_complete(tuned[network], config) for network in networks
+    ) or not needs_validation(config)
+
+
+def _is_complete(tuned: TunedParameters, config: Config) -> bool:
+    settings = config.postprocess
+    return (
+        all(tuned[method] is not None for method in tuned_methods(config))
+        and (tuned.selection is not None or not settings.choose_method)
+        and (set(settings.methods) <= set(tuned.calibration) or not settings.calibrate_confidence)
     )
 
 

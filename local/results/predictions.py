@@ -9,6 +9,7 @@ from torch import Tensor
 
 from desed_task.dataio.batch import Batch
 from desed_task.evaluation import Scores
+from desed_task.frames import FrameGrid
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.sod import SodResult, corrected_scores, count_states
 from local.config.load import Config
@@ -19,12 +20,23 @@ class SetPredictions:
     """One network's predictions on a test set of strongly labelled clips.
 
     All windows of all ranks are added and gathered before anything is read.
+
+    Args:
+        config: the experiment.
+        counted: `(C,)`, whether the SOD task counts a class; None: a network without SOD.
+        grid: time axis of a window; None: that of the configuration's networks.
+
+    Attributes:
+        training_seconds: CPU seconds of the network's training; None: unknown.
     """
 
-    def __init__(self, config: Config, counted: Tensor) -> None:
+    def __init__(
+        self, config: Config, counted: Tensor | None = None, grid: FrameGrid | None = None
+    ) -> None:
+        self.training_seconds: float | None = None
         self._config = config
-        self._counted = counted.cpu()
-        self._windows = WindowTable(config.grid)
+        self._counted = None if counted is None else counted.cpu()
+        self._windows = WindowTable(grid or config.grid)
 
     def add(self, batch: Batch, output: SEDOutput) -> None:
         """Add a batch of windows of strongly labelled clips."""
@@ -70,7 +82,7 @@ class SetPredictions:
 
     def sod_result(self) -> SodResult | None:
         """SOD's states, and how often SED agrees; None for a network without SOD."""
-        if self._states is None:
+        if self._states is None or self._counted is None:
             return None
         inside = [
             np.arange(clip.grid.n_frames) < clip.grid.offset_to_frame(clip.seconds)

@@ -1,6 +1,7 @@
 """Beside the training loop: pictures, checkpoints, the end of a training that improves no more."""
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,35 @@ class Pictures(Callback):
         if self._picture is not None:
             self._picture.write(pl_module)
             self._picture = None
+
+
+class TrainingTime(Callback):
+    """CPU seconds of a training with its validations, in this process and all its threads.
+
+    A resumed run continues at the seconds of its checkpoint.
+
+    Attributes:
+        seconds: up to the latest checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._measured = 0.0  # CPU seconds of the process that are included
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to measure."""
+        self._measured = time.process_time()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seconds for the checkpoint."""
+        now = time.process_time()
+        self.seconds += now - self._measured
+        self._measured = now
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Seconds of the checkpoint that is resumed."""
+        self.seconds = state_dict["seconds"]
 
 
 class Checkpoints(ModelCheckpoint):

@@ -1,6 +1,7 @@
 """One run: training, resuming and testing."""
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,19 +20,28 @@ from local.config.load import Config
 from local.data import DesedDataModule
 from local.lightning_internals import OwnTrainer, read_local_files
 from local.rank_state import seed_everything
+from local.results.baseline import (
+    BASELINE,
+    CLASSIFIER_KEY,
+    Baseline,
+    fit_baseline,
+    load_baseline,
+)
 from local.results.files import WrittenResults, write_results
 from local.results.model import trained_model
 from local.results.postprocessing import (
     CHECKPOINT_KEY,
     dump_tuned,
     is_tuned,
+    needs_validation,
     tune_networks,
-    tuned_methods,
 )
-from local.run.callbacks import Checkpoints, EarlyStopping, Pictures
+from local.results.predictions import SetPredictions
+from local.run.callbacks import Checkpoints, EarlyStopping, Pictures, TrainingTime
 from local.run.checkpoints import (
     CheckpointFiles,
     add_to_checkpoint,
+    read_checkpoint,
 )
 from local.run.description import describe
 from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT
@@ -39,7 +49,7 @@ from local.run.machine import Machine
 from local.run.preemption import Preemption
 from local.run.progress import Progress
 from local.run.resuming import check_resumable
-from local.run.weights import load_tested, start_from
+from local.run.weights import SECONDS_KEY, load_tested, start_from
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
 
 MISSING_FILE = "missing_clips.txt"
@@ -83,6 +93,7 @@ def make_trainer(
             enable_version_counter=False,
         ),
         Pictures(config),
+        TrainingTime(),
         preemption,
     ]
     if is_validated:
@@ -155,6 +166,7 @@ def fit(
     trainer, module, data = prepare_fit(config, machine, run, resume, initial=initial, fast=fast)
     resumed = None if resume is None else resume.absolute()
     trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+    seconds = training_seconds(trainer)
     best: str = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
     from_first_rank(lambda: _check_trained(best, config, resume))
     untested = f"No test set (data.test_folder: null); the model has the weights of {best}"
@@ -163,12 +175,20 @@ def fit(
     leave()
     if rank() > 0:
         return None
-    predictions = module.test_predictions
+    content: dict[str, Any] = {SECONDS_KEY: seconds}
+    baseline = None
+    if config.training.baseline:
+        baseline = load_baseline(read_checkpoint(best), config, best)  # of a run that had ended
+        if baseline is None:
+            baseline = fit_baseline(data.training, config)
+            content[CLASSIFIER_KEY] = baseline.stored()
+    predictions = complete_predictions(module, data, seconds, baseline)
     tuned = {}
     if data.tune:
         validation = predictions[SYNTHETIC_VALIDATION]
         tuned = tune_networks(validation, data.validation_truth, config)
-        add_to_checkpoint(Path(best), {CHECKPOINT_KEY: dump_tuned(tuned)})
+        content[CHECKPOINT_KEY] = dump_tuned(tuned)
+    add_to_checkpoint(Path(best), content)
     model = trained_model(module, "student", tuned.get("student"), Path(best).name)
     save_model(run / MODEL, model)
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
@@ -187,9 +207,7 @@ def prepare_fit(
 
     Process 0 checks and writes before the others read.
     """
-    data = DesedDataModule(
-        config, config.grid, run / MISSING_FILE, tune=bool(tuned_methods(config))
-    )
+    data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=needs_validation(config))
 
     def prepare_data() -> None:
         if resume is not None:
@@ -239,27 +257,54 @@ def test(
 ) -> WrittenResults | None:
     """Test a checkpoint, ours or published; process 0 gets the results, the others None.
 
-    Post-processing whose parameters the checkpoint does not have is tuned first, on the synthetic
-    validation set; the checkpoint does not change.
+    Post-processing that the checkpoint does not have is tuned, chosen and calibrated first, on the
+    synthetic validation set; the checkpoint does not change.
     """
-    module, tuned = first_rank_first(lambda: load_tested(config, checkpoint))
+    module, tuned, baseline, seconds = first_rank_first(lambda: load_tested(config, checkpoint))
     config = module.config
     if not test_sets(config):
         raise InputError("data.test_folder: a test needs a test set: expected a folder, got null")
+    if not config.training.baseline:
+        baseline = None
+    elif baseline is None:
+        print_once(f"No baseline in {checkpoint}: it was trained without training.baseline")
     if rank() == 0:
         save_config(config, run)
     trainer = make_trainer(config, machine, run, fast=fast)
-    tune = not is_tuned(tuned, module.networks, config)
+    networks = [*module.networks, *([] if baseline is None else [BASELINE])]
+    tune = not is_tuned(tuned, networks, config)
     data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=tune)
     trainer.test(module, datamodule=data, verbose=False)
     leave()
     if rank() > 0:
         return None
-    predictions = module.test_predictions
+    predictions = complete_predictions(module, data, seconds, baseline)
     if tune:
         validation = predictions[SYNTHETIC_VALIDATION]
         tuned = tune_networks(validation, data.validation_truth, config)
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
+
+
+def training_seconds(trainer: pl.Trainer) -> float:
+    """CPU seconds of a trainer's fit so far, in this process."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return next(each.seconds for each in callbacks if isinstance(each, TrainingTime))
+
+
+def complete_predictions(
+    module: CrossTaskSED,
+    data: DesedDataModule,
+    seconds: float | None,
+    baseline: Baseline | None,
+) -> Mapping[str, Mapping[str, SetPredictions]]:
+    """The networks' predictions of a test with their training's CPU seconds, and the baseline's."""
+    for name, by_network in module.test_predictions.items():
+        for predictions in by_network.values():
+            predictions.training_seconds = seconds
+        if baseline is not None:
+            clips, names = data.labelled[name].clips, by_network["student"].names
+            by_network[BASELINE] = baseline.predict(clips, names, module.config)
+    return module.test_predictions
 
 
 def fit_scaler(module: CrossTaskSED, loader: Any) -> None:

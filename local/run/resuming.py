@@ -65,6 +65,7 @@ RULES = {
     "training.steps_per_epoch": _BATCHES,
     "training.accumulate_batches": _BATCHES,
     **{f"data.{k.folder}": _SET for name, k in KEYS.items() if BY_NAME[name].split != "test"},
+    "training.baseline": Rule(EFFECTIVE, "in the test"),
     "training": _NOW,
     "data": Rule(EFFECTIVE, "the files are expected to have the same content"),
     "opt": Rule(

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -10,6 +10,7 @@ from desed_task.errors import InputError, shortened
 from desed_task.postprocess.methods import TunedParameters
 from local.config.load import Config
 from local.freezing import frozen_parts
+from local.results.baseline import Baseline, load_baseline
 from local.results.postprocessing import load_tuned
 from local.run.checkpoints import (
     OUR_PREFIX,
@@ -22,6 +23,7 @@ from local.sed_trainer import CrossTaskSED
 HEADS = ("strong_head", "attention_head")  # their rows are classes
 OPTION = "--init_from_checkpoint"
 SCALER = "scaler."
+SECONDS_KEY = "training_cpu_seconds"
 STUDENT, TEACHER = f"{OUR_PREFIX}student.", f"{OUR_PREFIX}teacher."
 
 
@@ -35,10 +37,24 @@ def _fitting(
 # ---- all weights, for a test ------------------------------------------------------------------
 
 
-def load_tested(
-    config: Config, checkpoint: Path
-) -> tuple[CrossTaskSED, dict[str, TunedParameters]]:
-    """Networks of a checkpoint, and its tuned parameters of post-processing by network."""
+class Tested(NamedTuple):
+    """Content of a checkpoint that is tested.
+
+    Attributes:
+        module: the networks.
+        tuned: tuned parameters of post-processing, by network.
+        baseline: see `local.results.baseline`; None: the checkpoint has none.
+        training_seconds: CPU seconds of the networks' training; None: unknown.
+    """
+
+    module: CrossTaskSED
+    tuned: dict[str, TunedParameters]
+    baseline: Baseline | None
+    training_seconds: float | None
+
+
+def load_tested(config: Config, checkpoint: Path) -> Tested:
+    """Networks of a checkpoint and what belongs to them."""
     content = read_checkpoint(checkpoint)
     weights = checkpoint_weights(content, str(checkpoint))
     has_teacher = any(name.startswith(TEACHER) for name in weights)
@@ -47,7 +63,13 @@ def load_tested(
         config = config.model_copy(update={"training": training})
     module = CrossTaskSED(config)
     load_weights(module, weights, str(checkpoint))
-    return module, load_tuned(content, str(checkpoint))
+    seconds = content.get(SECONDS_KEY)
+    return Tested(
+        module,
+        load_tuned(content, str(checkpoint)),
+        load_baseline(content, config, str(checkpoint)),
+        seconds if isinstance(seconds, float) else None,
+    )
 
 
 def load_weights(module: CrossTaskSED, weights: Mapping[str, Tensor], source: str) -> None:

@@ -24,6 +24,7 @@ from desed_task.errors import (
     output_closed,
 )
 from desed_task.files import user_path
+from desed_task.options import add_overrides
 from desed_task.processor import thread_share
 from local.studies.runs import Run
 
@@ -46,14 +47,7 @@ def add_run_options(parser: argparse.ArgumentParser, *, output: str, seeds: int)
         seeds: default of `--seeds`.
     """
     add = parser.add_argument
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="K=V",
-        dest="overrides",
-        help="override a key in all runs, as for train_sed.py; may be repeated",
-    )
+    add_overrides(parser, "override a key in all runs, as for train_sed.py")
     add(
         "--seeds", type=int, default=seeds, metavar="N",
         help="trainings of each variant (default: %(default)s)",

@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from local.studies.term_gradients import measure, table
 
     content = read_checkpoint(args.checkpoint)
-    module, _ = load_tested(test_config(content, None, [], str(args.checkpoint)), args.checkpoint)
+    config = test_config(content, None, [], str(args.checkpoint))
+    module = load_tested(config, args.checkpoint).module
     with tempfile.TemporaryDirectory() as folder:
         data = DesedDataModule(module.config, module.config.grid, Path(folder) / "missing.txt")
         data.prepare_data()

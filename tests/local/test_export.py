@@ -33,7 +33,7 @@ def checkpoint(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path
 def _scores(checkpoint: Path, network: str, audio: torch.Tensor) -> torch.Tensor:
     """Strong scores of the trainer's network, by its own path."""
     config = checkpoint_config(read_checkpoint(checkpoint), "")
-    module, _ = load_tested(config, checkpoint)
+    module = load_tested(config, checkpoint).module
     module.eval()
     with torch.no_grad():
         return module.networks[network](module.features(audio)).strong

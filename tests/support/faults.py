@@ -198,14 +198,15 @@ class Runs:
         return Path(arguments[arguments.index("--log_dir") + 1])
 
     def _complete(self, arguments: list[str]) -> dict[str, Any] | None:
-        """Metrics of a run to its end, without the digest of its paths; None after a failure."""
+        """Metrics of a run to its end, without paths and times; None after a failure."""
         ended = forked(partial(train_sed.main, arguments), self.folder / "stderr.txt")
         if ended.status != 0:
             print(ended.message, file=sys.stderr)
             return None
         newest = list(run_folders(self._log_dir(arguments)).values())[-1]
         content = json.loads((newest / "metrics_test" / "metrics.json").read_text())
-        del content["config_digest"]
+        for key in [k for k in content if k.endswith(("config_digest", "training_cpu_seconds"))]:
+            del content[key]
         partial_files = list(newest.rglob("*.partial-*"))
         assert not partial_files, partial_files
         return content

@@ -127,7 +127,10 @@ def test_given_recordings_are_clips_unless_they_are_the_tests(made: Path) -> Non
 def test_the_configuration_names_what_was_made(made: Path) -> None:
     config = load_config(made / "conf.yaml")
     assert list(config.data.classes) == list(PITCHES)
-    assert config.postprocess.median_window == {"default": 3}
+    # The bursts last 0.2 and 0.3 s.
+    assert config.grid.frame_seconds == 0.032
+    assert (config.feats.n_window, config.net.time_pooling) == (1024, 1)
+    assert config.training.train_sets == ("synthetic", "weak", "unlabelled")
     assert not config.cross_task.excluded_classes
     paths = config.data.paths()
     made_later = {key for key, path in paths.items() if path.endswith("_16k")}
@@ -160,6 +163,88 @@ def test_mistakes_name_their_place(
         main([*given, *(text.format(bank=bank) for text in arguments)])
     assert place.format(bank=bank) in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_clips_of_one_recording_and_of_none(bank: Path, tmp_path: Path) -> None:
+    """With `--lone_share 1` each clip of the training is a recording alone; the test is mixed."""
+    arguments = ["--size=tiny", "--workers=1", "--test_groups=^5-", f"--soundbank={bank}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(generate.SIZES, "tiny", {**SIZES, "weak": 2, "eval": 2})
+        main([f"--output={tmp_path / 'lone'}", "--lone_share=1", "--empty_share=0", *arguments])
+        main([f"--output={tmp_path / 'empty'}", "--lone_share=0", "--empty_share=1", *arguments])
+
+    def events(folder: str, set_name: str) -> "pd.Series[int]":
+        table = pd.read_csv(tmp_path / folder / BY_NAME[set_name].table, sep="\t")
+        return table.groupby("filename").event_label.nunique()
+
+    for name, none in (("synthetic", 6), ("synthetic validation", 4), ("test", 0)):
+        assert (events("lone", name) >= 1).all()
+        assert (events("empty", name) == 0).sum() == none
+    assert (events("lone", "synthetic") == 1).all()
+    weak = pd.read_csv(tmp_path / "empty" / BY_NAME["weak"].table, sep="\t")
+    assert weak.event_labels.notna().all()  # a clip without a tag is no weak clip
+    with pytest.raises(InputError, match="--lone_share, --empty_share: expected at most 1"):
+        main([f"--output={tmp_path / 'out'}", "--lone_share=0.9", *arguments])
+    with pytest.raises(InputError, match="--empty_share: expected --soundbank as well"):
+        main([f"--output={tmp_path / 'out'}", "--empty_share=0.1"])
+
+
+def copied(bank: Path, folder: Path) -> Path:
+    shutil.copytree(bank, folder)
+    return folder
+
+
+def test_silent_recordings_are_dropped_before_the_split(
+    bank: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each split has a recording of the class however many silent ones there are."""
+    folder = copied(bank, tmp_path / "bank")
+    label = unicodedata.normalize("NFD", "Düdel laut")
+    for number in range(9):
+        path = folder / "foreground" / label / f"{number}-silent{number}.wav"
+        soundfile.write(path, np.zeros(8000), 16000)
+    for seed in range(5):
+        made = read_soundbank(folder, seed, BankOptions())
+        assert [each.path.stem for each in made.files if "silent" in each.path.stem] == []
+        splits = {each.split for each in made.files if each.kind == "Düdel laut"}
+        assert splits == {"train", "validation", "test"}
+    assert "9 recordings are silent, not used: 0-silent0.wav" in caplog.text
+    for path in (folder / "foreground" / label).glob("*.flac"):
+        path.unlink()
+    with pytest.raises(InputError, match="Düdel laut: expected recordings with sound, got 9"):
+        read_soundbank(folder, 1, BankOptions())
+
+
+def test_one_narrow_recording_does_not_limit_the_others(
+    bank: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would silence a class of high sounds, as `--bandwidth` does, with a message."""
+    folder = copied(bank, tmp_path / "bank")
+    for number in range(3):
+        burst_file(folder / f"foreground/Insect/{number}-3{number}.wav", 5000.0)
+    path = folder / "foreground" / "Ding" / "1-dog-B.wav"
+    audio, _ = soundfile.read(path)
+    soundfile.write(path, audio[::4], 4000)
+    made = read_soundbank(folder, 1, BankOptions())
+    rows = [line.split("\t") for line in made.table().splitlines()]
+    assert rows[0] == ["filename", "kind", "group", "split", "bandwidth", "sounds"]
+    by_name = {row[0]: row for row in rows}
+    assert by_name["1-dog-B.wav"][4:] == ["2000", "2"]
+    assert by_name["0-30.wav"][1] == "Insect"
+    assert "1-dog-B.wav (2000 Hz)" in made.bandwidths()
+    assert not caplog.text
+    with pytest.raises(InputError) as caught:
+        read_soundbank(folder, 1, BankOptions(bandwidth_hz=2000.0))
+    assert "Insect: expected recordings with sound below --bandwidth 2000" in str(caught.value)
+    assert "0-30.wav" in caplog.text
+    for each in (folder / "foreground" / "Ding").iterdir():
+        if each.suffix in (".flac", ".wav"):
+            audio, _ = soundfile.read(each)
+            each.unlink()
+            soundfile.write(each.with_suffix(".wav"), audio[::4], 4000)
+    read_soundbank(folder, 1, BankOptions())
+    assert "of Ding (2000 Hz)" in caplog.text
+    assert "(--bandwidth 2000 limits all recordings)" in caplog.text
 
 
 def test_channels_of_a_bank(bank: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

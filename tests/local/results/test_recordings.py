@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from local.results.files import clip_recordings
+from local.results.recordings import clip_recordings
 
 
 def test_a_table_of_another_program_does_not_end_a_test(
