@@ -12,7 +12,8 @@ def count_multiply_adds(settings: NetworkSettings, n_classes: int, n_mels: int, 
     """Multiply-adds of convolutions, linear layers and GRUs for one clip's `(n_mels, n_hops)`.
 
     Counted without values, on the device `meta`: a GRU is a series of matrix products there, which
-    the counter sees; on a GPU it is one operation that the counter ignores.
+    the counter sees; on a GPU it is one operation that the counter ignores. A frequency-dynamic
+    convolution is one convolution per basis kernel, as on a GPU; on a CPU it is a quarter of that.
     """
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         CRNN(settings, n_classes).eval()(torch.zeros(1, n_mels, n_hops))
