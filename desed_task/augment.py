@@ -274,7 +274,9 @@ def stretch_time(spectrum: Tensor, factor: float) -> Tensor:
     magnitude, phase = real.hypot(imaginary), imaginary.atan2(real)
     stretched = magnitude.index_select(1, before).lerp(magnitude.index_select(1, before + 1), share)
     advance = phase.diff(dim=1).index_select(1, before[:-1])
-    return torch.polar(stretched, torch.cat([phase[:, :1], advance], dim=1).cumsum(1))
+    turned = torch.cat([phase[:, :1], advance], dim=1).cumsum(1)
+    # Not torch.polar: on a CPU it takes five times as long.
+    return torch.complex(stretched * turned.cos(), stretched * turned.sin())
 
 
 def _overlap_add(spectrum: Tensor, window: Tensor, hop: int, length: int) -> Tensor:

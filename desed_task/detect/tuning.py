@@ -279,7 +279,7 @@ def remarks(tuned: Tuned, after: Postprocessing) -> list[str]:
     few = f"a class with few events follows the mean over the classes ({weight})"
     if tuned.values:
         lines = [
-            f"{tuned.best(SETTINGS)} has the best mean of event F1 and PSDS1 ({tuned.folds}-fold "
+            f"{tuned.best(SETTINGS)} is chosen by the mean of event F1 and PSDS1 ({tuned.folds}-fold "
             f"cross-validation): {compared(tuned.values)}"
         ]
     else:
