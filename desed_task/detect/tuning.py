@@ -279,8 +279,8 @@ def remarks(tuned: Tuned, after: Postprocessing) -> list[str]:
     few = f"a class with few events follows the mean over the classes ({weight})"
     if tuned.values:
         lines = [
-            f"{tuned.best(SETTINGS)} is chosen by the mean of event F1 and PSDS1 ({tuned.folds}-fold "
-            f"cross-validation): {compared(tuned.values)}"
+            f"{tuned.best(SETTINGS)} is chosen by the mean of event F1 and PSDS1 "
+            f"({tuned.folds}-fold cross-validation): {compared(tuned.values)}"
         ]
     else:
         lines = ["methods are not compared: expected at least 2 sections with events, got 1"]
