@@ -2,6 +2,7 @@
 
     python -m local.collect --audio RECORDINGS --labels LABELS --output OWN
     python train_sed.py --conf_file OWN/conf.yaml
+    python -m local.collect --add OWN --audio RECORDINGS --labels NEW_OR_CORRECTED_LABELS
 
 Labels: docs/own_data.md. Recordings are cut into clips; the sets are split by recording.
 """

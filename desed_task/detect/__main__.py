@@ -50,10 +50,11 @@ if TYPE_CHECKING:
 
 STREAM = "-"
 OUTPUT = Path("detections")
-_NOT_TUNING = (
-    *("format", "plot", "threshold", "classes", "min_duration", "merge_gap", "postprocess"),
-    *("force", "rate", "channels", "latency"),
-)
+_TUNING = {
+    *("paths", "model", "output", "tune", *LABEL_ARGUMENTS),
+    *("overlap", "channel", "batch_size", "device", "precision", "runtime", "workers"),
+}
+"""The options that have an effect with `--tune`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -203,7 +204,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def _check_tuning(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Refuse options that have no effect with `--tune`, or without it."""
     tune = options.tune is not None
-    names = _NOT_TUNING if tune else LABEL_ARGUMENTS
+    names = sorted(vars(options).keys() - _TUNING) if tune else LABEL_ARGUMENTS
     given = [f"--{n}" for n in names if getattr(options, n) != parser.get_default(n)]
     if given:
         parser.error(f"{', '.join(given)}: expected {'no' if tune else 'only with'} --tune")

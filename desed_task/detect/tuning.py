@@ -278,7 +278,10 @@ def remarks(tuned: Tuned, after: Postprocessing) -> list[str]:
     weight = f"weight of its n events: n / (n + {SETTINGS.tuning_shrinkage:g})"
     few = f"a class with few events follows the mean over the classes ({weight})"
     if tuned.values:
-        lines = [f"{tuned.folds}-fold cross-validation: {compared(tuned.values)}"]
+        lines = [
+            f"{tuned.best(SETTINGS)} has the best mean of event F1 and PSDS1 ({tuned.folds}-fold "
+            f"cross-validation): {compared(tuned.values)}"
+        ]
     else:
         lines = ["methods are not compared: expected at least 2 sections with events, got 1"]
     calibration = after.tuned.calibration.get(after.method)
