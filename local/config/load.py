@@ -23,7 +23,7 @@ from local.config.yaml_files import (
 )
 
 NEWER = {
-    "training": {"steps_per_epoch": None, "baseline": False},
+    "training": {"steps_per_epoch": None, "baseline": False, "n_epochs_consistency": None},
     "data": {
         "root": ".",
         "strong_folder": None,
@@ -42,8 +42,9 @@ NEWER = {
 }
 """Values of the keys that a whole configuration of an older version does not have: paths were
 relative to the current folder, there was no set `strong`, channels were averaged, the smallest set
-ended an epoch, there was no baseline, median windows were in frames, each class was tuned by
-itself, no method was chosen, and no labels were reviewed."""
+ended an epoch, learning rate and consistency weight had one ramp, there was no baseline, median
+windows were in frames, each class was tuned by itself, no method was chosen, and no labels were
+reviewed."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:

@@ -87,6 +87,11 @@ class Training(Settings):
     n_epochs_warmup: Count = Field(
         description="epochs of the ramp of learning rate and consistency weight; 0: no ramp"
     )
+    n_epochs_consistency: Count | None = Field(
+        description="epochs of the ramp of the consistency weight, where it is not that of the "
+        "learning rate (`null`); 0: no ramp. A short training has no good pseudo-labels before it "
+        "has almost ended"
+    )
     n_epochs_rampdown: Count = Field(
         description="last epochs, over which the learning rate falls along half a cosine to 0; "
         "0: it does not fall"
