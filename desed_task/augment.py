@@ -16,10 +16,10 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from torchaudio.transforms import Resample
 
 from desed_task.dataio.batch import Batch, ClipKind, to_device
 from desed_task.settings import InnerFraction, Pair, Positive, PositiveInt, Settings, Values
+from desed_task.transforms import Resample
 
 AugmentationName = Literal["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torchaudio.transforms import MelSpectrogram
 
 from desed_task.settings import NonEmpty, NonNegative, Pair, Positive, PositiveInt, Settings
+from desed_task.transforms import MelSpectrogram
 
 MINMAX_EPS = 1e-8
 

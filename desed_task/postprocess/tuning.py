@@ -65,8 +65,8 @@ class TuningSettings(Settings):
     choose_method: bool = Field(
         description="`true`: the method with the best `tuning_metric` on the validation set "
         "(cross-validation: each clip with parameters that were tuned on others) is the model's "
-        "default, and the only one that the test scores; `false`: the first of `methods` is the "
-        "default"
+        "default, and the only one that the test scores, if its gain over the first of `methods` "
+        "is more than chance; `false`: the first of `methods` is the default"
     )
     calibrate_confidence: bool = Field(
         description="`true`: the confidence of events that `sed-detect` finds is the probability "

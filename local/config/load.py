@@ -37,12 +37,13 @@ NEWER = {
         "tuning_shrinkage": 0.0,
         "choose_method": False,
         "calibrate_confidence": False,
+        "review_labels": 0,
     },
 }
 """Values of the keys that a whole configuration of an older version does not have: paths were
 relative to the current folder, there was no set `strong`, channels were averaged, the smallest set
 ended an epoch, there was no baseline, median windows were in frames, each class was tuned by
-itself, and no method was chosen."""
+itself, no method was chosen, and no labels were reviewed."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:

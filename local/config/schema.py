@@ -302,6 +302,11 @@ class Postprocess(CorrectionStrength, TuningSettings):
     report: Annotated[bool, NoResult] = Field(
         description="`true`: write a report of each test set, `report.html`"
     )
+    review_labels: Annotated[Count, NoResult] = Field(
+        description="labels of the synthetic validation set that the student does not detect, and "
+        "as many detections without a label, on the page `review.html` after a training "
+        "([own_data.md](own_data.md#labels-worth-a-second-look)); 0: no page"
+    )
 
     @model_validator(mode="after")
     def _check_methods(self) -> "Postprocess":
