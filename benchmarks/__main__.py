@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if subject == "all":
         return measure_all(argv[1:])
-    known = (*SUBJECTS, "first_hour")
+    known = (*SUBJECTS, "own_sounds", "first_hour")
     if subject not in known:
         raise InputError(f"subject: expected one of all, {', '.join(known)}; got {subject!r}")
     status: int = importlib.import_module(f"benchmarks.{subject}").main(argv[1:])

@@ -2,6 +2,7 @@
 
     python -m local.collect --audio RECORDINGS --labels LABELS --output OWN
     python train_sed.py --conf_file OWN/conf.yaml
+    python -m local.collect --add OWN --audio RECORDINGS --labels NEW_OR_CORRECTED_LABELS
 
 Labels: docs/own_data.md. Recordings are cut into clips; the sets are split by recording.
 """
@@ -23,9 +24,8 @@ from desed_task.making.collect import (
     write_clips,
 )
 from desed_task.making.collected import options_with, read_record
-from desed_task.making.label_tables import given_columns
+from desed_task.making.label_arguments import add_label_arguments
 from desed_task.options import command_parser
-from desed_task.tables import normalised
 from local.own_config import CONFIGURATION, configuration
 
 
@@ -41,20 +41,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> CollectOptions:
         metavar="DIR_OR_FILE",
         help="label files, or one table of all recordings (default: a folder per class in --audio)",
     )
-    add(
-        "--columns",
-        type=given_columns,
-        help="columns of tables: file=…,onset=…,offset=…,duration=…,label=…; with a unit (s, ms, "
-        "us, samples) as onset=start:ms; none: there is no such column",
-    )
-    add("--label", metavar="NAME", help="the class of labels that have none")
-    add(
-        "--ignore",
-        type=_names,
-        metavar="NAMES",
-        help="labels that are no classes, separated by commas: nothing is there",
-    )
-    add("--tier", metavar="NAME", help="the tier of Praat's TextGrids that is read (default: all)")
+    add_label_arguments(add)
     add("--output", type=user_path, metavar="DIR", help="new folder (default: that of --add)")
     add(
         "--add",
@@ -117,10 +104,6 @@ def _shares(text: str) -> tuple[float, ...]:
         return tuple(float(share) for share in text.split(","))
     except ValueError:
         raise InputError(f"--split: expected three shares with the sum 1, got {text!r}") from None
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(normalised(name.strip()) for name in text.split(",") if name.strip())
 
 
 def _configuration_file(plan: Plan, options: CollectOptions) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """The configuration beside a data set of own classes: `train_sed.py --conf_file OUT/conf.yaml`."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,8 @@ CONFIGURATION = "conf.yaml"
 SMALL, LARGE = "own.yaml", "own_large.yaml"
 MIN_CLIPS_OF_RECIPE = 5000
 """From this number of clips with strong labels on, network and schedule are the recipe's."""
+CLIPS_OF_OWN = 80
+"""Up to this number of labelled clips an epoch has the steps of own.yaml; for more it has more."""
 TEXT = """\
 # Written by python -m {program}; docs/configuration.md describes every key.
 extends: {extended}
@@ -87,6 +90,11 @@ def configuration(
     frames = choose_frames(lengths, given, before)
     train_sets = ", ".join(name for name in TRAINING_SETS if name in present)
     values = {**given["training"], "train_sets": train_sets, **frames._asdict()}
+    if not large:
+        labelled = sizes.get("synthetic", 0) + sizes.get("weak", 0)
+        values["steps_per_epoch"] = round(
+            values["steps_per_epoch"] * math.sqrt(max(1, labelled / CLIPS_OF_OWN))
+        )
     text = TEXT.format(
         program=program,
         extended=extended,

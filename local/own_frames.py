@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 FRAMES_S = (0.064, 0.032, 0.016)
 """Lengths of a frame that are chosen from; each is half as long as the one before."""
-FRAMES_PER_EVENT = 6
-"""Frames that the median event of every class has, where `FRAMES_S` allows it."""
+FRAMES_PER_EVENT = 4
+"""Frames that the median event of every class has, where `FRAMES_S` allows it: rounding moves each
+end of an event by up to a frame, and frames half as long make a step nearly twice as long."""
 FEW_FRAMES = 3
 """A median event with fewer frames is warned of."""
 BINS_PER_BAND = 4

@@ -36,7 +36,7 @@ ORDER = (
         "nnet",
     ),
     *("dataio", "augment", "frame_classifier", "synthesis", "making"),
-    *("evaluation", "postprocess", "drawing", "report", "model", "detect"),
+    *("evaluation", "postprocess", "drawing", "report", "model", "detect", "review"),
 )
 DRAWING = ("desed_task.report", "desed_task.drawing")
 REPORT_USERS = ("desed_task.report", "local.results", "local.studies", "tests.", "benchmarks.")

@@ -2,6 +2,7 @@
 
     sed-detect --model model recording.wav folder/            (or python -m desed_task.detect)
     arecord -f S16_LE -r 44100 | sed-detect --model model -
+    sed-detect --model model --tune labels/ --output tuned_model recordings/
 
 Files may be of any length, rate and number of channels, in WAV, W64, AIFF, AU, CAF, FLAC, Ogg,
 Opus or MP3; folders are searched with their subfolders. Results: docs/detect.md.
@@ -32,6 +33,11 @@ from desed_task.errors import (
     run_cli,
 )
 from desed_task.files import user_path
+from desed_task.making.label_arguments import (
+    LABEL_ARGUMENTS,
+    add_label_arguments,
+    given_label_arguments,
+)
 from desed_task.options import command_parser
 from desed_task.processor import keep_freed_memory, set_thread_waiting
 
@@ -43,6 +49,12 @@ if TYPE_CHECKING:
 # Imports that take seconds follow inside functions: --help and a mistyped option need none.
 
 STREAM = "-"
+OUTPUT = Path("detections")
+_TUNING = {
+    *("paths", "model", "output", "tune", *LABEL_ARGUMENTS),
+    *("overlap", "channel", "batch_size", "device", "precision", "runtime", "workers"),
+}
+"""The options that have an effect with `--tune`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runtime=options.runtime,
         batch_size=options.batch_size,
     )
+    if options.tune is not None:
+        return tune(detector, options)
     if options.paths == [STREAM]:
         return detect_stream(detector, options)
     with named_folders({"--output": options.output}, written=options.output):
@@ -82,9 +96,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--output",
         type=user_path,
-        default=Path("detections"),
         metavar="DIR",
-        help="folder of the results (default: %(default)s)",
+        help=f"folder of the results (default: {OUTPUT}), or of the new model of --tune",
     )
     parser.add_argument(
         "--format",
@@ -92,6 +105,18 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"one or several of {','.join(FORMATS)}, separated by commas (default: %(default)s)",
     )
     parser.add_argument("--plot", action="store_true", help="draw each recording, NAME.png")
+    parser.add_argument(
+        "--review",
+        action="store_true",
+        help="write review.html, a page to listen to the events and correct them",
+    )
+    parser.add_argument(
+        "--review_events",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="most events on that page, the most uncertain ones (default: %(default)s)",
+    )
     parser.add_argument(
         "--activity",
         action="store_true",
@@ -154,12 +179,39 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="S",
         help="seconds of audio after which scores of - are final (default: 2)",
     )
+    tuning = parser.add_argument_group("tuning a model on labelled recordings")
+    tuning.add_argument(
+        "--tune",
+        type=user_path,
+        metavar="LABELS",
+        help="label files, or one table, of PATHs: tune thresholds, windows and confidence, and "
+        "write the model with them to --output; nothing is detected",
+    )
+    add_label_arguments(tuning.add_argument)
     options = parser.parse_args(arguments)
+    _check_tuning(parser, options)
     if STREAM in options.paths and len(options.paths) > 1:
         parser.error("PATH: expected - alone, got files beside it")
     if options.workers < 0:
         parser.error(f"--workers: expected at least 0, got {options.workers}")
+    if options.review_events < 1:
+        parser.error(f"--review_events: expected at least 1, got {options.review_events}")
+    if options.review and STREAM in options.paths:
+        parser.error("--review: expected files or folders, got -")
     return options
+
+
+def _check_tuning(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse options that have no effect with `--tune`, or without it."""
+    tune = options.tune is not None
+    names = sorted(vars(options).keys() - _TUNING) if tune else LABEL_ARGUMENTS
+    given = [f"--{n}" for n in names if getattr(options, n) != parser.get_default(n)]
+    if given:
+        parser.error(f"{', '.join(given)}: expected {'no' if tune else 'only with'} --tune")
+    if tune and (options.output is None or options.paths == [STREAM]):
+        wanted = "files and folders" if options.output else "--output, the folder of the new model"
+        parser.error(f"--tune: expected {wanted}")
+    options.output = options.output or OUTPUT
 
 
 def parse_formats(text: str) -> list[str]:
@@ -205,6 +257,23 @@ def _number(text: str) -> float:
         raise InputError(f"--threshold: expected a number, got {text!r}") from None
 
 
+def tune(detector: "Detector", options: argparse.Namespace) -> int:
+    """Write a copy of the model that is tuned on labelled recordings; returns the exit status."""
+    from desed_task.detect.tuning import tune_model
+
+    with named_folders({"--output": options.output}, written=options.output):
+        tune_model(
+            detector,
+            options.model,
+            options.tune,
+            [user_path(path) for path in options.paths],
+            options.output,
+            reading=given_label_arguments(options),
+            workers=options.workers,
+        )
+    return 0
+
+
 def detect_stream(detector: "Detector", options: argparse.Namespace) -> int:
     """Print a line of JSON per event of standard input; returns the exit status."""
     from desed_task.detect.standard_input import Pcm
@@ -248,6 +317,7 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
         if options.force
         or not outputs.is_done(path, relative)
         or (options.plot and not pictures(outputs, relative))
+        or (options.review and not outputs.knows_missed(relative))
     ]
     if len(waiting) < len(recordings):
         print(
@@ -295,15 +365,17 @@ def detect_files(detector: "Detector", options: argparse.Namespace, formats: lis
                 write_pictures(detector, outputs, path, relative, result)
         elapsed = bar.format_dict["elapsed"]
     warn_of_narrow_bands(bands_hz, detector.description.features.f_max)
-    combined = outputs.write_combined()
-    combined += write_activity(detector, outputs, asked=options.activity)
+    written = outputs.write_combined()
+    written += write_activity(detector, outputs, asked=options.activity)
+    if options.review:
+        written.append(write_review_page(detector, outputs, options.review_events))
     unreadable = outputs.write_unreadable(
         recordings,
         {path: text.removeprefix(f"{path}: ") for path, text in problems.items()},
     )
     if heard:
         print(f"{heard:.0f} s of audio in {elapsed:.1f} s: real-time factor {elapsed / heard:.4f}")
-    print(*(combined or [options.output]), sep="\n")
+    print(*(written or [options.output]), sep="\n")
     if problems:
         title = f"{len(problems)} of {len(waiting)} files could not be read, see {unreadable}"
         shown = listing(title, list(problems.values()))
@@ -363,6 +435,22 @@ def write_pictures(
         target = outputs.target(relative, ending)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_file(target, picture, durable=False)
+
+
+def write_review_page(detector: "Detector", outputs: "Outputs", most: int) -> Path:
+    """Write the review page of all recordings that are done; returns its path."""
+    from desed_task.review import choose_places, write_review
+    from desed_task.review.detections import detected_places
+    from desed_task.review.snippets import SOUNDS, Snippets
+
+    places, others = choose_places(detected_places(outputs.records), most)
+    snippets = Snippets(
+        outputs.folder / SOUNDS, detector.description.sample_rate, detector.settings.channel
+    )
+    title = f"Events in {outputs.folder.resolve().name}"
+    return write_review(
+        outputs.folder, title, places, others, detector.description.classes, snippets
+    )
 
 
 def write_activity(detector: "Detector", outputs: "Outputs", *, asked: bool) -> list[Path]:

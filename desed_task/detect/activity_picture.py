@@ -49,7 +49,8 @@ def draw_activity(activity: Activity, classes: Sequence[str]) -> bytes:
     panels[-1].set_xticks(range(0, 25, 3), [f"{hour:02d}:00" for hour in range(0, 25, 3)])
     panels[-1].set_xlim(0, 24)
     days = len({hour.begin.date() for hour in activity.seconds})
-    parts = [f"{activity.n_recordings} recordings on {days} days", "grey: nothing was recorded"]
+    on_days = f"on {days} day{'s' * (days != 1)}"
+    parts = [f"{activity.n_recordings} recordings {on_days}", "grey: nothing was recorded"]
     if len(found) > len(drawn):
         parts.append(f"{len(found) - len(drawn)} classes with fewer events are not drawn")
     panels[-1].set_xlabel("hour of the day, by the recorders' clocks; " + "; ".join(parts))
@@ -95,7 +96,7 @@ def _draw_row(
             color=colours[number],
             linewidth=0 if is_single else 1.6,
         )
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * np.nanmax(values, initial=0) or 1)
     axes.set_title(title, loc="left", fontsize=9)
     axes.tick_params(labelsize=8)
     tidy(axes)

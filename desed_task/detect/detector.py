@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +16,7 @@ from desed_task.dataio.audio import Mono
 from desed_task.dataio.bandwidth import Bandwidth
 from desed_task.detect.arrays import array_blocks
 from desed_task.detect.bands import warn_of_narrow_bands
-from desed_task.detect.events import Detection, EventJoiner, find_events
+from desed_task.detect.events import Detection, EventJoiner, Missed, find_events, missed_events
 from desed_task.detect.reading import file_blocks
 from desed_task.detect.scoring import Probabilities, Recording, network, score_recordings
 from desed_task.detect.settings import Checked, Settings
@@ -52,6 +52,7 @@ class Result:
         states: `(3, frames)`, probabilities of 0, 1, 2 and more sounds; None without SOD.
         state_edges: as `edges`, of the states.
         upper_hz: highest frequency that the model reads.
+        missed: places where an event may be missing, by onset.
     """
 
     seconds: float
@@ -62,6 +63,7 @@ class Result:
     states: NDArray[np.float32] | None
     state_edges: NDArray[np.float64]
     upper_hz: float
+    missed: list[Missed] = field(default_factory=list)
 
     @property
     def events(self) -> "pd.DataFrame":
@@ -171,7 +173,15 @@ class Detector:
 
         `options` are `workers` and `progress` of `score_recordings`.
         """
-        scored = score_recordings(
+        with contextlib.closing(self.score(recordings, **options)) as scored:
+            for key, found in scored:
+                yield key, self._result(found) if isinstance(found, Probabilities) else found
+
+    def score(
+        self, recordings: Iterable[Recording], **options: Any
+    ) -> Generator[tuple[Any, Probabilities | InputError | FaultError], None, None]:
+        """Frame probabilities by key, as `score_recordings` returns them."""
+        return score_recordings(
             recordings,
             self._run,
             self.description.grid,
@@ -180,9 +190,13 @@ class Detector:
             short_windows=isinstance(self.model, Model) and self.model.is_local,
             **options,
         )
-        with contextlib.closing(scored):
-            for key, found in scored:
-                yield key, self._result(found) if isinstance(found, Probabilities) else found
+
+    def corrected(self, found: Probabilities) -> NDArray[np.float32]:
+        """Scores `(classes, frames)` after score correction, before post-processing."""
+        n_classes = len(self.description.classes)
+        strong, states = found.values[:n_classes], found.values[n_classes:]
+        description = self.description
+        return corrected_scores(strong, states, description.classes, description.correction)
 
     def stream(self, rate: int, channels: int = 1, latency: float = 2.0) -> EventStream:
         """A stream that takes blocks `(samples, channels)` and returns the events that are certain.
@@ -204,12 +218,15 @@ class Detector:
             )
         return EventStream(self._run, self.description, settings, rate, channels, latency)
 
+    def _joiner(self) -> EventJoiner:
+        settings = self.settings
+        return EventJoiner(settings.merge_gap, settings.min_duration, settings.calibration)
+
     def _result(self, found: Probabilities) -> Result:
         """The events of a recording; a short one was padded, and nothing is found after its end."""
         classes, seconds = self.description.classes, found.seconds
-        strong, states = found.values[: len(classes)], found.values[len(classes) :]
-        corrected = corrected_scores(strong, states, classes, self.description.correction)
-        scores = Scores.from_clips([corrected], ["recording"], [found.grid])
+        states = found.values[len(classes) :]
+        scores = Scores.from_clips([self.corrected(found)], ["recording"], [found.grid])
         output = self.settings.parameters.apply(scores, classes)
         n_frames = found.grid.offset_to_frame(seconds)
         edges = np.minimum(frame_times(found.grid, n_frames), seconds)
@@ -217,9 +234,8 @@ class Detector:
             output = output.before(seconds)
         else:
             output = Scores(output.values[..., :n_frames], output.names, edges)
-        settings = self.settings
-        joiner = EventJoiner(settings.merge_gap, settings.min_duration, settings.calibration)
-        events = joiner.add(find_events(output, classes, settings.thresholds), np.inf)
+        thresholds = self.settings.thresholds
+        events = self._joiner().add(find_events(output, classes, thresholds), np.inf)
         shown = output.as_scores()
         return Result(
             seconds=seconds,
@@ -230,4 +246,5 @@ class Detector:
             states=states[:, :n_frames] if len(states) else None,
             state_edges=edges,
             upper_hz=self.description.features.f_max,
+            missed=missed_events(output, classes, thresholds, events, self._joiner()),
         )

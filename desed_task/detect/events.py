@@ -1,12 +1,19 @@
 """Post-processed scores -> events: thresholds, short pauses, short events, calibration."""
 
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from desed_task.evaluation.outputs import Boxes, Scores
 from desed_task.postprocess.calibration import Calibration
+
+MISSED_FROM = 0.5
+"""Share of a threshold that a score must exceed for an event to be possibly missed."""
+MAX_MISSED = 200  # of a recording
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,18 @@ class Detection:
     confidence: float
 
 
+class Missed(NamedTuple):
+    """A place where an event may be missing: seconds, class, and the highest score in it.
+
+    The score is a share of the class's threshold, between `MISSED_FROM` and 1.
+    """
+
+    onset: float
+    offset: float
+    event_label: str
+    peak: float
+
+
 def find_events(
     output: Scores | Boxes, classes: tuple[str, ...], thresholds: list[float]
 ) -> list[Detection]:
@@ -37,6 +56,42 @@ def find_events(
         Detection(onset, offset, classes[label], score)
         for onset, offset, label, score in zip(*columns, strict=True)
     ]
+
+
+def missed_events(
+    output: Scores | Boxes,
+    classes: tuple[str, ...],
+    thresholds: list[float],
+    found: Iterable[Detection],
+    joiner: "EventJoiner",
+) -> list[Missed]:
+    """Events that thresholds lower by `MISSED_FROM` would add: at most `MAX_MISSED` by their peak.
+
+    Args:
+        output: of one recording.
+        classes: names.
+        thresholds: by class.
+        found: the events above these thresholds.
+        joiner: closes pauses.
+    """
+    lower = [MISSED_FROM * threshold for threshold in thresholds]
+    spans: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for event in found:
+        spans[event.event_label].append((event.onset, event.offset))
+    shown = output.as_scores()
+    values, edges = shown.values[0], shown.edges[0]
+    missed = []
+    for event in joiner.add(find_events(output, classes, lower), np.inf):
+        own = spans[event.event_label]
+        before = bisect_left(own, event.offset, key=lambda span: span[0])
+        if before and own[before - 1][1] > event.onset:
+            continue
+        label = classes.index(event.event_label)
+        first = np.searchsorted(edges, event.onset, "right") - 1
+        end = np.searchsorted(edges, event.offset)
+        peak = float(values[label, first:end].max()) / thresholds[label]
+        missed.append(Missed(event.onset, event.offset, event.event_label, min(peak, 1.0)))
+    return sorted(sorted(missed, key=lambda each: -each.peak)[:MAX_MISSED])
 
 
 class EventJoiner:

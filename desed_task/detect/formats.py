@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from desed_task.detect.events import Detection
+from desed_task.detect.events import Detection, Missed
 from desed_task.evaluation.score_files import score_lines
 from desed_task.tables import joined_fields
 
@@ -41,12 +41,14 @@ class Found(NamedTuple):
         name: its path in the output, relative, with `/`.
         seconds: its length.
         events: by onset.
+        missed: places where an event may be missing; None: not known.
     """
 
     path: str
     name: str
     seconds: float
     events: Sequence[Detection]
+    missed: Sequence[Missed] | None = None
 
 
 class Format(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from desed_task.dataio.recordings import file_state
 from desed_task.detect.detector import Result
-from desed_task.detect.events import Detection
+from desed_task.detect.events import Detection, Missed
 from desed_task.detect.formats import COMBINED_FORMATS, FILE_FORMATS, Found, event_values
 from desed_task.errors import InputError, shortened
 from desed_task.files import DETECTIONS, atomic_write, fitting_name, write_file, writing
@@ -110,6 +110,11 @@ class Outputs:
             and all(self._target(relative, name).is_file() for name in self._file_formats)
         )
 
+    def knows_missed(self, relative: Path) -> bool:
+        """Whether the record of a recording has the places where an event may be missing."""
+        record = self._records.get(relative.as_posix())
+        return record is not None and record.found.missed is not None
+
     def is_changed(self, relative: Path) -> bool:
         """Whether a recording that is not done has a record of these settings."""
         record = self._records.get(relative.as_posix())
@@ -117,7 +122,8 @@ class Outputs:
 
     def write(self, path: Path, relative: Path, result: Result) -> None:
         """Write a recording's files; its record comes last."""
-        found = Found(_text(path), relative.as_posix(), result.seconds, result.detections)
+        events = result.detections
+        found = Found(_text(path), relative.as_posix(), result.seconds, events, result.missed)
         for each in self._file_formats:
             target = self._target(relative, each)
             with writing(target):
@@ -131,6 +137,13 @@ class Outputs:
         if path.exists() and self._records.pop(relative.as_posix(), None) is not None:
             with writing(self._record_path(relative)):
                 self._record_path(relative).unlink(missing_ok=True)
+
+    @property
+    def records(self) -> list[Record]:
+        """The recordings that are done with these settings, by name."""
+        return [
+            record for _, record in sorted(self._records.items()) if record.digest == self._digest
+        ]
 
     @property
     def found(self) -> list[Found]:
@@ -216,6 +229,7 @@ class Outputs:
             "path": found.path,
             "seconds": found.seconds,
             "events": [event_values(event) for event in found.events],
+            "missed": found.missed,
         }
         write_file(path, json.dumps(content, ensure_ascii=False), durable=False)
         self._records[relative.as_posix()] = record
@@ -228,7 +242,9 @@ def _read_record(path: Path, relative: Path) -> Record | None:
         events = [Detection(**event) for event in content["events"]]
         # Older versions wrote no name, and size and time as the source.
         name = content.get("name", relative.as_posix().removesuffix(".json"))
-        found = Found(content["path"], name, content["seconds"], events)
+        missed = content.get("missed")  # as events, since when they are in the records
+        missed = missed and [Missed(*each) for each in missed]
+        found = Found(content["path"], name, content["seconds"], events, missed)
         source = content["source"]
         if len(source) == 2:
             source = [os.path.realpath(found.path), *source, ""]

@@ -260,12 +260,12 @@ def _draw_spectrogram(
         extent=(start, start + seconds, 0, len(values)),
     )
     ticks = [hertz for hertz in TICKS_HZ if min_hz <= hertz <= max_hz]
-    scale = len(values) / (_mel(max_hz) - _mel(min_hz))
-    positions = [scale * (_mel(hertz) - _mel(min_hz)) for hertz in ticks]
+    scale = len(values) / (hz_to_mel(max_hz) - hz_to_mel(min_hz))
+    positions = [scale * (hz_to_mel(hertz) - hz_to_mel(min_hz)) for hertz in ticks]
     axes.set_yticks(positions, [f"{hertz / 1000:g}" for hertz in ticks], fontsize=7)
     axes.set_ylabel("kHz", fontsize=8)
 
 
-def _mel(hertz: float) -> float:
-    """HTK's mel scale."""
+def hz_to_mel(hertz: float) -> float:
+    """A frequency on HTK's mel scale."""
     return float(2595 * np.log10(1 + hertz / 700))

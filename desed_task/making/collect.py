@@ -22,7 +22,7 @@ from desed_task.dataio.audio import MIX, Channel, audio_info
 from desed_task.dataio.recordings import find_recordings
 from desed_task.desed import CLIP_SETS, SYNTHETIC_VALIDATION
 from desed_task.errors import MAX_LINES, InputError, listing, shortened
-from desed_task.files import atomic_folder, check_new_folder
+from desed_task.files import atomic_folder, check_new_folder, content_digest
 from desed_task.labels import Event
 from desed_task.making.collected import (
     STRONG,
@@ -394,6 +394,7 @@ def write_clips(options: CollectOptions, plan: Plan, files: Mapping[str, str]) -
     else:
         check_new_folder("--output", output)
     written = list(plan.kept)
+    contents: dict[str, str] = {}
     unreadable = dict(plan.unreadable)
     with atomic_folder(output) as folder:
         if plan.known is not None:
@@ -405,11 +406,14 @@ def write_clips(options: CollectOptions, plan: Plan, files: Mapping[str, str]) -
             try:
                 lengths = cut_file(recording.path, targets, options.channel)
             except InputError as error:
+                if plan.known is not None and plan.known.find(recording.path) is not None:
+                    raise  # its clips in the set would be lost
                 unreadable[recording.path] = str(error)
                 for target, _, _ in targets:
                     target.unlink(missing_ok=True)
                 continue
             origin = set_name, real_path(recording.path), recording.group
+            contents[real_path(recording.path)] = content_digest(recording.path)
             for (name, start, end), seconds in zip(clips, lengths, strict=True):
                 events = clip_events(recording, start, start + seconds)
                 record = ClipRecord(name, seconds, events)
@@ -423,7 +427,7 @@ def write_clips(options: CollectOptions, plan: Plan, files: Mapping[str, str]) -
         if unreadable:
             tables[UNREADABLE] = _unreadable_table(unreadable, folder / UNREADABLE)
         new = written[len(plan.kept) :]
-        tables |= metadata(plan.kept, new, plan.known, plan.classes, options, files)
+        tables |= metadata(plan.kept, new, contents, plan.known, plan.classes, options, files)
         write_texts(folder, tables | dict(files))
     return records
 

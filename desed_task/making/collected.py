@@ -105,15 +105,21 @@ class CollectedSet:
     state: tuple[str, ...]
 
     @cached_property
+    def _contents(self) -> dict[Path, str]:
+        return {}
+
+    @cached_property
     def _by_content(self) -> dict[str, KnownRecording]:
         return {each.content: each for each in self.recordings.values()}
 
     def find(self, path: Path, *, by_content: bool = True) -> KnownRecording | None:
         """The recording of the set that a file is, by its path or by its content as well."""
         known = self.recordings.get(real_path(path))
-        if known is None and by_content:
-            known = self._by_content.get(content_digest(path))
-        return known
+        if known is not None or not by_content:
+            return known
+        if path not in self._contents:
+            self._contents[path] = content_digest(path)
+        return self._by_content.get(self._contents[path])
 
     @cached_property
     def splits(self) -> dict[str, str]:
@@ -213,6 +219,7 @@ def real_path(path: Path) -> str:
 def metadata(
     kept: Sequence[KnownClip],
     new: Sequence[KnownClip],
+    contents: Mapping[str, str],
     known: CollectedSet | None,
     classes: Sequence[str],
     options: Any,
@@ -223,6 +230,7 @@ def metadata(
     Args:
         kept: clips of the set that was added to.
         new: the other clips.
+        contents: digests of the recordings of these clips, by path.
         known: the set that was added to.
         classes: in order.
         options: an object with the recorded options as attributes.
@@ -235,7 +243,7 @@ def metadata(
             groups[clip.recording] = clip
     for path, clip in groups.items():
         split = BY_NAME[clip.set_name].split
-        recordings[path] = KnownRecording(path, split, clip.group, content_digest(Path(path)))
+        recordings[path] = KnownRecording(path, split, clip.group, contents[path])
     digests = {} if known is None else dict(known.record.files)
     values = {name: getattr(options, name) for name in _RECORDED}
     if values["groups"] is not None:

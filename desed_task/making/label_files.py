@@ -74,6 +74,8 @@ class LabelOptions:
         label: the class of rows without one; None: they are not used.
         ignore: labels that are no classes.
         tier: the tier of TextGrids; None: all.
+        option: of the command that names the labels, for messages.
+        audio: of the command that names the folder of recordings, for messages.
     """
 
     columns: Mapping[str, GivenColumn] = field(default_factory=dict)
@@ -82,6 +84,8 @@ class LabelOptions:
     label: str | None = None
     ignore: tuple[str, ...] = ()
     tier: str | None = None
+    option: str = "--labels"
+    audio: str = "--audio"
 
 
 class LabelReader:
@@ -135,7 +139,8 @@ class LabelReader:
         self.counts["files of sed-detect without labels are not read"] += n_files - len(files)
         if not files:
             raise InputError(
-                f"--labels {source}: expected label files ({', '.join(sorted(_READ))}), got none"
+                f"{self._options.option} {source}: expected label files "
+                f"({', '.join(sorted(_READ))}), got none"
             )
         detected = DetectedFiles(source, files)
         files = detected.files
@@ -152,13 +157,15 @@ class LabelReader:
         self._check_raven(tables.values())
         self._check_ignored()
         self.notes += [
-            f"{moved.n_paths} recordings are named in {moved.folder}, which is taken for --audio"
+            f"{moved.n_paths} recordings are named in {moved.folder}, which is taken for "
+            f"{self._options.audio}"
             for moved in self._names.moved
         ]
         if self._problems:
-            raise InputError(listing("--labels", self._problems))
+            raise InputError(listing(self._options.option, self._problems))
         self.pointed -= {label.recording for label in labels if label.name is not None}
         unused = self.pointed | {path for path, spans in self.reviewed.items() if not spans}
+        self.reviewed = {path: spans for path, spans in self.reviewed.items() if spans}
         return [label for label in labels if label.recording not in unused]
 
     def _rows(self, path: Path, tables: dict[Path, LabelTable]) -> Iterator[Row]:
@@ -226,7 +233,7 @@ class LabelReader:
             needs_own = not all(row.recording for row in rows[path]) or not rows[path]
             if needs_own and len(own) != 1 and not is_named:
                 hint = "; --columns file=… names a column of paths" if table is not None else ""
-                self._problem(f"{path}", f"{_unfit(own)}{hint}")
+                self._problem(f"{path}", f"{_unfit(own, self._options.audio)}{hint}")
                 continue
             if not rows[path] and len(own) == 1 and own[0] not in seen:
                 seen.add(own[0])
@@ -246,7 +253,7 @@ class LabelReader:
                     elsewhere[row.recording] += 1
                 else:
                     got = f"{quoted(row.recording)}: " if row.recording else ""
-                    self._problem(row.where, f"{got}{_unfit(fits)}")
+                    self._problem(row.where, f"{got}{_unfit(fits, self._options.audio)}")
         self._note_elsewhere(elsewhere, first, any_here=bool(seen))
 
     def _split(self, row: Row, recording: Path, splits: dict[Path, str]) -> Iterator[Label]:
@@ -318,20 +325,26 @@ class LabelReader:
     def _stretch(
         self, row: Row, times: tuple[Time, Time], recording: Path
     ) -> tuple[float, float] | None:
-        """Note and return the reviewed stretch of a row in seconds; None after a problem."""
-        info = self._known_info(recording)
+        """Note and return the reviewed stretch of a row in seconds.
+
+        None after a problem, and for a stretch of no length.
+        """
+        found, info = self._stretches[recording], self._known_info(recording)
         if info is None:
             return None
         begin, end = (time.seconds(info.sample_rate) for time in times)
-        if not 0 <= begin < end <= info.seconds + _END_TOLERANCE_S:
+        if not 0 <= begin <= end <= info.seconds + _END_TOLERANCE_S:
             self._problem(
                 row.where,
-                f"{', '.join(REVIEWED)}: expected 0 <= from < to <= {info.seconds:g}, the "
+                f"{', '.join(REVIEWED)}: expected 0 <= from <= to <= {info.seconds:g}, the "
                 f"recording's seconds, got {begin:g}, {end:g}",
             )
             return None
+        if begin == end:
+            self.counts["answers beside events without an answer are not used"] += 1
+            return None
         stretch = begin, min(end, info.seconds)
-        self._stretches[recording].add((*stretch, row.where.rpartition(":")[0]))
+        found.add((*stretch, row.where.rpartition(":")[0]))
         return stretch
 
     def _merge_stretches(self) -> None:
@@ -419,12 +432,13 @@ class LabelReader:
         if any_here:
             self.notes.append(
                 f"{where}: {elsewhere.total()} rows are of {len(elsewhere)} recordings that are "
-                f"not below --audio and are not used: {names}"
+                f"not below {self._options.audio} and are not used: {names}"
             )
             return
         known = [relative.as_posix() for relative in self._recordings.values()]
         hint = nearest(next(iter(elsewhere)), known) or "; --columns file=…?"
-        self._problem(where, f"no such recording below --audio: {names}{hint}")
+        audio = self._options.audio
+        self._problem(where, f"no such recording below {audio}: {names}{hint}")
 
     def _note_columns(self, tables: Iterable[LabelTable]) -> None:
         """Note what the columns were taken for, once for all tables with the same columns."""
@@ -472,11 +486,11 @@ class LabelReader:
         self._problems.append(f"{where}: {text}")
 
 
-def _unfit(found: Sequence[Path]) -> str:
+def _unfit(found: Sequence[Path], audio: str) -> str:
     """The message for a name that does not mean one recording."""
     if found:
         return f"fits several recordings: expected one, got {shortened(found)}"
-    return "its name fits no recording below --audio: expected x.txt, x_labels.csv, … for x.wav"
+    return f"its name fits no recording below {audio}: expected x.txt, x_labels.csv, … for x.wav"
 
 
 def _unit_hint(row: Row) -> str:

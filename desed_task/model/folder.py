@@ -37,6 +37,11 @@ def write_model(folder: Path, model: Model) -> None:
     digest = hashlib.sha256(content).hexdigest()
     description = model.description.model_copy(update={"weights_sha256": digest})
     (folder / WEIGHTS_FILE).write_bytes(content)
+    write_description(folder, description)
+
+
+def write_description(folder: Path, description: ModelDescription) -> None:
+    """Write model.json."""
     text = description.model_dump_json(indent=2) + "\n"
     (folder / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
 

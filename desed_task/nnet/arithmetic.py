@@ -11,11 +11,9 @@ from desed_task.nnet.settings import NetworkSettings
 def count_multiply_adds(settings: NetworkSettings, n_classes: int, n_mels: int, n_hops: int) -> int:
     """Multiply-adds of convolutions, linear layers and GRUs for one clip's `(n_mels, n_hops)`.
 
-    Counted on a CPU, where a GRU is a series of matrix products, which the counter sees; on a GPU
-    it is one operation that the counter ignores. The random state is not changed.
+    Counted without values, on the device `meta`: a GRU is a series of matrix products there, which
+    the counter sees; on a GPU it is one operation that the counter ignores.
     """
-    with torch.random.fork_rng(devices=[]):
-        network = CRNN(settings, n_classes).eval()
-    with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, n_mels, n_hops))
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        CRNN(settings, n_classes).eval()(torch.zeros(1, n_mels, n_hops))
     return counter.get_total_flops() // 2  # a multiply-add is two operations

@@ -7,7 +7,13 @@ Source: docs/recipe.md, "Network".
 
 from torch import Tensor, nn
 
-from desed_task.nnet.cpu import Dropout, draw_mask, gated_pool, is_exported
+from desed_task.nnet.cpu import (
+    Dropout,
+    DropoutMasks,
+    channels_last,
+    is_exported,
+    norm_gate_pool,
+)
 from desed_task.nnet.frequency_dynamic import FrequencyDynamicConv
 from desed_task.nnet.settings import PLAIN, NetworkSettings
 
@@ -97,13 +103,16 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, inputs, bands, frames)` -> `(batch, channels, bands / pool, frames / pool)`."""
-        x = self.norm(self.conv(x))
         if x.device.type == "cpu" and not is_exported():
-            gate = self.gate.linear(x)
+            x = self.conv(channels_last(x))
+            norm = self.norm
+            norm, groups = (
+                (norm.norm, norm.groups) if isinstance(norm, SubSpectralBatchNorm) else (norm, 1)
+            )
             drops = self.training and self.dropout.p > 0
-            mask = draw_mask(x.shape, self.dropout.p) if drops else None
-            return gated_pool(x, gate, mask, self.pooling)
-        return self.pool(self.dropout(self.gate(x)))
+            masks = DropoutMasks(self.dropout.p) if drops else None
+            return norm_gate_pool(x, norm, groups, self.gate.linear, masks, self.pooling)
+        return self.pool(self.dropout(self.gate(self.norm(self.conv(x)))))
 
 
 class FusionLayer(nn.Module):

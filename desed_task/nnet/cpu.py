@@ -1,60 +1,57 @@
 """Layers for a CPU: everything that exists only because CPUs are slow.
 
 PyTorch draws dropout masks one number after the other, and pools without vector instructions;
-layer by layer, gating, dropout and pooling each move the whole map through memory. On a GPU the
-blocks use PyTorch's own layers (`desed_task.nnet.blocks`), which compute the same. The same holds
-for `band_convolution` and `desed_task.nnet.frequency_dynamic`.
+layer by layer, normalisation, gating, dropout and pooling each move the whole map through memory.
+Here maps are channels-last in memory, which convolutions are fastest with, and a small piece of
+the map goes through all these layers while the cache holds it. On a GPU the blocks use PyTorch's
+own layers (`desed_task.nnet.blocks`), which compute the same. The same holds for
+`band_convolution` and `desed_task.nnet.frequency_dynamic`; GRUs are in `desed_task.nnet.cpu_gru`.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 _STEPS = 1 << 16  # an element is dropped by 16 random bits: p is a multiple of 1 / _STEPS
 _BYTES = 2  # the same 16 bits
+_PIECE = 1 << 17  # elements of a map that are computed together, with a few copies, in the cache
+_MIN_COLUMNS = 16  # of an efficient matrix product
 
 Pooling = tuple[int, int]  # (band, time)
 
 
-class DropoutMask(NamedTuple):
-    """Elements that dropout does not drop, and the factor for an equal expectation of their sum.
-
-    Attributes:
-        kept: boolean, in the shape of the map: one byte per element.
-        scale: 1 / (1 - p).
-    """
-
-    kept: Tensor
-    scale: float
-
-
-def draw_mask(shape: Sequence[int], p: float) -> DropoutMask:
-    """Dropout mask on the CPU; `p` is rounded to a multiple of 1/65536.
+class DropoutMasks:
+    """Random masks of dropout with probability `p`, rounded to a multiple of 1/65536.
 
     NumPy's SFC64 generates the bits in half the time of PyTorch's generator. Its seed is one draw
     from PyTorch's generator, so that a restored PyTorch state also restores the masks.
+
+    Attributes:
+        scale: 1 / (1 - p), the factor for an equal expectation of the kept elements' sum.
     """
-    size = torch.Size(shape)
-    generator = np.random.SFC64(int(torch.randint(2**63 - 1, ())))
-    words = np.random.Generator(generator).integers(
-        -(2**63),
-        2**63 - 1,
-        size=-(-size.numel() * _BYTES // 8),  # of 8 bytes, rounded up
-        dtype=np.int64,
-        endpoint=True,
-    )
-    bits = torch.from_numpy(words).view(torch.int16)[: size.numel()].view(size)
-    # 16 bits are a number from -_STEPS / 2: the smallest round(p * _STEPS) of them are dropped.
-    dropped = round(p * _STEPS)
-    return DropoutMask(bits >= dropped - _STEPS // 2, _STEPS / (_STEPS - dropped))
+
+    def __init__(self, p: float) -> None:
+        # 16 bits are a number from -_STEPS / 2: the smallest round(p * _STEPS) of them are dropped.
+        dropped = round(p * _STEPS)
+        self.scale = _STEPS / (_STEPS - dropped)
+        self._first_kept = np.int16(dropped - _STEPS // 2)
+        self._bits = np.random.SFC64(int(torch.randint(2**63 - 1, ())))
+
+    def draw(self, shape: Sequence[int]) -> NDArray[np.bool_]:
+        """The next mask: False for elements to drop."""
+        size = math.prod(shape)
+        words = self._bits.random_raw(-(-size * _BYTES // 8))  # of 8 bytes, rounded up
+        return (words.view(np.int16)[:size] >= self._first_kept).reshape(shape)
 
 
 class Dropout(nn.Module):
-    """`torch.nn.Dropout`, whose mask on a CPU comes from `draw_mask`."""
+    """`torch.nn.Dropout`, whose mask on a CPU comes from `DropoutMasks`."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -64,8 +61,9 @@ class Dropout(nn.Module):
         """Any shape -> the same shape."""
         if not self.training or self.p == 0 or x.device.type != "cpu":
             return nn.functional.dropout(x, self.p, self.training)
-        mask = draw_mask(x.shape, self.p)
-        return x * mask.kept.to(x.dtype).mul_(mask.scale)
+        masks = DropoutMasks(self.p)
+        kept = torch.from_numpy(masks.draw(x.shape))
+        return x * kept.to(x.dtype).mul_(masks.scale)
 
     def extra_repr(self) -> str:
         """Settings, for the network's description."""
@@ -77,79 +75,275 @@ def is_exported() -> bool:
     return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
-def gated_pool(x: Tensor, gate: Tensor, mask: DropoutMask | None, pooling: Pooling) -> Tensor:
-    """Average pooling of dropout of x · sigmoid(gate), in one pass over memory.
+def channels_last(x: Tensor) -> Tensor:
+    """`(batch, channels, bands, frames)` whose channels are neighbours in memory."""
+    if x.shape[1] == 1:  # otherwise PyTorch takes one channel for the usual layout
+        return x.contiguous().squeeze(1).unsqueeze(3).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def norm_gate_pool(
+    x: Tensor,
+    norm: nn.BatchNorm2d,
+    groups: int,
+    gate: nn.Conv2d,
+    masks: DropoutMasks | None,
+    pooling: Pooling,
+) -> Tensor:
+    """Batch norm, context gating, dropout and average pooling in a few passes over memory.
 
     Args:
-        x, gate: `(batch, channels, bands, frames)`, on a CPU. `gate` is overwritten; so is `x`
-            where no gradients are needed.
-        mask: of the dropout, in the shape of `x`; None for no dropout.
-        pooling: (band, time); bands and frames at the end that fill no window are ignored.
+        x: `(batch, channels, bands, frames)`, on a CPU.
+        norm: of channels · groups, numbered as in `desed_task.nnet.blocks.SubSpectralBatchNorm`;
+            in training mode its running statistics are updated.
+        groups: groups of bands with separate statistics.
+        gate: the gate's convolution, 1 x 1.
+        masks: of the dropout; None for no dropout.
+        pooling: (band, time); `band` divides the bands, frames at the end that fill no window are
+            ignored.
 
-    Returns: `(batch, channels, bands // band, frames // time)`.
+    Returns: `(batch, channels, bands // band, frames // time)`, channels-last, in the type of `x`.
     """
-    return _GatedPool.apply(x, gate, mask, pooling)
+    with torch.autocast("cpu", enabled=False):
+        x = channels_last(x)
+        pieces = list(_pieces(x.shape, groups, pooling[0]))
+        weight, bias = (_by_group(p, groups) for p in (norm.weight, norm.bias))
+        with torch.no_grad():
+            if norm.training:
+                mean, variance = _statistics(x, pieces, groups)
+                _update(norm, mean, variance, count=x.numel() // norm.num_features)
+            else:
+                running = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+                mean, variance = (_by_group(buffer, groups) for buffer in running)
+            inverse = (variance + norm.eps).rsqrt()
+        tail = _Tail(pieces, norm.training, masks, pooling)
+        gate_weight, gate_bias = gate.weight.flatten(1), cast(Tensor, gate.bias)
+        return _NormGatePool.apply(x, weight, bias, gate_weight, gate_bias, mean, inverse, tail)
 
 
-class _GatedPool(torch.autograd.Function):
-    """y[w] = c · Σ over i in window w of m[i] · x[i] · s[i], with s = sigmoid(gate).
+class _Piece(NamedTuple):
+    """Neighbouring bands: of some clips all, or of one clip whole groups or a part of one.
+
+    Attributes:
+        shape: clips, groups, bands of each group, frames · channels. Long lines of neighbouring
+            elements are what vector instructions need.
+        groups: the groups among the clip's.
+    """
+
+    shape: tuple[int, int, int, int]
+    groups: slice
+
+
+class _Tail(NamedTuple):
+    pieces: list[_Piece]
+    uses_batch: bool  # whether mean and deviation are the batch's
+    masks: DropoutMasks | None
+    pooling: Pooling
+
+
+def _pieces(shape: torch.Size, groups: int, window: int) -> Iterator[_Piece]:
+    """The pieces of a channels-last map, each of whole windows of bands, small enough to cache."""
+    clips, channels, bands, frames = shape
+    group, line = bands // groups, frames * channels
+    sizes = [
+        size
+        for size in range(window, bands + 1, window)
+        if bands % size == 0 and (size % group == 0 or group % size == 0)
+    ]
+    size = max((size for size in sizes if size * line <= _PIECE), default=sizes[0])
+    step = max(1, _PIECE // (bands * line)) if size == bands else 1
+    for clip in range(0, clips, step):
+        number = min(step, clips - clip)
+        for band in range(0, bands, size):
+            first, some = band // group, max(1, size // group)
+            yield _Piece((number, some, min(size, group), line), slice(first, first + some))
+
+
+def _flat(x: Tensor) -> Tensor:
+    """A channels-last map as one row, in the order of its memory."""
+    return x.permute(0, 2, 3, 1).reshape(-1)
+
+
+def _split(flat: Tensor, pieces: list[_Piece], ratio: float = 1) -> Sequence[Tensor]:
+    """The pieces of a flat map; `ratio`: its elements for each of the pieces' own."""
+    return flat.split([round(math.prod(piece.shape) * ratio) for piece in pieces])
+
+
+def _by_group(values: Tensor, groups: int) -> Tensor:
+    """`(channels · groups,)` of a norm -> `(groups, channels)`."""
+    return values.view(-1, groups).t()
+
+
+def _as_lines(values: Tensor, frames: int) -> Tensor:
+    """`(groups, channels)` -> `(groups, 1, frames · channels)`, to be broadcast to pieces."""
+    return values.repeat(1, frames).unsqueeze(1)
+
+
+def _statistics(x: Tensor, pieces: list[_Piece], groups: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each group and channel, `(groups, channels)`, float32."""
+    _, channels, _, frames = x.shape
+    flat = _split(_flat(x), pieces)
+
+    def mean_of(function: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        sums = x.new_zeros(groups, frames * channels, dtype=torch.float32)
+        for piece, values in zip(pieces, flat, strict=True):
+            lines = function(values.view(piece.shape).float(), piece.groups)
+            sums[piece.groups] += _sum_lines(lines)
+        return sums.view(groups, frames, channels).sum(1) * (groups * channels / x.numel())
+
+    mean = mean_of(lambda lines, _: lines)
+    centre = _as_lines(mean, frames)
+    return mean, mean_of(lambda lines, of: (lines - centre[of]).square_())
+
+
+def _sum_lines(lines: Tensor) -> Tensor:
+    """Sum over clips and bands; PyTorch's over both at once takes up to twenty times as long."""
+    return (lines[0] if len(lines) == 1 else lines.sum(0)).sum(1)
+
+
+def _update(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
+    """Move the running statistics as PyTorch does, with the variance of a sample of `count`."""
+    pairs = ((norm.running_mean, mean), (norm.running_var, variance * (count / (count - 1))))
+    for running, new in pairs:
+        cast(Tensor, running).lerp_(new.t().reshape(-1), cast(float, norm.momentum))
+    cast(Tensor, norm.num_batches_tracked).add_(1)
+
+
+def _widened(weight: Tensor, piece: _Piece) -> Tensor:
+    """A matrix for several frames at once (block diagonal): narrow products are slow."""
+    frames = math.prod(piece.shape[2:]) // len(weight)
+    return torch.block_diag(*[weight] * math.gcd(frames, max(1, _MIN_COLUMNS // len(weight))))
+
+
+class _NormGatePool(torch.autograd.Function):
+    """Norm, gate, dropout and average pooling, with given statistics of the norm.
+
+        y[w] = c · Σ over i in window w of n[i] · p[i], with
+        x̂ = (x - mean) / deviation    n = γ x̂ + β    p = m · σ(W n + b)
 
     m is the mask (1 kept, 0 dropped), and the constant c joins two factors: the mask's scale and
-    1 / (elements of a window). With G[i] = m[i] · c · ∂L/∂y[w(i)], the gradient that the window
-    w(i) of element i hands to it (0 for an element that is in no window), the chain rule gives
+    1 / (elements of a window). With e[i] = c · ∂L/∂y[w(i)], the gradient that the window w(i) of
+    element i hands to it (0 for an element that is in no window), and v = W n + b, the chain rule
+    gives
 
-        ∂L/∂x[i]    = G[i] · s[i]
-        ∂L/∂gate[i] = G[i] · x[i] · s[i] · (1 - s[i])     since s' = s · (1 - s)
+        ∂L/∂v = e · n · p · (1 - p)       since σ' = σ (1 - σ), and where m is 0, so is p
+        ∂L/∂n = e · p + Wᵀ ∂L/∂v          =: g
+        ∂L/∂W = Σ ∂L/∂v nᵀ    ∂L/∂b = Σ ∂L/∂v    ∂L/∂β = Σ g    ∂L/∂γ = Σ g x̂
+        ∂L/∂x = γ / deviation · (g - ∂L/∂β / M - x̂ · ∂L/∂γ / M)
 
-    So x, s and m are all that the backward pass needs; x · s and its dropped-out copy, which
-    autograd would keep, are not stored. Both passes take one clip after the other: a clip's map
-    fits the processor's cache, the batch's does not.
+    with sums over the M elements of a channel and group; without the terms in 1 / M where the
+    statistics are not the batch's. So x and p are all that the backward pass needs: n is computed
+    again while x is in the cache, and masks, sigmoids and the norm's output are not stored.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gate: Tensor, mask: DropoutMask | None, pooling: Pooling
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        gate_weight: Tensor,
+        gate_bias: Tensor,
+        mean: Tensor,
+        inverse: Tensor,
+        tail: _Tail,
     ) -> Tensor:
+        """γ, β, mean and 1 / deviation: `(groups, channels)`."""
+        clips, channels, bands, frames = x.shape
+        (pieces, _, masks, pooling), (band, time) = tail, tail.pooling
+        factor = (1.0 if masks is None else masks.scale) / (band * time)
+        scale = _as_lines(weight * inverse, frames)
+        offset = _as_lines(bias - weight * inverse * mean, frames)
+        matrix = _widened(gate_weight, pieces[0]).to(x.dtype)
+        vector = gate_bias.repeat(len(matrix) // channels).to(x.dtype)
+        flat = _flat(x)
+        pooled = x.new_empty(clips, bands // band, frames // time, channels)
+        outs = _split(pooled.view(-1), pieces, pooled.numel() / x.numel())
         needs_gradients = any(ctx.needs_input_grad)
-        sigmoid = gate.sigmoid_()
-        kept = None if mask is None else mask.kept
-        factor = (1.0 if mask is None else mask.scale) / (pooling[0] * pooling[1])
-        pooled = []
-        for number, clip_x in enumerate(x.split(1)):
-            clip = slice(number, number + 1)
-            gated = clip_x * sigmoid[clip] if needs_gradients else clip_x.mul_(sigmoid[clip])
-            if kept is not None:
-                gated.mul_(kept[clip])
-            pooled.append(_sum_windows(gated, pooling).mul_(factor))
+        gates = torch.empty_like(flat) if needs_gradients else None  # p
+        stored = [None] * len(pieces) if gates is None else _split(gates, pieces)
+        for piece, values, store, out in zip(
+            pieces, _split(flat, pieces), stored, outs, strict=True
+        ):
+            lines = values.view(piece.shape).float()
+            normed = torch.addcmul(offset[piece.groups], lines, scale[piece.groups])
+            rows = normed.view(-1, len(matrix)).to(x.dtype)
+            gate = torch.addmm(vector, rows, matrix.t()).float().sigmoid_().view(-1)
+            if masks is not None:
+                array = gate.numpy()
+                np.multiply(array, masks.draw(array.shape), out=array)
+            if store is not None:
+                store.copy_(gate)
+            gated = normed.view(-1).mul_(gate).view(len(normed), -1, frames, channels)
+            gated = _sum_windows(gated, pooling)
+            torch.mul(gated, factor, out=out.view(gated.shape))
         if needs_gradients:
-            ctx.save_for_backward(x, sigmoid, kept)
-            ctx.pooling, ctx.factor = pooling, factor
-        return torch.cat(pooled)
+            ctx.save_for_backward(x, gates, weight, bias, mean, inverse, gate_weight)
+            ctx.tail, ctx.factor = tail, factor
+        return pooled.permute(0, 3, 1, 2)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, sigmoid, kept = ctx.saved_tensors
-        grad_x, grad_gate = torch.empty_like(x), torch.empty_like(sigmoid)
-        for number, clip_grad in enumerate((grad * ctx.factor).split(1)):
-            clip = slice(number, number + 1)
-            spread = _spread_windows(clip_grad, x[clip].shape, ctx.pooling)  # G
-            if kept is not None:
-                spread.mul_(kept[clip])
-            torch.mul(spread, sigmoid[clip], out=grad_x[clip])
-            # sigmoid_backward(a, s) = a · s · (1 - s)
-            torch.ops.aten.sigmoid_backward.grad_input(
-                spread.mul_(x[clip]), sigmoid[clip], grad_input=grad_gate[clip]
-            )
-        return grad_x, grad_gate, None, None
+        """Gradients of x, γ, β, W and b."""
+        x, gates, weight, bias, mean, inverse, gate_weight = ctx.saved_tensors
+        (pieces, uses_batch, _, (band, time)), frames, channels = ctx.tail, x.shape[3], x.shape[1]
+        inverses, centre = _as_lines(inverse, frames), _as_lines(-inverse * mean, frames)
+        scale, offset = _as_lines(weight, frames), _as_lines(bias, frames)
+        matrix = _widened(gate_weight, pieces[0]).to(x.dtype)
+        flat = _split(_flat(x), pieces)
+        d_x = torch.empty_like(gates)
+        d_pieces = _split(d_x, pieces)  # first g, then the gradient of x
+        d_matrix = torch.zeros_like(matrix, dtype=torch.float32)
+        d_vector = d_matrix.new_zeros(frames * channels)
+        d_weight, d_bias = d_matrix.new_zeros(2, len(mean), frames * channels)
+        windows = _split(_flat(grad), pieces, grad.numel() / x.numel())
+        for piece, values, gate, window, d_piece in zip(
+            pieces, flat, _split(gates, pieces), windows, d_pieces, strict=True
+        ):
+            lines = values.view(piece.shape).float()
+            standard = torch.addcmul(centre[piece.groups], lines, inverses[piece.groups])  # x̂
+            normed = torch.addcmul(offset[piece.groups], standard, scale[piece.groups])  # n
+            gate = gate.float()
+            spread = _spread(window.float() * ctx.factor, time, frames, channels)
+            g = (gate.view(-1, band, frames * channels) * spread).view(piece.shape)  # e · p
+            d_gate = normed.mul(g).view(-1)
+            d_gate.addcmul_(d_gate, gate, value=-1)
+            d_rows = d_gate.view(-1, len(matrix)).to(x.dtype)
+            d_matrix += d_rows.t() @ normed.view(d_rows.shape).to(x.dtype)
+            d_vector += d_gate.view(-1, frames * channels).sum(0)
+            g += (d_rows @ matrix).view(piece.shape)
+            d_bias[piece.groups] += _sum_lines(g)
+            d_weight[piece.groups] += _sum_lines(standard.mul_(g))
+            d_piece.copy_(g.view(-1))
+        d_weight, d_bias = (
+            sums.view(len(mean), frames, channels).sum(1) for sums in (d_weight, d_bias)
+        )
+        scale = _as_lines(weight * inverse, frames)
+        share = weight * inverse * (mean.numel() / x.numel() if uses_batch else 0)
+        slope = _as_lines(-share * inverse * d_weight, frames)
+        offset = _as_lines(share * (inverse * mean * d_weight - d_bias), frames)
+        for piece, values, d_piece in zip(pieces, flat, d_pieces, strict=True):
+            lines, g = values.view(piece.shape).float(), d_piece.view(piece.shape)
+            of_batch = torch.addcmul(offset[piece.groups], lines, slope[piece.groups])
+            g.copy_(of_batch.addcmul_(g.float(), scale[piece.groups]))
+        blocks = d_matrix.unflatten(0, (-1, channels)).unflatten(2, (-1, channels))
+        return (
+            d_x.view(x.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2),
+            d_weight,
+            d_bias,
+            blocks.diagonal(dim1=0, dim2=2).sum(-1),
+            d_vector.view(frames, channels).sum(0),
+            *(None, None, None),
+        )
 
 
 def _sum_windows(x: Tensor, pooling: Pooling) -> Tensor:
-    """Sum over each window of (band, time), as sums of strided slices, which are vectorised.
+    """Sum over each window of `(clips, bands, frames, channels)`, which may be `x` itself.
 
-    Returns `x` itself where a window is one element.
+    Sums of strided slices are vectorised.
     """
-    for dim, size in zip((2, 3), pooling, strict=True):
+    for dim, size in zip((1, 2), pooling, strict=True):
         if size == 1:
             continue
         windows = x.narrow(dim, 0, x.shape[dim] // size * size).unflatten(dim, (-1, size))
@@ -160,19 +354,18 @@ def _sum_windows(x: Tensor, pooling: Pooling) -> Tensor:
     return x
 
 
-def _spread_windows(grad: Tensor, shape: torch.Size, pooling: Pooling) -> Tensor:
-    """Gradient of `_sum_windows`, of `shape`: each element gets its window's, 0 without one."""
-    for dim, size in zip((3, 2), reversed(pooling), strict=True):
-        spread_shape = [*grad.shape]
-        spread_shape[dim] = shape[dim]
-        spread = grad.new_empty(spread_shape)
-        filled = grad.shape[dim] * size
-        windows = spread.narrow(dim, 0, filled).unflatten(dim, (-1, size))
-        for element in windows.unbind(dim + 1):
-            element.copy_(grad)
-        spread.narrow(dim, filled, shape[dim] - filled).zero_()
-        grad = spread
-    return grad
+def _spread(windows: Tensor, time: int, frames: int, channels: int) -> Tensor:
+    """Flat windows of bands and frames -> `(bands of windows, 1, frames · channels)`.
+
+    Each frame gets its window's value, 0 without one.
+    """
+    number = frames // time
+    if time == 1:
+        return windows.view(-1, 1, frames * channels)
+    spread = windows.new_zeros(windows.numel() // (number * channels), frames, channels)
+    filled = spread[:, : number * time].unflatten(1, (number, time))
+    filled.copy_(windows.view(-1, number, 1, channels))
+    return spread.view(-1, 1, frames * channels)
 
 
 def band_convolution(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:

@@ -3,14 +3,15 @@
 Source: Guan et al. 2024; docs/recipe.md, "Network".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from desed_task.nnet.blocks import ConvBlock, FusionLayer
-from desed_task.nnet.cpu import Dropout
+from desed_task.nnet.cpu import Dropout, is_exported
+from desed_task.nnet.cpu_gru import run_grus
 from desed_task.nnet.settings import PLAIN, NetworkSettings
 from desed_task.sod import SOD_STATES
 
@@ -89,8 +90,15 @@ class CRNN(nn.Module):
         compiled = self._compiled if self.training else None  # batches of validation vary in size
         convolve = compiled or self._convolve
         sed_features, sod_features = convolve(features, self.has_sod and with_sod)
-        strong, weak = self._sed(sed_features)
-        sod_logits = None if sod_features is None else self._sod(sod_features)
+        # GRUs and heads run in float32 whatever the precision: half precision rounds small
+        # gradients of the GRUs to 0, and probabilities near 0 and 1 to 0 and 1.
+        with torch.autocast("cuda" if features.is_cuda else "cpu", enabled=False):
+            branches = {self.sed_rnn: sed_features.float()}
+            if sod_features is not None:
+                branches[self.sod_rnn] = sod_features.float()
+            states = [self.output_dropout(x) for x in _run_grus(branches)]
+            strong, weak = self._sed(states[0])
+            sod_logits = None if sod_features is None else self.sod_head(states[1])
         return SEDOutput(strong, weak, sod_logits)
 
     def compile_convolutions(self) -> None:
@@ -113,23 +121,20 @@ class CRNN(nn.Module):
         sod_map = self.sod_scale * self.sod_fusion(z) + last
         return sed_features, sod_map.mean(dim=2).transpose(1, 2)
 
-    # GRUs and heads run in float32 whatever the precision: half precision rounds small gradients
-    # of the GRUs to 0, and probabilities near 0 and 1 to 0 and 1.
-
     def _sed(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(x.device.type, enabled=False):
-            x, _ = self.sed_rnn(x.float())  # (batch, frames, 2 cells)
-            x = self.output_dropout(x)
-            strong = self.strong_head(x).sigmoid()
-            # Over the classes, not over time: a peculiarity of the published code.
-            attention = self.attention_head(x).softmax(dim=-1).clamp(min=self.weak_floor)
-            weak = (strong * attention).sum(dim=1) / attention.sum(dim=1)
+        """`(batch, frames, 2 cells)` -> `strong`, `weak`."""
+        strong = self.strong_head(x).sigmoid()
+        # Over the classes, not over time: a peculiarity of the published code.
+        attention = self.attention_head(x).softmax(dim=-1).clamp(min=self.weak_floor)
+        weak = (strong * attention).sum(dim=1) / attention.sum(dim=1)
         return strong.transpose(1, 2), weak
 
-    def _sod(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            x, _ = self.sod_rnn(x.float())
-            return self.sod_head(self.output_dropout(x))
+
+def _run_grus(inputs: Mapping[nn.GRU, Tensor]) -> list[Tensor]:
+    """`(batch, frames, features)` for each GRU -> its outputs, `(batch, frames, 2 cells)`."""
+    if all(x.device.type == "cpu" for x in inputs.values()) and not is_exported():
+        return run_grus(list(inputs), list(inputs.values()))
+    return [gru(x)[0] for gru, x in inputs.items()]
 
 
 def _conv_blocks(

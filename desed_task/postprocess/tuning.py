@@ -3,7 +3,9 @@
 The metrics are those of `desed_task.evaluation`. A class with few events follows the common choice
 of all classes: a choice k is rated (n m(k) + n0 M(k)) / (n + n0) for a class with n true events,
 where m(k) is the metric of the class, M(k) its mean over the classes that occur, and n0 is
-`tuning_shrinkage`. F1 thresholds are chosen by the same rule.
+`tuning_shrinkage`. F1 thresholds are chosen by the same rule, where M(k) itself is drawn to the
+default threshold t0 in the same way: (N M(k) + n0 (1 - |k - t0|)) / (N + n0) with N events of all
+classes.
 """
 
 import itertools
@@ -57,7 +59,8 @@ class TuningSettings(Settings):
     )
     tuning_shrinkage: NonNegative = Field(
         description="number of events n0: a class with n events chooses by its own metric with "
-        "the weight n / (n + n0), and by the mean over the classes with the rest; 0: by its own"
+        "the weight n / (n + n0), and by the mean over the classes with the rest; F1 thresholds "
+        "of few events are near `f1_threshold` in the same way; 0: by its own"
     )
     choose_method: bool = Field(
         description="`true`: the method with the best `tuning_metric` on the validation set "
@@ -252,7 +255,9 @@ def choose_by_class(
     return [[metrics[k][0] for k in best] for best in np.argmax(ratings, axis=1)]
 
 
-def shrunk(table: Floats, n_events: Floats, shrinkage: float) -> Floats:
+def shrunk(
+    table: Floats, n_events: Floats, shrinkage: float, prior: Floats | None = None
+) -> Floats:
     """Ratings of the choices: metrics of the classes, shrunk towards their mean over the classes.
 
     Args:
@@ -260,10 +265,14 @@ def shrunk(table: Floats, n_events: Floats, shrinkage: float) -> Floats:
             rated by the mean.
         n_events: true events, `(sets, classes)`.
         shrinkage: number of events n0.
+        prior: ratings without any event, `(choices,)`; None: none.
     """
     share = np.where(n_events > 0, n_events / np.maximum(n_events + shrinkage, 1e-9), 0.0)
     share = share[:, None, :]
     mean = np.nanmean(table, axis=2, keepdims=True)
+    if prior is not None:
+        total = n_events.sum(axis=1)[:, None, None]
+        mean = (total * mean + shrinkage * prior[:, None]) / (total + shrinkage)
     return share * np.nan_to_num(table) + (1 - share) * mean
 
 
@@ -323,7 +332,8 @@ def best_thresholds(
     table = event_f1_by_threshold(output, truth, thresholds, weights[None])
     if np.isnan(table).all():
         return [default] * len(truth.classes)
-    ratings = shrunk(table, event_counts(truth, weights[None]), shrinkage)[0]
+    prior = 1 - np.abs(np.asarray(thresholds) - default)
+    ratings = shrunk(table, event_counts(truth, weights[None]), shrinkage, prior)[0]
     chosen = []
     for class_ratings in ratings.T:
         best = np.flatnonzero(class_ratings == class_ratings.max())

@@ -85,10 +85,15 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def check_scored(runs: Sequence[Run]) -> None:
-    """Raise InputError unless the first method of every run needs no tuning."""
+    """Raise InputError unless every run has a test set, and a first method that needs no tuning."""
     from desed_task.postprocess.methods import MEDIAN
 
     for run in runs:
+        if "test" not in run.config.data.sets:
+            raise InputError(
+                f"variants.{run.variant}: data.test_folder: expected a test set, whose metrics are "
+                "compared, got null"
+            )
         first = run.config.postprocess.methods[0]
         if first != MEDIAN:
             raise InputError(

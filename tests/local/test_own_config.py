@@ -27,14 +27,15 @@ def written(
     return load_config(folder / "conf.yaml"), "\n".join(made.notes)
 
 
-# Lengths of events in seconds, the expected frames in ms: six in the shortest median event.
+# Lengths of events in seconds, the expected frames in ms: four in the shortest median event.
 @pytest.mark.parametrize(
     ("lengths", "milliseconds"),
     [
-        ({"Dog bark": [0.5, 0.5]}, 64),
+        ({"Dog bark": [0.257, 0.257]}, 64),
         ({"Dog bark": [0.4, 0.1, 3.0], "Ähre": [9.0]}, 64),
         ({"Dog bark": [5.0], "Ähre": [0.21, 0.1, 0.9]}, 32),
-        ({"1e5": [], "Dog bark": [0.15], "Ähre": [7.0]}, 16),
+        ({"1e5": [], "Dog bark": [0.129], "Ähre": [7.0]}, 32),
+        ({"1e5": [], "Dog bark": [0.127], "Ähre": [7.0]}, 16),
         ({"Dog bark": [0.03], "Ähre": [7.0]}, 16),
         ({"Dog bark": [], "Ähre": []}, 128),
     ],
@@ -71,7 +72,8 @@ def test_many_clips_have_the_network_and_the_epochs_of_the_recipe(
     config, _ = written(tmp_path, SETS | {"synthetic": 5000}, {"Dog bark": [2.0]})
     assert config.net == recipe.net
     assert config.feats == recipe.feats
-    steps = {**recipe.training.plain(), "train_sets": ["synthetic"], "steps_per_epoch": 236}
+    steps = {**recipe.training.plain(), "train_sets": ["synthetic"]}
+    steps |= {"steps_per_epoch": 236, "baseline": True}
     assert config.training.plain() == steps
     fine, _ = written(tmp_path, SETS | {"synthetic": 5000}, {"Dog bark": [0.1]})
     assert fine.grid.frame_seconds == 0.016
@@ -86,16 +88,26 @@ def test_sets_without_clips_are_absent(training: Mapping[str, int], tmp_path: Pa
     sizes |= {"synthetic validation": 4, "test": 4, **training}
     config, _ = written(tmp_path, sizes, {})
     assert config.data.classes == CLASSES
-    assert config.postprocess.methods == ("median", "sebbs")
+    assert config.postprocess.methods == ("median", "tuned_median", "sebbs")
     assert config.training.train_sets == tuple(training)
     assert set(config.data.sets) == {name for name, size in sizes.items() if size}
     assert {name for name, size in config.clips_per_set.items() if size} == set(training)
-    # The number of steps is that of any other data set.
+    # The number of steps is that of any other small data set.
     assert config.training.steps_per_epoch
     other, _ = written(tmp_path, {"synthetic": 9, "test": 3}, {})
     assert other.postprocess.methods == ("median",)
     assert other.training.n_epochs == config.training.n_epochs
     assert other.training.steps_per_epoch == config.training.steps_per_epoch
+
+
+def test_steps_grow_with_the_root_of_the_labelled_clips(tmp_path: Path) -> None:
+    training = [
+        written(tmp_path, {**SETS, "synthetic": strong, "weak": weak}, {})[0].training
+        for strong, weak in ((8, 0), (80, 0), (200, 120))
+    ]
+    few, some, many = (each.n_epochs * each.steps_per_epoch for each in training)
+    assert few == some
+    assert many == 2 * some
 
 
 def test_windows_of_own_classes_are_in_seconds(tmp_path: Path) -> None:

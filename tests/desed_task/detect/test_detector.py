@@ -14,6 +14,7 @@ from desed_task.detect.events import Detection, EventJoiner
 from desed_task.errors import InputError
 from desed_task.features import ScalerSettings
 from desed_task.model import load_model
+from desed_task.postprocess.calibration import Calibration, Curve
 from desed_task.postprocess.median import median_filter
 from desed_task.postprocess.methods import MedianParameters, Postprocessing, TunedParameters
 from desed_task.sod import corrected_scores
@@ -177,6 +178,43 @@ def test_what_a_stream_cannot_do(model: Path) -> None:
             InputError, match=r"expected .*(at least 1|1 to 64|more than 0 s), got 0"
         ):
             Detector.load(model).stream(*given)
+
+
+@pytest.mark.parametrize("more", [{}, {"merge_gap": 0.3}])
+def test_confidence_is_calibrated_on_whole_events(
+    more: dict[str, float],
+    thresholds: dict[str, float],
+    model: Path,
+    recordings: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """By a curve that is no straight line: a mean of probabilities of parts would be another."""
+    curve = Curve(method="platt", events=40, score=(0.2, 0.5, 1.0), probability=(0.0, 0.1, 0.9))
+    own = Curve(method="platt", events=40, score=(0.5,), probability=(0.25,))
+    plain = load_model(model).description.postprocessing
+    calibration = {"median": Calibration(common=curve, by_class={"Dog": own})}
+    tuned = plain.tuned.model_copy(update={"calibration": calibration})
+    write_tiny_model(
+        tmp_path,
+        postprocessing=plain.model_copy(update={"method": "sebbs", "tuned": tuned}),
+    )
+    settings = Settings(threshold=thresholds, method="median", **more)  # type: ignore[arg-type]
+    expected = Detector.load(model, settings=settings)(recordings / "long.wav").detections
+    detector = Detector.load(tmp_path, settings=settings)
+    found = detector(recordings / "long.wav").detections
+    assert len(found) == len(expected) > 5
+    for one, other in zip(found, expected, strict=True):
+        assert (one.onset, one.offset) == (other.onset, other.offset)
+        wanted = np.interp(other.confidence, curve.score, curve.probability)
+        assert one.confidence == pytest.approx(0.25 if one.event_label == "Dog" else wanted)
+    audio, rate = soundfile.read(recordings / "long.wav", dtype="float32")
+    # The default, sebbs, needs the whole recording: a stream uses the median filter.
+    default = Detector.load(tmp_path, settings=Settings(threshold=thresholds, **more))  # type: ignore[arg-type]
+    streamed = _by_class(_stream(default, audio, rate, latency=2.5))
+    assert "sebbs needs the whole recording: median is used" in caplog.text
+    for one, other in zip(streamed, _by_class(found), strict=True):
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
 
 
 def test_boxes_and_their_threshold(model: Path, recordings: Path) -> None:

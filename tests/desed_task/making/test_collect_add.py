@@ -255,3 +255,24 @@ def test_mistakes(more: list[str], place: str, folder: Path) -> None:
         place.format(folder=folder)
     )
     assert _content(folder / "own") == before
+
+
+def test_new_labels_of_audio_that_breaks_off_do_not_cost_the_old_clips(folder: Path) -> None:
+    before = _content(folder / "own")
+    broken = np.zeros(12 * RATE, np.float32)
+    broken[-1] = np.nan
+    soundfile.write(folder / "audio" / "r01.wav", broken, RATE, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"r01\.wav: .*NaN"):
+        _collect(folder, [_row(1, "Owl")], f"--add={folder / 'own'}", "--skip_unreadable")
+    assert _content(folder / "own") == before
+
+
+def test_a_link_to_the_set_and_decomposed_names(folder: Path) -> None:
+    (folder / "link").symlink_to(folder / "own")
+    _record(folder, "r12")
+    name = "e\u0301té.wav"  # é as two characters and as one
+    (folder / "audio" / "r12.wav").rename(folder / "audio" / name)
+    for label in ("Owl", "Yak"):
+        _collect(folder, [(name, 8.5, 11.25, label)], f"--add={folder / 'link'}")
+    assert (folder / "link").is_symlink()
+    assert _events(folder / "own")["été"] == _cut("Yak")

@@ -48,6 +48,8 @@ def test_only_reviewed_stretches_are_labelled(
         "r0.wav\t\t\t\t12\t14.5",  # nothing is there
         "r0.wav\t21\t26\tDog\t20\t24",  # cut where an event was not reviewed
         "r0.wav\t29.7\t29.9\tDog\t29.6\t30",  # shorter than a clip
+        "r0.wav\t16\t17\tDog\t16\t16",  # beside an event without an answer
+        "r3.wav\t16\t17\tDog\t16\t16",
     ]
     out = _collect(audio, rows, "--clip_seconds=5", "--rest=unlabelled")
     table = pd.read_csv(out / "metadata" / "clips.tsv", sep="\t")
@@ -75,6 +77,7 @@ def test_only_reviewed_stretches_are_labelled(
     printed = capsys.readouterr().out
     assert "3 recordings have reviewed stretches" in printed
     assert "1 reviewed stretches, shorter" in printed
+    assert "2 answers beside" in printed
 
 
 def test_other_labels_of_a_reviewed_recording_are_not_used(

@@ -5,10 +5,13 @@ import math
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
 from desed_task.evaluation import Scores
+from desed_task.postprocess.calibration import Calibration, Curve
 from desed_task.postprocess.methods import (
     MedianParameters,
+    Postprocessing,
     SebbsParameters,
     TunedParameters,
     class_thresholds,
@@ -63,6 +66,20 @@ def test_stored_parameters_are_plain_values() -> None:
     assert stored["tuned_median"] == {"window": WINDOW, "f1_threshold": {"Cat": 0.3, "Dog": 0.4}}
     assert stored["sebbs"]["merge_absolute"] == {"Cat": 0.0, "Dog": math.inf}
     assert TunedParameters.model_validate(stored) == tuned
+
+
+def test_calibration_of_unknown_classes_is_refused() -> None:
+    curve = Curve(method="platt", events=20, score=(0.5,), probability=(0.5,))
+    median = MedianParameters(window=WINDOW, f1_threshold=0.5)
+    for name in ("Dog", "Cow"):
+        tuned = TunedParameters(calibration={"median": Calibration(by_class={name: curve})})
+        whole = Postprocessing(method="median", median=median, tuned=tuned)
+        if name == "Dog":
+            whole.check_classes(CLASSES)
+            assert whole.digest != whole.model_copy(update={"tuned": TunedParameters()}).digest
+        else:
+            with pytest.raises(PydanticCustomError):
+                whole.check_classes(CLASSES)
 
 
 @pytest.mark.parametrize(

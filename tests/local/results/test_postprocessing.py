@@ -6,10 +6,11 @@ import pytest
 from desed_task.errors import InputError
 from desed_task.evaluation import GroundTruth, Scores
 from desed_task.labels import Event
-from desed_task.postprocess.methods import MedianParameters, TunedParameters
+from desed_task.postprocess.methods import MedianParameters, Selection, TunedParameters
 from local.config.load import Config, load_config, override_config
 from local.results.postprocessing import (
     CHECKPOINT_KEY,
+    default_method,
     dump_tuned,
     is_tuned,
     load_tuned,
@@ -95,6 +96,27 @@ def test_every_network_needs_parameters_of_every_tuned_method(config: Config) ->
     more = override_config(config, ["postprocess.methods=[median, tuned_median, sebbs]"])
     assert not is_tuned(tuned, ["student"], more)
     assert is_tuned({}, ["student"], override_config(config, ["postprocess.methods=[median]"]))
+
+
+def test_the_chosen_method_is_the_default(config: Config) -> None:
+    selection = Selection(
+        method="tuned_median", metric="psds1", clips=9, folds=3, values={"median": {"psds1": 0.5}}
+    )
+    tuned = TunedParameters(tuned_median=_tuned_median(), selection=selection)
+    assert default_method(config, tuned) == "median"  # the first of the methods
+    own = override_config(config, ["postprocess.choose_method=true"])
+    assert postprocessing(own, tuned).method == "tuned_median"
+    assert default_method(own, None) == "median"
+    assert is_tuned({"student": tuned}, ["student"], own)
+    without = tuned.model_copy(update={"selection": None})
+    assert not is_tuned({"student": without}, ["student"], own)
+    calibrated = override_config(own, ["postprocess.calibrate_confidence=true"])
+    assert not is_tuned({"student": tuned}, ["student"], calibrated)
+    assert load_tuned({CHECKPOINT_KEY: dump_tuned({"student": tuned})}, "best.ckpt") == {
+        "student": tuned
+    }
+    with pytest.raises(InputError, match="choose_method: expected false, or at least 2 methods"):
+        override_config(own, ["postprocess.methods=[median]"])
 
 
 def test_tuned_parameters_of_a_checkpoint() -> None:

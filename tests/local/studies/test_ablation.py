@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from desed_task.errors import InputError
 from desed_task.evaluation import GroundTruth, Scores, evaluate
 from desed_task.evaluation.score_files import write_scores
+from local.config.data import KEYS
 from local.config.load import load_config
 from local.studies.ablation import check_scored, main
 from local.studies.ablation_page import write_pages
@@ -75,6 +76,9 @@ def test_wrong_names_and_overrides_are_refused(tmp_path: Path) -> None:
         )
     with pytest.raises(InputError, match="expected median first"):
         check_scored([_experiment(tmp_path, "postprocess.methods=[sebbs]").run("whole", 1)])
+    untested = [f"data.{key}=null" for key in KEYS["test"] if key is not None]
+    with pytest.raises(InputError, match=r"data\.test_folder: expected a test set"):
+        check_scored([_experiment(tmp_path, *untested).run("whole", 1)])
 
 
 def test_the_shipped_variants_are_different_experiments(tmp_path: Path) -> None:
