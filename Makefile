@@ -75,6 +75,8 @@ $(ENVIRONMENT): requirements.lock requirements-nodeps.lock
 	touch $@
 
 $(TEST_ENVIRONMENT): requirements-test.lock | $(ENVIRONMENT)
+	# Without pip's cache, which may have a build for another NumPy.
+	$(INSTALL) --no-deps --no-cache-dir "$$(grep '^sed_scores_eval==' requirements-test.lock)"
 	$(INSTALL) --no-deps --requirement requirements-test.lock
 	touch $@
 endif

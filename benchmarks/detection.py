@@ -6,12 +6,14 @@ python -m benchmarks detection [--clips 36] [--rounds N] [--precision 32|bf16|16
 From files to events in memory, as in `sed-detect`, and through onnxruntime: reading, resampling,
 features, the network, score correction, median filter, events. The plain pass is that of the
 reference network on features in memory, float32, in a process of its own without our memory
-settings. The weights are random, which does not change the time.
+settings. With pictures: as `sed-detect --plot`, without writing the files. The weights are random,
+which does not change the time.
 """
 
 import operator
 import tempfile
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -34,6 +36,7 @@ from benchmarks.measure import (
 from benchmarks.options import RECIPE, Number, parse, subject_parser
 from desed_task.detect import Detector
 from desed_task.detect.detector import Precision, Result
+from desed_task.detect.plots import draw_recording
 from desed_task.detect.reading import file_blocks
 from desed_task.detect.scoring import Recording
 from desed_task.model import save_model
@@ -99,7 +102,9 @@ def detections(module: CrossTaskSED, args: Namespace, folder: Path) -> dict[str,
     label = f"ours, {precision}"
     rows = {
         f"{label}: files of {grid.clip_seconds:g} s": detection(ours, clips),
+        f"{label}: files of {grid.clip_seconds:g} s, pictures": detection(ours, clips, plot=True),
         f"{label}: 1 file": detection(ours, long),
+        f"{label}: 1 file, pictures": detection(ours, long, plot=True),
         f"{label}: files of {SHORT_SECONDS} s": detection(ours, short),
     }
     has_runtime = not args.tiny and find_spec("onnxruntime")  # an export takes seconds
@@ -110,17 +115,23 @@ def detections(module: CrossTaskSED, args: Namespace, folder: Path) -> dict[str,
     return rows
 
 
-def detection(detector: Detector, paths: list[Path]) -> Callable[[], int]:
-    """A function that detects the events of files, and returns their number."""
-    rate = detector.description.sample_rate
+def detection(detector: Detector, paths: list[Path], *, plot: bool = False) -> Callable[[], int]:
+    """A function that detects the events of files, and returns their number.
+
+    `plot`: it draws the recordings as well.
+    """
+    rate, log_mel = detector.description.sample_rate, detector.model.log_mel
 
     def run() -> int:
         files = [Recording(path, partial(file_blocks, path, rate)) for path in paths]
         events = 0
-        for _, result in detector.detect(files, workers=1):
+        for path, result in detector.detect(files, workers=1):
             if not isinstance(result, Result):
                 raise result
             events += len(result.detections)
+            if plot:
+                blocks = partial(file_blocks, path, rate, warn=False)
+                deque(draw_recording(path.name, blocks, result, log_mel, rate), maxlen=0)
         return events
 
     return run

@@ -1,21 +1,23 @@
 """Own sounds, from labels to metrics, by the defaults: the network beside the baseline.
 
 python -m benchmarks own_sounds --sounds SOUNDS --output FOLDER [--only CASE ...] [--seeds 1]
-                                [--set K=V] [--json FILE]
+                                [--labelled CLASS CLASS] [--set K=V] [--tiny] [--json FILE]
 
-SOUNDS is a soundbank (docs/own_data.md): foreground/CLASS/* and background/*. `one_place` and
-`many_places` are long recordings that are mixed of it, with exact labels of two classes: 13 minutes
-for training, 3 for validation, 14 for the test (benchmarks/long_recordings.py). `few_labels` is
-`many_places` with a tenth of the training labels. They are collected, trained and tested with the
-configuration that `collect` writes. `isolated` trains on scenes of `generate --soundbank`, and
-detects the events of the held-out recordings unchanged. CPU seconds are those of the whole
-training and its test, of all processes. Set OMP_NUM_THREADS=1 for one thread.
+SOUNDS is a soundbank (docs/own_data.md): foreground/CLASS/* and background/*; files whose names
+begin with 5- are the test's. `one_place` and `many_places` are long recordings that are mixed of
+it, with exact labels of two classes: 13 minutes for training, 3 for validation, 14 for the test
+(benchmarks/long_recordings.py). `few_labels` is `many_places` with a tenth of the training labels,
+the other clips without labels. They are collected, trained and tested with the configuration that
+`collect` writes. `isolated` trains on scenes of `generate --soundbank` and detects the events of
+the test's recordings as they are. CPU seconds are those of all processes of a training and its
+test; of the baseline, of its training. Set OMP_NUM_THREADS=1 for one thread.
 """
 
 import json
 import re
 import resource
 import statistics
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,11 +31,9 @@ from benchmarks.measure import aligned, finish
 from benchmarks.options import parse, subject_parser
 from desed_task.dataio.recordings import files_below
 from desed_task.detect import Detector
-from desed_task.errors import FAULT
+from desed_task.errors import FaultError
 from desed_task.files import check_new_folder, user_path
 
-NUMBERS_OF_RECORDINGS = {"train": 16, "test": 14}
-SPLIT = "0.8125,0.1875,0"
 HELD_OUT = "^5-"
 MINUTES = 120.0  # of a command
 METRICS = {
@@ -54,8 +54,17 @@ class Case(NamedTuple):
 CASES = {
     "one_place": Case(ONE_PLACE),
     "many_places": Case(MANY_PLACES),
+    "few_labels": Case(MANY_PLACES, ("training.labelled_share=0.1",)),
 }
 ISOLATED = "isolated"
+TINY = (
+    "training.n_epochs=1",
+    "training.steps_per_epoch=2",
+    "training.n_epochs_warmup=0",
+    "training.n_epochs_rampdown=0",
+    "training.validation_interval=1",
+    "postprocess.bootstrap_replicates=0",
+)
 
 
 class Trained(NamedTuple):
@@ -70,23 +79,23 @@ def main(argv: Sequence[str]) -> int:
     """Measure and print; returns the exit status."""
     args = parse(_parser(), {}, argv)
     check_new_folder("--output", args.output)
-    rows: list[list[str]] = []
+    rows = [["case", "system", *METRICS, "CPU s"]]
+    counts: list[str] = []
     results: dict[str, Any] = {}
     for case in args.only:
-        made = _isolated_set(args) if case == ISOLATED else _long_set(args, case)
-        if not made:
-            return FAULT
-        trained = [_train(args, case, seed) for seed in range(1, args.seeds + 1)]
-        complete = [each for each in trained if each is not None]
-        if len(complete) < len(trained):
-            return FAULT
-        results[case] = [each._asdict() | {"run": str(each.run)} for each in complete]
-        rows += _rows(case, complete)
+        folder = args.output / case
         if case == ISOLATED:
-            lines = [_isolated_counts(args, each) for each in complete]
-            rows += [[case, "recordings", line, "", "", ""] for line in lines]
-    head = ["case", "system", *METRICS, "CPU s"]
-    finish(args, aligned([head, *rows]), {"own_sounds": results})
+            _generate(folder, args)
+        else:
+            _collect(folder, CASES[case].material, args)
+        overrides = [*(CASES[case].overrides if case in CASES else ()), *args.overrides]
+        overrides += TINY if args.tiny else ()
+        trained = [_train(folder, seed, overrides) for seed in range(1, args.seeds + 1)]
+        rows += _rows(case, trained)
+        results[case] = [each._asdict() | {"run": str(each.run)} for each in trained]
+        if case == ISOLATED:
+            counts += [_isolated_counts(args.sounds, each.run / "model") for each in trained]
+    finish(args, [*aligned(rows), *counts], {"own_sounds": results})
     return 0
 
 
@@ -102,85 +111,62 @@ def _parser() -> Any:
     return parser
 
 
-def _run(folder: Path, name: str, *arguments: str) -> float | None:
-    """CPU seconds of a command; None if it failed."""
-    before = _cpu_seconds()
+def _run(folder: Path, name: str, *arguments: str) -> float:
+    """CPU seconds of a command. Raises FaultError if it failed."""
+    before = _children_seconds()
     ((_, result, _),) = run_commands({name: arguments}, folder, MINUTES)
-    return _cpu_seconds() - before if result == OK else None
+    if result != OK:
+        raise FaultError(f"{folder / name}.txt: {result}")
+    return _children_seconds() - before
 
 
-def _cpu_seconds() -> float:
+def _children_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
-def _long_set(args: Any, case: str) -> bool:
-    folder = args.output / case
+def _collect(folder: Path, material: Material, args: Namespace) -> None:
     recordings = folder / "recordings"
-    material = CASES[case].material
-    write_recordings(
-        args.sounds, args.labelled, material, HELD_OUT, NUMBERS_OF_RECORDINGS, recordings, seed=1
-    )
-    sets = ["--audio", f"{recordings}/train", "--test", f"{recordings}/test", "--split", SPLIT]
-    return (
-        _run(
-            folder,
-            "collect",
-            "-m",
-            "local.collect",
-            *sets,
-            "--labels",
-            str(recordings),
-            "--output",
-            f"{folder}/set",
-        )
-        is not None
-    )
+    numbers = {"train": 3, "test": 1} if args.tiny else {"train": 16, "test": 14}
+    write_recordings(args.sounds, args.labelled, material, HELD_OUT, numbers, recordings, seed=1)
+    options = {
+        "--audio": recordings / "train",
+        "--test": recordings / "test",
+        "--labels": recordings,
+        "--split": "0.8,0.2,0",
+        "--output": folder / "set",
+    }
+    _run(folder, "collect", "-m", "local.collect", *_words(options))
 
 
-def _isolated_set(args: Any) -> bool:
-    folder = args.output / ISOLATED
-    options = ["--seed", "1", "--size", "medium", "--test_groups", HELD_OUT]
-    return (
-        _run(
-            folder,
-            "generate",
-            "-m",
-            "local.generate",
-            "--soundbank",
-            str(args.sounds),
-            *options,
-            "--output",
-            f"{folder}/set",
-        )
-        is not None
-    )
+def _generate(folder: Path, args: Namespace) -> None:
+    options = {
+        "--soundbank": args.sounds,
+        "--seed": 1,
+        "--size": "tiny" if args.tiny else "medium",
+        "--test_groups": HELD_OUT,
+        "--output": folder / "set",
+    }
+    _run(folder, "generate", "-m", "local.generate", *_words(options))
 
 
-def _train(args: Any, case: str, seed: int) -> Trained | None:
-    folder = args.output / case
-    given = CASES[case].overrides if case in CASES else ()
-    overrides = [*given, f"training.seed={seed}", *args.overrides]
-    options = [word for override in overrides for word in ("--set", override)]
+def _words(options: dict[str, Any]) -> list[str]:
+    return [str(word) for option in options.items() for word in option]
+
+
+def _train(folder: Path, seed: int, overrides: Sequence[str]) -> Trained:
     logs = folder / f"seed_{seed}"
-    seconds = _run(
-        folder,
-        f"train_{seed}",
-        "train_sed.py",
-        "--conf_file",
-        f"{folder}/set/conf.yaml",
-        "--log_dir",
-        str(logs),
-        *options,
-    )
-    if seconds is None:
-        return None
+    options = {"--conf_file": folder / "set" / "conf.yaml", "--log_dir": logs}
+    words = [*_words(options), "--set", f"training.seed={seed}"]
+    words += [word for override in overrides for word in ("--set", override)]
+    seconds = _run(folder, f"train_{seed}", "train_sed.py", *words)
     run = logs / "version_0"
     metrics = json.loads((run / "metrics_test" / "metrics.json").read_text(encoding="utf-8"))
     return Trained(run, metrics, seconds)
 
 
 def _rows(case: str, trained: Sequence[Trained]) -> list[list[str]]:
+    """A row for each system: means over the trainings, and deviations of several."""
     rows = []
     for system in SYSTEMS:
         values = [
@@ -188,7 +174,9 @@ def _rows(case: str, trained: Sequence[Trained]) -> list[list[str]]:
             for key in METRICS.values()
         ]
         seconds = [
-            each.metrics.get(f"test/{system}/training_seconds", each.cpu_seconds)
+            each.metrics[f"test/{system}/training_cpu_seconds"]
+            if system == "baseline"
+            else each.cpu_seconds
             for each in trained
         ]
         rows.append([case, system, *map(_shown, values), f"{statistics.mean(seconds):.0f}"])
@@ -196,21 +184,21 @@ def _rows(case: str, trained: Sequence[Trained]) -> list[list[str]]:
 
 
 def _shown(values: Sequence[float | None]) -> str:
-    """Mean, and standard deviation of several."""
-    if None in values:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
         return "-"
-    mean = f"{statistics.mean(values):.3f}"
-    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+    mean = f"{statistics.mean(known):.3f}"
+    return f"{mean} ± {statistics.stdev(known):.3f}" if len(known) > 1 else mean
 
 
-def _isolated_counts(args: Any, trained: Trained) -> str:
-    """Detect the events of the held-out recordings, and count right and wrong classes."""
-    detector = Detector.load(trained.run / "model")
-    held_out = [path for path in files_below(args.sounds) if re.search(HELD_OUT, path.name)]
+def _isolated_counts(sounds: Path, model: Path) -> str:
+    """Detect the events of the test's recordings, and count right and wrong classes."""
+    detector = Detector.load(model)
     labels = detector.description.classes
+    paths = [path for path in files_below(sounds) if re.search(HELD_OUT, path.name)]
     classes = {
-        str(path): path.parent.name if path.parent.name in labels else None for path in held_out
+        str(path): path.parent.name if path.parent.name in labels else None for path in paths
     }
-    found = {name: set(detector(name).events.event_label) for name in tqdm(classes)}
+    found = {name: set(detector(name).events.event_label) for name in tqdm(classes, ISOLATED)}
     counts = hits_and_wrong(found, classes)
     return ", ".join(f"{name} {value}" for name, value in counts._asdict().items())

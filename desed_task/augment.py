@@ -16,10 +16,10 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from torchaudio.transforms import Resample
 
 from desed_task.dataio.batch import Batch, ClipKind, to_device
 from desed_task.settings import InnerFraction, Pair, Positive, PositiveInt, Settings, Values
+from desed_task.transforms import Resample
 
 AugmentationName = Literal["Time mask", "Pitch shift", "Time shift", "Frequency mask", "Filter"]
 
@@ -274,7 +274,9 @@ def stretch_time(spectrum: Tensor, factor: float) -> Tensor:
     magnitude, phase = real.hypot(imaginary), imaginary.atan2(real)
     stretched = magnitude.index_select(1, before).lerp(magnitude.index_select(1, before + 1), share)
     advance = phase.diff(dim=1).index_select(1, before[:-1])
-    return torch.polar(stretched, torch.cat([phase[:, :1], advance], dim=1).cumsum(1))
+    turned = torch.cat([phase[:, :1], advance], dim=1).cumsum(1)
+    # Not torch.polar: on a CPU it takes five times as long.
+    return torch.complex(stretched * turned.cos(), stretched * turned.sin())
 
 
 def _overlap_add(spectrum: Tensor, window: Tensor, hop: int, length: int) -> Tensor:

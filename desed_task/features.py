@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torchaudio.transforms import MelSpectrogram
 
 from desed_task.settings import NonEmpty, NonNegative, Pair, Positive, PositiveInt, Settings
+from desed_task.transforms import MelSpectrogram
 
 MINMAX_EPS = 1e-8
 
@@ -87,6 +88,19 @@ class ScalerSettings(Settings):
         return self
 
 
+_GROUP = 16  # mel bands of one matrix product
+
+
+def _grouped(filters: Tensor) -> list[tuple[slice, Tensor]]:
+    """Mel filters `(bins, bands)` in groups of bands: the bins of a group, their weights."""
+    groups = []
+    for group in filters.split(_GROUP, dim=1):
+        used = group.any(dim=1).nonzero().flatten().tolist() or [0]
+        bins = slice(used[0], used[-1] + 1)
+        groups.append((bins, group[bins].clone()))
+    return groups
+
+
 class LogMel(nn.Module):
     """Magnitude mel spectrogram and its logarithm, always in float32.
 
@@ -111,11 +125,33 @@ class LogMel(nn.Module):
             window_fn=torch.hamming_window,
             wkwargs={"periodic": False},
         )
+        self._filters = _grouped(self.transform.mel_scale.fb)
 
     def mel(self, audio: Tensor) -> Tensor:
         """`(batch, samples)` in [-1, 1] -> magnitudes `(batch, bands, frames)`."""
         with torch.autocast(audio.device.type, enabled=False):
+            if audio.device.type == "cpu" and not torch.compiler.is_exporting():
+                return self._mel_of_clips(audio.float())
             return self.transform(audio.float())
+
+    def _mel_of_clips(self, audio: Tensor) -> Tensor:
+        """`mel` on a CPU.
+
+        NumPy's magnitudes take a tenth of the time of PyTorch's where the processor has AVX-512,
+        and a band is summed over the bins near it, not over all.
+        """
+        spectrogram = self.transform.spectrogram
+        edge = spectrogram.n_fft // 2
+        padded = torch.cat(
+            [audio[:, 1 : edge + 1].flip(1), audio, audio[:, -edge - 1 : -1].flip(1)], dim=1
+        )
+        mels = []
+        for clip in padded:  # whose spectrum the cache holds
+            frames = clip.unfold(0, spectrogram.n_fft, spectrogram.hop_length) * spectrogram.window
+            magnitude = torch.from_numpy(np.abs(torch.fft.rfft(frames).numpy()))
+            bands = [magnitude[:, bins] @ weights for bins, weights in self._filters]
+            mels.append(torch.cat(bands, dim=1).t())
+        return torch.stack(mels)
 
     def log(self, mel: Tensor) -> Tensor:
         """Magnitudes -> dB, clamped to `log_range`; any shape."""

@@ -57,8 +57,13 @@ def sod_labels(targets: Tensor, counted: Tensor) -> Tensor:
 
 
 def expected_count(strong: Tensor, counted: Tensor) -> Tensor:
-    """Sum of the counted classes' probabilities, at most 2; `(batch, frames)`, differentiable."""
-    return (strong * counted[:, None]).sum(dim=1).clamp(max=MAX_SOUNDS)
+    """Sum of the counted classes' probabilities, at most 2; `(batch, frames)`, differentiable.
+
+    The gradient is 1 up to a sum of exactly 2. Not `clamp`, whose gradient there depends on
+    PyTorch's version: 1 until 2.13, as in the published training, 0 from 2.14 on.
+    """
+    total = (strong * counted[:, None]).sum(dim=1)
+    return total.masked_fill(total > MAX_SOUNDS, MAX_SOUNDS)
 
 
 def state_score(sod_logits: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ ORDER = (
         "ema",
         "sod_settings",
         "sod",
+        "transforms",
         "features",
         "nnet",
     ),

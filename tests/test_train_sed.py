@@ -72,6 +72,7 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     log_dir = tmp_path_factory.mktemp("runs")
     more = ["--set=postprocess.methods=[median,tuned_median,sebbs]"]
     more += ["--set=training.picture_interval=2", "--set=training.baseline=true"]
+    more += ["--set=postprocess.review_labels=5"]
     assert main(arguments(tiny_data, log_dir, "--gpus", "0", *more)) == 0
     return log_dir / "version_0"
 
@@ -94,6 +95,8 @@ def test_what_a_run_leaves(trained: Path) -> None:
     for path in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "pictures/epoch_0000.png"):
         assert (trained / path).stat().st_size > 1000
     assert list(trained.glob("events.out.tfevents.*"))
+    assert "<html" in (trained / "review.html").read_text()
+    assert list(trained.glob("review/*.flac"))  # two epochs contradict many labels
 
 
 def test_files_of_the_test(trained: Path) -> None:

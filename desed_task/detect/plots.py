@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from desed_task.detect.detector import Result
+from desed_task.drawing.canvas import image_png
 from desed_task.drawing.clip_pictures import (
     Panel,
     Row,
@@ -15,7 +16,7 @@ from desed_task.drawing.clip_pictures import (
     choose_rows,
     draw_clip,
 )
-from desed_task.drawing.style import nth_colour, to_png
+from desed_task.drawing.style import nth_colour
 from desed_task.features import LogMel
 
 STRIP_SECONDS = 60.0
@@ -47,12 +48,12 @@ def draw_recording(
             strips.append(_strip(rest[:size], result, log_mel, sample_rate, start, seconds))
             rest, start = rest[size:], start + seconds
             if len(strips) == STRIPS:
-                yield to_png(draw_clip(strips, title, width=WIDTH))
+                yield image_png(draw_clip(strips, title, width=WIDTH))
                 strips = []
     if len(rest) > log_mel.transform.n_fft:
         strips.append(_strip(rest, result, log_mel, sample_rate, start, seconds))
     if strips:
-        yield to_png(draw_clip(strips, title, width=WIDTH))
+        yield image_png(draw_clip(strips, title, width=WIDTH))
 
 
 def _strip(
@@ -65,7 +66,8 @@ def _strip(
 ) -> Strip:
     mel = log_mel.transform
     with torch.inference_mode():
-        values = log_mel(torch.from_numpy(audio)[None])[0].numpy()
+        device = mel.spectrogram.window.device
+        values = log_mel(torch.from_numpy(audio)[None].to(device))[0].cpu().numpy()
     max_hz = sample_rate / 2 if mel.f_max is None else mel.f_max
     spectrogram = Spectrogram(values, mel.f_min, max_hz, len(audio) / sample_rate)
     return Strip(start, start + seconds, [strip_panel(result, start, start + seconds)], spectrogram)

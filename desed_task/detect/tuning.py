@@ -52,7 +52,7 @@ SETTINGS = TuningSettings(
     choose_method=True,
     calibrate_confidence=True,
     tuning_metric="event_f1_psds1",
-    tuning_shrinkage=15.0,
+    tuning_shrinkage=20.0,
     window_unit="seconds",
     tuning_windows=(0.01, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0),
     sebbs_step=(0.1, 0.2, 0.32, 0.48, 0.64, 1.0),
@@ -279,8 +279,8 @@ def remarks(tuned: Tuned, after: Postprocessing) -> list[str]:
     few = f"a class with few events follows the mean over the classes ({weight})"
     if tuned.values:
         lines = [
-            f"{tuned.best(SETTINGS)} has the best mean of event F1 and PSDS1 ({tuned.folds}-fold "
-            f"cross-validation): {compared(tuned.values)}"
+            f"{tuned.best(SETTINGS)} is chosen by the mean of event F1 and PSDS1 "
+            f"({tuned.folds}-fold cross-validation): {compared(tuned.values)}"
         ]
     else:
         lines = ["methods are not compared: expected at least 2 sections with events, got 1"]

@@ -3,6 +3,9 @@
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
+from importlib.util import find_spec
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,12 +46,36 @@ def fallback_families(characters: Iterable[str]) -> list[str]:
     return sorted(family for family in families if family)
 
 
+def font_runs(text: str) -> list[tuple[str, str | None]]:
+    """Parts of a text, and the file of the font that each needs; None: the default font."""
+    parts = [(family, "".join(part)) for family, part in groupby(text, _family_with)]
+    return [(part, _font_file(family) if family else None) for family, part in parts]
+
+
+@cache
+def default_font() -> str:
+    """The file of the default font, which comes with matplotlib; imports nothing."""
+    spec = find_spec("matplotlib")
+    assert spec is not None
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
+
+
+@cache
+def _font_file(family: str) -> str:
+    from matplotlib.font_manager import findfont
+
+    return str(findfont(family))
+
+
 @cache
 def _family_with(character: str) -> str | None:
     """The font that has this character: "" for the default, None if no installed font has it."""
+    if ord(character) < 128:
+        return ""
     from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
-    if ord(character) < 128 or get_font(findfont(FontProperties())).get_char_index(ord(character)):
+    if get_font(findfont(FontProperties())).get_char_index(ord(character)):
         return ""
     entries = sorted(
         (entry for entry in fontManager.ttflist if "last resort" not in entry.name.lower()),

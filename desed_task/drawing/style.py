@@ -72,16 +72,18 @@ def to_png(figure: "Figure") -> bytes:
     return buffer.getvalue()
 
 
-def plain(text: str, max_length: int = MAX_NAME) -> str:
-    """A user's text for a picture: on one line, shortened in the middle, with drawable characters.
-
-    It is not interpreted as a formula.
-    """
+def one_line(text: str, max_length: int = MAX_NAME) -> str:
+    """A user's text on one line, shortened in the middle, with drawable characters."""
     line = drawable(" ".join(text.split()))
     if len(line) > max_length:
         n_first = max_length // 2
         line = f"{line[:n_first]}…{line[n_first + 1 - max_length :]}"
-    return line.replace("$", r"\$")
+    return line
+
+
+def plain(text: str, max_length: int = MAX_NAME) -> str:
+    """A user's text as of `one_line` for matplotlib, which would read `$` as a formula's begin."""
+    return one_line(text, max_length).replace("$", r"\$")
 
 
 def class_text(label: str, max_length: int = MAX_CLASS_NAME) -> str:

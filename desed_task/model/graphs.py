@@ -91,7 +91,7 @@ def export_onnx(model: Model, folder: Path) -> None:
             _Graph(model, RealLogMel(model.log_mel)),
             (_audio(model, 2),),
             cast(Any, content),
-            dynamo=False,  # the newer exporter unrolls the GRUs
+            dynamo=False,  # the newer exporter walks through the GRUs' frames, which takes minutes
             opset_version=OPSET,
             input_names=["audio"],
             output_names=list(names),

@@ -125,7 +125,9 @@ class CRNN(nn.Module):
         """`(batch, frames, 2 cells)` -> `strong`, `weak`."""
         strong = self.strong_head(x).sigmoid()
         # Over the classes, not over time: a peculiarity of the published code.
-        attention = self.attention_head(x).softmax(dim=-1).clamp(min=self.weak_floor)
+        attention = self.attention_head(x).softmax(dim=-1)
+        # Not `clamp`: see `desed_task.sod.expected_count`.
+        attention = attention.masked_fill(attention < self.weak_floor, self.weak_floor)
         weak = (strong * attention).sum(dim=1) / attention.sum(dim=1)
         return strong.transpose(1, 2), weak
 

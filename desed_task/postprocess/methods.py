@@ -96,7 +96,7 @@ class Selection(Settings):
 
     def __str__(self) -> str:
         return (
-            f"{self.method} has the best {self.metric} on validation ({self.folds}-fold "
+            f"{self.method} is chosen by {self.metric} on validation ({self.folds}-fold "
             f"cross-validation of {self.clips} clips): {compared(self.values)}"
         )
 

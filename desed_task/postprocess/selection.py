@@ -5,6 +5,7 @@ folds, and the output for a fold's clips has the parameters that were tuned on t
 without tuned parameters have the same output in every fold. Calibration uses the same events.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -34,6 +35,8 @@ from desed_task.postprocess.tuning import COMPONENTS, SCENARIOS, TuningSettings,
 
 N_FOLDS = 5
 FOLD_SEED = 0
+CHANCE = 0.2
+"""Divided by the root of the number of events: a gain below it is not seen on other recordings."""
 
 
 class Tuned(NamedTuple):
@@ -44,6 +47,7 @@ class Tuned(NamedTuple):
         values: event F1 and PSDS of each method by name, means over the classes,
             cross-validated; empty: not compared.
         clips, folds: of the cross-validation.
+        n_events: true events in the validation set.
         calibration: of each method by name; empty: not asked for.
     """
 
@@ -51,12 +55,20 @@ class Tuned(NamedTuple):
     values: dict[str, dict[str, float]]
     clips: int
     folds: int
+    n_events: int
     calibration: dict[str, Calibration]
 
     def best(self, settings: TuningSettings) -> str | None:
-        """The method with the best `tuning_metric`, the first of equal ones; None: not compared."""
+        """The method with the best `tuning_metric`; None: not compared.
+
+        The first one is kept unless another gains more than chance does on so few events.
+        """
         rated = {name: rating(values, settings) for name, values in self.values.items()}
-        return max(rated, key=rated.__getitem__) if rated else None
+        if not rated:
+            return None
+        first, best = next(iter(rated)), max(rated, key=rated.__getitem__)
+        gain = rated[best] - rated[first]
+        return best if gain > CHANCE / math.sqrt(max(1, self.n_events)) else first
 
     def stored(self, settings: TuningSettings) -> TunedParameters:
         """The same as parameters of a model, where all names are those of methods."""
@@ -106,6 +118,7 @@ def tune_methods(
     names = list(truth.events)
     folds = make_folds(truth, groups or names) if compare else np.zeros(len(names), dtype=np.int64)
     n_folds = int(folds.max(initial=0)) + 1
+    n_events = sum(map(len, truth.events.values()))
     # The first set has all clips; the others have those of all folds but one.
     weights = np.ones((1 if n_folds == 1 else 1 + n_folds, len(names)))
     for fold, row in enumerate(weights[1:]):
@@ -124,7 +137,7 @@ def tune_methods(
     }
     whole = {method: found[0] for method, found in tuned.items()}
     if not compare:
-        return Tuned(whole, {}, len(names), n_folds, {})
+        return Tuned(whole, {}, len(names), n_folds, n_events, {})
     by_fold: dict[str, Sequence[Parameters]] = {
         name: [parameters] * n_folds for name, parameters in fixed.items()
     }
@@ -139,6 +152,7 @@ def tune_methods(
         values if settings.choose_method and n_folds > 1 else {},
         len(names),
         n_folds,
+        n_events,
         calibration if settings.calibrate_confidence else {},
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from desed_task.dataio.recordings import clip_path
+from desed_task.drawing.canvas import image_png
 from desed_task.drawing.clip_pictures import (
     MAX_ROWS,
     Panel,
@@ -18,7 +19,7 @@ from desed_task.drawing.clip_pictures import (
     draw_clip,
     log_mel,
 )
-from desed_task.drawing.style import nth_colour, plain, to_png
+from desed_task.drawing.style import nth_colour, one_line
 from desed_task.errors import InputError
 from desed_task.evaluation import event_based
 from desed_task.evaluation.events import EventTable, Floats, Ints, find_overlaps, sums
@@ -57,7 +58,7 @@ def clip_section(report: ReportInput) -> Section:
     for rank, clip in enumerate(clips.tolist(), start=1):
         name = names[clip]
         spectrogram, problem = _spectrogram(report, name)
-        png = to_png(draw_clip([clip_strip(report, clip, spectrogram)]))
+        png = image_png(draw_clip([clip_strip(report, clip, spectrogram)]))
         alt = f"Clip {name} over time: true events, and each system's scores and events."
         remark = "" if problem is None else f" No spectrogram: {problem}"
         blocks.append(Picture(f"clip_worst_{rank}.png", png, alt, f"{rank}. {name}{remark}"))
@@ -138,7 +139,7 @@ def _system_panel(
         )
         for label in labels
     ]
-    return Panel(f"{plain(system.name, 60)}{remark}", rows, nth_colour(number), edges)
+    return Panel(f"{one_line(system.name, 60)}{remark}", rows, nth_colour(number), edges)
 
 
 def _clip_boxes(boxes: Boxes, clip: str, label: int) -> Floats:

@@ -91,8 +91,8 @@ DOMAINS = {domain.name: domain for domain in (SYNTHETIC, RECORDED)}
 class SceneShares:
     """Shares of clips that are no scene: `lone` has one recording alone, `empty` no event."""
 
-    lone: float = 0.25
-    empty: float = 0.15
+    lone: float = 0.4
+    empty: float = 0.25
 
     def __post_init__(self) -> None:
         for name, share in (("lone", self.lone), ("empty", self.empty)):

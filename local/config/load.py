@@ -37,6 +37,7 @@ NEWER = {
         "tuning_shrinkage": 0.0,
         "choose_method": False,
         "calibrate_confidence": False,
+        "review_labels": 0,
     },
 }
 """Values of the keys that a configuration of an older version does not have: what it did."""

@@ -281,8 +281,8 @@ class Postprocess(CorrectionStrength, TuningSettings):
     """From the network's scores to events, and the metrics of the test."""
 
     methods: NonEmpty[Method] = Field(
-        description="methods that the test scores side by side, the first one (or the chosen one) "
-        "under the network's name, others as `student_sebbs`: `median`: `median_window`; "
+        description="methods that the test scores side by side, the first one under the network's "
+        "name, others as `student_sebbs`: `median`: `median_window`; "
         "`tuned_median`: windows and F1 thresholds tuned per class; `sebbs`: "
         "[sound event bounding boxes](https://arxiv.org/abs/2406.04212), tuned per class. Tuning "
         "uses the synthetic validation set; the checkpoint stores its result",
@@ -308,6 +308,11 @@ class Postprocess(CorrectionStrength, TuningSettings):
     )
     report: Annotated[bool, NoResult] = Field(
         description="`true`: write a report of each test set, `report.html`"
+    )
+    review_labels: Annotated[Count, NoResult] = Field(
+        description="labels of the synthetic validation set that the student does not detect, and "
+        "as many detections without a label, on the page `review.html` after a training "
+        "([own_data.md](own_data.md#labels-worth-a-second-look)); 0: no page"
     )
 
     @model_validator(mode="after")

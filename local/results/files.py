@@ -135,7 +135,7 @@ def score_networks(
     *,
     check: bool = False,
 ) -> list[ReportSystem]:
-    """Score every network with every configured post-processing method.
+    """Score every network with its chosen post-processing method, or with every configured one.
 
     A system is named like its network with the default method, which is the first one, and
     `NETWORK_METHOD` with others.
@@ -150,7 +150,8 @@ def score_networks(
     systems = []
     for network, predicted in predictions.items():
         default = default_method(config, tuned.get(network))
-        methods = dict.fromkeys([default, *config.postprocess.methods])
+        settings = config.postprocess
+        methods = [default] if settings.choose_method else settings.methods
         systems += [
             _score(network, method, predicted, truth, config, tuned.get(network), check=check)
             for method in methods

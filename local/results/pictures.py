@@ -9,6 +9,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from desed_task.dataio.batch import Batch, ClipKind
+from desed_task.drawing.canvas import image_png
 from desed_task.drawing.clip_pictures import (
     Panel,
     Row,
@@ -18,9 +19,9 @@ from desed_task.drawing.clip_pictures import (
     class_spans,
     draw_clip,
 )
-from desed_task.drawing.style import nth_colour, to_image
+from desed_task.drawing.style import nth_colour
 from desed_task.evaluation.decode import detect_many, frame_times
-from desed_task.files import atomic_write
+from desed_task.files import write_file
 from desed_task.nnet.crnn import SEDOutput
 from desed_task.sod import SOD_STATE_NAMES
 from local.config.load import Config
@@ -102,17 +103,19 @@ class ClipPicture:
         """
         if self._strip is None:
             return
-        image = to_image(draw_clip([self._strip], self._clip, width=9))
+        image = draw_clip([self._strip], self._clip, width=9)
         for logger in module.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image(
-                    "validation clip", np.asarray(image), module.global_step, dataformats="HWC"
+                    "validation clip",
+                    np.asarray(image.convert("RGB")),
+                    module.global_step,
+                    dataformats="HWC",
                 )
         if module.logger is not None:
             folder = Path(module.logger.log_dir) / "pictures"
             folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(folder / f"epoch_{module.current_epoch:04d}.png") as partial:
-                image.save(partial, format="png")
+            write_file(folder / f"epoch_{module.current_epoch:04d}.png", image_png(image))
 
 
 def _array(tensor: Tensor) -> Any:

@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ablation = read_variants(args.variants_file)
     if args.variants:
         ablation = ablation.chosen(args.variants)
-    experiment = Experiment(args.conf_file, args.overrides, args.output, args.gpus)
+    # All runs are compared with the same method, whatever would be best for each.
+    overrides = (*args.overrides, "postprocess.choose_method=false")
+    experiment = Experiment(args.conf_file, overrides, args.output, args.gpus)
     seeds = range(1, args.seeds + 1)
     runs = ablation.plan(experiment, seeds)
     check_scored(runs)

@@ -35,6 +35,17 @@ def test_golden(golden: dict[str, np.ndarray], recipe: Config, log_mel: LogMel) 
     np.testing.assert_allclose(part(scaled), golden["scaled"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("sizes", [(2048, 256, 128), (101, 50, 40)], ids=["recipe", "odd window"])
+def test_mel_equals_torchaudios(sizes: tuple[int, int, int], recipe: Config) -> None:
+    """Also with an odd window, and with bands between the bins, which have no weight."""
+    window, hop, n_mels = sizes
+    changed = {"n_window": window, "hop_length": hop, "n_mels": n_mels}
+    log_mel = LogMel(recipe.feats.model_copy(update=changed), recipe.data.fs)
+    audio = torch.randn(2, 16001, generator=torch.Generator().manual_seed(0))
+    expected = log_mel.transform(audio)
+    torch.testing.assert_close(log_mel.mel(audio), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_log_range(log_mel: LogMel) -> None:
     magnitudes = torch.tensor([0.0, 1e-9, 10**-2.6, 1.0, 10.0, 1e6])
     assert log_mel.log(magnitudes).tolist() == pytest.approx([-50, -50, -50, 0, 20, 80])

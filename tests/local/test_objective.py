@@ -11,7 +11,14 @@ from torch import Tensor
 from desed_task.augment import DistortedBatch, Record
 from desed_task.dataio.batch import ClipKind
 from desed_task.nnet.crnn import SEDOutput
-from desed_task.sod import active_count, agreement, correct_scores, counted_classes, sod_labels
+from desed_task.sod import (
+    active_count,
+    agreement,
+    correct_scores,
+    counted_classes,
+    expected_count,
+    sod_labels,
+)
 from local.config.load import Config, override_config
 from local.objective import DISTANCES, Objective, self_consistency_loss
 from tests.support.classes import CLASSES
@@ -210,3 +217,15 @@ def test_selection_and_distances_follow_the_configuration(
     best, state = golden["student_sod"].softmax(dim=-1).max(dim=-1)
     value = _term("cross_task", golden, recipe, "losses.cross_task_loss=mae")
     assert value == pytest.approx(float((count - best * state).abs().mean()), rel=RELATIVE)
+
+
+def test_gradient_of_the_expected_count_at_its_bound() -> None:
+    """1 up to a sum of exactly 2, 0 above; NaN is not hidden. PyTorch's clamp changed at 2."""
+    sums = torch.tensor([1.5, 2.0, 2.5, float("nan")])
+    strong = torch.stack([sums / 2, sums / 2, sums])[None].requires_grad_()  # the last: excluded
+    count = expected_count(strong, torch.tensor([True, True, False]))
+    assert count[0, :3].tolist() == [1.5, 2.0, 2.0]
+    assert count[0, 3].isnan()
+    (gradient,) = torch.autograd.grad(count.sum(), strong)
+    assert gradient[0, :2, :3].tolist() == [[1.0, 1.0, 0.0]] * 2
+    assert not gradient[0, 2, :3].any()

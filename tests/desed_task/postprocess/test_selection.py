@@ -12,7 +12,7 @@ from desed_task.postprocess.methods import (
     TunedParameters,
     class_thresholds,
 )
-from desed_task.postprocess.selection import held_out, make_folds, tune_methods
+from desed_task.postprocess.selection import Tuned, held_out, make_folds, tune_methods
 from desed_task.postprocess.tuning import TuningSettings
 from tests.support import cases
 
@@ -131,3 +131,14 @@ def test_folds_have_whole_groups_and_equal_numbers_of_events() -> None:
     assert len(set(make_folds(truth, ["one"] * 40))) == 5  # one group: by clips
     alone = truth.restricted(["01.wav", "00.wav"])
     assert set(make_folds(alone, list(alone.events))) == {0}
+
+
+@pytest.mark.parametrize(
+    ("gain", "n_events", "chosen"),
+    [(0.03, 25, "median"), (0.05, 25, "sebbs"), (0.03, 100, "sebbs"), (-0.1, 100, "median")],
+)
+def test_another_method_must_gain_more_than_chance(gain: float, n_events: int, chosen: str) -> None:
+    values = {"median": {"event_f1": 0.5, "psds1": 0.4}, "sebbs": {"event_f1": 0.5 + gain}}
+    values["sebbs"]["psds1"] = 0.4 + gain
+    tuned = Tuned({}, values, clips=9, folds=3, n_events=n_events, calibration={})
+    assert tuned.best(settings()) == chosen
