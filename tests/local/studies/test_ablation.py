@@ -92,6 +92,11 @@ def test_the_shipped_variants_are_different_experiments(tmp_path: Path) -> None:
     few = read_variants(CONFS / "ablation_soundbank.yaml")
     assert set(few.variants) == {"whole", "mean_teacher_alone", "synthetic_alone"}
     assert len({run.config.digest for run in few.plan(_experiment(tmp_path), [1])}) == 3
+    labels = read_variants(CONFS / "ablation_labels.yaml")
+    runs = labels.plan(_experiment(tmp_path, "training.steps_per_epoch=10"), [1])
+    assert len({run.config.digest for run in runs}) == len(runs) == 9  # the others need times
+    assert sorted({run.config.training.labelled_share for run in runs}) == [0.1, 0.3, 1.0]
+    assert len(labels.variants) == 15
 
 
 def test_a_variant_takes_the_cpu_time_of_another(tmp_path: Path) -> None:
