@@ -3,7 +3,7 @@
 A baseline that is fitted in seconds. A network on the same data should be better than it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -118,7 +118,10 @@ def fit(frames: LabelledFrames) -> FrameClassifier:
 
 
 def read_frames(
-    datasets: list[ClipDataset], features: FrameFeatures, seed: int, max_frames: int = MAX_FRAMES
+    datasets: Sequence[ClipDataset],
+    features: FrameFeatures,
+    seed: int,
+    max_frames: int = MAX_FRAMES,
 ) -> LabelledFrames:
     """Frames of labelled clips; of too many the ones without events are thinned first.
 

@@ -45,12 +45,12 @@ from local.run.checkpoints import (
     read_checkpoint,
 )
 from local.run.description import describe
-from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT
+from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT, TRAINING_SECONDS
 from local.run.machine import Machine
 from local.run.preemption import Preemption
 from local.run.progress import Progress
 from local.run.resuming import check_resumable
-from local.run.weights import SECONDS_KEY, load_tested, start_from
+from local.run.weights import load_tested, start_from
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
 
 MISSING_FILE = "missing_clips.txt"
@@ -176,7 +176,7 @@ def fit(
     leave()
     if rank() > 0:
         return None
-    content: dict[str, Any] = {SECONDS_KEY: seconds}
+    content: dict[str, Any] = {TRAINING_SECONDS: seconds}
     baseline = None
     if config.training.baseline:
         baseline = load_baseline(read_checkpoint(best), config, best)  # of a run that had ended
