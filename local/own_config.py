@@ -27,7 +27,7 @@ training:
   train_sets: [{train_sets}]
   n_epochs: {n_epochs:<13} # n_epochs x steps_per_epoch steps in all
   steps_per_epoch: {steps_per_epoch:<6} # whatever the sizes of the sets
-  n_epochs_warmup: {n_epochs_warmup:<6} # first epochs: learning rate and consistency weight rise
+  n_epochs_warmup: {n_epochs_warmup:<6} # first epochs: learning rate rises
   n_epochs_rampdown: {n_epochs_rampdown:<4} # last epochs: the learning rate falls to 0
 
 {data}

@@ -25,8 +25,8 @@ from local.results.predictions import SetPredictions
 logger = logging.getLogger(__name__)
 
 DETECTED_LABEL = Kind("label", "highest score", unanswered="right")
-UNDETECTED_LABEL = Kind("label that is not detected", "highest score", unanswered="open")
-UNLABELLED = Kind("detected without a label", "confidence", unanswered="none")
+UNDETECTED_LABEL = Kind("label, not detected", "highest score", unanswered="open")
+UNLABELLED = Kind("detected, no label", "confidence", unanswered="none")
 
 
 def write_label_review(

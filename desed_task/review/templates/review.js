@@ -432,7 +432,7 @@ function start(content) {
     showAxis();
     showNeighbours();
     showEvents(own);
-    showClasses(own);
+    fillClasses(get("other"), own.label);
     get("right").classList.toggle("right-answer", own.verdict === "right");
     get("wrong").classList.toggle("wrong-answer", own.verdict === "wrong");
   }
@@ -516,10 +516,6 @@ function start(content) {
       option.selected = label === chosen;
     });
     element("option", "", "new class …", select).value = "";
-  }
-
-  function showClasses(own) {
-    fillClasses(get("other"), own.label);
   }
 
   function pickClass(select, take) {

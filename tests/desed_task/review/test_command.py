@@ -83,12 +83,12 @@ def test_further_calls(
     page = audio.parent / "out" / "review.html"
     _run(model, audio)
     text = page.read_text()
-    times = {path: path.stat().st_mtime_ns for path in page.parent.glob("review/*")}
+    times = {path: path.stat().st_mtime_ns for path in page.parent.glob("review/[!.]*")}
     page.unlink()
     _run(model, audio)
     assert "2 of 2 files are done" in capsys.readouterr().out
     assert page.read_text() == text
-    assert times == {path: path.stat().st_mtime_ns for path in page.parent.glob("review/*")}
+    assert times == {path: path.stat().st_mtime_ns for path in page.parent.glob("review/[!.]*")}
     _run(model, audio, "--review_events=2")
     content = _content(page)
     assert sum(content["kinds"][row[1]][2] == "open" for row in content["rows"]) == 2
@@ -145,6 +145,17 @@ def test_missed_events_are_those_below_the_threshold(
         peak = result.values[result.classes.index(each.event_label), inside].max()
         assert each.peak == pytest.approx(peak / THRESHOLD)
         assert MISSED_FROM < each.peak <= 1
+
+
+def test_sounds_of_the_page_are_no_recordings(
+    model: Path, audio: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The output folder is below the folder of recordings."""
+    given = [f"--model={model}", f"--output={audio / 'out'}", "--review", "--review_events=1"]
+    main([*given, str(audio)])
+    assert list(audio.glob("out/review/*.flac"))
+    main([*given, str(audio)])
+    assert "2 of 2 files are done" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options", [["--review", "-"], ["--review_events=0", "x.wav"]])

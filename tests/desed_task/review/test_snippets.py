@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from desed_task.dataio.recordings import NOT_SEARCHED
 from desed_task.review import DETECTED, POSSIBLY_MISSED, Audio, Place, choose_places
 from desed_task.review.snippets import N_BANDS, Snippets, spectrogram, ticks
 
@@ -57,7 +58,7 @@ def test_files_that_are_there_are_not_written_again(recording: Path, tmp_path: P
     assert snippets.write([second])[0] == {second: names[second]}
     assert paths[second].read_bytes() == b"known"
     snippets.remove_others([names[second]])
-    expected = {f"{names[second]}.flac", f"{names[second]}.jpg", "notes.txt"}
+    expected = {f"{names[second]}.flac", f"{names[second]}.jpg", "notes.txt", NOT_SEARCHED}
     assert {path.name for path in folder.iterdir()} == expected
     os.utime(recording, ns=(1, 1))  # another file at the same path
     renamed = snippets.write([second])[0][second]
