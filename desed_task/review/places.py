@@ -1,6 +1,5 @@
 """What a review page asks for: events, and places where one may be missing."""
 
-import heapq
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -57,7 +56,7 @@ class Place(NamedTuple):
         event_label: class.
         kind: an event of which kind.
         value: see `Kind.value`.
-        doubt: places with a higher one come first.
+        doubt: of the places of a kind, those with a higher one come first.
     """
 
     audio: Audio
@@ -79,7 +78,9 @@ class Place(NamedTuple):
 def choose_places(
     places: Iterable[Place], most: int, most_others: int | None = None
 ) -> tuple[list[Place], list[Place]]:
-    """The places of a page, the most doubtful first, and all others.
+    """The places of a page, and all others.
+
+    Of both sorts, the most doubtful places are on it and come first; the sorts are evenly mixed.
 
     Args:
         places: all.
@@ -92,5 +93,10 @@ def choose_places(
     n_others = most_others
     if n_others is None:
         n_others = max(_MIN_MISSED, round(_MISSED_SHARE * min(most, len(claims))))
-    shown = heapq.merge(claims[:most], others[:n_others], key=lambda place: -place.doubt)
-    return list(shown), [*claims[most:], *others[n_others:]]
+    ranks = [
+        ((rank + 0.5) / len(chosen), place)
+        for chosen in (claims[:most], others[:n_others])
+        for rank, place in enumerate(chosen)
+    ]
+    shown = [place for _, place in sorted(ranks, key=lambda each: each[0])]
+    return shown, [*claims[most:], *others[n_others:]]

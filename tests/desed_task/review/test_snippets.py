@@ -105,5 +105,6 @@ def test_the_most_doubtful_places_are_chosen(tmp_path: Path) -> None:
     shown, others = choose_places([*missed, *claims][::-1], most=80)
     assert [place for place in shown if place.kind is DETECTED] == claims[:80]
     assert [place for place in shown if place.kind is POSSIBLY_MISSED] == missed[:20]
-    assert [place.doubt for place in shown] == sorted((p.doubt for p in shown), reverse=True)
+    kinds = [place.kind is POSSIBLY_MISSED for place in shown]
+    assert all(sum(kinds[n : n + 5]) == 1 for n in range(0, 100, 5))  # evenly mixed
     assert {*others} == {*claims[80:], *missed[20:]}
