@@ -17,11 +17,9 @@ import yaml
 
 from desed_task.dataio.annotations import read_strong
 from desed_task.detect import Detector
-from desed_task.drawing import style
 from desed_task.errors import InputError, run_cli
 from desed_task.report.__main__ import parse_args as evaluation_args
 from local.config.load import load_config
-from local.results import pictures
 from tests.support.classes import CLASSES
 from tests.support.own_classes import OWN, class_overrides, own_classes
 from tests.support.paths import CONFS, ROOT
@@ -271,11 +269,9 @@ def test_resuming_with_another_network_is_refused_before_anything_is_written(
 def test_fast_dev_run_goes_through_everything(
     tiny_data: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With own classes, from training to detection."""
-    monkeypatch.setattr(style, "to_image", pictures.to_image)
     sets = ["scaler.statistic=dataset", "scaler.normtype=standard", "training.batch_size_val=1"]
     sets += own_classes(tiny_data, tmp_path / "tables")
     runs = tmp_path / "runs"
