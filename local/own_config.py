@@ -39,7 +39,7 @@ net:
   pooling: {pooling}
 """
 CONSISTENCY = """\
-  n_epochs_consistency: {n_epochs} # pseudo-labels weigh more and more: they are good at the end alone
+  n_epochs_consistency: {n_epochs} # first epochs: the consistency weight rises
 """
 UNTUNED = """
 postprocess:
