@@ -58,7 +58,7 @@ class FrameFeatures:
 
         Args:
             audio: `(samples,)`, padded where the clip is shorter.
-            n_frames: frames of the clip without its padding, at least 1; the median is theirs.
+            n_frames: frames of the clip without its padding, at least 1; the median is taken over them.
         """
         n_samples = max(n_frames * self._hop_length, self._n_window)
         with torch.no_grad():
@@ -91,7 +91,7 @@ class LabelledFrames(NamedTuple):
     Attributes:
         values: `(frames, n_values)`.
         active: `(frames, classes)`.
-        weights: `(frames,)`, how many frames of the clips each stands for.
+        weights: `(frames,)`, how many frames of the clips each represents.
     """
 
     values: Floats
