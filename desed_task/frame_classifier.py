@@ -58,7 +58,7 @@ class FrameFeatures:
 
         Args:
             audio: `(samples,)`, padded where the clip is shorter.
-            n_frames: frames of the clip without its padding, at least 1, of which the median is taken.
+            n_frames: frames of the clip without its padding, at least 1; their median is taken.
         """
         n_samples = max(n_frames * self._hop_length, self._n_window)
         with torch.no_grad():
