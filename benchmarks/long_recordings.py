@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from desed_task.dataio.audio import read_audio, to_16_bit, wav_bytes
+from desed_task.dataio.audio import to_16_bit, wav_bytes
 from desed_task.dataio.recordings import files_below
 from desed_task.files import write_file
-from desed_task.synthesis.recorded import bursts, looped
+from desed_task.synthesis.recorded import bursts, looped, resampled
 from desed_task.synthesis.signals import SAMPLE_RATE, Signal, level
 
 SECONDS = 60.0
@@ -95,7 +95,7 @@ class Bank:
                 for path in files_below(folder)
                 if not material.held_out or bool(re.search(held_out, path.name)) == test
             ]
-            return [read_audio(path, SAMPLE_RATE) for path in paths]
+            return [resampled(path) for path in paths]
 
         self._sounds = {
             folder.name: [burst for signal in read(folder) for burst in _bursts(signal)]

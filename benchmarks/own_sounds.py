@@ -54,7 +54,14 @@ class Case(NamedTuple):
 CASES = {
     "one_place": Case(ONE_PLACE),
     "many_places": Case(MANY_PLACES),
-    "few_labels": Case(MANY_PLACES, ("training.labelled_share=0.1",)),
+    "few_labels": Case(
+        MANY_PLACES,
+        (
+            "training.labelled_share=0.1",
+            "training.train_sets=[synthetic,unlabelled]",
+            "training.n_epochs_consistency=20",
+        ),
+    ),
 }
 ISOLATED = "isolated"
 TINY = (

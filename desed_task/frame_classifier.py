@@ -3,7 +3,7 @@
 A baseline that is fitted in seconds. A network on the same data should be better than it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +58,7 @@ class FrameFeatures:
 
         Args:
             audio: `(samples,)`, padded where the clip is shorter.
-            n_frames: frames of the clip without its padding, at least 1; the median is theirs.
+            n_frames: frames of the clip without its padding, at least 1; their median is taken.
         """
         n_samples = max(n_frames * self._hop_length, self._n_window)
         with torch.no_grad():
@@ -91,7 +91,7 @@ class LabelledFrames(NamedTuple):
     Attributes:
         values: `(frames, n_values)`.
         active: `(frames, classes)`.
-        weights: `(frames,)`, how many frames of the clips each stands for.
+        weights: `(frames,)`, how many frames of the clips each represents.
     """
 
     values: Floats
@@ -118,7 +118,10 @@ def fit(frames: LabelledFrames) -> FrameClassifier:
 
 
 def read_frames(
-    datasets: list[ClipDataset], features: FrameFeatures, seed: int, max_frames: int = MAX_FRAMES
+    datasets: Sequence[ClipDataset],
+    features: FrameFeatures,
+    seed: int,
+    max_frames: int = MAX_FRAMES,
 ) -> LabelledFrames:
     """Frames of labelled clips; of too many the ones without events are thinned first.
 

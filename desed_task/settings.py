@@ -129,6 +129,7 @@ NonNegativeOrInf = Annotated[
 Fraction = Annotated[float, Field(ge=0, le=1)]
 FractionBelow1 = Annotated[float, Field(ge=0, lt=1)]
 InnerFraction = Annotated[float, Field(gt=0, lt=1)]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, le=0.99)]
 ClassName = Annotated[str, AfterValidator(_class_name)]
 # Lists of YAML and JSON, tuples in the settings.

@@ -19,6 +19,7 @@ from desed_task.dataio.datasets import (
     ClipDataset,
     CombinedDataset,
     WindowDataset,
+    labelled_first,
     tag_events,
     weak_split,
 )
@@ -69,7 +70,8 @@ class DesedDataModule(pl.LightningDataModule):
         tune: whether the test also predicts the synthetic validation set, after the test sets.
 
     Attributes, set by `setup`:
-        training: clips of each set that is trained on, in the order of `ClipKind`.
+        training: clips of each set that is trained on, from one folder or several: with
+            `training.labelled_share` the unlabelled set has clips of the labelled sets.
         weak_validation: the clips of the weak set that are not trained on; None without the set.
         labelled: the test sets and the synthetic validation set, by name; none that is absent.
         coverage: expected, found and missing clips of every set.
@@ -84,12 +86,13 @@ class DesedDataModule(pl.LightningDataModule):
         self.tune = tune
         self.config = config
         self.grid = grid
-        self.training: dict[str, ClipDataset] = {}
+        self.training: dict[str, list[ClipDataset]] = {}
         self.weak_validation: ClipDataset | None = None
         self.labelled: dict[str, LabelledSet] = {}
         self.coverage: dict[str, Coverage] = {}
         self._missing_list = Path(missing_list)
         self._prepared: set[str] = set()
+        self._shared: dict[str, int] = {}  # clips with labels, with `training.labelled_share`
 
     def prepare_data(self) -> None:
         """Write the missing resampled files and durations; once, in one process."""
@@ -162,7 +165,25 @@ class DesedDataModule(pl.LightningDataModule):
             self.weak_validation = dataset(others, kind)
             found = {clip: found[clip] for clip in split.train if clip in found}
         if self.config.clips_per_set[name]:
-            self.training[name] = dataset(found, kind)
+            labelled, rest = self._share_labels(name, found)
+            self.training.setdefault(name, []).append(dataset(labelled, kind))
+            if rest and self.config.clips_per_set["unlabelled"]:
+                unlabelled = dataset(dict.fromkeys(rest, ()), ClipKind.UNLABELLED)
+                self.training.setdefault("unlabelled", []).append(unlabelled)
+
+    def _share_labels(
+        self, name: str, clips: Mapping[str, Sequence[Event]]
+    ) -> tuple[dict[str, Sequence[Event]], list[str]]:
+        """The clips whose labels are used, with them, and the names of the others."""
+        share, names = self.config.training.labelled_share, list(clips)
+        if share == 1 or name == "unlabelled":
+            return dict(clips), []
+        labels = [{event.event_label for event in events} for events in clips.values()]
+        order = labelled_first(labels, self.config.training.seed)
+        used = {names[index] for index in order[: max(1, round(share * len(names)))]}
+        self._shared[name] = len(used)
+        labelled = {clip: events for clip, events in clips.items() if clip in used}
+        return labelled, [clip for clip in names if clip not in used]
 
     def _truth(
         self,
@@ -200,18 +221,22 @@ class DesedDataModule(pl.LightningDataModule):
         names = [*training_sets(self.config), *test_sets(self.config)]
         coverages = [self.coverage[name] for name in names if name in self.coverage]
         print(coverage_table(coverages))
-        evaluated = {each.name: each.clips for each in [*self.test_sets, *self._synth_validation]}
+        if self._shared:
+            counts = ", ".join(f"{count} {name}" for name, count in self._shared.items())
+            share = self.config.training.labelled_share
+            print(f"training.labelled_share {share:g}: trained with the labels of {counts} clips")
+        evaluated = {each.name: [each.clips] for each in [*self.test_sets, *self._synth_validation]}
         if self.weak_validation is not None:
-            evaluated["weak validation"] = self.weak_validation
+            evaluated["weak validation"] = [self.weak_validation]
         self._report_longer(self.training, "training crops them at random")
         self._report_longer(evaluated, "they are read whole, in windows")
         write_missing_clips(coverages, self._missing_list)
 
-    def _report_longer(self, datasets: Mapping[str, ClipDataset], remark: str) -> None:
+    def _report_longer(self, datasets: Mapping[str, Sequence[ClipDataset]], remark: str) -> None:
         """Print a line on the clips that are longer than the grid, if there are any."""
-        counts = {name: clips.n_longer for name, clips in datasets.items() if clips.n_longer}
-        if counts:
-            by_set = ", ".join(f"{count} {name}" for name, count in counts.items())
+        counts = {name: sum(each.n_longer for each in clips) for name, clips in datasets.items()}
+        if any(counts.values()):
+            by_set = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
             print(
                 f"{sum(counts.values())} clips are longer than data.audio_max_len "
                 f"({self.grid.clip_seconds:g} s): {by_set}; {remark}"
@@ -250,10 +275,11 @@ class DesedDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Clip]:
         """Batches of 6 + 6 + 12 clips, or as configured, in the order of `ClipKind`."""
-        sizes, sets, training = self.config.clips_per_set, self.training, self.config.training
+        sizes, training = self.config.clips_per_set, self.config.training
+        sets = {name: self.training.get(name, []) for name in sizes}
         steps = training.steps_per_epoch
         sampler = MixtureBatchSampler(
-            {name: len(sets.get(name, ())) for name in sizes},
+            {name: sum(map(len, datasets)) for name, datasets in sets.items()},
             sizes,
             training.seed,
             batches=None if steps is None else steps * training.accumulate_batches,
@@ -261,7 +287,7 @@ class DesedDataModule(pl.LightningDataModule):
             ranks=process_group.ranks(),
         )
         return EpochLoader(
-            CombinedDataset(list(sets.values())),
+            CombinedDataset([clips for datasets in sets.values() for clips in datasets]),
             position=self._position,
             batch_sampler=sampler,
             **self._loading(persistent=True),

@@ -1,7 +1,6 @@
 """The configuration beside a data set of own classes: `train_sed.py --conf_file OUT/conf.yaml`."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +16,9 @@ CONFIGURATION = "conf.yaml"
 SMALL, LARGE = "own.yaml", "own_large.yaml"
 MIN_CLIPS_OF_RECIPE = 5000
 """From this number of clips with strong labels on, network and schedule are the recipe's."""
-CLIPS_OF_OWN = 80
-"""Up to this number of labelled clips an epoch has the steps of own.yaml; for more it has more."""
+CLIPS_OF_OWN, MAX_CLIPS_OF_OWN = 80, 480
+"""Between these numbers of labelled clips, the steps of an epoch are in proportion to the clips;
+below, they are those of own.yaml."""
 TEXT = """\
 # Written by python -m {program}; docs/configuration.md describes every key.
 extends: {extended}
@@ -27,9 +27,9 @@ training:
   train_sets: [{train_sets}]
   n_epochs: {n_epochs:<13} # n_epochs x steps_per_epoch steps in all
   steps_per_epoch: {steps_per_epoch:<6} # whatever the sizes of the sets
-  n_epochs_warmup: {n_epochs_warmup:<6} # first epochs: learning rate and consistency weight rise
+  n_epochs_warmup: {n_epochs_warmup:<6} # first epochs: learning rate rises
   n_epochs_rampdown: {n_epochs_rampdown:<4} # last epochs: the learning rate falls to 0
-
+{consistency}
 {data}
 feats:                    # {reason}
   hop_length: {hop_length}
@@ -37,6 +37,9 @@ feats:                    # {reason}
 
 net:
   pooling: {pooling}
+"""
+CONSISTENCY = """\
+  n_epochs_consistency: {n_epochs} # first epochs: the consistency weight rises
 """
 UNTUNED = """
 postprocess:
@@ -92,13 +95,14 @@ def configuration(
     values = {**given["training"], "train_sets": train_sets, **frames._asdict()}
     if not large:
         labelled = sizes.get("synthetic", 0) + sizes.get("weak", 0)
-        values["steps_per_epoch"] = round(
-            values["steps_per_epoch"] * math.sqrt(max(1, labelled / CLIPS_OF_OWN))
-        )
+        clips = min(max(labelled, CLIPS_OF_OWN), MAX_CLIPS_OF_OWN)
+        values["steps_per_epoch"] = round(values["steps_per_epoch"] * clips / CLIPS_OF_OWN)
+    pseudo_labels = not large and "unlabelled" in present
     text = TEXT.format(
         program=program,
         extended=extended,
         data=section.replace("data:\n", f"data:\n  classes: {names}\n", 1),
+        consistency=CONSISTENCY.format(**values) if pseudo_labels else "",
         **values,
     )
     if SYNTHETIC_VALIDATION not in present:

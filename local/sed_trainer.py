@@ -139,18 +139,25 @@ class CrossTaskSED(pl.LightningModule):
         """
         return True if device.type == "cuda" and not self.config.training.gradient_clip else None
 
-    def _ramp(self, step: int) -> float:
-        """Warm-up factor r(n) of learning rate and consistency weight in step n = 1, 2, …."""
+    def _ramp(self, step: int, epochs: int) -> float:
+        """Warm-up factor r(n) of a ramp of some epochs in step n = 1, 2, …."""
+        exponent = self.config.training.warmup_exponent
+        return warmup_factor(step, epochs * self.steps_per_epoch, exponent)
+
+    def _consistency_weight(self, step: int) -> float:
+        """Weight w of the consistency terms in step n = 1, 2, …."""
         training = self.config.training
-        ramp_length = training.n_epochs_warmup * self.steps_per_epoch
-        return warmup_factor(step, ramp_length, training.warmup_exponent)
+        epochs = training.n_epochs_consistency
+        ramp = self._ramp(step, training.n_epochs_warmup if epochs is None else epochs)
+        return training.const_max * ramp
 
     def _rate_factor(self, step: int) -> float:
         """Factor of the learning rate in step n = 1, 2, …."""
         training = self.config.training
         last_step = training.n_epochs * self.steps_per_epoch
         ramp_length = training.n_epochs_rampdown * self.steps_per_epoch
-        return self._ramp(step) * rampdown_factor(step, last_step, ramp_length)
+        ramp = self._ramp(step, training.n_epochs_warmup)
+        return ramp * rampdown_factor(step, last_step, ramp_length)
 
     def on_fit_start(self) -> None:
         """Compile the networks, where configured, once they are on their device."""
@@ -200,7 +207,7 @@ class CrossTaskSED(pl.LightningModule):
         """Total loss of one step on B original clips and their distorted copies."""
         student, teacher, distorted = self.predict_distorted(batch)
         student, teacher = self.finite.check_scores(student, teacher)
-        consistency_weight = self.config.training.const_max * self._ramp(self.global_step + 1)
+        consistency_weight = self._consistency_weight(self.global_step + 1)
         with torch.autocast(self.device.type, enabled=False):
             terms = self.objective.terms(student, teacher, distorted)  # scalars by name
             loss = self.objective.total(terms, consistency_weight)

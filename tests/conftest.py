@@ -8,7 +8,6 @@ from PIL import Image
 
 from desed_task.drawing import style
 from local.config.load import Config, load_config
-from local.results import pictures
 from tests.golden import weights as golden
 from tests.support.desed import write_system, write_table
 from tests.support.paths import CONFS, GOLDEN
@@ -53,12 +52,11 @@ def desed_system(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def one_pixel_pictures() -> Iterator[None]:
-    """Pictures of reports have one pixel, but not the clip pictures of a run.
+    """Figures of reports have one pixel, but not the clip pictures of a run.
 
     Drawing takes most of such a test's time; tests/desed_task/report looks at the pictures.
     """
     with pytest.MonkeyPatch.context() as patch:
-        assert pictures.to_image is style.to_image  # imported before, so that it is not replaced
         patch.setattr(style, "to_image", lambda figure: Image.new("RGB", (1, 1)))
         yield
 

@@ -62,7 +62,6 @@ SETTINGS = {
     without("synthetic", "weak"): "training.train_sets",
     without("synthetic", "weak", "unlabelled"): "training.train_sets",
     f"training.train_sets=[weak] {without('weak')}": "training.train_sets",
-    without("weak", "synthetic validation"): "data.synth_val_folder",
     (
         "training.train_sets=[synthetic, weak, unlabelled, strong] "
         "data.strong_folder=a data.strong_tsv=a.tsv"

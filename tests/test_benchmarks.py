@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
@@ -290,3 +291,41 @@ def test_all_subjects_on_a_gpu(tmp_path: Path) -> None:
     assert set(done.results) == set(SUBJECTS)
     for subject in ("step", "inference", "detection", "training", "curves"):
         assert done.results[subject]["peak_memory_gb"]["ours"]["gpu"] > 0
+
+
+@pytest.fixture(scope="session")
+def own_sounds(tmp_path_factory: pytest.TempPathFactory) -> Benchmarks:
+    """Long recordings of bursts of two tones and of a third one without label, in quiet noise."""
+    folder = tmp_path_factory.mktemp("own_sounds")
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 1e-3, 5 * 16000)
+    for label, hertz in (("Low", 300), ("High", 3000), ("Other", 900)):
+        for fold in (1, 5):
+            path = folder / "sounds" / "foreground" / label / f"{fold}-1.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            burst = np.sin(2 * np.pi * hertz * np.arange(8000) / 16000)
+            soundfile.write(path, np.pad(burst, (16000, 16000)), 16000)
+    for fold in (1, 5):
+        (folder / "sounds" / "background").mkdir(exist_ok=True)
+        soundfile.write(folder / "sounds" / "background" / f"{fold}-2.wav", noise, 16000)
+    options = ("--sounds", str(folder / "sounds"), "--output", str(folder / "out"), "--tiny")
+    more = ("--only", "many_places", "--labelled", "Low", "High")
+    return _run(folder, "own_sounds", *options, *more, "--json", str(folder / "own_sounds.json"))
+
+
+def test_own_sounds(own_sounds: Benchmarks) -> None:
+    assert own_sounds.status == 0, own_sounds.output
+    (trained,) = own_sounds.results["own_sounds"]["own_sounds"]["many_places"]
+    for system in ("student", "teacher", "baseline"):
+        assert f"test/{system}/event_f1_macro" in trained["metrics"]
+        assert f"many_places  {system}" in own_sounds.output
+    folder = own_sounds.folder / "out" / "many_places" / "recordings"
+    assert len(list((folder / "train").glob("*.wav"))) == 3
+    (path,) = (folder / "test").glob("*.wav")
+    audio, rate = soundfile.read(path)
+    rows = [line.split("\t") for line in path.with_suffix(".txt").read_text().splitlines()]
+    assert {label for _, _, label in rows} == {"Low", "High"}
+    for onset, offset, label in rows:
+        event = audio[round(float(onset) * rate) : round(float(offset) * rate)]
+        peak = np.argmax(np.abs(np.fft.rfft(event))) / len(event) * rate
+        assert peak == pytest.approx({"Low": 300, "High": 3000}[label], abs=5)

@@ -17,11 +17,9 @@ import yaml
 
 from desed_task.dataio.annotations import read_strong
 from desed_task.detect import Detector
-from desed_task.drawing import style
 from desed_task.errors import InputError, run_cli
 from desed_task.report.__main__ import parse_args as evaluation_args
 from local.config.load import load_config
-from local.results import pictures
 from tests.support.classes import CLASSES
 from tests.support.own_classes import OWN, class_overrides, own_classes
 from tests.support.paths import CONFS, ROOT
@@ -72,6 +70,7 @@ def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     log_dir = tmp_path_factory.mktemp("runs")
     more = ["--set=postprocess.methods=[median,tuned_median,sebbs]"]
     more += ["--set=training.picture_interval=2", "--set=training.baseline=true"]
+    more += ["--set=postprocess.review_labels=5"]
     assert main(arguments(tiny_data, log_dir, "--gpus", "0", *more)) == 0
     return log_dir / "version_0"
 
@@ -94,6 +93,8 @@ def test_what_a_run_leaves(trained: Path) -> None:
     for path in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "pictures/epoch_0000.png"):
         assert (trained / path).stat().st_size > 1000
     assert list(trained.glob("events.out.tfevents.*"))
+    assert "<html" in (trained / "review.html").read_text()
+    assert list(trained.glob("review/*.flac"))  # two epochs contradict many labels
 
 
 def test_files_of_the_test(trained: Path) -> None:
@@ -268,11 +269,9 @@ def test_resuming_with_another_network_is_refused_before_anything_is_written(
 def test_fast_dev_run_goes_through_everything(
     tiny_data: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With own classes, from training to detection."""
-    monkeypatch.setattr(style, "to_image", pictures.to_image)
     sets = ["scaler.statistic=dataset", "scaler.normtype=standard", "training.batch_size_val=1"]
     sets += own_classes(tiny_data, tmp_path / "tables")
     runs = tmp_path / "runs"

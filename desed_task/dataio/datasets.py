@@ -4,7 +4,8 @@ Source: docs/recipe.md, "Data".
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -195,6 +196,22 @@ class CombinedDataset(Dataset[Clip]):
         local = index - (int(self._ends[number - 1]) if number else 0)
         dataset = self._datasets[number]
         return dataset[ClipRequest(local, item.seed) if isinstance(item, ClipRequest) else local]
+
+
+def labelled_first(labels: Sequence[Collection[str]], seed: int) -> list[int]:
+    """Order of the clips in which a person would label them: drawn, but soon with every class.
+
+    The first clip of each class, the class with the fewest clips first, precedes the others.
+
+    Args:
+        labels: classes of each clip.
+        seed: of the draw.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(labels)).tolist()
+    counts = Counter(label for clip in labels for label in set(clip))
+    rarest = sorted(counts, key=lambda label: (counts[label], label))
+    first = [next(clip for clip in drawn if label in labels[clip]) for label in rarest]
+    return list(dict.fromkeys([*first, *drawn]))
 
 
 class WeakSplit(NamedTuple):

@@ -25,6 +25,10 @@ UNREADABLE_ENDINGS = frozenset(f".{name}" for name in _UNREADABLE_NAMES.split())
 """Endings of audio and video files that are not read, and are reported."""
 
 
+NOT_SEARCHED = ".nomedia"
+"""A file whose folder is not searched, as by media players; beside the sounds of a review."""
+
+
 class FileState(NamedTuple):
     """Size in bytes and modification time in nanoseconds of a file."""
 
@@ -41,9 +45,10 @@ def file_state(file: Path | os.DirEntry[str]) -> FileState:
 def files_below(folder: Path, endings: Collection[str] = ENDINGS) -> list[Path]:
     """Files with one of the endings (lower case) in a folder and its subfolders, sorted.
 
-    Hidden files and folders are excluded. Links to folders are followed, and every folder is
-    searched once. One warning counts and names the subfolders that cannot be read and, where audio
-    is searched for, the audio files that are not read: of other formats, broken links and devices.
+    Hidden files and folders are excluded, and subfolders with a file `NOT_SEARCHED`. Links to
+    folders are followed, and every folder is searched once. One warning counts and names the
+    subfolders that cannot be read and, where audio is searched for, the audio files that are not
+    read: of other formats, broken links and devices.
 
     Raises InputError or FaultError where the folder itself cannot be read.
     """
@@ -55,8 +60,11 @@ def files_below(folder: Path, endings: Collection[str] = ENDINGS) -> list[Path]:
 
     def search(current: Path) -> None:
         searched.add(os.path.realpath(current))
-        with os.scandir(current) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
+        with os.scandir(current) as scanned:
+            entries = list(scanned)
+        if current != folder and any(entry.name == NOT_SEARCHED for entry in entries):
+            return
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
         links = []
         for entry in sorted(visible, key=lambda entry: entry.name):
             path = current / entry.name

@@ -128,13 +128,6 @@ def tidy(axes: "Axes") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def separate_rows(axes: "Axes", n_rows: int, *, alpha: float) -> None:
-    """Draw thin lines between rows; row k begins at k."""
-    lines = np.arange(1, n_rows)
-    across = axes.get_yaxis_transform()  # x: 0 to 1 from the left edge to the right one
-    axes.hlines(lines, 0, 1, color="#000000", alpha=alpha, linewidth=0.8, transform=across)
-
-
 def draw_matrix(axes: "Axes", shades: Floats, texts: Sequence[Sequence[str]], size: float) -> None:
     """Draw a matrix as cells with texts, dark on light and light on dark.
 

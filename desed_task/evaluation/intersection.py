@@ -51,7 +51,7 @@ def match(
     )
 
 
-def confusion(scoring: ScoringInput, criteria: Criteria = F1_CRITERIA) -> Ints | None:
+def confusion(scoring: ScoringInput) -> Ints | None:
     """Numbers of events at the F1 threshold, `(classes + 1, classes + 1)`; None without detections.
 
     Rows are detected, columns true classes. Diagonal: true events that are found; last row: true
@@ -61,7 +61,7 @@ def confusion(scoring: ScoringInput, criteria: Criteria = F1_CRITERIA) -> Ints |
     if scoring.detections is None:
         return None
     true, detected, n_classes = scoring.true.label, scoring.detections.label, scoring.n_classes
-    matches = _compare(scoring, scoring.detections, criteria)
+    matches = _compare(scoring, scoring.detections, F1_CRITERIA)
     alone = np.setdiff1d(matches.false, matches.crossing)
     found, missed = true[matches.found], np.delete(true, matches.found)
     rows = [found, np.full_like(missed, n_classes), detected[matches.crossing], detected[alone]]

@@ -101,15 +101,16 @@ class Scores:
         self, thresholds: Sequence[float] | Floats
     ) -> tuple[EventTable, Floats]:
         """`detect_by_class`, and the mean score of each event, `(events,)`."""
-        table, edges = self.detect_by_class(thresholds), self.edges
-        confidence = [
-            self.values[clip, label, slice(*np.searchsorted(edges[clip], times))]
-            .astype(np.float64)
-            .mean()
-            for clip, label, *times in zip(
-                table.clip, table.label, table.onset, table.offset, strict=True
+        table = self.detect_by_class(thresholds)
+        confidence = []
+        for clip, label, onset, offset in zip(
+            table.clip, table.label, table.onset, table.offset, strict=True
+        ):
+            edges = self.edges[clip]  # the last frames of a clip may have no length
+            frames = slice(
+                np.searchsorted(edges, onset), np.searchsorted(edges, offset, side="right") - 1
             )
-        ]
+            confidence.append(self.values[clip, label, frames].astype(np.float64).mean())
         return table, np.array(confidence, dtype=np.float64)
 
     def clips(self, rows: Ints) -> "Scores":

@@ -35,7 +35,7 @@ from desed_task.postprocess.tuning import COMPONENTS, SCENARIOS, TuningSettings,
 
 N_FOLDS = 5
 FOLD_SEED = 0
-CHANCE = 0.2
+CHANCE = 0.5
 """Divided by the root of the number of events: a gain below it is not seen on other recordings."""
 
 

@@ -205,8 +205,7 @@ def tune(
         weights: how often each clip of the ground truth occurs in each set, whole numbers,
             `(sets, clips)`; None: one set with all clips.
     """
-    if weights is None:
-        weights = np.ones((1, len(truth.events)))
+    weights = _all_clips(truth) if weights is None else weights
     choices = method_choices(method, scores, settings, truth.classes)
     n_classes, shrinkage = len(truth.classes), settings.tuning_shrinkage
     bar = tqdm(choices.values, desc=f"Tuning {choices.title}, {title}", leave=False)
@@ -244,8 +243,7 @@ def choose_by_class(
     Raises:
         ValueError: no choices, or a set without any event.
     """
-    if weights is None:
-        weights = np.ones((1, len(truth.events)))
+    weights = _all_clips(truth) if weights is None else weights
     metrics = [
         (choice, class_metrics(output, truth, tuning_metric, weights)) for choice, output in choices
     ]
@@ -277,6 +275,11 @@ def shrunk(
     return share * np.nan_to_num(table) + (1 - share) * mean
 
 
+def _all_clips(truth: GroundTruth) -> Floats:
+    """Weights of one set, which has every clip once, `(1, clips)`."""
+    return np.ones((1, len(truth.events)))
+
+
 def event_counts(truth: GroundTruth, weights: Floats) -> Floats:
     """Number of true events of each class in each set, `(sets, classes)`."""
     counts = np.zeros((len(truth.events), len(truth.classes)))
@@ -296,8 +299,7 @@ def class_metrics(
     `psds1` and `psds2`: share of the area below the class's own exact PSD-ROC curve;
     `event_f1`: the class's best event-based F1 over `THRESHOLDS`; `event_f1_psds1`: mean of both.
     """
-    if weights is None:
-        weights = np.ones((1, len(truth.events)))
+    weights = _all_clips(truth) if weights is None else weights
     components = COMPONENTS[tuning_metric]
     return np.mean([_component(each, output, truth, weights) for each in components], axis=0)
 
@@ -329,7 +331,7 @@ def best_thresholds(
     A class takes `default` where no threshold is rated above 0. `weights` are those of one set,
     `(clips,)`.
     """
-    weights = np.ones(len(truth.events)) if weights is None else weights
+    weights = _all_clips(truth)[0] if weights is None else weights
     table = event_f1_by_threshold(output, truth, thresholds, weights[None])
     if np.isnan(table).all():
         return [default] * len(truth.classes)
@@ -350,7 +352,7 @@ def event_f1_by_threshold(
     weights: Floats | None = None,
 ) -> Floats:
     """Event-based F1 `(sets, thresholds, classes)`; NaN for classes without true events."""
-    weights = np.ones((1, len(truth.events))) if weights is None else weights
+    weights = _all_clips(truth) if weights is None else weights
     scoring = ScoringInput.prepare(output, truth, thresholds=thresholds)
     assert scoring.points is not None
     counts = event_based.match(scoring, scoring.points, n_levels=len(thresholds))

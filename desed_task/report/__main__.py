@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def clip_recordings(table: Path | None, truth: GroundTruth) -> dict[str, str] | None:
-    """The recording of each clip; None without a table. Raises InputError for clips it lacks."""
+    """The recording of each clip; None without a table. Raises InputError for clips not in it."""
     if table is None:
         return None
     recordings = read_clip_recordings(table)

@@ -33,7 +33,7 @@ def write_review(
         folder: of the page.
         title: its heading.
         places: its rows, in this order.
-        others: places that have no row; claims (see `Kind`) among them are shown beside rows.
+        others: places that have no row; those that may be events are shown beside rows.
         classes: names that a place's class can be changed to.
         snippets: writes sounds,.
 
@@ -68,7 +68,11 @@ def page_content(
     Places without a name have no files: they have no row.
     """
     rows = [place for place in places if place in names]
-    hidden = [place for place in (*places, *others) if place not in names and place.kind.is_claim]
+    hidden = [
+        place
+        for place in (*places, *others)
+        if place not in names and place.kind.unanswered != "none"
+    ]
     audios: dict[Audio, int] = {}
     kinds: dict[Kind, int] = {}
     labels = {name: index for index, name in enumerate(classes)}

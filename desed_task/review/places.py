@@ -1,9 +1,8 @@
 """What a review page asks for: events, and places where one may be missing."""
 
-import heapq
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 MARGIN_S = 2.0
 """Seconds of sound before and behind an event."""
@@ -19,17 +18,17 @@ class Kind(NamedTuple):
     Attributes:
         name: as the page shows it.
         value: what the number of such a place is.
-        is_claim: whether it counts as an event until it is answered: the seconds of such a place
-            are no reviewed ones.
+        unanswered: what such a place is without an answer: `open`, perhaps an event, and its
+            seconds are no reviewed ones; `right`, an event; `none`, no event.
     """
 
     name: str
     value: str
-    is_claim: bool
+    unanswered: Literal["open", "right", "none"]
 
 
-DETECTED = Kind("detected", "confidence", is_claim=True)
-POSSIBLY_MISSED = Kind("possibly missed", "highest score / threshold", is_claim=False)
+DETECTED = Kind("detected", "confidence", unanswered="open")
+POSSIBLY_MISSED = Kind("possibly missed", "highest score / threshold", unanswered="none")
 
 
 class Audio(NamedTuple):
@@ -57,7 +56,7 @@ class Place(NamedTuple):
         event_label: class.
         kind: an event of which kind.
         value: see `Kind.value`.
-        doubt: places with a higher one come first.
+        doubt: of the places of a kind, those with a higher one come first.
     """
 
     audio: Audio
@@ -76,14 +75,28 @@ class Place(NamedTuple):
         return begin, end
 
 
-def choose_places(places: Iterable[Place], most: int) -> tuple[list[Place], list[Place]]:
-    """The places of a page, the most doubtful first, and all others.
+def choose_places(
+    places: Iterable[Place], most: int, most_others: int | None = None
+) -> tuple[list[Place], list[Place]]:
+    """The places of a page, and all others.
 
-    At most `most` claims are on the page (see `Kind`), and a quarter as many other places.
+    Of both sorts, the most doubtful places are on it and come first; the sorts are evenly mixed.
+
+    Args:
+        places: all.
+        most: number of places on the page that are `open` (see `Kind`).
+        most_others: number of those that are `none`; None: a quarter as many.
     """
     ranked = sorted(places, key=lambda place: -place.doubt)
-    claims = [place for place in ranked if place.kind.is_claim]
-    others = [place for place in ranked if not place.kind.is_claim]
-    n_others = max(_MIN_MISSED, round(_MISSED_SHARE * min(most, len(claims))))
-    shown = heapq.merge(claims[:most], others[:n_others], key=lambda place: -place.doubt)
-    return list(shown), [*claims[most:], *others[n_others:]]
+    claims = [place for place in ranked if place.kind.unanswered == "open"]
+    others = [place for place in ranked if place.kind.unanswered == "none"]
+    n_others = most_others
+    if n_others is None:
+        n_others = max(_MIN_MISSED, round(_MISSED_SHARE * min(most, len(claims))))
+    ranks = [
+        ((rank + 0.5) / len(chosen), place)
+        for chosen in (claims[:most], others[:n_others])
+        for rank, place in enumerate(chosen)
+    ]
+    shown = [place for _, place in sorted(ranks, key=lambda each: each[0])]
+    return shown, [*claims[most:], *others[n_others:]]

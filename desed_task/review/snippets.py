@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from desed_task.dataio.audio import MIX, Channel, Mono, open_audio, to_16_bit
-from desed_task.dataio.recordings import file_state
+from desed_task.dataio.recordings import NOT_SEARCHED, file_state
 from desed_task.drawing.clip_pictures import TICKS_HZ, hz_to_mel
 from desed_task.errors import FaultError, InputError
 from desed_task.files import write_file, writing
@@ -52,6 +52,7 @@ class Snippets:
         """The names of the places' files without ending, and why recordings cannot be read."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / NOT_SEARCHED).touch()  # they are no recordings
         by_file: dict[Path, list[Place]] = defaultdict(list)
         for place in places:
             by_file[place.audio.file].append(place)

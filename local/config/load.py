@@ -23,7 +23,12 @@ from local.config.yaml_files import (
 )
 
 NEWER = {
-    "training": {"steps_per_epoch": None, "baseline": False},
+    "training": {
+        "steps_per_epoch": None,
+        "n_epochs_consistency": None,
+        "baseline": False,
+        "labelled_share": 1.0,
+    },
     "data": {
         "root": ".",
         "strong_folder": None,
@@ -37,12 +42,10 @@ NEWER = {
         "tuning_shrinkage": 0.0,
         "choose_method": False,
         "calibrate_confidence": False,
+        "review_labels": 0,
     },
 }
-"""Values of the keys that a whole configuration of an older version does not have: paths were
-relative to the current folder, there was no set `strong`, channels were averaged, the smallest set
-ended an epoch, there was no baseline, median windows were in frames, each class was tuned by
-itself, and no method was chosen."""
+"""Values of the keys that a configuration of an older version does not have: what it did."""
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:

@@ -32,6 +32,7 @@ from desed_task.settings import (
     NoResult,
     Pair,
     Positive,
+    PositiveFraction,
     PositiveInt,
     Settings,
     Shown,
@@ -67,6 +68,12 @@ class Training(Settings):
     train_sets: NonEmpty[ClipKindName] = Field(
         description="sets to train on; `[synthetic]` alone is the supervised baseline",
     )
+    labelled_share: PositiveFraction = Field(
+        description="fraction of the clips of each labelled training set whose labels are used, at "
+        "least one clip; the first ones of an order that is drawn with `seed`, in which every "
+        "class comes early. The other clips are unlabelled (not used where `unlabelled` is not in "
+        "`train_sets`)"
+    )
     batch_size: Annotated[tuple[PositiveInt, ...], has_length(3, 4)] = Field(
         description="clips per step of the synthetic, weak and unlabelled set, and of the set "
         "`strong` where it is trained on (absent sets and those outside `train_sets` have none); "
@@ -86,6 +93,11 @@ class Training(Settings):
     )
     n_epochs_warmup: Count = Field(
         description="epochs of the ramp of learning rate and consistency weight; 0: no ramp"
+    )
+    n_epochs_consistency: Count | None = Field(
+        description="epochs of the ramp of the consistency weight, where it is not that of the "
+        "learning rate (`null`); 0: no ramp. A short training has no good pseudo-labels before it "
+        "has almost ended"
     )
     n_epochs_rampdown: Count = Field(
         description="last epochs, over which the learning rate falls along half a cosine to 0; "
@@ -302,6 +314,11 @@ class Postprocess(CorrectionStrength, TuningSettings):
     report: Annotated[bool, NoResult] = Field(
         description="`true`: write a report of each test set, `report.html`"
     )
+    review_labels: Annotated[Count, NoResult] = Field(
+        description="labels of the synthetic validation set that the student does not detect, and "
+        "as many detections without a label, on the page `review.html` after a training "
+        "([own_data.md](own_data.md#labels-worth-a-second-look)); 0: no page"
+    )
 
     @model_validator(mode="after")
     def _check_methods(self) -> "Postprocess":
@@ -464,7 +481,8 @@ class Config(Settings):
         Three sizes are those of the recipe's sets, without `strong`: the number of sets is part of
         the sampler's seeds, so that the batches of such a configuration are always the same.
         """
-        used = self.data.sets.keys() & self.training.train_sets
+        present = {*self.data.sets, *(["unlabelled"] if self.training.labelled_share < 1 else [])}
+        used = present & set(self.training.train_sets)
         sizes = zip(TRAINING_SETS, self.training.batch_size, strict=False)
         return {name: size if name in used else 0 for name, size in sizes}
 
@@ -477,7 +495,8 @@ class Config(Settings):
     def absent_sets(self) -> list[str]:
         """Names of the sets of training and validation that the configuration does not have."""
         needed = [each.name for each in CLIP_SETS if not each.optional]
-        return [name for name in needed if name not in self.data.sets]
+        used = self.clips_per_set
+        return [name for name in needed if not (name in self.data.sets or used.get(name))]
 
     @property
     def grid(self) -> FrameGrid:

@@ -4,7 +4,7 @@ The checkpoint stores it under `frame_classifier`.
 """
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,12 +57,13 @@ class Baseline(NamedTuple):
         return tensors | {"training_seconds": self.training_seconds}
 
 
-def fit_baseline(training: Mapping[str, ClipDataset], config: Config) -> Baseline:
+def fit_baseline(training: Mapping[str, Sequence[ClipDataset]], config: Config) -> Baseline:
     """Fit with the clips with strong labels; without any, with tags as events of the whole clip."""
     begin = time.process_time()
-    labelled = [clips for clips in training.values() if clips.kind in FRAME_LABELLED]
+    clips = [clips for datasets in training.values() for clips in datasets]
+    labelled = [each for each in clips if each.kind in FRAME_LABELLED]
     features = FrameFeatures(config.feats, config.data.fs)
-    frames = read_frames(labelled or [training["weak"]], features, config.training.seed)
+    frames = read_frames(labelled or training["weak"], features, config.training.seed)
     return Baseline(fit(frames), time.process_time() - begin)
 
 

@@ -39,6 +39,7 @@ from local.data import LabelledSet
 from local.results.postprocessing import default_method, dump_tuned, postprocessing
 from local.results.predictions import SetPredictions
 from local.results.recordings import clip_recordings
+from local.run.folders import TRAINING_SECONDS
 
 REPORT_FILE = "report.html"
 TUNING_FILE = "postprocessing.yaml"
@@ -52,12 +53,11 @@ VERSIONED = (
     "sed_eval",
     "sed_scores_eval",
 )
-SECONDS = "training_cpu_seconds"
 PRINTED_METRICS = HEADLINE_METRICS | {
     "sod_accuracy": "SOD accuracy",
     "sod_f1_macro": "SOD macro-F1",
     "sod_sed_agreement": "SOD and SED agree",
-    SECONDS: "CPU seconds of training",
+    TRAINING_SECONDS: "CPU seconds of training",
 }
 
 
@@ -106,7 +106,7 @@ def write_results(
         differences += [f"{name}/{line}" for line in lines]
         columns = {
             system.name: {key: flat.get(f"{system.name}/{key}") for key in PRINTED_METRICS}
-            | {SECONDS: format_value(system.training_seconds, 1)}
+            | {TRAINING_SECONDS: format_value(system.training_seconds, 1)}
             for system in systems
         }
         tables.append(metric_table(PRINTED_METRICS, columns, name))
@@ -219,7 +219,7 @@ def flat_metrics(
     for system in systems:
         values = system.metrics.as_flat_dict() | sod_metrics(system.sod)
         if system.training_seconds is not None:
-            values[SECONDS] = round(system.training_seconds, 1)
+            values[TRAINING_SECONDS] = round(system.training_seconds, 1)
         metrics |= {f"{system.name}/{key}": value for key, value in values.items()}
     if intervals is not None:
         metrics |= intervals.as_flat_dict()

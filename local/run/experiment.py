@@ -37,6 +37,7 @@ from local.results.postprocessing import (
     tune_networks,
 )
 from local.results.predictions import SetPredictions
+from local.results.review import write_label_review
 from local.run.callbacks import Checkpoints, EarlyStopping, Pictures, TrainingTime
 from local.run.checkpoints import (
     CheckpointFiles,
@@ -44,12 +45,12 @@ from local.run.checkpoints import (
     read_checkpoint,
 )
 from local.run.description import describe
-from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT
+from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT, TRAINING_SECONDS
 from local.run.machine import Machine
 from local.run.preemption import Preemption
 from local.run.progress import Progress
 from local.run.resuming import check_resumable
-from local.run.weights import SECONDS_KEY, load_tested, start_from
+from local.run.weights import load_tested, start_from
 from local.sed_trainer import SELECTION_METRIC, CrossTaskSED
 
 MISSING_FILE = "missing_clips.txt"
@@ -175,7 +176,7 @@ def fit(
     leave()
     if rank() > 0:
         return None
-    content: dict[str, Any] = {SECONDS_KEY: seconds}
+    content: dict[str, Any] = {TRAINING_SECONDS: seconds}
     baseline = None
     if config.training.baseline:
         baseline = load_baseline(read_checkpoint(best), config, best)  # of a run that had ended
@@ -184,13 +185,17 @@ def fit(
             content[CLASSIFIER_KEY] = baseline.stored()
     predictions = complete_predictions(module, data, seconds, baseline)
     tuned = {}
-    if data.tune:
+    if needs_validation(config):
         validation = predictions[SYNTHETIC_VALIDATION]
         tuned = tune_networks(validation, data.validation_truth, config)
         content[CHECKPOINT_KEY] = dump_tuned(tuned)
     add_to_checkpoint(Path(best), content)
     model = trained_model(module, "student", tuned.get("student"), Path(best).name)
     save_model(run / MODEL, model)
+    if config.postprocess.review_labels and SYNTHETIC_VALIDATION in data.labelled:
+        student = predictions[SYNTHETIC_VALIDATION]["student"]
+        labelled = data.labelled[SYNTHETIC_VALIDATION]
+        print(write_label_review(run, model.description, student, labelled, config))
     return write_results(predictions, data.test_sets, config, run, tuned, check=check)
 
 
@@ -207,7 +212,8 @@ def prepare_fit(
 
     Process 0 checks and writes before the others read.
     """
-    data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=needs_validation(config))
+    validates = needs_validation(config) or bool(config.postprocess.review_labels)
+    data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=validates)
 
     def prepare_data() -> None:
         if resume is not None:

@@ -11,6 +11,7 @@ from desed_task.files import only_writer, remove_partial_files
 CHECKPOINTS = "checkpoints"
 LAST_CHECKPOINT = "last.ckpt"
 CONFIG_FILE = "config.yaml"
+TRAINING_SECONDS = "training_cpu_seconds"  # in checkpoints, and of each system in metrics.json
 
 
 def run_folders(log_dir: Path) -> dict[int, Path]:

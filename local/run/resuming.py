@@ -54,6 +54,7 @@ RULES = {
     "data.classes": _NETWORK,
     "data.audio_max_len": _NETWORK,
     "training.freeze": Rule(REFUSED, "the optimiser has the parameters that were not frozen"),
+    "training.labelled_share": Rule(REFUSED, "labels of other clips would be used"),
     "training.seed": Rule(REFUSED, "it orders the clips and splits the weak set"),
     "training.weak_split": Rule(REFUSED, "clips that were trained on would validate"),
     "training.obj_metric_synth_type": _SELECTION,

@@ -18,12 +18,12 @@ from local.run.checkpoints import (
     checkpoint_weights,
     read_checkpoint,
 )
+from local.run.folders import TRAINING_SECONDS
 from local.sed_trainer import CrossTaskSED
 
 HEADS = ("strong_head", "attention_head")  # their rows are classes
 OPTION = "--init_from_checkpoint"
 SCALER = "scaler."
-SECONDS_KEY = "training_cpu_seconds"
 STUDENT, TEACHER = f"{OUR_PREFIX}student.", f"{OUR_PREFIX}teacher."
 
 
@@ -63,7 +63,7 @@ def load_tested(config: Config, checkpoint: Path) -> Tested:
         config = config.model_copy(update={"training": training})
     module = CrossTaskSED(config)
     load_weights(module, weights, str(checkpoint))
-    seconds = content.get(SECONDS_KEY)
+    seconds = content.get(TRAINING_SECONDS)
     return Tested(
         module,
         load_tuned(content, str(checkpoint)),

@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # All runs are compared with the same method, whatever would be best for each.
     overrides = (*args.overrides, "postprocess.choose_method=false")
     experiment = Experiment(args.conf_file, overrides, args.output, args.gpus)
-    runs = ablation.plan(experiment, range(1, args.seeds + 1))
+    seeds = range(1, args.seeds + 1)
+    runs = ablation.plan(experiment, seeds)
     check_scored(runs)
     if args.print_commands:
         print(*run_commands(runs, argv), sep="\n")
@@ -51,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise file_error(f"--output {args.output}", error, "written") from None
     with named_folders({"--output": args.output}, written=args.output):
         failed = {} if args.collect else execute(chosen_runs(runs, args.run), args.jobs)
+        planned = ablation.plan(experiment, seeds)
+        if len(planned) > len(runs):  # those whose length follows from measured times
+            runs = planned
+            failed |= execute(chosen_runs(runs, args.run), args.jobs)
         if not args.run:
             from local.studies.ablation_page import write_pages
             from local.studies.finished import read_finished

@@ -1,6 +1,6 @@
 """The result of an ablation as an HTML page and as Markdown, from the same sections."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from desed_task.errors import shortened
@@ -16,8 +16,9 @@ from desed_task.report.blocks import (
     format_value,
     section_pictures,
 )
+from local.run.folders import TRAINING_SECONDS
 from local.studies.ablation_pictures import curve_picture, seed_picture
-from local.studies.finished import METRIC_TITLES, FinishedRuns, spread
+from local.studies.finished import COMPARED, METRIC_TITLES, FinishedRuns, spread
 from local.studies.markdown import markdown_page
 
 PAGE, TEXT = "ablation.html", "ablation.md"
@@ -43,31 +44,39 @@ def write_pages(finished: FinishedRuns, output: Path) -> list[Path]:
 
 def network_section(finished: FinishedRuns, network: str) -> Section:
     """Values, differences and smallest findable differences of one network."""
-    variants = finished.ablation.variants
+    ablation = finished.ablation
 
-    def table(caption: str, cell: Callable[[str, str], str], heading: str = "") -> Table:
+    def table(
+        caption: str,
+        cell: Callable[[str, str], str],
+        heading: str = "",
+        metrics: Mapping[str, str] = COMPARED,
+    ) -> Table:
         """A row per variant; `cell` gets the variant and the metric."""
         rows = [
             [
                 variant.title,
+                *([ablation.variants[ablation.reference_of(name)].title] if heading else []),
                 str(sum(network in result.values for result in finished.results[name].values())),
-                *(cell(name, metric) for metric in METRIC_TITLES),
+                *(cell(name, metric) for metric in metrics),
             ]
-            for name, variant in variants.items()
+            for name, variant in ablation.variants.items()
         ]
-        return Table(caption, ("variant", "seeds", *METRIC_TITLES.values()), rows, heading)
+        compared = ["compared with"] if heading else []
+        return Table(caption, ("variant", *compared, "seeds", *metrics.values()), rows, heading)
 
     blocks: list[Block] = [
         seed_picture(finished, network),
         table(
             "Mean ± standard deviation over the seeds.",
-            lambda name, metric: _mean(list(finished.values(name, network, metric).values())),
+            lambda name, metric: _mean([*finished.values(name, network, metric).values()], metric),
+            metrics=METRIC_TITLES,
         ),
         table(
             "Mean of the paired differences [95 % interval over seeds and clips]; highlighted "
             "where the interval excludes 0. SOD: the interval covers the seeds, not the clips.",
             lambda name, metric: _difference(finished.comparison(name, network, metric)),
-            f"Difference from: {variants[finished.ablation.reference].title}",
+            "Differences",
         ),
         table(
             f"Size of a true difference that this number of seeds and clips finds in "
@@ -86,11 +95,12 @@ def network_section(finished: FinishedRuns, network: str) -> Section:
     return Section(network, network.capitalize(), intro, blocks)
 
 
-def _mean(values: list[float]) -> str:
+def _mean(values: list[float], metric: str) -> str:
     if not values:
         return NOT_DEFINED
-    mean, deviation = format_value(sum(values) / len(values), DIGITS), spread(values)
-    return mean if deviation is None else f"{mean} ± {deviation:.{DIGITS}f}"
+    digits = 0 if metric == TRAINING_SECONDS else DIGITS
+    mean, deviation = format_value(sum(values) / len(values), digits), spread(values)
+    return mean if deviation is None else f"{mean} ± {deviation:.{digits}f}"
 
 
 def _difference(found: Comparison | None) -> str:

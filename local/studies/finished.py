@@ -18,6 +18,7 @@ from desed_task.evaluation.score_files import read_scores
 from desed_task.files import atomic_write
 from desed_task.postprocess.methods import class_thresholds
 from local.results.postprocessing import postprocessing
+from local.run.folders import TRAINING_SECONDS
 from local.studies.runs import Run
 from local.studies.variants import Ablation
 
@@ -32,7 +33,8 @@ CLIP_METRICS = {
 """Metrics that are computed on resampled clips."""
 SET_METRICS = {"sod_accuracy": "SOD accuracy", "sod_sed_agreement": "SOD and SED agree"}
 """Metrics of the whole test set only: their intervals cover the seeds, not the clips."""
-METRIC_TITLES = CLIP_METRICS | SET_METRICS
+COMPARED = CLIP_METRICS | SET_METRICS
+METRIC_TITLES = COMPARED | {TRAINING_SECONDS: "CPU seconds of training"}
 DRAW_SEED = 0
 
 
@@ -80,16 +82,16 @@ class FinishedRuns:
         return {seed: value for seed, value in found.items() if not np.isnan(value)}
 
     def comparison(self, variant: str, network: str, metric: str) -> Comparison | None:
-        """The variant minus the reference, over the seeds that both have.
+        """The variant minus its reference, over the seeds that both have.
 
         None for the reference itself, and for a teacher that the variant does not have.
         """
         ours, reference = (
             {seed: run for seed, run in self.results[name].items() if network in run.values}
-            for name in (variant, self.ablation.reference)
+            for name in (variant, self.ablation.reference_of(variant))
         )
         pairs = [(run, reference[seed]) for seed, run in ours.items() if seed in reference]
-        if not pairs or variant == self.ablation.reference:
+        if not pairs or variant == self.ablation.reference_of(variant):
             return None
         column = list(METRIC_TITLES).index(metric)
         values = [a.values[network][column] - b.values[network][column] for a, b in pairs]

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 from desed_task.errors import FaultError, InputError
 from desed_task.files import content_digest
 from local.config.yaml_files import read_composed
-from local.run.folders import CHECKPOINTS, CONFIG_FILE, LAST_CHECKPOINT, run_folders
+from local.run.folders import (
+    CHECKPOINTS,
+    CONFIG_FILE,
+    LAST_CHECKPOINT,
+    TRAINING_SECONDS,
+    run_folders,
+)
 
 if TYPE_CHECKING:
     from local.config.load import Config
@@ -127,6 +133,17 @@ class Run:
     def metrics(self) -> Mapping[str, Any]:
         """Content of a finished run's metrics.json."""
         return _metrics(self.finished_folder) or {}
+
+    @property
+    def training_seconds(self) -> float:
+        """CPU seconds of a finished run's training. Raises InputError where they are not known."""
+        seconds = self.metrics.get(f"test/student/{TRAINING_SECONDS}")
+        if not isinstance(seconds, float) or not seconds:
+            raise InputError(
+                f"{self.finished_folder / METRICS}: test/student/{TRAINING_SECONDS}: expected "
+                f"the CPU seconds of the training, got {seconds}"
+            )
+        return seconds
 
     @property
     def checkpoint(self) -> Path | None:

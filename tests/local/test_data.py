@@ -161,6 +161,55 @@ def test_the_real_set_with_strong_labels_is_a_fourth_part_of_the_batch(
         assert torch.equal(one.audio, other.audio)
 
 
+def _names(data: DesedDataModule, name: str) -> list[list[str]]:
+    """Names of the clips of a training set, folder by folder."""
+    return [[each.name(k) for k in range(len(each))] for each in data.training.get(name, [])]
+
+
+def test_a_share_of_the_labels_is_used_and_the_other_clips_are_unlabelled(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, half, few = (
+        module(prepared, f"training.labelled_share={share}") for share in (1, 0.5, 0.2)
+    )
+    assert " the labels of 4 synthetic, 4 weak clips" in capsys.readouterr().out
+    assert [len(_names(data, "unlabelled")) for data in (whole, half, few)] == [1, 3, 3]
+    for name in ("synthetic", "weak"):
+        ((all_names,), (half_names,), (few_names,)) = (
+            _names(data, name) for data in (whole, half, few)
+        )
+        assert set(few_names) < set(half_names) < set(all_names)
+        rest = [others for others in _names(half, "unlabelled") if others[0].startswith(name)]
+        assert sorted([*rest[0], *half_names]) == sorted(all_names)
+    assert len(_names(few, "synthetic")[0]) == 2  # 0.2 of 8
+    batches = list(half.train_dataloader())
+    assert len(batches) == 2  # 4 of 8 clips, 2 a batch
+    for batch in batches:
+        assert batch.kind.tolist() == [0, 0, 1, 1, 2, 2, 2]
+        assert not batch.targets[4:].any()
+    assert half.validation_truth == whole.validation_truth
+    assert whole.coverage == half.coverage
+
+
+def test_clips_without_labels_are_an_unlabelled_set_only_where_it_is_trained_on(
+    prepared: Path,
+) -> None:
+    absent = ["data.unlabeled_folder=null", "data.unlabeled_folder_44k=null"]
+    share = "training.labelled_share=0.5"
+    data = module(prepared, *absent, share)
+    assert [len(names) for names in _names(data, "unlabelled")] == [4, 3]
+    assert next(iter(data.train_dataloader())).kind.tolist() == [0, 0, 1, 1, 2, 2, 2]
+    assert configure(prepared, *absent, share).absent_sets == []
+    assert configure(prepared, *absent).absent_sets == ["unlabelled"]
+    alone = module(prepared, *absent, share, "training.train_sets=[synthetic]")
+    assert list(alone.training) == ["synthetic"]
+    assert next(iter(alone.train_dataloader())).kind.tolist() == [0, 0]
+    (labelled,) = alone.training["synthetic"]
+    assert len(labelled) == 4
+    with pytest.raises(InputError, match="labelled_share"):
+        configure(prepared, "training.labelled_share=0")
+
+
 def test_validation_has_the_other_weak_clips_and_the_synthetic_validation_set(
     prepared: Path,
 ) -> None:

@@ -90,6 +90,8 @@ def test_sets_without_clips_are_absent(training: Mapping[str, int], tmp_path: Pa
     assert config.data.classes == CLASSES
     assert config.postprocess.methods == ("median", "tuned_median", "sebbs")
     assert config.training.train_sets == tuple(training)
+    ramp = config.training.n_epochs if "unlabelled" in training else None
+    assert config.training.n_epochs_consistency == ramp
     assert set(config.data.sets) == {name for name, size in sizes.items() if size}
     assert {name for name, size in config.clips_per_set.items() if size} == set(training)
     # The number of steps is that of any other small data set.
@@ -100,14 +102,14 @@ def test_sets_without_clips_are_absent(training: Mapping[str, int], tmp_path: Pa
     assert other.training.steps_per_epoch == config.training.steps_per_epoch
 
 
-def test_steps_grow_with_the_root_of_the_labelled_clips(tmp_path: Path) -> None:
+def test_steps_grow_with_the_labelled_clips(tmp_path: Path) -> None:
     training = [
         written(tmp_path, {**SETS, "synthetic": strong, "weak": weak}, {})[0].training
-        for strong, weak in ((8, 0), (80, 0), (200, 120))
+        for strong, weak in ((8, 0), (80, 0), (100, 60), (480, 0), (400, 400))
     ]
-    few, some, many = (each.n_epochs * each.steps_per_epoch for each in training)
-    assert few == some
-    assert many == 2 * some
+    few, *more = (each.steps_per_epoch for each in training)
+    assert few is not None
+    assert more == [few, 2 * few, 6 * few, 6 * few]
 
 
 def test_windows_of_own_classes_are_in_seconds(tmp_path: Path) -> None:

@@ -51,6 +51,11 @@ class Page:
         self.send("Page.navigate", url=path.as_uri())
         self._until(lambda answer: answer.get("method") == "Page.loadEventFired")
 
+    def reload(self) -> None:
+        """Load the page again, in the same process: what it stored is known there at once."""
+        self.send("Page.reload")
+        self._until(lambda answer: answer.get("method") == "Page.loadEventFired")
+
     def run(self, script: str) -> Any:
         """The value of an expression; a promise is awaited."""
         found = self.send(

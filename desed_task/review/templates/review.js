@@ -13,8 +13,8 @@ const COLUMNS = ["filename", "onset", "offset", "event_label", "reviewed_from", 
 function readContent(content) {
   const audios = content.audios.map(([filename, start]) => ({filename, start}));
   const common = ([audio, kind, label, onset, offset]) => {
-    const [name, value, isClaim] = content.kinds[kind];
-    return {audio: audios[audio], kind: name, valueName: value, isClaim,
+    const [name, value, unanswered] = content.kinds[kind];
+    return {audio: audios[audio], kind: name, valueName: value, unanswered,
       label: content.labels[label], onset, offset};
   };
   const rows = content.rows.map((each, index) => {
@@ -47,16 +47,16 @@ function byAudio(rows, others) {
   return found;
 }
 
-/** Claims without an answer that overlap the window of a row. */
-function openClaims(row, neighbours, answers) {
-  return neighbours.filter(each => each !== row && each.isClaim && !(answers.get(each.key)?.verdict)
-    && each.onset < row.to && each.offset > row.from);
+/** Events without an answer that overlap the window of a row. */
+function openEvents(row, neighbours, answers) {
+  return neighbours.filter(each => each !== row && each.unanswered === "open"
+    && !answers.get(each.key)?.verdict && each.onset < row.to && each.offset > row.from);
 }
 
-/** The stretches [from, to] of a row's window that no open claim overlaps. */
+/** The stretches [from, to] of a row's window that no event without an answer overlaps. */
 function stretches(row, neighbours, answers) {
   let found = [[row.from, row.to]];
-  for (const {onset, offset} of openClaims(row, neighbours, answers)) {
+  for (const {onset, offset} of openEvents(row, neighbours, answers)) {
     found = found.flatMap(([from, to]) => [[from, Math.min(to, onset)], [Math.max(from, offset), to]])
       .filter(([from, to]) => to > from);
   }
@@ -90,6 +90,9 @@ function tableLines(row, answer, neighbours, answers) {
   for (const event of answer.added) {
     const spans = reviewed.filter(span => within(event, span));
     for (const span of spans.length ? spans : [nowhere(event)]) lines.push(line(event, span, "added"));
+  }
+  for (const event of neighbours.filter(each => each.unanswered === "right")) {
+    for (const span of reviewed.filter(span => within(event, span))) lines.push(line(event, span, "known"));
   }
   return lines;
 }
@@ -135,6 +138,7 @@ function readTable(text, rows) {
   for (const line of lines) {
     const [filename, onset, offset, label, , , name, ...found] = places.map(place => line[place] ?? "");
     const row = known.get(rowKey(filename, ...found));
+    if (row && name === "known") continue;
     if (!row || !["right", "changed", "wrong", "added"].includes(name)) {
       unknown += 1;
       continue;
@@ -368,7 +372,7 @@ function start(content) {
     const text = element("div", "text", undefined, made);
     const title = element("div", "", undefined, text);
     element("b", "", own.label, title).style.color = colour(own.label);
-    title.append(` ${row.value.toFixed(2)}${row.isClaim ? "" : `, ${row.kind}`}`);
+    title.append(` ${row.value.toFixed(2)}, ${row.kind}`);
     element("div", "", `${clock(row, own.onset)} – ${clock(row, own.offset)}`, text);
     element("div", "file", `\u200e${row.audio.filename}`, text).title = row.audio.filename;
     made.onclick = () => choose(row, true);
@@ -428,7 +432,7 @@ function start(content) {
     showAxis();
     showNeighbours();
     showEvents(own);
-    showClasses(own);
+    fillClasses(get("other"), own.label);
     get("right").classList.toggle("right-answer", own.verdict === "right");
     get("wrong").classList.toggle("wrong-answer", own.verdict === "wrong");
   }
@@ -470,21 +474,21 @@ function start(content) {
     const lanes = get("lanes");
     lanes.replaceChildren();
     const near = groups.get(current.audio).filter(each => each !== current
-      && answerOf(each).verdict !== "wrong" && (each.isClaim || answerOf(each).verdict));
+      && answerOf(each).verdict !== "wrong" && (each.unanswered !== "none" || answerOf(each).verdict));
     const made = new Map();
     for (const each of near) {
-      const event = each.key ? answerOf(each) : each;
+      const event = each.key ? answerOf(each) : each, state = event.verdict || each.unanswered;
       if (event.onset >= current.to || event.offset <= current.from) continue;
       if (!made.has(event.label)) made.set(event.label, element("div", "lane", undefined, lanes));
-      const bar = element(each.key ? "button" : "span", event.verdict ? "other" : "other open", event.label, made.get(event.label));
+      const bar = element(each.key ? "button" : "span", state === "open" ? "other open" : "other", event.label, made.get(event.label));
       const begin = Math.max(event.onset, current.from), end = Math.min(event.offset, current.to);
       bar.style.left = `${share(begin)}%`;
       bar.style.width = `${share(end) - share(begin)}%`;
       bar.style.setProperty("--colour", colour(event.label));
-      bar.title = `${event.label}, ${clock(current, event.onset)} – ${clock(current, event.offset)}, ${event.verdict || "open"}`;
+      bar.title = `${event.label}, ${clock(current, event.onset)} – ${clock(current, event.offset)}, ${state}`;
       if (each.key) bar.onclick = () => choose(each, true);
     }
-    const open = openClaims(current, groups.get(current.audio), answers).length;
+    const open = openEvents(current, groups.get(current.audio), answers).length;
     get("note").textContent = open
       ? `Other events in this strip that have no answer (dashed): ${open}. Their seconds are not used until they have one.` : "";
   }
@@ -512,10 +516,6 @@ function start(content) {
       option.selected = label === chosen;
     });
     element("option", "", "new class …", select).value = "";
-  }
-
-  function showClasses(own) {
-    fillClasses(get("other"), own.label);
   }
 
   function pickClass(select, take) {

@@ -16,6 +16,7 @@ from desed_task.dataio.datasets import (
     ClipDataset,
     ClipRequest,
     CombinedDataset,
+    labelled_first,
     tag_events,
     weak_split,
 )
@@ -216,6 +217,17 @@ def test_combined_sets_are_concatenated(tmp_path: Path) -> None:
     for outside in (-1, 5, ClipRequest(5, seed=0)):
         with pytest.raises(IndexError):
             combined[outside]
+
+
+def test_the_first_labelled_clips_have_every_class() -> None:
+    labels = [{"Dog"}] * 30 + [{"Dog", "Cat"}] * 3 + [set[str]()] * 10 + [{"Speech"}]
+    order = labelled_first(labels, seed=1)
+    assert sorted(order) == list(range(44))
+    assert order[0] == 43  # the class of one clip
+    assert order[1] in range(30, 33)
+    assert {label for clip in order[:3] for label in labels[clip]} == {"Dog", "Cat", "Speech"}
+    assert order == labelled_first(labels, seed=1) != labelled_first(labels, seed=2)
+    assert labelled_first([], seed=1) == []
 
 
 def test_the_weak_split_is_the_published_one(desed_tables: Path) -> None:

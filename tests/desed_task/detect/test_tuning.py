@@ -15,6 +15,7 @@ from desed_task.errors import InputError
 from desed_task.evaluation import GroundTruth, Predictions, Scores, evaluate
 from desed_task.evaluation.events import event_table
 from desed_task.labels import Event
+from desed_task.making.cutting import Annotated
 from desed_task.model import load_model
 
 
@@ -107,6 +108,23 @@ def test_a_tuned_copy_finds_more(
     assert probability.between(0, 1).all()
     with pytest.raises(InputError, match="--output: expected a new or empty folder"):
         main(given)
+
+
+def test_only_labelled_sections_are_used(model: Path, audio: Path) -> None:
+    events = (Event(0.2, 0.9, "Bell"), Event(1.5, 3.3, "Dog"))
+    sections = ((1.024, 2.0), (3.2, 5.0))
+    recording = Annotated(audio / "0.wav", Path("0.wav"), events, (), True, "0", sections=sections)
+    detector = Detector.load(model)
+    found = tuning.score_sections(detector, [recording])
+    (whole,) = tuning.score_sections(detector, [recording._replace(sections=None)]).scores.values
+    assert found.recordings == ["0", "0"]
+    # Frames of 64 ms: 16 to 32, and 50 to 78, as many as the network has.
+    np.testing.assert_array_equal(found.scores.values[0, :, :16], whole[:, 16:32])
+    np.testing.assert_array_equal(found.scores.values[1, :, :28], whole[:, 50:78])
+    assert list(found.truth.durations.values()) == pytest.approx([1.024, 1.792])
+    ((first,), (second,)) = found.truth.events.values()
+    assert (first.onset, first.offset) == pytest.approx((0.476, 1.024))
+    assert (second.onset, second.offset) == pytest.approx((0.0, 0.1))
 
 
 def test_what_cannot_be_tuned(model: Path, audio: Path, tmp_path: Path) -> None:

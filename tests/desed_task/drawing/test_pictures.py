@@ -44,8 +44,6 @@ class Plot(NamedTuple):
     """The content of a picture with one frame: colours `(rows, columns, 3)`."""
 
     pixels: np.ndarray
-    left: int
-    top: int
 
     @classmethod
     def inside(cls, image: Image.Image) -> "Plot":
@@ -55,7 +53,7 @@ class Plot(NamedTuple):
         columns = np.flatnonzero(black.sum(axis=0) > 0.8 * black.sum(axis=0).max())
         rows = np.flatnonzero(black.sum(axis=1) > 0.8 * black.sum(axis=1).max())
         inner = pixels[rows[0] + 1 : rows[-1], columns[0] + 1 : columns[-1]]
-        return cls(inner, columns[0] + 1, rows[0] + 1)
+        return cls(inner)
 
     def coloured(self, colour: str) -> np.ndarray:
         """Whether a pixel has exactly this colour."""

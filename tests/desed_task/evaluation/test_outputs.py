@@ -118,3 +118,12 @@ def test_score_files_end_with_their_clip(tmp_path: Path) -> None:
         read = read_scores(tmp_path / "scores" / kind, truth)
         again = evaluate(read, truth).as_flat_dict()
         assert again == pytest.approx(metrics.as_flat_dict(), abs=1e-12)
+
+
+def test_confidence_of_an_event_in_frames_without_length() -> None:
+    """A clip that ends within its grid: the last two frames begin and end where it ends."""
+    values = np.array([[[0.2, 0.8, 0.1, 0.3, 0.9]]], dtype=np.float32)
+    edges = np.array([[0.0, 1.0, 2.0, 2.5, 2.5, 2.5]])
+    table, confidence = Scores(values, ["a"], edges).detect_with_confidence([0.25])
+    np.testing.assert_allclose(table.onset, [1.0, 2.5])
+    np.testing.assert_allclose(confidence, [0.8, 0.6], rtol=1e-6)

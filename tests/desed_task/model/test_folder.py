@@ -61,6 +61,8 @@ def test_a_description_of_an_older_run(name: str, tmp_path: Path) -> None:
     read = json.loads(description.model_dump_json(), parse_constant=pytest.fail)
     assert written["network"].pop("n_classes") == len(description.classes)
     assert read.pop("format") == 2
+    tuned = read["postprocessing"]["tuned"]  # older models chose no method and calibrated nothing
+    assert (tuned.pop("selection"), tuned.pop("calibration")) == (None, {})
     assert read == {key: value for key, value in written.items() if key != "format"}
     config = load_config(CONFS / f"{name}.yaml")
     assert description.features == config.feats

@@ -135,7 +135,7 @@ def test_folds_have_whole_groups_and_equal_numbers_of_events() -> None:
 
 @pytest.mark.parametrize(
     ("gain", "n_events", "chosen"),
-    [(0.03, 25, "median"), (0.05, 25, "sebbs"), (0.03, 100, "sebbs"), (-0.1, 100, "median")],
+    [(0.08, 25, "median"), (0.12, 25, "sebbs"), (0.08, 100, "sebbs"), (-0.1, 100, "median")],
 )
 def test_another_method_must_gain_more_than_chance(gain: float, n_events: int, chosen: str) -> None:
     values = {"median": {"event_f1": 0.5, "psds1": 0.4}, "sebbs": {"event_f1": 0.5 + gain}}

@@ -14,7 +14,7 @@ import soundfile
 from desed_task.dataio.annotations import read_strong
 from desed_task.labels import Event
 from desed_task.review import DETECTED, POSSIBLY_MISSED, Audio, Place, write_review
-from desed_task.review.page import PAGE, TABLE
+from desed_task.review.page import TABLE
 from desed_task.review.snippets import SOUNDS, Snippets
 from local.collect import main
 from tests.support.browser import CHROMIUM, Page, browser
@@ -74,8 +74,7 @@ def _saved(page: Page, folder: Path) -> str:
     page.click("#save")
     path = folder / TABLE
     for _ in range(200):
-        if path.is_file():
-            text = path.read_text(encoding="utf-8")
+        if path.is_file() and (text := path.read_text(encoding="utf-8")):
             path.unlink()
             return text
         time.sleep(0.05)
@@ -157,10 +156,10 @@ def test_answers_come_back(page: Page, tmp_path: Path) -> None:
     """After the page is opened again, and from a saved table where the browser kept nothing."""
     _answer(page)
     first = _saved(page, tmp_path)
-    page.open(tmp_path / PAGE)
+    page.reload()
     assert _saved(page, tmp_path) == first
     page.run("localStorage.clear()")
-    page.open(tmp_path / PAGE)
+    page.reload()
     assert "0 have an answer" in _text(page, "#status")
     table = tmp_path / "table.tsv"
     table.write_text(first, encoding="utf-8")

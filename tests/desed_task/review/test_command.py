@@ -69,7 +69,7 @@ def test_the_page_has_every_event(model: Path, audio: Path) -> None:
     events = table[["filename", "onset", "offset", "event_label"]]
     assert sorted(rows) == sorted(map(tuple, events.to_numpy().tolist()))
     assert len(rows) > 5
-    doubt = [abs(row[5] - 0.5) for row in content["rows"] if content["kinds"][row[1]][2]]
+    doubt = [abs(row[5] - 0.5) for row in content["rows"] if content["kinds"][row[1]][2] == "open"]
     assert doubt == sorted(doubt)
     for *_, name, begin, end in content["rows"]:
         info = soundfile.info(output / "review" / f"{name}.flac")
@@ -83,15 +83,15 @@ def test_further_calls(
     page = audio.parent / "out" / "review.html"
     _run(model, audio)
     text = page.read_text()
-    times = {path: path.stat().st_mtime_ns for path in page.parent.glob("review/*")}
+    times = {path: path.stat().st_mtime_ns for path in page.parent.glob("review/[!.]*")}
     page.unlink()
     _run(model, audio)
     assert "2 of 2 files are done" in capsys.readouterr().out
     assert page.read_text() == text
-    assert times == {path: path.stat().st_mtime_ns for path in page.parent.glob("review/*")}
+    assert times == {path: path.stat().st_mtime_ns for path in page.parent.glob("review/[!.]*")}
     _run(model, audio, "--review_events=2")
     content = _content(page)
-    assert sum(content["kinds"][row[1]][2] for row in content["rows"]) == 2
+    assert sum(content["kinds"][row[1]][2] == "open" for row in content["rows"]) == 2
     n_events = len(pd.read_csv(page.parent / "events.tsv", sep="\t"))
     assert len(content["others"]) == n_events - 2
     lost = audio / "r0 é.wav"
@@ -145,6 +145,17 @@ def test_missed_events_are_those_below_the_threshold(
         peak = result.values[result.classes.index(each.event_label), inside].max()
         assert each.peak == pytest.approx(peak / THRESHOLD)
         assert MISSED_FROM < each.peak <= 1
+
+
+def test_sounds_of_the_page_are_no_recordings(
+    model: Path, audio: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The output folder is below the folder of recordings."""
+    given = [f"--model={model}", f"--output={audio / 'out'}", "--review", "--review_events=1"]
+    main([*given, str(audio)])
+    assert list(audio.glob("out/review/*.flac"))
+    main([*given, str(audio)])
+    assert "2 of 2 files are done" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options", [["--review", "-"], ["--review_events=0", "x.wav"]])

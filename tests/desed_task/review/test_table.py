@@ -48,8 +48,11 @@ def _answer(verdict: str, onset: float, offset: float, label: str, *added: Any) 
     return {"verdict": verdict, "onset": onset, "offset": offset, "label": label, "added": events}
 
 
-def _content(rows: list[list[Any]], others: list[list[Any]], audios: list[list[Any]]) -> Any:
-    kinds = [["detected", "confidence", True], ["possibly missed", "score", False]]
+def _content(rows: Any, others: Any, audios: Any) -> Any:
+    kinds = [
+        *(["detected", "confidence", "open"], ["possibly missed", "score", "none"]),
+        ["label", "score", "right"],
+    ]
     return {
         "rows": rows,
         "others": others,
@@ -69,7 +72,8 @@ def test_the_lines_of_a_case_made_by_hand() -> None:
         [0, 0, 0, 40, 41, 0.9, "e", 38, 43],  # inside of an event without a row
         [1, 0, 0, 1, 2, 0.9, "f", 0, 4],
     ]
-    content = _content(rows, [[0, 0, 1, 37, 44]], [[name, 0], ["clip.wav", 100]])
+    others = [[0, 0, 1, 37, 44], [0, 2, 1, 29, 30.5]]
+    content = _content(rows, others, [[name, 0], ["clip.wav", 100]])
     answers = [
         [0, _answer("right", 5, 6, "Dog")],
         [2, _answer("wrong", 20, 21, "Dog", (22, 22.5, "Cat"))],
@@ -85,6 +89,7 @@ def test_the_lines_of_a_case_made_by_hand() -> None:
         [f'"{quoted}"', "", "", "", "18", "23", "wrong", "20", "21", "Dog"],
         [f'"{quoted}"', "22", "22.5", "Cat", "18", "23", "added", "20", "21", "Dog"],
         [f'"{quoted}"', "30.25", "31", "Dog", "28", "33", "changed", "30", "31", "Cat"],
+        [f'"{quoted}"', "29", "30.5", "Cat", "28", "33", "known", "30", "31", "Cat"],
         [f'"{quoted}"', "40", "41", "Dog", "40", "40", "right", "40", "41", "Dog"],
     ]
     assert result["text"] == "".join("\t".join(row) + "\n" for row in [list(COLUMNS), *expected])

@@ -32,7 +32,7 @@ def clips(recipe: Config, tmp_path_factory: pytest.TempPathFactory) -> ClipDatas
 
 @pytest.fixture(scope="module")
 def baseline(clips: ClipDataset, recipe: Config) -> Baseline:
-    return fit_baseline({"synthetic": clips}, recipe)
+    return fit_baseline({"synthetic": [clips]}, recipe)
 
 
 def test_predictions_are_of_whole_clips(
@@ -58,9 +58,9 @@ def test_weak_clips_are_used_where_there_are_no_strong_ones(
 ) -> None:
     weak, unlabelled = (clips.on_grid(clips.grid) for _ in range(2))
     weak.kind, unlabelled.kind = ClipKind.WEAK, ClipKind.UNLABELLED
-    sets = {"weak": weak, "unlabelled": unlabelled}
+    sets = {"weak": [weak], "unlabelled": [unlabelled]}
     alone = fit_baseline(sets, recipe)
-    beside = fit_baseline(sets | {"strong": clips.on_grid(clips.grid)}, recipe)
+    beside = fit_baseline(sets | {"strong": [clips.on_grid(clips.grid)]}, recipe)
     np.testing.assert_array_equal(alone.classifier.weights, baseline.classifier.weights)
     np.testing.assert_array_equal(beside.classifier.weights, baseline.classifier.weights)
 

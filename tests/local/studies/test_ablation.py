@@ -32,6 +32,15 @@ variants:
 """
 
 
+TIMED = (
+    VARIANTS
+    + """
+  double: {title: More steps, trained_as: other, set: [training.ema_factor=0.5]}
+  timed: {title: Equal time, trained_as: double, cpu_time_of: whole, reference: other}
+"""
+)
+
+
 def _ablation(tmp_path: Path, text: str = VARIANTS) -> Ablation:
     path = tmp_path / "variants.yaml"
     path.write_text(text)
@@ -47,6 +56,8 @@ def _experiment(tmp_path: Path, *overrides: str) -> Experiment:
     [
         (VARIANTS.replace("set: [losses", "sets: [losses"), r"yaml:6: variants.other.sets"),
         (VARIANTS.replace("test_of: whole", "test_of: none"), r"yaml:5: variants.tested.test_of"),
+        (TIMED.replace("cpu_time_of: whole", "cpu_time_of: tested"), "variants.timed.cpu_time_of"),
+        (TIMED.replace("trained_as: double, ", ""), "variants.timed.cpu_time_of"),
         (VARIANTS.replace("  other:", "  ../other:"), r"yaml:6: variants: expected names"),
         (VARIANTS.replace("reference: whole", "reference: all"), r"yaml:2: reference: expected"),
     ],
@@ -81,6 +92,43 @@ def test_the_shipped_variants_are_different_experiments(tmp_path: Path) -> None:
     few = read_variants(CONFS / "ablation_soundbank.yaml")
     assert set(few.variants) == {"whole", "mean_teacher_alone", "synthetic_alone"}
     assert len({run.config.digest for run in few.plan(_experiment(tmp_path), [1])}) == 3
+    labels = read_variants(CONFS / "ablation_labels.yaml")
+    runs = labels.plan(_experiment(tmp_path, "training.steps_per_epoch=10"), [1])
+    assert len({run.config.digest for run in runs}) == len(runs) == 9  # the others need times
+    assert sorted({run.config.training.labelled_share for run in runs}) == [0.1, 0.3, 1.0]
+    assert len(labels.variants) == 15
+
+
+def test_a_variant_takes_the_cpu_time_of_another(tmp_path: Path) -> None:
+    ablation = _ablation(tmp_path, TIMED)
+    assert ablation.overrides("double") == ["losses.cross_task=0", "training.ema_factor=0.5"]
+    assert ablation.reference_of("timed") == "other"
+    assert set(ablation.chosen(["timed"]).variants) == {"whole", "other", "double", "timed"}
+    experiment = _experiment(tmp_path, "training.steps_per_epoch=100")
+    planned = ablation.plan(experiment, [1, 2])
+    assert "timed" not in {run.variant for run in planned}  # the times are not known
+    for run in planned:
+        path = run.folder / "version_0" / METRICS
+        path.parent.mkdir(parents=True)
+        seconds = {"whole": 30.0, "double": 75.0}.get(run.variant, 1.0) * run.seed
+        path.write_text(json.dumps({"test/student/training_cpu_seconds": seconds}))
+    again = ablation.plan(experiment, [1, 2, 3])
+    timed = [run for run in again if run.variant == "timed"]
+    assert [run.seed for run in timed] == [1, 2, 3]
+    assert [run.config.training.steps_per_epoch for run in timed] == [40] * 3  # of seed 1
+    assert timed[0].config.training.ema_factor == 0.5
+    assert [run.name for run in again[:5]] == [
+        "whole:1",
+        "tested:1",
+        "other:1",
+        "double:1",
+        "timed:1",
+    ]
+    with pytest.raises(InputError, match=r"steps_per_epoch: expected a number"):
+        ablation.plan(_experiment(tmp_path), [1])
+    (planned[0].folder / "version_0" / METRICS).write_text("{}")
+    with pytest.raises(InputError, match="training_cpu_seconds: expected"):
+        ablation.plan(experiment, [1])
 
 
 Values = Mapping[str, float | None]
