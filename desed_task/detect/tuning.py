@@ -1,8 +1,8 @@
 """Post-processing and calibration of a model, tuned on a few labelled recordings.
 
 The weights do not change. The recordings are scored once; `tuned_median` and `sebbs` are tuned on
-the scores and compared, by cross-validation over the recordings, with the model's post-processing
-as it is. The best one is the default of a copy of the model.
+the scores and compared, by cross-validation over the recordings, with the model's unchanged
+post-processing. The chosen one is the default of a copy of the model.
 """
 
 import shutil
@@ -40,7 +40,6 @@ from desed_task.postprocess.methods import (
     Method,
     Parameters,
     Postprocessing,
-    Selection,
     TunedParameters,
     compared,
 )
@@ -224,15 +223,7 @@ def tuned_postprocessing(before: Postprocessing, tuned: Tuned) -> Postprocessing
             parameters[before.method] = before.parameters(before.method)
     elif before.method == MEDIAN:
         calibration[MEDIAN] = unchanged
-    selection = None
-    if best is not None:
-        selection = Selection(
-            method=method,
-            metric=SETTINGS.tuning_metric,
-            clips=tuned.clips,
-            folds=tuned.folds,
-            values=tuned.values,
-        )
+    selection = tuned.selection(None if best is None else method, SETTINGS)
     found = TunedParameters(**parameters, selection=selection, calibration=calibration)
     return Postprocessing(method=method, median=before.median, tuned=found)
 

@@ -213,7 +213,7 @@ class LabelReader:
             tables: the files that are tables.
             known: paths of the recordings of files that are not known by their names.
         """
-        of_files = self._names.of_label_files(files.values())
+        by_file = self._names.by_label_file(files.values())
         named = [row.recording for each in rows.values() for row in each]
         given = self._names.find([*named, *known.values()])
         reviewed = {
@@ -227,7 +227,7 @@ class LabelReader:
         elsewhere: Counter[str] = Counter()
         first = ""
         for path, name in files.items():
-            own = given[known[path]] if path in known else of_files[name]
+            own = given[known[path]] if path in known else by_file[name]
             table = tables.get(path)
             is_named = table is not None and "file" in table.columns
             needs_own = not all(row.recording for row in rows[path]) or not rows[path]

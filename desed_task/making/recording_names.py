@@ -85,7 +85,7 @@ class RecordingNames:
             found |= self._moved(moved)
         return found
 
-    def of_label_files(self, files: Iterable[Path]) -> dict[Path, list[Path]]:
+    def by_label_file(self, files: Iterable[Path]) -> dict[Path, list[Path]]:
         """The recordings of label files by their names: one, none or several.
 
         Args:

@@ -325,8 +325,8 @@ class _NormGatePool(torch.autograd.Function):
         offset = _as_lines(share * (inverse * mean * d_weight - d_bias), frames)
         for piece, values, d_piece in zip(pieces, flat, d_pieces, strict=True):
             lines, g = values.view(piece.shape).float(), d_piece.view(piece.shape)
-            of_batch = torch.addcmul(offset[piece.groups], lines, slope[piece.groups])
-            g.copy_(of_batch.addcmul_(g.float(), scale[piece.groups]))
+            gradient = torch.addcmul(offset[piece.groups], lines, slope[piece.groups])
+            g.copy_(gradient.addcmul_(g.float(), scale[piece.groups]))
         blocks = d_matrix.unflatten(0, (-1, channels)).unflatten(2, (-1, channels))
         return (
             d_x.view(x.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2),

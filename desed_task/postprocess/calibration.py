@@ -22,7 +22,7 @@ from desed_task.settings import ClassName, Fraction, PositiveInt, Settings, has_
 
 MIN_EVENTS = 20  # of a common curve; below it, there is none
 MIN_CLASS_EVENTS = 100  # of a class's own curve
-MIN_OF_EACH = 5  # right ones and wrong ones
+MIN_RIGHT_AND_WRONG = 5  # right ones and wrong ones
 ISOTONIC_EVENTS = 1000  # from here on isotonic regression, which overfits below
 LOWER = 0.5  # share of the thresholds at which further events are searched
 SCORE_RANGE = (1e-3, 1 - 1e-3)  # of scores before their logit
@@ -162,8 +162,8 @@ def fit_calibration(events: FoundEvents, classes: Sequence[str]) -> Calibration:
     for label, name in enumerate(classes):
         rows = events.label == label
         right = events.right[rows]
-        of_each = min(int(right.sum()), int((~right).sum()))
-        if len(right) >= MIN_CLASS_EVENTS and of_each >= MIN_OF_EACH:
+        rarer = min(int(right.sum()), int((~right).sum()))
+        if len(right) >= MIN_CLASS_EVENTS and rarer >= MIN_RIGHT_AND_WRONG:
             curve = _fit_curve(events.confidence[rows], right)
             if curve is not None:
                 by_class[name] = curve

@@ -73,17 +73,20 @@ class Tuned(NamedTuple):
     def stored(self, settings: TuningSettings) -> TunedParameters:
         """The same as parameters of a model, where all names are those of methods."""
         best: Any = self.best(settings)
-        selection = None
-        if best is not None:
-            selection = Selection(
-                method=best,
-                metric=settings.tuning_metric,
-                clips=self.clips,
-                folds=self.folds,
-                values=self.values,
-            )
         found: Any = {**self.parameters, "calibration": self.calibration}
-        return TunedParameters(**found, selection=selection)
+        return TunedParameters(**found, selection=self.selection(best, settings))
+
+    def selection(self, method: Method | None, settings: TuningSettings) -> Selection | None:
+        """The comparison, which chose a method; None: no method."""
+        if method is None:
+            return None
+        return Selection(
+            method=method,
+            metric=settings.tuning_metric,
+            clips=self.clips,
+            folds=self.folds,
+            values=self.values,
+        )
 
 
 def rating(values: Mapping[str, float], settings: TuningSettings) -> float:

@@ -72,7 +72,7 @@ def test_events_are_ordered_with_clips_and_classes_as_in_the_truth(file: Writer)
         "\ufeffevent_label\tonset\toffset\tfilename\r\nDog\t1\t2\ta.wav\r\n\r\n",
         " event_label , onset , offset , filename \n Dog , 1 , 2 , a.wav \n \n",
         HEADER + "Dog\t1\t2\ta.wav",
-        HEADER + "Dog\t1\t2\ta\n",  # the truth knows a.wav
+        HEADER + "Dog\t1\t2\ta\n",  # the ground truth has a.wav
     ],
 )
 def test_order_of_columns_others_separators_and_line_ends(file: Writer, text: str) -> None:

@@ -92,14 +92,14 @@ def test_names_directly_in_the_folder_where_others_have_folders() -> None:
 )
 def test_names_of_label_files(name: str) -> None:
     names = _names("a/x.wav", "a/x_1.wav", "a/x.1.wav")
-    assert names.of_label_files([Path(name)]) == {Path(name): [ROOT / "a/x.wav"]}
+    assert names.by_label_file([Path(name)]) == {Path(name): [ROOT / "a/x.wav"]}
 
 
 def test_names_of_label_files_are_whole() -> None:
     names = _names("x.wav", "x_labels.wav", "siteA/y.wav", "siteB/y.wav")
 
     def found(*files: str) -> list[list[Path]]:
-        return list(names.of_label_files([Path(file) for file in files]).values())
+        return list(names.by_label_file([Path(file) for file in files]).values())
 
     assert found("x_2.txt", "x.old.txt", "notes.txt") == [[], [], []]
     assert found("x_labels.txt") == [[ROOT / "x_labels.wav"]]
