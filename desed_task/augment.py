@@ -106,11 +106,13 @@ class Record:
             clips `permutations[:, i]` (positions within the kind); None without mixup.
         augmentation: name of the augmentation; None without an augmented copy.
         shift_frames: frames by which the augmented copy's labels are later, circularly.
+        kept: `(clips, samples)` boolean, False where the augmented copy is masked; None: nowhere.
     """
 
     permutations: Tensor | None = None
     augmentation: str | None = None
     shift_frames: int = 0
+    kept: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -149,11 +151,13 @@ class Augmented:
         audio: `(clips, samples)`.
         shift_frames: frames by which the labels are later, circularly.
         mel_gain: `(clips, bands)`, factor of the magnitude mel spectrogram, or None.
+        kept: `(clips, samples)` boolean, see `Record`.
     """
 
     audio: Tensor
     shift_frames: int = 0
     mel_gain: Tensor | None = None
+    kept: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,8 @@ def time_mask(audio: Tensor, level: int, context: AugmentContext) -> Augmented:
     edges = torch.zeros(clips, samples + 1, dtype=torch.int32, device=audio.device)
     ones = torch.ones(clips, number, dtype=torch.int32, device=audio.device)
     edges.scatter_add_(1, starts, ones).scatter_add_(1, starts + length, -ones)
-    return Augmented(audio * (edges.cumsum(1)[:, :-1] == 0))
+    kept = edges.cumsum(1)[:, :-1] == 0
+    return Augmented(audio * kept, kept=kept)
 
 
 def frequency_mask(audio: Tensor, level: int, context: AugmentContext) -> Augmented:
@@ -368,7 +373,7 @@ def distort(batch: Batch, context: AugmentContext) -> DistortedBatch:
 def _copies(clips: _Clips, context: AugmentContext) -> tuple[list[_Clips], Record]:
     """The mixed and the augmented copy of the clips of one kind, where the settings have them."""
     settings, copies = context.settings, []
-    permutations, name, shift = None, None, 0
+    permutations, name, shift, kept = None, None, 0, None
     if settings.mixup == "hard":
         number = context.integer(*settings.mixup_scale)
         drawn = [
@@ -382,12 +387,12 @@ def _copies(clips: _Clips, context: AugmentContext) -> tuple[list[_Clips], Recor
         name = settings.aug_methods[context.integer(0, len(settings.aug_methods) - 1)]
         level = context.integer(1, settings.aug_scale)
         augmented = AUGMENTATIONS[name](clips.audio, level, context)
-        shift = augmented.shift_frames
+        shift, kept = augmented.shift_frames, augmented.kept
         targets = clips.targets.roll(shift, dims=-1)
         copies.append(
             _Clips(augmented.audio, targets, clips.kind, Copy.AUGMENTED, augmented.mel_gain)
         )
-    return copies, Record(permutations, name, shift)
+    return copies, Record(permutations, name, shift, kept)
 
 
 def _mel_gains(groups: list[_Clips], n_mels: int) -> Tensor | None:

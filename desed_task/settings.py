@@ -259,11 +259,16 @@ def value_types(whole: type[Settings], path: Sequence[str | int]) -> set[type]:
     """
     kind: Any = whole
     for key in path:
-        section = next((each for each in _members(kind) if hasattr(each, "model_fields")), None)
+        section = section_class(kind)
         if section is None or key not in section.model_fields:
             return set()
         kind = section.model_fields[key].annotation
     return {get_origin(each) or each for each in _members(kind)}
+
+
+def section_class(annotation: Any) -> type[Settings] | None:
+    """The class of a section, also of one that may be null; None for other values."""
+    return next((each for each in _members(annotation) if hasattr(each, "model_fields")), None)
 
 
 def _members(annotation: Any) -> list[Any]:

@@ -19,11 +19,14 @@ from desed_task import process_group
 from desed_task.augment import AugmentContext, DistortedBatch, distort, prepare_pitch_shift
 from desed_task.dataio.batch import FRAME_LABELLED, Batch
 from desed_task.ema import MeanTeacher, make_teacher
+from desed_task.encoder.alignment import align
+from desed_task.encoder.encoder import FrameEncoder
 from desed_task.features import LogMel, Scaler
 from desed_task.nnet.crnn import CRNN, SEDOutput
 from desed_task.schedules import rampdown_factor, warmup_factor
 from desed_task.sod import counted_classes, sod_labels
 from local.config.load import Config
+from local.embeddings import distorted_embeddings, drop_clips
 from local.finite import FiniteWatch
 from local.freezing import freeze_parameters, keep_statistics
 from local.lightning_internals import (
@@ -53,6 +56,7 @@ class CrossTaskSED(pl.LightningModule):
     Args:
         config: the experiment.
         steps_per_epoch: optimiser steps of an epoch, for the length of the warm-up.
+        encoder: of `config.encoder`; None without, and where stored embeddings are enough.
 
     Attributes:
         networks: `student` and, with `training.mean_teacher`, `teacher`.
@@ -66,13 +70,16 @@ class CrossTaskSED(pl.LightningModule):
     loss: Tensor
     finite: FiniteWatch
 
-    def __init__(self, config: Config, steps_per_epoch: int = 1) -> None:
+    def __init__(
+        self, config: Config, steps_per_epoch: int = 1, encoder: FrameEncoder | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.steps_per_epoch = steps_per_epoch
         self.log_mel = LogMel(config.feats, config.data.fs)
         self.scaler = Scaler(config.scaler, config.feats.n_mels, config.grid.n_hops)
-        student = CRNN(config.net, len(config.data.classes))
+        self._frozen_encoder = (encoder,)  # in a tuple: no part of this module's state
+        student = CRNN(config.net, len(config.data.classes), config.encoder)
         self.networks = nn.ModuleDict({"student": student})
         self.mean_teacher: MeanTeacher | None = None
         if config.training.mean_teacher:
@@ -96,9 +103,32 @@ class CrossTaskSED(pl.LightningModule):
         self, batch: Batch, *, with_sod: bool = True
     ) -> tuple[Tensor, dict[str, SEDOutput]]:
         """Features `(B, F, T')`, and the outputs of the networks by name."""
-        features = self.features(batch.audio)
-        networks = self.networks.items()
-        return features, {name: network(features, with_sod=with_sod) for name, network in networks}
+        features, embeddings = self.features(batch.audio), self.embeddings(batch)
+        return features, {
+            name: network(features, with_sod=with_sod, embeddings=embeddings)
+            for name, network in self.networks.items()
+        }
+
+    def embeddings(self, batch: Batch, distorted: DistortedBatch | None = None) -> Tensor | None:
+        """Embeddings of the encoder `(B, T, width)`, of distorted clips `(R, T, width)`.
+
+        None without an encoder.
+        """
+        settings, (encoder,) = self.config.encoder, self._frozen_encoder
+        if settings is None:
+            return None
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            if settings.mode == "cached":
+                assert batch.embeddings is not None
+                embeddings = align(batch.embeddings, settings, self.config.grid)
+                if distorted is not None:
+                    embeddings = distorted_embeddings(embeddings, distorted)
+            else:
+                assert encoder is not None
+                embeddings = encoder(batch.audio if distorted is None else distorted.audio)
+            if self.training:
+                embeddings = drop_clips(embeddings, settings.dropout, self.generator)
+        return embeddings
 
     def train(self, mode: bool = True) -> "CrossTaskSED":
         """Set training or evaluation mode; frozen batch norms stay in evaluation mode."""
@@ -158,6 +188,12 @@ class CrossTaskSED(pl.LightningModule):
         ramp_length = training.n_epochs_rampdown * self.steps_per_epoch
         ramp = self._ramp(step, training.n_epochs_warmup)
         return ramp * rampdown_factor(step, last_step, ramp_length)
+
+    def setup(self, stage: str) -> None:
+        """Move the frozen encoder to the device."""
+        (encoder,) = self._frozen_encoder
+        if encoder is not None:
+            encoder.to(self.trainer.strategy.root_device)
 
     def on_fit_start(self) -> None:
         """Compile the networks, where configured, once they are on their device."""
@@ -225,11 +261,12 @@ class CrossTaskSED(pl.LightningModule):
         """
         distorted = distort(batch, self._augment_context())  # audio (R, samples)
         features = self.features(distorted.audio, distorted.mel_gain)  # (R, F, T')
-        student: SEDOutput = self.networks["student"](features)
+        embeddings = self.embeddings(batch, distorted)  # (R, T, width)
+        student: SEDOutput = self.networks["student"](features, embeddings=embeddings)
         teacher: SEDOutput | None = None
         if "teacher" in self.networks:
             with torch.no_grad():
-                teacher = self.networks["teacher"](features)
+                teacher = self.networks["teacher"](features, embeddings=embeddings)
         return student, teacher, distorted
 
     def _augment_context(self) -> AugmentContext:

@@ -34,6 +34,7 @@ ORDER = (
         "sod",
         "transforms",
         "features",
+        "encoder",
         "nnet",
     ),
     *("dataio", "augment", "frame_classifier", "synthesis", "making"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ class Clip:
         seconds: length of the whole clip, in seconds.
         first_frame: frame of the clip at which a window begins (`WindowDataset`); 0 for the
             random crops of training.
+        embeddings: `(steps, width)`, float16, stored ones of an encoder; None: none are stored.
     """
 
     audio: Tensor
@@ -49,6 +51,7 @@ class Clip:
     name: str
     seconds: float
     first_frame: int = 0
+    embeddings: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Batch:
         names: file names, length batch.
         seconds: `(batch,)`, float64, lengths of the whole clips.
         first_frames: see `Clip.first_frame`, length batch; empty: all are 0.
+        embeddings: `(batch, steps, width)`, float16; see `Clip.embeddings`.
     """
 
     audio: Tensor
@@ -72,6 +76,7 @@ class Batch:
     names: tuple[str, ...]
     seconds: Tensor
     first_frames: tuple[int, ...] = ()
+    embeddings: Tensor | None = None
 
     @property
     def tags(self) -> Tensor:
@@ -95,8 +100,9 @@ class Batch:
         return self._with(Tensor.pin_memory)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        audio, targets, seconds = map(change, (self.audio, self.targets, self.seconds))
-        return replace(self, audio=audio, targets=targets, seconds=seconds)
+        names = ("audio", "targets", "seconds", "embeddings")
+        tensors: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return replace(self, **{n: change(t) for n, t in tensors.items() if t is not None})
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -119,6 +125,7 @@ def collate(clips: Sequence[Clip]) -> Batch:
     audio = [clip.audio for clip in clips]
     if any(samples.dtype != torch.int16 for samples in audio):
         audio = [float_audio(samples) for samples in audio]
+    embeddings = [clip.embeddings for clip in clips if clip.embeddings is not None]
     return Batch(
         audio=default_collate(audio),
         targets=default_collate([clip.targets for clip in clips]),
@@ -126,4 +133,5 @@ def collate(clips: Sequence[Clip]) -> Batch:
         names=tuple(clip.name for clip in clips),
         seconds=torch.tensor([clip.seconds for clip in clips], dtype=torch.float64),
         first_frames=tuple(clip.first_frame for clip in clips),
+        embeddings=default_collate(embeddings) if len(embeddings) == len(clips) else None,
     )

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from desed_task.encoder.settings import EncoderSettings
 from desed_task.features import FeatureSettings, ScalerSettings
 from desed_task.frames import FrameGrid
 from desed_task.nnet.settings import NetworkSettings
@@ -24,6 +25,9 @@ class ModelDescription(Settings):
         sample_rate: Hz, of the network's input.
         clip_seconds: length of the network's input; longer recordings are read in windows.
         features, scaler, network: settings of the front end and of the network.
+        encoder: a pretrained encoder beside the features; None: none. Its weights are not in the
+            folder: who uses the model names its source again.
+        encoder_sha256: digest of the encoder.
         correction: score correction by SOD; None: none.
         postprocessing: scores -> events.
         source: `student` or `teacher`, and where it is from.
@@ -39,6 +43,8 @@ class ModelDescription(Settings):
     features: FeatureSettings
     scaler: ScalerSettings
     network: NetworkSettings
+    encoder: EncoderSettings | None = None
+    encoder_sha256: str = ""
     correction: CorrectionSettings | None
     postprocessing: Postprocessing
     source: str

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from desed_task.encoder.encoder import FrameEncoder
 from desed_task.features import LogMel, Scaler
 from desed_task.model.description import ModelDescription
 from desed_task.nnet.crnn import CRNN
@@ -30,14 +31,22 @@ class Model(nn.Module):
         description: content of model.json.
         network: its network, with weights.
         scaler: its scaler, with statistics.
+        encoder: where the description has one.
     """
 
-    def __init__(self, description: ModelDescription, network: CRNN, scaler: Scaler) -> None:
+    def __init__(
+        self,
+        description: ModelDescription,
+        network: CRNN,
+        scaler: Scaler,
+        encoder: FrameEncoder | None = None,
+    ) -> None:
         super().__init__()
         self.description = description
         self.log_mel = LogMel(description.features, description.sample_rate)
         self.scaler = scaler
         self.network = network
+        self.encoder = encoder
         self.eval()
 
     @property
@@ -49,13 +58,18 @@ class Model(nn.Module):
         """
         scaler, network = self.description.scaler, self.description.network
         fixed = scaler.normtype == "minmax" or (scaler.statistic == "dataset" and 2 in scaler.dims)
-        return fixed and "frequency_dynamic" not in network.convolution
+        plain = "frequency_dynamic" not in network.convolution and self.encoder is None
+        return fixed and plain
 
     def forward(self, audio: Tensor) -> ModelOutput:
         """`(batch, samples)` in [-1, 1], of the length of the network's input -> probabilities."""
-        return self.probabilities(self.log_mel(audio))
+        embeddings = None if self.encoder is None else self.encoder(audio)
+        return self.probabilities(self.log_mel(audio), embeddings)
 
-    def probabilities(self, log_mel: Tensor) -> ModelOutput:
-        """Log-mel in dB `(batch, bands, frames of the spectrogram)` -> probabilities."""
-        strong, weak, sod_logits = self.network(self.scaler(log_mel))
+    def probabilities(self, log_mel: Tensor, embeddings: Tensor | None = None) -> ModelOutput:
+        """Log-mel in dB `(batch, bands, frames of the spectrogram)` -> probabilities.
+
+        `embeddings` `(batch, frames, width)` are those of the encoder.
+        """
+        strong, weak, sod_logits = self.network(self.scaler(log_mel), embeddings=embeddings)
         return ModelOutput(strong, weak, None if sod_logits is None else sod_logits.softmax(dim=-1))

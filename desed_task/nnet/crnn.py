@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
+from desed_task.encoder.settings import Branch, EncoderSettings
 from desed_task.nnet.blocks import ConvBlock, FusionLayer
 from desed_task.nnet.cpu import Dropout, is_exported
 from desed_task.nnet.cpu_gru import run_grus
@@ -37,9 +39,12 @@ class CRNN(nn.Module):
     Args:
         settings: widths and depths.
         n_classes: outputs of the SED branch.
+        encoder: whose embeddings enter the branches; None: no encoder.
     """
 
-    def __init__(self, settings: NetworkSettings, n_classes: int) -> None:
+    def __init__(
+        self, settings: NetworkSettings, n_classes: int, encoder: EncoderSettings | None = None
+    ) -> None:
         super().__init__()
         self.weak_floor = settings.weak_floor
         self._compiled: Callable[..., tuple[Tensor, Tensor | None]] | None = None
@@ -71,7 +76,8 @@ class CRNN(nn.Module):
             settings,
         )
         sed_width = (width, *settings.sed_filters)[-1]
-        self.sed_rnn = _gru(sed_width, settings)
+        self.sed_embedding = _embedding_layer(sed_width, encoder, "sed")
+        self.sed_rnn = _gru(_joined_width(self.sed_embedding, sed_width), settings)
         self.output_dropout = Dropout(settings.dropout_output)
         self.strong_head = nn.Linear(2 * settings.n_RNN_cell, n_classes)
         self.attention_head = nn.Linear(2 * settings.n_RNN_cell, n_classes)
@@ -79,13 +85,17 @@ class CRNN(nn.Module):
         if self.has_sod:
             self.sod_fusion = FusionLayer(fused, width, settings)
             self.sod_scale = nn.Parameter(torch.ones(1))
-            self.sod_rnn = _gru(width, settings)
+            self.sod_embedding = _embedding_layer(width, encoder, "sod")
+            self.sod_rnn = _gru(_joined_width(self.sod_embedding, width), settings)
             self.sod_head = nn.Linear(2 * settings.n_RNN_cell, SOD_STATES)
 
-    def forward(self, features: Tensor, with_sod: bool = True) -> SEDOutput:
+    def forward(
+        self, features: Tensor, with_sod: bool = True, embeddings: Tensor | None = None
+    ) -> SEDOutput:
         """Scaled log-mel features `(batch, bands, frames)` -> `SEDOutput`.
 
-        `with_sod` False skips the SOD branch (inference without score correction).
+        `with_sod` False skips the SOD branch (inference without score correction). `embeddings`
+        `(batch, frames, width)` are those of an encoder, on the network's frames.
         """
         compiled = self._compiled if self.training else None  # batches of validation vary in size
         convolve = compiled or self._convolve
@@ -93,9 +103,10 @@ class CRNN(nn.Module):
         # GRUs and heads run in float32 whatever the precision: half precision rounds small
         # gradients of the GRUs to 0, and probabilities near 0 and 1 to 0 and 1.
         with torch.autocast("cuda" if features.is_cuda else "cpu", enabled=False):
-            branches = {self.sed_rnn: sed_features.float()}
+            branches = {self.sed_rnn: _joined(self.sed_embedding, sed_features, embeddings)}
             if sod_features is not None:
-                branches[self.sod_rnn] = sod_features.float()
+                joined = _joined(self.sod_embedding, sod_features, embeddings)
+                branches[self.sod_rnn] = joined
             states = [self.output_dropout(x) for x in _run_grus(branches)]
             strong, weak = self._sed(states[0])
             sod_logits = None if sod_features is None else self.sod_head(states[1])
@@ -130,6 +141,34 @@ class CRNN(nn.Module):
         attention = attention.masked_fill(attention < self.weak_floor, self.weak_floor)
         weak = (strong * attention).sum(dim=1) / attention.sum(dim=1)
         return strong.transpose(1, 2), weak
+
+
+def _embedding_layer(
+    inputs: int, encoder: EncoderSettings | None, branch: Branch
+) -> nn.Linear | None:
+    """Joins a branch's features with the embeddings; None: the branch gets none."""
+    if encoder is None or branch not in encoder.branches:
+        return None
+    return nn.Linear(inputs + encoder.width, encoder.projection or inputs)
+
+
+def _joined_width(layer: nn.Linear | None, inputs: int) -> int:
+    return inputs if layer is None else layer.out_features
+
+
+def _joined(layer: nn.Linear | None, features: Tensor, embeddings: Tensor | None) -> Tensor:
+    """Inputs of a GRU, `(batch, frames, channels)`, float32.
+
+    Each frame's embedding is scaled to mean 0 and variance 1: encoders have outputs of any size.
+    One that is 0 stays 0.
+    """
+    if layer is None:
+        return features.float()
+    if embeddings is None:
+        raise ValueError("embeddings: expected those of the encoder, got None")
+    scaled = layer_norm(embeddings.float(), embeddings.shape[-1:])
+    joined: Tensor = layer(torch.cat([features.float(), scaled], dim=-1))
+    return joined
 
 
 def _run_grus(inputs: Mapping[nn.GRU, Tensor]) -> list[Tensor]:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic_core import PydanticUndefined
 
 from desed_task.desed import CLIP_SETS
+from desed_task.settings import section_class
 from local.config.data import KEYS
 from local.config.published import CONFIG_TABLE
 from local.config.schema import Config
@@ -87,10 +89,12 @@ def document() -> str:
     defaults = read_composed(RECIPE).values
     blocks = [INTRODUCTION]
     for name, section in Config.model_fields.items():
-        kind: Any = section.annotation
+        kind: Any = section_class(section.annotation)
+        fields = kind.model_fields
+        given = defaults[name] or {key: field.default for key, field in fields.items()}
         rows = [
-            [f"`{name}.{key}`", _default(default), str(kind.model_fields[key].description)]
-            for key, default in defaults[name].items()
+            [f"`{name}.{key}`", _default(default), str(fields[key].description)]
+            for key, default in given.items()
         ]
         blocks += [f"## {name}\n\n{kind.__doc__}\n", _table(["key", "default", "meaning"], rows)]
     blocks += [SETS, _table(["set", "labels", "clips", "audio", "table", "keys"], _set_rows())]
@@ -121,6 +125,9 @@ def _target(key: str, target: str | None) -> str:
 
 
 def _default(value: Any) -> str:
+    if value is PydanticUndefined:
+        return ""  # must be given
+    value = list(value) if isinstance(value, tuple) else value
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6)
     return f"`{text.split('...')[0].strip()}`"  # PyYAML ends a document of one scalar with "..."
 

@@ -22,7 +22,8 @@ from local.config.yaml_files import (
     read_composed,
 )
 
-NEWER = {
+NEWER: dict[str, Any] = {
+    "encoder": None,
     "training": {
         "steps_per_epoch": None,
         "n_epochs_consistency": None,

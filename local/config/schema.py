@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from desed_task.augment import AugmentSettings
 from desed_task.desed import BY_NAME, CLIP_SETS, SYNTHETIC_VALIDATION, TRAINING_SETS
+from desed_task.encoder.settings import EncoderSettings
 from desed_task.errors import nearest, shortened
 from desed_task.features import FeatureSettings, ScalerSettings
 from desed_task.frames import FrameGrid
@@ -343,6 +344,7 @@ class Config(Settings):
     opt: Opt
     feats: FeatureSettings
     net: NetworkSettings
+    encoder: EncoderSettings | None
     augs: Augs
     losses: Losses
     cross_task: CrossTask
@@ -516,7 +518,7 @@ class Config(Settings):
         """
         values = self.plain() | {"data": self.data.resolved()}
         for section, settings in self:
-            for key in settings.keys_without_result():
+            for key in settings.keys_without_result() if settings is not None else ():
                 del values[section][key]
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

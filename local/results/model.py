@@ -37,6 +37,7 @@ def trained_model(
         features=config.feats,
         scaler=config.scaler,
         network=config.net,
+        encoder=config.encoder,
         correction=config.correction,
         postprocessing=postprocessing(config, tuned),
         source=f"{network} of {checkpoint}",

@@ -18,6 +18,7 @@ from desed_task.process_group import first_rank_first, from_first_rank, leave, r
 from local.audio_sets import test_sets
 from local.config.load import Config
 from local.data import DesedDataModule
+from local.embeddings import configured_encoder
 from local.lightning_internals import OwnTrainer, read_local_files
 from local.rank_state import seed_everything
 from local.results.baseline import (
@@ -227,8 +228,9 @@ def prepare_fit(
     batches = min(len(loader), FAST_BATCHES) if fast else len(loader)
     trainer = make_trainer(config, machine, run, log_interval=min(LOG_INTERVAL, batches), fast=fast)
     steps = -(-len(loader) // config.training.accumulate_batches)
+    encoder = configured_encoder(config)  # may use random numbers
     seed_everything(config.training.seed)
-    module = CrossTaskSED(config, steps)
+    module = CrossTaskSED(config, steps, encoder)
     if rank() > 0:  # the same weights, but other dropout masks
         seed_everything(config.training.seed + rank())
     has_statistics = resume is not None or config.scaler.statistic != "dataset"

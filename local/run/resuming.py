@@ -11,6 +11,7 @@ from desed_task import process_group
 from desed_task.desed import BY_NAME
 from desed_task.errors import InputError, shortened
 from desed_task.files import write_file
+from desed_task.settings import section_class
 from local.config.data import KEYS
 from local.config.load import Config
 from local.lightning_internals import ended_with_epoch, trained_epochs
@@ -48,6 +49,7 @@ _NOW = Rule(EFFECTIVE, "from the first step of the resumed run on")
 RULES = {
     "net": _NETWORK,
     "feats": _NETWORK,
+    "encoder": _NETWORK,
     "scaler": _NETWORK,
     "training.mean_teacher": _NETWORK,
     "data.fs": _NETWORK,
@@ -86,12 +88,19 @@ def rule(key: str) -> Rule:
 
 def changes(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
     """Old and new value by `section.key`, of the keys whose values differ; paths are resolved."""
-    old, new = (each.plain() | {"data": each.data.resolved()} for each in (before, now))
+    old, new = (_values(config) for config in (before, now))
     return {
-        f"{section}.{key}": (old[section][key], value)
-        for section, values in new.items()
-        for key, value in values.items()
-        if old[section][key] != value
+        key: (old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)
+    }
+
+
+def _values(config: Config) -> dict[str, Any]:
+    """Values by `section.key`; a section that is null has none."""
+    plain = config.plain() | {"data": config.data.resolved()}
+    return {
+        f"{section}.{key}": value
+        for section, values in plain.items()
+        for key, value in (values or {}).items()
     }
 
 
@@ -158,7 +167,7 @@ def table() -> str:
     """The rules as a Markdown table."""
     rows = ["| changed key | resumed run | reason |", "| --- | --- | --- |"]
     for section, content in Config.model_fields.items():
-        keys: Mapping[str, Any] = content.annotation.model_fields  # type: ignore[union-attr]
+        keys: Mapping[str, Any] = section_class(content.annotation).model_fields  # type: ignore[union-attr]
         by_rule: dict[Rule, list[str]] = {}
         for key in keys:
             by_rule.setdefault(rule(f"{section}.{key}"), []).append(f"`{section}.{key}`")

@@ -1,0 +1,53 @@
+"""Embeddings of the clips of a training step, from those that are stored for the originals.
+
+Source: docs/encoders.md, "Stored embeddings".
+"""
+
+import torch
+from torch import Tensor
+
+from desed_task.augment import Copy, DistortedBatch
+from desed_task.encoder.encoder import FrameEncoder
+from desed_task.encoder.sources import load_encoder
+from local.config.load import Config
+
+CHANGES_SOUND = ("Pitch shift",)
+"""Augmentations whose audio has other embeddings, which are not stored."""
+
+
+def configured_encoder(config: Config) -> FrameEncoder | None:
+    """The encoder of a configuration; None without one. Errors as of `load_encoder`."""
+    return None if config.encoder is None else load_encoder(config.encoder, config.grid)
+
+
+def distorted_embeddings(original: Tensor, distorted: DistortedBatch) -> Tensor:
+    """Those of the originals `(clips, frames, width)` -> of all rows `(rows, frames, width)`.
+
+    A shift in time shifts them, a mask in time blanks them, a gain of mel bands does not change
+    the audio. Mixed and pitch-shifted clips have none: 0.
+    """
+    n_clips, n_rows = len(original), len(distorted.audio)
+    rows = torch.cat([original, original.new_zeros(n_rows - n_clips, *original.shape[1:])])
+    for kind, record in distorted.records.items():
+        if record.augmentation is not None and record.augmentation not in CHANGES_SOUND:
+            source = distorted.rows(kind, copy=Copy.ORIGINAL)
+            copies = original.index_select(0, source).roll(record.shift_frames, dims=1)
+            if record.kept is not None:
+                copies = copies * _kept_frames(record.kept, copies.shape[1])[..., None]
+            rows[distorted.rows(kind, copy=Copy.AUGMENTED)] = copies
+    return rows
+
+
+def _kept_frames(kept: Tensor, n_frames: int) -> Tensor:
+    """`(clips, samples)` -> `(clips, frames)`: whether the centre of a frame is kept."""
+    samples = kept.shape[1]
+    centres = (torch.arange(n_frames, device=kept.device) * 2 + 1) * samples // (2 * n_frames)
+    return kept.index_select(1, centres)
+
+
+def drop_clips(embeddings: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Set all embeddings of some rows of `(rows, frames, width)` to 0."""
+    if not probability:
+        return embeddings
+    kept = torch.rand(len(embeddings), generator=generator) >= probability
+    return embeddings * kept.to(embeddings.device, embeddings.dtype)[:, None, None]
