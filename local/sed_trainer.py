@@ -159,6 +159,11 @@ class CrossTaskSED(pl.LightningModule):
         embeddings = encoder(batch.audio if distorted is None else distorted.audio)
         return embeddings
 
+    def network_encoder(self, name: str) -> FrameEncoder | None:
+        """Encoder of a network by its name: its own or that of all; None: stored or without one."""
+        encoders = cast(Mapping[str, FrameEncoder], self.encoders)
+        return encoders[name] if name in encoders else self._frozen_encoder[0]
+
     def train(self, mode: bool = True) -> "CrossTaskSED":
         """Set training or evaluation mode; frozen batch norms stay in evaluation mode."""
         super().train(mode)

@@ -52,7 +52,7 @@ STREAM = "-"
 OUTPUT = Path("detections")
 _TUNING = {
     *("paths", "model", "output", "tune", *LABEL_ARGUMENTS),
-    *("overlap", "channel", "batch_size", "device", "precision", "runtime", "workers"),
+    *("overlap", "channel", "batch_size", "device", "precision", "runtime", "workers", "encoder"),
 }
 """The options that have an effect with `--tune`."""
 
@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         precision=options.precision,
         runtime=options.runtime,
         batch_size=options.batch_size,
+        encoder=options.encoder,
     )
     if options.tune is not None:
         return tune(detector, options)
@@ -93,6 +94,11 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="files and folders; -: raw PCM or WAV of standard input",
     )
     parser.add_argument("--model", type=user_path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--encoder",
+        metavar="SOURCE",
+        help="the encoder of a model that was trained with one: as encoder.source of its training",
+    )
     parser.add_argument(
         "--output",
         type=user_path,

@@ -100,6 +100,7 @@ class Detector:
         precision: `bf16`: convolutions in bfloat16.
         runtime: `onnx`: model.onnx by onnxruntime, on the CPU in float32.
         batch_size: windows that go through the network together.
+        encoder: source of the model's encoder, where it has one (docs/encoders.md).
 
     Raises InputError for a model that cannot be read, or settings that it does not allow.
 
@@ -117,6 +118,7 @@ class Detector:
         precision: Precision = "32",
         runtime: Runtime = "torch",
         batch_size: int = 16,
+        encoder: str | None = None,
     ) -> None:
         if device == "auto":
             device = "cuda" if runtime == "torch" and torch.cuda.is_available() else "cpu"
@@ -126,7 +128,13 @@ class Detector:
             raise InputError("--device cuda: PyTorch can use no GPU: expected auto or cpu")
         if batch_size < 1:
             raise InputError(f"--batch_size: expected at least 1, got {batch_size}")
-        model = OnnxModel(Path(folder)) if runtime == "onnx" else load_model(folder).to(device)
+        model: Model | OnnxModel
+        if runtime == "onnx":
+            if encoder is not None:
+                raise InputError("--encoder: model.onnx has its encoder: expected no --encoder")
+            model = OnnxModel(Path(folder))
+        else:
+            model = load_model(folder, encoder).to(device)
         self.model = model
         self.description: ModelDescription = model.description
         self._given = settings or Settings()

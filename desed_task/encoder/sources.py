@@ -60,7 +60,9 @@ def _onnx(path: Path) -> Function:
 
 
 def _exported(path: Path) -> Function:
-    return torch.export.load(path).module()
+    module = torch.export.load(path).module()
+    module.train = lambda mode=True: module  # type: ignore[method-assign]  # PyTorch's raises
+    return module
 
 
 def _user_function(source: str) -> tuple[Function, str]:

@@ -25,9 +25,10 @@ class ModelDescription(Settings):
         sample_rate: Hz, of the network's input.
         clip_seconds: length of the network's input; longer recordings are read in windows.
         features, scaler, network: settings of the front end and of the network.
-        encoder: a pretrained encoder beside the features; None: none. Its weights are not in the
-            folder: who uses the model names its source again.
-        encoder_sha256: digest of the encoder.
+        encoder: a pretrained encoder beside the features; None: none. Its source is information:
+            the user of the model names it again.
+        encoder_sha256: digest of the source. Weights that were trained with the network
+            (`encoder.train`) are in weights.safetensors; others are not in the folder.
         correction: score correction by SOD; None: none.
         postprocessing: scores -> events.
         source: `student` or `teacher`, and where it is from.
@@ -68,6 +69,12 @@ class ModelDescription(Settings):
     @model_validator(mode="after")
     def _check(self) -> "ModelDescription":
         self._require_distinct("classes")
+        self._require(
+            bool(self.encoder_sha256) == (self.encoder is not None),
+            "encoder_sha256",
+            "a digest with encoder, none without",
+            "encoder",
+        )
         with in_section("postprocessing"):
             self.postprocessing.check_classes(self.classes)
         if self.correction is not None:

@@ -8,6 +8,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from desed_task.encoder.encoder import FrameEncoder
+from desed_task.encoder.sources import load_encoder
 from desed_task.errors import InputError, file_error, shortened
 from desed_task.features import Scaler
 from desed_task.files import atomic_folder
@@ -42,18 +44,26 @@ def write_model(folder: Path, model: Model) -> None:
 
 def write_description(folder: Path, description: ModelDescription) -> None:
     """Write model.json."""
-    text = description.model_dump_json(indent=2) + "\n"
+    absent = None if description.encoder else {"encoder", "encoder_sha256"}
+    text = description.model_dump_json(indent=2, exclude=absent) + "\n"
     (folder / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
 
 
-def load_model(folder: str | Path) -> Model:
+def load_model(folder: str | Path, encoder: str | None = None) -> Model:
     """The model in a folder, on the CPU.
 
+    Args:
+        folder: of the model.
+        encoder: source of its encoder, as `encoder.source` of the configuration; None for a model
+            without one.
+
     Raises InputError that names the file and what does not fit: a missing or damaged file, another
-    digest, tensors that are missing, unknown, of another shape or not finite.
+    digest, tensors that are missing, unknown, of another shape or not finite; an encoder that is
+    missing, another, or not needed.
     """
     folder = Path(folder)
     description = read_description(folder)
+    frame_encoder = _encoder(description, encoder, folder)
     content = _read(folder / WEIGHTS_FILE, _MAX_WEIGHTS_BYTES)
     if hashlib.sha256(content).hexdigest() != description.weights_sha256:
         raise InputError(
@@ -66,13 +76,37 @@ def load_model(folder: str | Path) -> Model:
         raise InputError(f"{folder / WEIGHTS_FILE}: cannot be read: {error}") from None
     # Without memory of its own: a description may claim any size.
     with torch.device("meta"):
-        network = CRNN(description.network, len(description.classes))
+        network = CRNN(description.network, len(description.classes), description.encoder)
         features = description.features
         scaler = Scaler(description.scaler, features.n_mels, description.grid.n_hops)
-    model = Model(description, network, scaler)
+    model = Model(description, network, scaler, frame_encoder)
     _check_tensors(tensors, _tensors(model), folder)
     model.load_state_dict(tensors, strict=False, assign=True)  # the front end has none there
     return model
+
+
+def _encoder(
+    description: ModelDescription, source: str | None, folder: Path
+) -> FrameEncoder | None:
+    """The encoder that the user names, if it is the model's."""
+    settings, digest = description.encoder, description.encoder_sha256
+    if settings is None:
+        if source is not None:
+            raise InputError(f"--encoder {source}: {folder} has no encoder: expected no --encoder")
+        return None
+    if source is None:
+        raise InputError(
+            f"{folder}: needs the encoder of its training: expected --encoder SOURCE, which was "
+            f"{settings.source} (SHA-256 {digest[:12]}…)"
+        )
+    settings = settings.model_copy(update={"source": source})
+    found = load_encoder(settings, description.grid)
+    if found.digest != digest and not settings.train:  # trained weights are the model's
+        raise InputError(
+            f"--encoder {source}: is not the encoder of {folder}: expected SHA-256 "
+            f"{digest[:12]}…, got {found.digest[:12]}…"
+        )
+    return found
 
 
 def read_description(folder: Path) -> ModelDescription:
@@ -106,9 +140,16 @@ def _read(path: Path, longest: int) -> bytes:
 
 
 def _tensors(model: Model) -> dict[str, Tensor]:
-    """Parameters and statistics by name, without what follows from the description."""
+    """Parameters and statistics by name, without what follows from the description.
+
+    Of an encoder those that were trained.
+    """
+    encoder = model.description.encoder
+    derived = ["log_mel.", "encoder.resample."]
+    if encoder is not None and not encoder.train:
+        derived.append("encoder.")
     tensors = model.state_dict().items()
-    return {name: tensor for name, tensor in tensors if not name.startswith("log_mel.")}
+    return {name: tensor for name, tensor in tensors if not name.startswith(tuple(derived))}
 
 
 def _check_tensors(tensors: dict[str, Tensor], wanted: dict[str, Tensor], folder: Path) -> None:

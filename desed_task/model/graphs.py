@@ -19,7 +19,7 @@ from torch.nn.functional import conv1d, pad
 
 from desed_task.errors import FaultError, InputError
 from desed_task.features import LogMel
-from desed_task.model.folder import load_model
+from desed_task.model.folder import load_model, read_description
 from desed_task.model.network import Model, ModelOutput
 
 ONNX_FILE = "model.onnx"
@@ -56,8 +56,8 @@ class OnnxModel:
         path = folder / ONNX_FILE
         if not path.is_file():
             raise InputError(f"{path}: no such file: python -m local.export --onnx writes it")
-        model = load_model(folder)
-        self.description, self.log_mel = model.description, model.log_mel
+        self.description = read_description(folder)
+        self.log_mel = LogMel(self.description.features, self.description.sample_rate)
         settings = runtime.SessionOptions()
         settings.intra_op_num_threads = threads or torch.get_num_threads()
         try:

@@ -27,7 +27,7 @@ def trained_model(
         tuned: tuned parameters of its post-processing, if there are any.
         checkpoint: name of the file that its weights are from.
     """
-    config = module.config
+    config, encoder = module.config, module.network_encoder(network)
     paths = config.data.paths()
     libraries = {name: version(name) for name in ("torch", "torchaudio", "numpy", "safetensors")}
     description = ModelDescription(
@@ -38,10 +38,11 @@ def trained_model(
         scaler=config.scaler,
         network=config.net,
         encoder=config.encoder,
+        encoder_sha256="" if encoder is None else encoder.digest,
         correction=config.correction,
         postprocessing=postprocessing(config, tuned),
         source=f"{network} of {checkpoint}",
         trained_on={key: paths[key] for key in TRAINING_DATA if key in paths},
         versions={"python": platform.python_version(), "desed_task": __version__} | libraries,
     )
-    return Model(description, cast(CRNN, module.networks[network]), module.scaler)
+    return Model(description, cast(CRNN, module.networks[network]), module.scaler, encoder)

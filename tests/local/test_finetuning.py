@@ -18,7 +18,7 @@ from local.sed_trainer import CrossTaskSED
 from tests.support.compare import assert_equal
 from tests.support.given_batches import PLAIN, given_batch
 from tests.support.tiny import tiny_config
-from tests.support.tiny_encoder import OVERRIDES, TRAINED, pretrained
+from tests.support.tiny_transformer import OVERRIDES, TRAINED, pretrained
 from tests.support.training import CPU, Recorder, Trained, train
 
 RATES = ("encoder.lr=0.08", "opt.lr=0.004", "opt.convolution_lr=0.002")

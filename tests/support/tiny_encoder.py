@@ -1,62 +1,77 @@
-"""A tiny encoder of the shape of a transformer, `tests.support.tiny_encoder:pretrained`."""
+"""Tiny encoders, as sources `tests.support.tiny_encoder:NAME` and as files, and their settings."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-STEP = 2560  # samples, 160 ms at 16 kHz
-WIDTH = 6
-BLOCKS = 3
-SETTINGS = {
-    "source": "tests.support.tiny_encoder:pretrained",
-    "sample_rate": 16000,
-    "frame_seconds": 0.16,
-    "dimension": WIDTH,
-}
-OVERRIDES = [f"encoder.{key}={value}" for key, value in SETTINGS.items()]
-TRAINED = [*OVERRIDES, "encoder.train=true"]
+from desed_task.encoder.settings import EncoderSettings
+
+RATE, STEP, DIMENSION = 16000, 320, 6  # Hz, samples, values
+CONVOLUTION = "tests.support.tiny_encoder:convolution"
+OTHER = "tests.support.tiny_encoder:other_convolution"
+PLAIN_FUNCTION = "tests.support.tiny_encoder:plain_function"
 
 
-class Block(nn.Module):
-    """A layer with a residual connection."""
+class Convolution(nn.Module):
+    """`(batch, samples)` -> `(batch, steps, DIMENSION)`, a step for each 20 ms from 10 ms on."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(WIDTH, WIDTH)
-        self.dropout = nn.Dropout(0.1)
-        self.norm = nn.LayerNorm(WIDTH)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.convolution = nn.Conv1d(1, 8, 400, stride=STEP, padding=40)
+            self.dropout = nn.Dropout(0.5)
+            self.linear = nn.Linear(8, DIMENSION)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`(batch, steps, width)` -> the same."""
-        normed: Tensor = self.norm(x + self.dropout(self.linear(x).tanh()))
-        return normed
-
-
-class TinyEncoder(nn.Module):
-    """Patches, blocks and a last layer; what the blocks read is defined after them, as in BEATs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.position = nn.Parameter(0.1 * torch.randn(WIDTH))
-        self.mask = nn.Parameter(torch.randn(WIDTH))  # not used
-        self.patches = nn.Conv1d(1, WIDTH, STEP, STEP)
-        self.batch_norm = nn.BatchNorm1d(WIDTH)
-        self.blocks = nn.ModuleList([Block() for _ in range(BLOCKS)])
-        self.last = nn.Linear(WIDTH, WIDTH)
-        self.input_norm = nn.LayerNorm(WIDTH)
-
-    def forward(self, audio: Tensor) -> list[Tensor]:
-        """`(batch, samples)` -> layers `(batch, steps, width)`; the last is the output."""
-        x = self.batch_norm(self.patches(audio[:, None])).transpose(1, 2)
-        x = self.input_norm(x + self.position)
-        hidden = []
-        for block in self.blocks:
-            x = block(x)
-            hidden.append(x)
-        return [*hidden, self.last(x)]
+    def forward(self, audio: Tensor) -> Tensor:
+        steps = self.convolution(audio[:, None]).relu().transpose(1, 2)
+        output: Tensor = self.linear(self.dropout(steps))
+        return output
 
 
-def pretrained() -> TinyEncoder:
-    """The encoder, with the same weights in every call."""
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        return TinyEncoder()
+def convolution() -> nn.Module:
+    """A source."""
+    return Convolution(0)
+
+
+def other_convolution() -> nn.Module:
+    """The same with other weights."""
+    return Convolution(1)
+
+
+def plain_function() -> Callable[[Tensor], Tensor]:
+    """A source that is no module."""
+    module = Convolution(0).eval()
+    return lambda audio: module(audio)
+
+
+def tiny_encoder_settings(source: str = CONVOLUTION, **changes: Any) -> EncoderSettings:
+    """Settings of the encoders here."""
+    fixed = {"sample_rate": RATE, "frame_seconds": STEP / RATE, "dimension": DIMENSION}
+    return EncoderSettings(source=source, **fixed | changes)
+
+
+def write_encoder(path: Path) -> str:
+    """Write `convolution` to a file `.pt2` or `.onnx`, for clips of 2 s, any batch; its path."""
+    module, audio = Convolution(0).eval(), torch.zeros(2, 2 * RATE)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        if path.suffix == ".pt2":
+            shapes = ({0: torch.export.Dim("batch", min=1, max=64)},)
+            torch.export.save(torch.export.export(module, (audio,), dynamic_shapes=shapes), path)
+        else:
+            torch.onnx.export(
+                module,
+                (audio,),
+                path,
+                dynamo=False,
+                opset_version=17,
+                input_names=["audio"],
+                output_names=["steps"],
+                dynamic_axes={name: {0: "batch"} for name in ("audio", "steps")},
+            )
+    return str(path)

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from desed_task.encoder.settings import EncoderSettings
+from desed_task.encoder.sources import load_encoder
 from desed_task.features import Scaler
 from desed_task.model import Model, ModelDescription, save_model
 from desed_task.nnet.crnn import CRNN
@@ -72,17 +74,22 @@ def tiny_description(**changes: Any) -> ModelDescription:
     return ModelDescription(**values | changes)
 
 
-def tiny_model(seed: int = 0, **changes: Any) -> Model:
+def tiny_model(seed: int = 0, encoder: EncoderSettings | None = None, **changes: Any) -> Model:
     """A model with random weights and, in its heads, steep ones, so that scores vary."""
     description = tiny_description(**changes)
+    frame_encoder = None
+    if encoder is not None:
+        frame_encoder = load_encoder(encoder, description.grid)
+        found = {"encoder": encoder, "encoder_sha256": frame_encoder.digest}
+        description = description.model_copy(update=found)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = CRNN(description.network, len(description.classes))
+        network = CRNN(description.network, len(description.classes), encoder)
         for head in (network.strong_head, network.sod_head):
             torch.nn.init.normal_(head.weight, std=3.0)
     features = description.features
     scaler = Scaler(description.scaler, features.n_mels, description.grid.n_hops)
-    return Model(description, network, scaler)
+    return Model(description, network, scaler, frame_encoder)
 
 
 def write_tiny_model(folder: Path, **changes: Any) -> Model:

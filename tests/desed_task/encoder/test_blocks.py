@@ -11,7 +11,7 @@ from desed_task.encoder.encoder import FrameEncoder
 from desed_task.encoder.settings import EncoderSettings
 from desed_task.errors import InputError
 from desed_task.frames import FrameGrid
-from tests.support.tiny_encoder import SETTINGS, Block, TinyEncoder, pretrained
+from tests.support.tiny_transformer import SETTINGS, Block, TinyEncoder, pretrained
 
 GRID = FrameGrid(sample_rate=16000, hop_length=1024, time_pooling=2, clip_seconds=10)
 

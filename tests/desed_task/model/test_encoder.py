@@ -1,0 +1,96 @@
+"""Models with an encoder: what their folder holds, and whose encoder they run with."""
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from desed_task.errors import InputError
+from desed_task.model import Model, load_model
+from tests.support.tiny_encoder import (
+    CONVOLUTION,
+    OTHER,
+    PLAIN_FUNCTION,
+    tiny_encoder_settings,
+    write_encoder,
+)
+from tests.support.tiny_model import tiny_model, write_tiny_model
+
+
+def _audio(batch: int = 2) -> Tensor:
+    return 0.1 * torch.randn(batch, 16000, generator=torch.Generator().manual_seed(1))
+
+
+def _strong(model: Model) -> Tensor:
+    with torch.no_grad():
+        strong: Tensor = model(_audio()).strong
+    return strong
+
+
+def test_the_user_names_the_encoder_again(tmp_path: Path) -> None:
+    """The folder has its settings and digest, not its weights, and its source is not run."""
+    written = write_tiny_model(tmp_path, encoder=tiny_encoder_settings())
+    weights = safetensors.torch.load_file(tmp_path / "weights.safetensors")
+    assert not [name for name in weights if name.startswith("encoder.")]
+    content = json.loads((tmp_path / "model.json").read_text())
+    assert content["encoder"]["source"] == CONVOLUTION
+    content["encoder"]["source"] = "tests.support.nowhere:run"
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    assert torch.equal(_strong(load_model(tmp_path, CONVOLUTION)), _strong(written))
+    with pytest.raises(
+        InputError, match=r"expected --encoder SOURCE, which was tests\.support\.nowhere:run \(SHA"
+    ):
+        load_model(tmp_path)
+
+
+def test_scores_depend_on_the_encoder() -> None:
+    scores = [
+        _strong(tiny_model(encoder=tiny_encoder_settings(source)))
+        for source in (CONVOLUTION, OTHER)
+    ]
+    assert (scores[0] - scores[1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+def test_encoders_in_files(ending: str, tmp_path: Path) -> None:
+    source = write_encoder(tmp_path / f"encoder.{ending}")
+    folder = tmp_path / "model"
+    write_tiny_model(folder, encoder=tiny_encoder_settings(source))
+    expected = _strong(tiny_model(encoder=tiny_encoder_settings()))
+    moved = Path(source).rename(tmp_path / f"moved.{ending}")
+    found = _strong(load_model(folder, str(moved)))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_another_encoder(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "with", encoder=tiny_encoder_settings())
+    write_tiny_model(tmp_path / "without")
+    for source in (OTHER, PLAIN_FUNCTION):
+        with pytest.raises(InputError, match=rf"^--encoder {source}: is not the encoder of "):
+            load_model(tmp_path / "with", source)
+    with pytest.raises(InputError, match=r"--encoder .*without has no encoder: expected no"):
+        load_model(tmp_path / "without", CONVOLUTION)
+
+
+def test_trained_weights_are_in_the_folder(tmp_path: Path) -> None:
+    """They replace those of the source, which may be another of the same architecture."""
+    settings = tiny_encoder_settings(train=True)
+    written = write_tiny_model(tmp_path, encoder=settings)
+    names = safetensors.torch.load_file(tmp_path / "weights.safetensors")
+    assert "encoder.function.linear.weight" in names
+    assert torch.equal(_strong(load_model(tmp_path, OTHER)), _strong(written))
+    with pytest.raises(InputError, match=r"does not fit model\.json: encoder\.function\.convol"):
+        load_model(tmp_path, PLAIN_FUNCTION)
+
+
+def test_a_digest_belongs_to_an_encoder(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path, encoder=tiny_encoder_settings())
+    path = tmp_path / "model.json"
+    content = json.loads(path.read_text())
+    for change in ({"encoder": None}, {"encoder_sha256": ""}):
+        path.write_text(json.dumps(content | change))
+        with pytest.raises(InputError, match=r"model\.json: encoder_sha256: expected a digest"):
+            load_model(tmp_path, CONVOLUTION)
