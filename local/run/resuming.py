@@ -45,6 +45,7 @@ _SET = Rule(
     "selection",
 )
 _NOW = Rule(EFFECTIVE, "from the first step of the resumed run on")
+_RATE = Rule(EFFECTIVE, "the warm-up continues at its step")
 # By section or key; the longest name that fits a key has its rule.
 RULES = {
     "net": _NETWORK,
@@ -73,6 +74,11 @@ RULES = {
     "training.baseline": Rule(EFFECTIVE, "in the test"),
     "training": _NOW,
     "data": Rule(EFFECTIVE, "the files are expected to have the same content"),
+    "opt.convolution_lr": Rule(
+        REFUSED_FROM_NULL, "Adam's averages of the checkpoint are in as many groups of parameters"
+    ),
+    "encoder.lr": _RATE,
+    "encoder.layer_decay": _RATE,
     "opt": Rule(
         EFFECTIVE, "Adam's averages are those of the checkpoint; the warm-up continues at its step"
     ),
@@ -97,7 +103,8 @@ def changes(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
     values: dict[str, tuple[Any, Any]] = {}
     for section, own in new.items():
         if old[section] is None or own is None:
-            values[section] = tuple(each and Shown(shown(each)) for each in (old[section], own))
+            first, second = (each and Shown(shown(each)) for each in (old[section], own))
+            values[section] = first, second
         else:
             values |= {f"{section}.{key}": (old[section][key], own[key]) for key in own}
     return {key: (first, second) for key, (first, second) in values.items() if first != second}
