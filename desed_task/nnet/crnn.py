@@ -116,6 +116,11 @@ class CRNN(nn.Module):
         """Compile the layers before the GRUs for training; the state dict keeps its names."""
         self._compiled = torch.compile(self._convolve, dynamic=False)
 
+    def convolution_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the layers before those that join embeddings, and before the GRUs."""
+        names = ("backbone.", "sed_fusion.", "sed_scale", "sed_blocks.", "sod_fusion.", "sod_scale")
+        return [p for name, p in self.named_parameters() if name.startswith(names)]
+
     def _convolve(self, features: Tensor, with_sod: bool) -> tuple[Tensor, Tensor | None]:
         """Inputs of the GRUs of both branches, `(batch, frames, channels)`."""
         x = features.unsqueeze(1)  # (batch, 1, bands, frames)

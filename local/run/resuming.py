@@ -45,6 +45,7 @@ _SET = Rule(
     "selection",
 )
 _NOW = Rule(EFFECTIVE, "from the first step of the resumed run on")
+_RATE = Rule(EFFECTIVE, "the warm-up continues at its step")
 # By section or key; the longest name that fits a key has its rule.
 RULES = {
     "net": _NETWORK,
@@ -71,6 +72,11 @@ RULES = {
     "training.baseline": Rule(EFFECTIVE, "in the test"),
     "training": _NOW,
     "data": Rule(EFFECTIVE, "the files are expected to have the same content"),
+    "opt.convolution_lr": Rule(
+        REFUSED_FROM_NULL, "Adam's averages of the checkpoint are in as many groups of parameters"
+    ),
+    "encoder.lr": _RATE,
+    "encoder.layer_decay": _RATE,
     "opt": Rule(
         EFFECTIVE, "Adam's averages are those of the checkpoint; the warm-up continues at its step"
     ),
