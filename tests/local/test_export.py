@@ -86,9 +86,10 @@ def test_what_cannot_be_exported(checkpoint: Path, tiny_data: Path, tmp_path: Pa
     assert not (tmp_path / "a").exists()
 
 
-def test_a_training_with_an_encoder(tiny_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_training_with_an_encoder(trained: bool, tiny_data: Path, tmp_path: Path) -> None:
     """Its networks give the same scores in the model, and in the graph, which has the encoder."""
-    encoder = tiny_encoder_settings().plain()
+    encoder = tiny_encoder_settings(train=trained, layer_decay=1.0).plain()
     shown = ", ".join(f"{key}: {json.dumps(value)}" for key, value in encoder.items())
     given = ("training.n_epochs=1", "data.audio_max_len=2", f"encoder={{{shown}}}")
     config = tiny_config(tiny_data, *given)
@@ -105,9 +106,13 @@ def test_a_training_with_an_encoder(tiny_data: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     runtime = Detector.load(folder, runtime="onnx").model
     torch.testing.assert_close(runtime(audio).strong, expected, rtol=0, atol=1e-4)
-    with pytest.raises(InputError, match=rf"--encoder {OTHER}: "):
-        load_model(folder, OTHER)
-    with pytest.raises(InputError, match="--encoder: model.onnx has its encoder"):
+    if trained:  # the folder has the weights
+        with torch.no_grad():
+            torch.testing.assert_close(load_model(folder, OTHER)(audio).strong, found)
+    else:
+        with pytest.raises(InputError, match=rf"--encoder {OTHER}: "):
+            load_model(folder, OTHER)
+    with pytest.raises(InputError, match=r"^--encoder: expected none with --runtime onnx"):
         Detector.load(folder, runtime="onnx", encoder=CONVOLUTION)
 
 
