@@ -17,7 +17,7 @@ GRID = FrameGrid(sample_rate=16000, hop_length=1024, time_pooling=2, clip_second
 
 
 def frame_encoder(function: Any, **settings: Any) -> FrameEncoder:
-    given: dict[str, Any] = SETTINGS | {"train": True, "lr": 0.8} | settings
+    given = SETTINGS | {"train": True, "lr": 0.8} | settings
     return FrameEncoder(EncoderSettings(**given), function, GRID, "digest")
 
 
