@@ -131,7 +131,9 @@ class Detector:
         model: Model | OnnxModel
         if runtime == "onnx":
             if encoder is not None:
-                raise InputError("--encoder: model.onnx has its encoder: expected no --encoder")
+                raise InputError(
+                    "--encoder: expected none with --runtime onnx: model.onnx has its encoder"
+                )
             model = OnnxModel(Path(folder))
         else:
             model = load_model(folder, encoder).to(device)

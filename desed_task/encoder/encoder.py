@@ -54,7 +54,7 @@ class FrameEncoder(nn.Module):
         with torch.autocast(audio.device.type, torch.bfloat16, enabled=bf16):
             output = self.function(self.resample(audio))
         joined = self._joined(output).float()
-        self._check(joined, len(audio))
+        self._check(joined, audio.shape[0])
         return joined
 
     def _joined(self, output: Output) -> Tensor:

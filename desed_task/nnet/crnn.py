@@ -171,7 +171,8 @@ def _joined(layer: nn.Linear | None, features: Tensor, embeddings: Tensor | None
         return features.float()
     if embeddings is None:
         raise ValueError("embeddings: expected those of the encoder, got None")
-    scaled = layer_norm(embeddings.float(), embeddings.shape[-1:])
+    width = int(embeddings.shape[-1])  # a constant of the ONNX graph
+    scaled = layer_norm(embeddings.float(), (width,))
     joined: Tensor = layer(torch.cat([features.float(), scaled], dim=-1))
     return joined
 
