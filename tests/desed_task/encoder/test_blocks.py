@@ -105,7 +105,7 @@ def test_an_exported_program_is_trained(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_weights_that_a_module_computes_are_copied() -> None:
-    function = pretrained()
+    function: Any = pretrained()
     nn.utils.weight_norm(function.patches)
     encoder = frame_encoder(function)
     train_parts(encoder)
