@@ -18,12 +18,11 @@ from tqdm import tqdm
 
 from desed_task.dataio.batch import Batch, Clip, ClipKind, collate
 from desed_task.dataio.datasets import ClipDataset, WindowDataset
-from desed_task.dataio.embeddings import Embeddings, Record, mapped_rows
+from desed_task.dataio.embeddings import Embeddings, Record, mapped_rows, window_samples
 from desed_task.dataio.recordings import wav_files
 from desed_task.encoder.encoder import FrameEncoder
 from desed_task.errors import InputError
 from desed_task.files import only_writer, writing
-from desed_task.windows import window_starts
 
 _SAVE_SECONDS = 30.0  # between two manifests
 _MAX = float(np.finfo(np.float16).max)
@@ -79,9 +78,9 @@ def store_embeddings(
         encoder.to(device)
         with torch.inference_mode():
             steps, width = encoder.steps(torch.zeros(1, grid.n_samples, device=device)).shape[1:]
-        starts = [window_starts(n_samples, grid) for n_samples in clips.n_samples.tolist()]
-        n_windows = dict(zip(names, map(len, starts), strict=True))
-        total = sum(n_windows.values())
+        lengths = clips.n_samples.tolist()
+        starts = {n: window_samples(each, grid) for n, each in zip(names, lengths, strict=True)}
+        total = sum(map(len, starts.values()))
         needed = total * steps * width * np.dtype(np.float16).itemsize
         if progress:
             shape = f"{total} windows of {steps} x {width}"
@@ -90,7 +89,7 @@ def store_embeddings(
         stored.records = {name: own for name, own in stored.records.items() if name in seconds}
         with (
             writing(stored.file, needed),
-            _Writer(stored, n_windows, (steps, width)) as writer,
+            _Writer(stored, starts, (steps, width)) as writer,
             tqdm(total=total, desc=Path(folder).name, unit="window", disable=not progress) as bar,
         ):
             for batch in loader:
@@ -121,20 +120,20 @@ class _Writer:
 
     Args:
         stored: of the folder; its records are extended.
-        n_windows: of each new clip, in the order in which they are added.
+        starts: of the windows of each new clip, in the order in which they are added.
         shape: of a row.
     """
 
     def __init__(
-        self, stored: Embeddings, n_windows: Mapping[str, int], shape: tuple[int, int]
+        self, stored: Embeddings, starts: Mapping[str, tuple[int, ...]], shape: tuple[int, int]
     ) -> None:
-        self._stored, self._n_windows = stored, n_windows
+        self._stored, self._starts = stored, starts
         self._states = wav_files(stored.folder)
         self._new: list[int] = []  # rows of the clip that is not complete
         listed = Embeddings.read(stored.manifest)
         used = {row for each in listed.records.values() for row in each.rows} if listed else set()
         free = filterfalse(used.__contains__, count())
-        rows = list(islice(free, sum(n_windows.values())))
+        rows = list(islice(free, sum(map(len, starts.values()))))
         self._rows: Iterator[int] = iter(rows)
         n_rows = max(rows) + 1
         try:
@@ -163,8 +162,9 @@ class _Writer:
             self._file.seek(self._begin + row * self._row_bytes)
             self._write(window.tobytes())
             self._new.append(row)
-            if len(self._new) == self._n_windows[name]:
-                self._stored.records[name] = Record(tuple(self._new), self._states[name])
+            starts = self._starts[name]
+            if len(self._new) == len(starts):
+                self._stored.records[name] = Record(starts, tuple(self._new), self._states[name])
                 self._new = []
         if time.monotonic() - self._saved > _SAVE_SECONDS:
             self._save()

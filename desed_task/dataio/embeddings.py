@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -35,8 +35,15 @@ _OUTPUT_KEYS = {
 
 
 class Record(NamedTuple):
-    """A stored clip: its rows, one for each window, and the state of its file."""
+    """A stored clip.
 
+    Attributes:
+        starts: first sample of each window.
+        rows: the row of each window.
+        file: state of the clip's file.
+    """
+
+    starts: tuple[int, ...]
     rows: tuple[int, ...]
     file: FileState
 
@@ -49,7 +56,7 @@ class Embeddings:
         folder: of the clips.
         source: the encoder's, as the settings had it.
         digest: the encoder's.
-        output: values of the settings and of the grid that the embeddings depend on.
+        output: values of the settings and of the audio that the embeddings depend on.
         records: the stored clips by name.
     """
 
@@ -94,9 +101,9 @@ class Embeddings:
             folder = manifest.with_name(manifest.name.rpartition(".embeddings-")[0])
             found = cls(folder, content["source"], content["digest"], content["output"])
             n_rows = len(mapped_rows(found.file))
-            for name, (rows, *state) in content["files"].items():
+            for name, (starts, rows, *state) in content["files"].items():
                 if all(0 <= row < n_rows for row in rows):
-                    found.records[name] = Record(tuple(rows), FileState(*state))
+                    found.records[name] = Record(tuple(starts), tuple(rows), FileState(*state))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -128,7 +135,7 @@ class Embeddings:
             for name, length in seconds.items()
             if (record := self.records.get(name)) is None
             or record.file != files.get(name)
-            or len(record.rows) != len(window_starts(round(length * grid.sample_rate), grid))
+            or record.starts != window_samples(round(length * grid.sample_rate), grid)
         ]
 
     def rows(self, names: Sequence[str]) -> "StoredRows":
@@ -137,12 +144,13 @@ class Embeddings:
 
     def write(self) -> None:
         """Replace the manifest."""
+        files = {n: (each.starts, each.rows, *each.file) for n, each in self.records.items()}
         content = {
             "version": _VERSION,
             "source": self.source,
             "digest": self.digest,
             "output": self.output,
-            "files": {name: (each.rows, *each.file) for name, each in self.records.items()},
+            "files": files,
         }
         write_file(self.manifest, json.dumps(content))
 
@@ -174,7 +182,13 @@ class StoredRows:
 
 
 def _output(settings: EncoderSettings, grid: FrameGrid) -> dict[str, Any]:
-    return {"encoder": settings.model_dump(mode="json", include=_OUTPUT_KEYS), "grid": asdict(grid)}
+    encoder = settings.model_dump(mode="json", include=_OUTPUT_KEYS)
+    return {"encoder": encoder, "sample_rate": grid.sample_rate, "samples": grid.n_samples}
+
+
+def window_samples(n_samples: int, grid: FrameGrid) -> tuple[int, ...]:
+    """First sample of each window of a clip."""
+    return tuple(start * grid.samples_per_frame for start in window_starts(n_samples, grid))
 
 
 def mapped_rows(file: Path) -> NDArray[np.float16]:

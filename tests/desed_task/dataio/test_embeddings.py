@@ -144,6 +144,9 @@ def test_encoders_and_settings_have_files_of_their_own(folder: Path) -> None:
         grid = GRID if other else FrameGrid(clip_seconds=2.0)
         assert not Embeddings.of(folder, other or SETTINGS, grid, "0").records
         assert not Embeddings.of_source(folder, other or SETTINGS, grid)
+    finer = FrameGrid(clip_seconds=1.0, hop_length=128)  # windows of long clips start elsewhere
+    stored = Embeddings.of(folder, SETTINGS, finer, "0")
+    assert stored.missing(SECONDS, finer) == ["long.wav"]
     same = SETTINGS.model_copy(update={"source": "elsewhere", "dropout": 0.5, "branches": ("sed",)})
     assert not Embeddings.of(folder, same, GRID, "0").missing(SECONDS, GRID)
 
