@@ -3,6 +3,8 @@
 Source: docs/encoders.md, "Stored embeddings".
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -45,9 +47,11 @@ def _kept_frames(kept: Tensor, n_frames: int) -> Tensor:
     return kept.index_select(1, centres)
 
 
-def drop_clips(embeddings: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Set all embeddings of some rows of `(rows, frames, width)` to 0."""
+def drop_clips(
+    embeddings: Sequence[Tensor], probability: float, generator: torch.Generator
+) -> list[Tensor]:
+    """Set all embeddings of some rows to 0: the same rows of every `(rows, frames, width)`."""
     if not probability:
-        return embeddings
-    kept = torch.rand(len(embeddings), generator=generator) >= probability
-    return embeddings * kept.to(embeddings.device, embeddings.dtype)[:, None, None]
+        return list(embeddings)
+    kept = torch.rand(len(embeddings[0]), generator=generator) >= probability
+    return [each * kept.to(each.device, each.dtype)[:, None, None] for each in embeddings]

@@ -3,15 +3,20 @@
     python -m local.export --checkpoint exp/demo/version_0/checkpoints/best.ckpt --output model
 
 The folder has weights.safetensors and model.json, and with `--onnx` or `--torch_export` model.onnx
-or model.pt2: docs/model.md.
+or model.pt2: docs/model.md. A checkpoint of a training with an encoder needs the encoder where the
+training had it, or where `--encoder` says.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from desed_task.errors import InputError, run_cli
 from desed_task.files import atomic_folder, user_path, visible_entries
 from desed_task.options import command_parser
+
+if TYPE_CHECKING:
+    from local.config.load import Config
 
 # Imports that take seconds follow inside functions: --help and a mistyped option need none.
 
@@ -22,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=user_path, required=True, metavar="P")
     parser.add_argument("--output", type=user_path, required=True, metavar="DIR")
     parser.add_argument("--network", choices=["student", "teacher"], default="student")
+    parser.add_argument("--encoder", metavar="SOURCE", help="as encoder.source of the training")
     parser.add_argument("--onnx", action="store_true", help="also write model.onnx")
     parser.add_argument("--torch_export", action="store_true", help="also write model.pt2")
     options = parser.parse_args(arguments)
@@ -40,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if others:
         print(f"replacing the model in {output}")
     config = checkpoint_config(read_checkpoint(options.checkpoint), str(options.checkpoint))
+    if options.encoder is not None:
+        config = with_encoder(config, options.encoder)
     module, tuned, *_ = load_tested(config, options.checkpoint)
     name = options.network
     if name not in module.networks:
@@ -48,8 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with atomic_folder(output) as partial:
         write_model(partial, model)
         if options.onnx or options.torch_export:
-            export_graphs(partial, onnx=options.onnx, torch_export=options.torch_export)
+            source = None if config.encoder is None else config.encoder.source
+            graphs = {"onnx": options.onnx, "torch_export": options.torch_export}
+            export_graphs(partial, **graphs, encoder=source)
     print(*sorted(output.iterdir()), sep="\n")
+
+
+def with_encoder(config: "Config", source: str) -> "Config":
+    """The configuration with another source of its encoder."""
+    if config.encoder is None:
+        raise InputError(
+            f"--encoder {source}: the checkpoint has no encoder: expected no --encoder"
+        )
+    encoder = config.encoder.model_copy(update={"source": source})
+    return config.model_copy(update={"encoder": encoder})
 
 
 if __name__ == "__main__":

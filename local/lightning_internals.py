@@ -116,25 +116,25 @@ def logs_this_step(trainer: pl.Trainer) -> bool:
 
 
 def learning_rate(trainer: pl.Trainer) -> float:
-    """Learning rate of the current step."""
+    """Learning rate of the current step, of the first group of parameters."""
     return float(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-def set_learning_rate(
-    trainer: pl.Trainer, full: float, current: float, betas: Sequence[float]
+def set_learning_rates(
+    trainer: pl.Trainer, rates: Sequence[float], factor: float, betas: Sequence[float]
 ) -> None:
     """Replace what Lightning restored from a checkpoint.
 
     Args:
         trainer: with one Adam and one scheduler.
-        full: learning rate that the scheduler scales.
-        current: learning rate of the next step.
+        rates: of each group of parameters, which the scheduler scales.
+        factor: scale of the next step.
         betas: of Adam.
     """
     (optimizer,), (scheduler,) = trainer.optimizers, trainer.lr_scheduler_configs
-    scheduler.scheduler.base_lrs = [full]
-    for group in optimizer.param_groups:
-        group |= {"betas": tuple(betas), "initial_lr": full, "lr": current}
+    scheduler.scheduler.base_lrs = list(rates)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group |= {"betas": tuple(betas), "initial_lr": rate, "lr": rate * factor}
 
 
 def set_fused(checkpoint: Mapping[str, Any], fused: bool | None) -> None:

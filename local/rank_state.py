@@ -74,16 +74,20 @@ def restore_random_state(state: Mapping[str, Any], generator: torch.Generator) -
 # ---- batch-norm statistics -------------------------------------------------------------------
 
 
-def running_statistics(networks: nn.Module) -> dict[str, Tensor]:
-    """Running means and variances of the networks' batch norm, by name."""
-    return {name: buffer for name, buffer in networks.named_buffers() if buffer.is_floating_point()}
+def running_statistics(module: nn.Module) -> dict[str, Tensor]:
+    """Running means and variances of all batch norms, by name."""
+    return {
+        name: buffer
+        for name, buffer in module.named_buffers()
+        if name.endswith(("running_mean", "running_var"))
+    }
 
 
-def average_statistics(networks: nn.Module) -> None:
+def average_statistics(module: nn.Module) -> None:
     """Set the running statistics of all processes to their mean."""
     if process_group.ranks() == 1:
         return
-    own = list(running_statistics(networks).values())
+    own = list(running_statistics(module).values())
     for buffer, mean in zip(own, process_group.averages(own), strict=True):
         buffer.copy_(mean)
 
@@ -92,27 +96,26 @@ def average_statistics(networks: nn.Module) -> None:
 
 
 def add_rank_states(
-    checkpoint: dict[str, Any], networks: nn.Module, prefix: str, generator: torch.Generator
+    checkpoint: dict[str, Any], module: nn.Module, generator: torch.Generator
 ) -> None:
     """Add the state of all processes to a checkpoint, and the mean statistics to its weights.
 
     Args:
         checkpoint: Lightning's, with `state_dict`.
-        networks: the networks; not changed.
-        prefix: of their names in the `state_dict`.
+        module: whose `state_dict` it is; not changed.
         generator: what this process draws its augmentations from.
     """
     generators = random_state(generator)
     checkpoint[RANDOM_STATE] = generators
     if process_group.ranks() == 1:
         return
-    own = running_statistics(networks)
+    own = running_statistics(module)
     statistics = {name: buffer.detach().cpu().clone() for name, buffer in own.items()}
     checkpoint[RANKS] = process_group.gather_all(
         {RANDOM_STATE: generators, "statistics": statistics}
     )
     for name, mean in zip(own, process_group.averages(list(own.values())), strict=True):
-        checkpoint["state_dict"][prefix + name] = mean
+        checkpoint["state_dict"][name] = mean
 
 
 def number_of_ranks(checkpoint: Mapping[str, Any]) -> int:
@@ -127,9 +130,10 @@ def own_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     return states[process_group.rank()] if len(states) == process_group.ranks() else None
 
 
-def restore_rank(state: Mapping[str, Any], networks: nn.Module, generator: torch.Generator) -> None:
+def restore_rank(state: Mapping[str, Any], module: nn.Module, generator: torch.Generator) -> None:
     """Restore the generators and the statistics of a checkpoint's `own_state`."""
     restore_random_state(state[RANDOM_STATE], generator)
-    own = running_statistics(networks)
+    own = running_statistics(module)
     for name, stored in state["statistics"].items():
-        own[name].copy_(stored)
+        # Older checkpoints have the names without that of the networks.
+        own[name if name in own else f"networks.{name}"].copy_(stored)

@@ -8,6 +8,7 @@ Shapes: B clips of a batch; R rows after augmentation, R = 3·B with both mixup 
 C classes, T frames of the network, F mel bands, T' frames of the spectrogram.
 """
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -20,6 +21,7 @@ from desed_task.augment import AugmentContext, DistortedBatch, distort, prepare_
 from desed_task.dataio.batch import FRAME_LABELLED, Batch
 from desed_task.ema import MeanTeacher, make_teacher
 from desed_task.encoder.alignment import align
+from desed_task.encoder.blocks import EncoderPart, keep_untrained_statistics, train_parts
 from desed_task.encoder.encoder import FrameEncoder
 from desed_task.features import LogMel, Scaler
 from desed_task.nnet.crnn import CRNN, SEDOutput
@@ -33,7 +35,7 @@ from local.lightning_internals import (
     learning_rate,
     logs_this_step,
     set_fused,
-    set_learning_rate,
+    set_learning_rates,
 )
 from local.objective import Objective
 from local.rank_state import (
@@ -60,6 +62,8 @@ class CrossTaskSED(pl.LightningModule):
 
     Attributes:
         networks: `student` and, with `training.mean_teacher`, `teacher`.
+        encoders: one for each network where `encoder.train`, else empty.
+        encoder_parts: of the student's encoder, with their learning rates.
         counted: `(C,)`, whether the SOD task counts a class.
         loss: total loss of the latest step, detached, on its device.
         finite: checks the numbers of the training, once it has started.
@@ -78,14 +82,23 @@ class CrossTaskSED(pl.LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.log_mel = LogMel(config.feats, config.data.fs)
         self.scaler = Scaler(config.scaler, config.feats.n_mels, config.grid.n_hops)
-        self._frozen_encoder = (encoder,)  # in a tuple: no part of this module's state
+        trained = encoder is not None and encoder.settings.train
+        # In a tuple: no part of this module's state.
+        self._frozen_encoder = (None if trained else encoder,)
         student = CRNN(config.net, len(config.data.classes), config.encoder)
         self.networks = nn.ModuleDict({"student": student})
         self.mean_teacher: MeanTeacher | None = None
         if config.training.mean_teacher:
             self.networks["teacher"] = make_teacher(student)
         freeze_parameters(student, config.training.freeze)
-        keep_statistics(self.networks.values(), config.training.freeze)
+        self.encoders = nn.ModuleDict()
+        self.encoder_parts: list[EncoderPart] = []
+        if encoder is not None and trained:
+            self.encoder_parts = train_parts(encoder)
+            self.encoders["student"] = encoder
+            if "teacher" in self.networks:
+                self.encoders["teacher"] = make_teacher(encoder)
+        self._keep_statistics()
         counted = counted_classes(config.data.classes, config.cross_task.excluded_classes)
         self.register_buffer("counted", counted, persistent=False)
         seed = config.training.seed + process_group.rank()
@@ -105,46 +118,74 @@ class CrossTaskSED(pl.LightningModule):
         """Features `(B, F, T')`, and the outputs of the networks by name."""
         features, embeddings = self.features(batch.audio), self.embeddings(batch)
         return features, {
-            name: network(features, with_sod=with_sod, embeddings=embeddings)
+            name: network(features, with_sod=with_sod, embeddings=embeddings[name])
             for name, network in self.networks.items()
         }
 
-    def embeddings(self, batch: Batch, distorted: DistortedBatch | None = None) -> Tensor | None:
-        """Embeddings of the encoder `(B, T, width)`, of distorted clips `(R, T, width)`.
+    def embeddings(
+        self, batch: Batch, distorted: DistortedBatch | None = None
+    ) -> Mapping[str, Tensor | None]:
+        """Embeddings by network `(B, T, width)`, of distorted clips `(R, T, width)`.
 
-        None without an encoder.
+        The networks share those of a frozen encoder; None without an encoder.
         """
-        settings, (encoder,) = self.config.encoder, self._frozen_encoder
+        settings = self.config.encoder
         if settings is None:
-            return None
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            if settings.mode == "cached":
-                assert batch.embeddings is not None
-                embeddings = align(batch.embeddings, settings, self.config.grid)
-                if distorted is not None:
-                    embeddings = distorted_embeddings(embeddings, distorted)
+            return dict.fromkeys(self.networks)
+        with torch.autocast(self.device.type, enabled=False):
+            if self.encoders:
+                audio = batch.audio if distorted is None else distorted.audio
+                found = [self._own_embeddings(name, audio) for name in self.networks]
             else:
-                assert encoder is not None
-                embeddings = encoder(batch.audio if distorted is None else distorted.audio)
+                found = [self._frozen_embeddings(batch, distorted)]
             if self.training:
-                embeddings = drop_clips(embeddings, settings.dropout, self.generator)
+                found = drop_clips(found, settings.dropout, self.generator)
+        return dict(zip(self.networks, found * (len(self.networks) // len(found)), strict=True))
+
+    def _own_embeddings(self, name: str, audio: Tensor) -> Tensor:
+        """Of the encoder of the student, with gradients, or of the teacher."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and name == "student"):
+            embeddings: Tensor = self.encoders[name](audio)
         return embeddings
+
+    @torch.no_grad()
+    def _frozen_embeddings(self, batch: Batch, distorted: DistortedBatch | None) -> Tensor:
+        settings, (encoder,) = self.config.encoder, self._frozen_encoder
+        if settings is not None and settings.mode == "cached":
+            assert batch.embeddings is not None
+            embeddings = align(batch.embeddings, settings, self.config.grid)
+            return embeddings if distorted is None else distorted_embeddings(embeddings, distorted)
+        assert encoder is not None
+        embeddings = encoder(batch.audio if distorted is None else distorted.audio)
+        return embeddings
+
+    def network_encoder(self, name: str) -> FrameEncoder | None:
+        """Encoder of a network by its name: its own or that of all; None: stored or without one."""
+        encoders = cast(Mapping[str, FrameEncoder], self.encoders)
+        return encoders[name] if name in encoders else self._frozen_encoder[0]
 
     def train(self, mode: bool = True) -> "CrossTaskSED":
         """Set training or evaluation mode; frozen batch norms stay in evaluation mode."""
         super().train(mode)
-        keep_statistics(self.networks.values(), self.config.training.freeze)
+        self._keep_statistics()
         return self
+
+    def _keep_statistics(self) -> None:
+        """Let the batch norms that are not trained use their stored statistics."""
+        keep_statistics(self.networks.values(), self.config.training.freeze)
+        keep_untrained_statistics(list(self.encoders.values()))
+
+    def _with_encoder(self, name: str) -> nn.ModuleList:
+        """A network and, where it is trained, its encoder; `name`: `student` or `teacher`."""
+        return nn.ModuleList(each[name] for each in (self.networks, self.encoders) if name in each)
 
     # ---- before training -------------------------------------------------------------------
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam; its learning rate is scaled by warm-up and ramp-down."""
-        opt = self.config.opt
+        """Adam; the learning rates of all groups are scaled by warm-up and ramp-down."""
         optimizer = torch.optim.Adam(
-            [p for p in self.networks["student"].parameters() if p.requires_grad],
-            lr=self._full_rate,
-            betas=opt.betas,
+            self._parameter_groups(),
+            betas=self.config.opt.betas,
             fused=self._fused(self.device),
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -155,11 +196,26 @@ class CrossTaskSED(pl.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameters that are trained, and their learning rate after the warm-up, of each group.
+
+        The network, its convolutions where they have their own rate, and the encoder's parts.
+        """
+        opt, student = self.config.opt, cast(CRNN, self.networks["student"])
+        own = set() if opt.convolution_lr is None else set(student.convolution_parameters())
+        parameters = list(student.parameters())
+        groups = [
+            (opt.lr, [p for p in parameters if p not in own]),
+            (opt.convolution_lr or opt.lr, [p for p in parameters if p in own]),
+            *((part.rate, part.parameters) for part in self.encoder_parts),
+        ]
+        trained = [(rate, [p for p in group if p.requires_grad]) for rate, group in groups]
+        return [{"params": group, "lr": rate * self.rate_scale} for rate, group in trained if group]
+
     @property
-    def _full_rate(self) -> float:
-        """Learning rate after the warm-up."""
-        opt = self.config.opt
-        return opt.lr * (process_group.ranks() if opt.scale_lr_with_ranks else 1)
+    def rate_scale(self) -> int:
+        """Factor of all learning rates."""
+        return process_group.ranks() if self.config.opt.scale_lr_with_ranks else 1
 
     def _fused(self, device: torch.device) -> bool | None:
         """Whether Adam is one kernel, which also unscales fp16 gradients; None: PyTorch's choice.
@@ -208,8 +264,8 @@ class CrossTaskSED(pl.LightningModule):
             prepare_pitch_shift(self.config.augs, self.device)
         if "teacher" in self.networks:
             self.mean_teacher = MeanTeacher(
-                self.networks["student"],
-                self.networks["teacher"],
+                self._with_encoder("student"),
+                self._with_encoder("teacher"),
                 self.config.training.ema_factor,
             )
         if self._resumed is not None:
@@ -220,21 +276,25 @@ class CrossTaskSED(pl.LightningModule):
         """Restore this process's random generators and statistics; apply a changed schedule."""
         state = own_state(stored)
         if state is not None:
-            restore_rank(state, self.networks, self.generator)
+            restore_rank(state, self, self.generator)
         else:
             seed_process(self.config.training.seed, self.global_step, self.generator)
         if self._schedule_changed(stored["hyper_parameters"]):
-            current = self._full_rate * self._rate_factor(self.global_step + 1)
-            set_learning_rate(self.trainer, self._full_rate, current, self.config.opt.betas)
+            rates = [group["lr"] for group in self._parameter_groups()]
+            factor = self._rate_factor(self.global_step + 1)
+            set_learning_rates(self.trainer, rates, factor, self.config.opt.betas)
 
     def _schedule_changed(self, stored: dict[str, Any]) -> bool:
         """Whether the optimiser's settings differ from those stored in the resumed checkpoint."""
-        own = self.config.plain()
         ramp = ["n_epochs_warmup", "warmup_exponent", "n_epochs_rampdown"]
         if self.config.training.n_epochs_rampdown:
             ramp.append("n_epochs")
-        return stored["opt"] != own["opt"] or any(
-            stored["training"][key] != own["training"][key] for key in ramp
+        own = self.config.plain()
+        read = {"opt": own["opt"], "encoder": ["lr", "layer_decay"], "training": ramp}
+        return any(
+            (stored.get(section) or {}).get(key) != (own[section] or {}).get(key)
+            for section, keys in read.items()
+            for key in keys
         )
 
     # ---- a training step -------------------------------------------------------------------
@@ -262,11 +322,11 @@ class CrossTaskSED(pl.LightningModule):
         distorted = distort(batch, self._augment_context())  # audio (R, samples)
         features = self.features(distorted.audio, distorted.mel_gain)  # (R, F, T')
         embeddings = self.embeddings(batch, distorted)  # (R, T, width)
-        student: SEDOutput = self.networks["student"](features, embeddings=embeddings)
+        student: SEDOutput = self.networks["student"](features, embeddings=embeddings["student"])
         teacher: SEDOutput | None = None
         if "teacher" in self.networks:
             with torch.no_grad():
-                teacher = self.networks["teacher"](features, embeddings=embeddings)
+                teacher = self.networks["teacher"](features, embeddings=embeddings["teacher"])
         return student, teacher, distorted
 
     def _augment_context(self) -> AugmentContext:
@@ -285,7 +345,7 @@ class CrossTaskSED(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Check and log the norm of all gradients together (unscaled, before clipping)."""
-        parameters = self.networks["student"].parameters()
+        parameters = self._with_encoder("student").parameters()
         norm = self.finite.check_gradients(parameters, scaled=bool(self._fused(self.device)))
         if norm is not None and logs_this_step(self.trainer):
             self.log("train/gradient_norm", norm)
@@ -325,7 +385,7 @@ class CrossTaskSED(pl.LightningModule):
         """Begin with empty predictions, and the same networks in all processes."""
         if self.trainer.training:
             self.finite.check()
-        average_statistics(self.networks)
+        average_statistics(self)
         self._validation = {
             name: ValidationPredictions(self.config, self._datamodule.validation_truth)
             for name in self.networks
@@ -379,7 +439,7 @@ class CrossTaskSED(pl.LightningModule):
         """Add the configuration and the state of the processes, as plain values and tensors."""
         checkpoint["hyper_parameters"] = self.config.plain()
         checkpoint["classes"] = list(self.config.data.classes)
-        add_rank_states(checkpoint, self.networks, "networks.", self.generator)
+        add_rank_states(checkpoint, self, self.generator)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the state of the processes until training starts; fuse Adam as on this device."""

@@ -90,7 +90,9 @@ def _digest(function: Function, source: str) -> str:
         weights: Mapping[str, Tensor] = function.state_dict()
         for name, tensor in sorted(weights.items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(
+                tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            )
     else:
         digest.update(source.encode())
     return digest.hexdigest()

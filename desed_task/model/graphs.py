@@ -1,14 +1,16 @@
 """A model as one graph: model.onnx for any runtime, model.pt2 for PyTorch without this project.
 
 Both take audio `(batch, samples)` of the length of the network's input, for any batch, and give
-`strong`, `weak` and, with an SOD branch, `sod` as `ModelOutput`. Each file is run while it is made,
-and refused where it differs from the model by more than `TOLERANCE`.
+`strong`, `weak` and, with an SOD branch, `sod` as `ModelOutput`. An encoder is inside, in float32.
+Each file is run while it is made, and refused where it differs from the model by more than
+`TOLERANCE`.
 """
 
 import io
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, pad
 
+from desed_task.encoder.encoder import FrameEncoder
+from desed_task.encoder.sources import OnnxEncoder
 from desed_task.errors import FaultError, InputError
 from desed_task.features import LogMel
 from desed_task.model.folder import load_model, read_description
@@ -26,19 +30,23 @@ ONNX_FILE = "model.onnx"
 TORCH_FILE = "model.pt2"
 TOLERANCE = 1e-4
 OPSET = 17
+MAX_BATCH = 4096
 NAMES = ("strong", "weak", "sod")
 DIGEST = "weights_sha256"
 
 Run = Callable[[Tensor], tuple[Tensor, ...]]
 
 
-def export_graphs(folder: Path, *, onnx: bool, torch_export: bool) -> None:
-    """Add model.onnx and model.pt2, as asked, to a model's folder.
+def export_graphs(
+    folder: Path, *, onnx: bool, torch_export: bool, encoder: str | None = None
+) -> None:
+    """Add model.onnx and model.pt2, as asked, to a model's folder; `encoder` as of `load_model`.
 
     Raises FaultError for a graph whose outputs are not the model's, InputError where the packages
-    of the extra `onnx` are missing.
+    of the extra `onnx` are missing, and for an encoder that cannot be inside the graph.
     """
-    model = load_model(folder)
+    model = load_model(folder, encoder)
+    model.set_encoder_precision(32)
     if onnx:
         export_onnx(model, folder)
     if torch_export:
@@ -83,21 +91,21 @@ def export_onnx(model: Model, folder: Path) -> None:
     runtime = _runtime()
     import onnx
 
-    content = io.BytesIO()
-    names = NAMES[: 2 + model.network.has_sod]
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # remarks on shapes that are constants here
-        torch.onnx.export(
-            _Graph(model, RealLogMel(model.log_mel)),
-            (_audio(model, 2),),
-            cast(Any, content),
-            dynamo=False,  # the newer exporter walks through the GRUs' frames, which takes minutes
-            opset_version=OPSET,
-            input_names=["audio"],
-            output_names=list(names),
-            dynamic_axes={name: {0: "batch"} for name in ("audio", *names)},
+    names, audio = NAMES[: 2 + model.network.has_sod], _audio(model, 2)
+    module = _Graph(model, RealLogMel(model.log_mel))
+    with _encoder_is_graph(model, ONNX_FILE):
+        if model.encoder is not None and isinstance(model.encoder.function, OnnxEncoder):
+            graph = _around_encoder(module, model.encoder, model.encoder.function, audio, names)
+        else:
+            graph = _traced(module, {"audio": audio}, names)
+        session = runtime.InferenceSession(
+            graph.SerializeToString(), providers=["CPUExecutionProvider"]
         )
-    graph = onnx.load_from_string(content.getvalue())
+        difference = largest_difference(
+            model,
+            lambda audio: tuple(map(torch.from_numpy, session.run(None, {"audio": audio.numpy()}))),
+            ONNX_FILE,
+        )
     description = model.description
     about = {
         "classes": json.dumps(description.classes, ensure_ascii=False),
@@ -105,25 +113,76 @@ def export_onnx(model: Model, folder: Path) -> None:
         "frame_seconds": repr(description.grid.frame_seconds),
         "input": "audio in [-1, 1]: (batch, samples)",
         DIGEST: description.weights_sha256,
+        "largest_difference": repr(difference),
     }
-    session = runtime.InferenceSession(
-        graph.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    about["largest_difference"] = repr(
-        largest_difference(
-            model,
-            lambda audio: tuple(map(torch.from_numpy, session.run(None, {"audio": audio.numpy()}))),
-            ONNX_FILE,
-        )
-    )
     onnx.helper.set_model_props(graph, about)
     (folder / ONNX_FILE).write_bytes(graph.SerializeToString())
 
 
+def _traced(module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str]) -> Any:
+    """A module as an ONNX model, of any batch."""
+    import onnx
+
+    content = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # remarks on shapes that are constants here
+        torch.onnx.export(
+            module,
+            tuple(inputs.values()),
+            cast(Any, content),
+            dynamo=False,  # the newer exporter walks through the GRUs' frames, which takes minutes
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
+        )
+    return onnx.load_from_string(content.getvalue())
+
+
+def _around_encoder(
+    module: "_Graph",
+    encoder: FrameEncoder,
+    function: OnnxEncoder,
+    audio: Tensor,
+    names: Sequence[str],
+) -> Any:
+    """The ONNX model of resampling, the encoder's graph, and the rest."""
+    import onnx
+    from onnx import compose, version_converter
+
+    inner = compose.add_prefix(onnx.load(function.path), "encoder/")
+    output_names = [each.name for each in inner.graph.output]
+    before = _traced(_Before(encoder), {"audio": audio}, ["same", "resampled"])
+    given = {
+        "same": audio,
+        **dict(zip(output_names, function(encoder.resample(audio)), strict=True)),
+    }
+    after = compose.add_prefix(
+        _traced(module, given, names), "after/", rename_inputs=False, rename_outputs=False
+    )
+    # Graphs can be merged that have one version of the operators, and of the format.
+    graphs, newest = [before, inner, after], max(map(_opset, (inner, before)))
+    graphs = [
+        each if _opset(each) == newest else version_converter.convert_version(each, newest)
+        for each in graphs
+    ]
+    for each in graphs:
+        each.ir_version = max(each.ir_version for each in graphs)
+    before, inner, after = graphs
+    both = compose.merge_models(before, inner, [("resampled", inner.graph.input[0].name)])
+    return compose.merge_models(both, after, [(name, name) for name in given])
+
+
+def _opset(model: Any) -> int:
+    """Version of the standard operators of an ONNX model."""
+    domains = ("", "ai.onnx")
+    return next(each.version for each in model.opset_import if each.domain in domains)
+
+
 def export_torch(model: Model, folder: Path) -> None:
     """Write model.pt2, which `torch.export.load` reads."""
-    batch = torch.export.Dim("batch", min=1, max=4096)
-    with warnings.catch_warnings(), torch.no_grad():
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    with warnings.catch_warnings(), torch.no_grad(), _encoder_is_graph(model, TORCH_FILE):
         warnings.simplefilter("ignore")
         program = torch.export.export(
             _Graph(model, model.log_mel), (_audio(model, 2),), dynamic_shapes=({0: batch},)
@@ -132,7 +191,6 @@ def export_torch(model: Model, folder: Path) -> None:
         torch.export.save(program, content)
         content.seek(0)
         loaded = torch.export.load(content).module()
-    with torch.no_grad():
         largest_difference(model, loaded, TORCH_FILE)
     (folder / TORCH_FILE).write_bytes(content.getvalue())
 
@@ -184,16 +242,59 @@ class RealLogMel(nn.Module):
 
 
 class _Graph(nn.Module):
-    """Audio -> the outputs that a model has."""
+    """Audio, and the outputs of an encoder that is a graph of its own -> the model's outputs."""
 
     def __init__(self, model: Model, log_mel: nn.Module) -> None:
         super().__init__()
         self.model, self.log_mel = model, log_mel
         self.eval()  # the exporter restores this mode, for the model, too
 
-    def forward(self, audio: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.model.probabilities(self.log_mel(audio))
+    def forward(self, audio: Tensor, *encoder_outputs: Tensor) -> tuple[Tensor, ...]:
+        encoder, embeddings = self.model.encoder, None
+        if encoder is not None and encoder_outputs:
+            settings, grid = encoder.settings, encoder.grid
+            encoder = FrameEncoder(settings, lambda _: encoder_outputs, grid, encoder.digest)
+        if encoder is not None:
+            embeddings = encoder(audio)
+        outputs = self.model.probabilities(self.log_mel(audio), embeddings)
         return tuple(output for output in outputs if output is not None)
+
+
+class _Before(nn.Module):
+    """Audio -> the same, and the encoder's input."""
+
+    def __init__(self, encoder: FrameEncoder) -> None:
+        super().__init__()
+        self.resample = encoder.resample
+
+    def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        return audio.clone(), self.resample(audio)
+
+
+@contextmanager
+def _encoder_is_graph(model: Model, name: str) -> Iterator[None]:
+    """Raise InputError for an encoder that cannot be inside the graph `name`."""
+    encoder = model.encoder
+    if encoder is None:
+        yield
+        return
+    source, function = encoder.settings.source, encoder.function
+    refused = f"{name}: not written: the encoder {source} cannot be inside"
+    kinds: tuple[type, ...] = (nn.Module, OnnxEncoder) if name == ONNX_FILE else (nn.Module,)
+    if not isinstance(function, kinds):
+        got = "an ONNX graph" if isinstance(function, OnnxEncoder) else "a Python function"
+        expected = "an nn.Module or a file .pt2" + (" or .onnx" if name == ONNX_FILE else "")
+        raise InputError(f"{refused}: expected {expected}, got {got}")
+    try:
+        yield
+    except Exception as error:  # exporters and runtimes have many classes of errors
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, FaultError) or type(error).__module__.startswith("onnxruntime"):
+            reason = (
+                "its graph has other outputs: it computes outside PyTorch, for one size of batch "
+                f"alone, or with random numbers ({reason.removeprefix(f'{name}: not written: ')})"
+            )
+        raise InputError(f"{refused}: {reason}") from None
 
 
 def _audio(model: Model, batch: int) -> Tensor:

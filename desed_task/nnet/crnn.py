@@ -116,6 +116,11 @@ class CRNN(nn.Module):
         """Compile the layers before the GRUs for training; the state dict keeps its names."""
         self._compiled = torch.compile(self._convolve, dynamic=False)
 
+    def convolution_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the layers before those that join embeddings, and before the GRUs."""
+        names = ("backbone.", "sed_fusion.", "sed_scale", "sed_blocks.", "sod_fusion.", "sod_scale")
+        return [p for name, p in self.named_parameters() if name.startswith(names)]
+
     def _convolve(self, features: Tensor, with_sod: bool) -> tuple[Tensor, Tensor | None]:
         """Inputs of the GRUs of both branches, `(batch, frames, channels)`."""
         x = features.unsqueeze(1)  # (batch, 1, bands, frames)
@@ -166,7 +171,8 @@ def _joined(layer: nn.Linear | None, features: Tensor, embeddings: Tensor | None
         return features.float()
     if embeddings is None:
         raise ValueError("embeddings: expected those of the encoder, got None")
-    scaled = layer_norm(embeddings.float(), embeddings.shape[-1:])
+    width = int(embeddings.shape[-1])  # a constant of the ONNX graph
+    scaled = layer_norm(embeddings.float(), (width,))
     joined: Tensor = layer(torch.cat([features.float(), scaled], dim=-1))
     return joined
 

@@ -24,6 +24,7 @@ from local.config.yaml_files import (
 
 NEWER: dict[str, Any] = {
     "encoder": None,
+    "opt": {"convolution_lr": None},
     "training": {
         "steps_per_epoch": None,
         "n_epochs_consistency": None,

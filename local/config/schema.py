@@ -206,12 +206,16 @@ class Opt(Settings):
     """The optimiser, Adam."""
 
     lr: Positive = Field(description="learning rate after the ramp")
+    convolution_lr: Positive | None = Field(
+        description="learning rate after the ramp of the convolutional layers and fusions; "
+        "`null`: `lr`"
+    )
     betas: Pair[FractionBelow1] = Field(
         description="decay of the averages of gradients and squares"
     )
     scale_lr_with_ranks: bool = Field(
-        description="`true`: multiply `lr` by the number of training processes; a resumed run "
-        "has the learning rate of its checkpoint"
+        description="`true`: multiply all learning rates by the number of training processes; a "
+        "resumed run has the learning rates of its checkpoint"
     )
 
 

@@ -27,7 +27,7 @@ def trained_model(
         tuned: tuned parameters of its post-processing, if there are any.
         checkpoint: name of the file that its weights are from.
     """
-    config, (encoder,) = module.config, module._frozen_encoder
+    config, encoder = module.config, module.network_encoder(network)
     paths = config.data.paths()
     libraries = {name: version(name) for name in ("torch", "torchaudio", "numpy", "safetensors")}
     description = ModelDescription(

@@ -31,6 +31,10 @@ def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
     ]
     if ranks() > 1:
         lines.insert(3, f"Processes       {ranks()}, with such a batch in each")
+    if module.encoder_parts:
+        rates = {part.name: part.rate * module.rate_scale for part in module.encoder_parts}
+        listed = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
+        lines.append(f"Encoder rates   {listed}")
     if config.absent_sets:
         lines.append(f"Absent sets     {', '.join(config.absent_sets)} (data.*_folder: null)")
     if not config.net.sod_branch:

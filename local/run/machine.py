@@ -83,8 +83,11 @@ class Machine:
 def all_parameters_used(config: Config) -> bool:
     """Whether every parameter of the student gets a gradient in every step.
 
-    The three supervised terms reach all; without one of them DDP has to search for those without.
+    The three supervised terms reach all of the network; without one of them, and with an encoder
+    that is trained, DDP has to search for those without.
     """
+    if config.encoder is not None and config.encoder.train:
+        return False  # an encoder may skip layers in training
     losses = config.losses
     labels = {BY_NAME[name].labels for name, clips in config.clips_per_set.items() if clips}
     strong = losses.sed_strong > 0 and "strong" in labels

@@ -24,7 +24,7 @@ from local.sed_trainer import CrossTaskSED
 
 HEADS = ("strong_head", "attention_head")  # their rows are classes
 OPTION = "--init_from_checkpoint"
-SCALER = "scaler."
+SCALER, ENCODER = "scaler.", "encoders."
 STUDENT, TEACHER = f"{OUR_PREFIX}student.", f"{OUR_PREFIX}teacher."
 
 
@@ -77,7 +77,7 @@ def load_weights(module: CrossTaskSED, weights: Mapping[str, Tensor], source: st
     """Load weights by our names. Raises InputError for a tensor that is missing or does not fit."""
     own = module.state_dict()
     # The front end follows from the configuration; the published layout names it otherwise.
-    wanted = {name for name in own if name.startswith((OUR_PREFIX, SCALER))}
+    wanted = {name for name in own if name.startswith((OUR_PREFIX, ENCODER, SCALER))}
     missing = sorted(wanted - weights.keys())
     misfits = sorted(wanted - set(missing) - _fitting(own, weights, wanted))
     if missing or misfits:
@@ -131,19 +131,22 @@ def start_from(module: CrossTaskSED, checkpoint: Path) -> tuple[str, bool]:
     """Load all weights and statistics of a checkpoint that fit by name and shape.
 
     A checkpoint without teacher gives the student's weights to the teacher as well. The rows of
-    the heads are loaded by the name of the class.
+    the heads are loaded by the name of the class. An encoder that is trained has the weights of
+    the checkpoint's, or those of its source where the checkpoint's was frozen.
 
     Returns a line on what was loaded, and whether the scaler's statistics were. Raises InputError
-    where no weights fit, where a frozen part would have random weights, and as `read_initial`.
+    where no weights fit, where a frozen part would have random weights, where the checkpoint has
+    another encoder, and as `read_initial`.
     """
     stored, classes = read_initial(module.config, checkpoint)
     if not any(name.startswith(TEACHER) for name in stored):
         stored |= {
-            name.replace(STUDENT, TEACHER, 1): tensor
+            name.replace("student", "teacher", 1): tensor
             for name, tensor in stored.items()
-            if name.startswith(STUDENT)
+            if name.startswith((STUDENT, f"{ENCODER}student."))
         }
     own = module.state_dict()
+    encoder = _fitting_encoder(own, stored, checkpoint)
     heads = {name for name in own if name.startswith(OUR_PREFIX) and name.split(".")[2] in HEADS}
     scaler = {name for name in own if name.startswith(SCALER)}
     others = {name for name in own if name.startswith(OUR_PREFIX)} - heads
@@ -164,11 +167,38 @@ def start_from(module: CrossTaskSED, checkpoint: Path) -> tuple[str, bool]:
         )
     all_common = len(common) == len(module.config.data.classes)
     _check_frozen(module, checkpoint, others - fitting | (set() if all_common else heads))
+    fitting |= encoder
     loaded = {name: stored[name] for name in fitting}
     if common:
         loaded |= {name: _by_class(own[name], stored[name], module, classes) for name in heads}
     module.load_state_dict(loaded, strict=False)
-    return _line(checkpoint, others | scaler, fitting, common, module), scaler <= fitting
+    line = _line(checkpoint, others | scaler | encoder, fitting, common, module)
+    if module.encoders and not encoder:
+        line += f"; encoder: as in {module.config.encoder.source}"  # type: ignore[union-attr]
+    return line, scaler <= fitting
+
+
+def _fitting_encoder(
+    own: Mapping[str, Tensor], stored: Mapping[str, Tensor], checkpoint: Path
+) -> set[str]:
+    """Names of a trained encoder's tensors; empty where the checkpoint has none.
+
+    Raises InputError where they do not fit, or where they would not be used.
+    """
+    names = {name for name in own if name.startswith(ENCODER)}
+    trained = {name for name in stored if name.startswith(ENCODER)}
+    if trained and not names:
+        raise InputError(
+            f"{OPTION} {checkpoint}: its encoder was trained: expected encoder.train true, got "
+            "a frozen encoder or none"
+        )
+    wrong = sorted(names - _fitting(own, stored, names)) if trained else []
+    if wrong:
+        raise InputError(
+            f"{OPTION} {checkpoint}: expected weights that fit the encoder of encoder.source, got "
+            f"others: {shortened(wrong)}"
+        )
+    return names & trained
 
 
 def _check_frozen(module: CrossTaskSED, checkpoint: Path, new: set[str]) -> None:

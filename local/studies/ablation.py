@@ -20,7 +20,7 @@ from desed_task.files import user_path
 from desed_task.options import check_least, command_parser
 from local.config.yaml_files import SHIPPED
 from local.studies.driver import add_run_options, execute
-from local.studies.runs import Experiment, Run
+from local.studies.runs import TRAIN, Experiment, Run
 from local.studies.variants import VARIANTS_FILE, read_variants
 
 # Imports that take seconds follow inside functions: --help and a mistyped option need none.
@@ -30,8 +30,10 @@ REPLICATES = 1000
 PRINT_COMMANDS = ("--print_commands", "--print-commands")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, print commands or collect; returns the exit status."""
+def main(
+    arguments: Sequence[str] | None = None, program: Sequence[str] = (sys.executable, str(TRAIN))
+) -> int:
+    """Run, print commands or collect; returns the exit status. `program` trains."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     args = parse_args(argv)
     ablation = read_variants(args.variants_file)
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ablation = ablation.chosen(args.variants)
     # All runs are compared with the same method, whatever would be best for each.
     overrides = (*args.overrides, "postprocess.choose_method=false")
-    experiment = Experiment(args.conf_file, overrides, args.output, args.gpus)
+    experiment = Experiment(args.conf_file, overrides, args.output, args.gpus, program)
     seeds = range(1, args.seeds + 1)
     runs = ablation.plan(experiment, seeds)
     check_scored(runs)

@@ -1,6 +1,6 @@
 """The result of an ablation as an HTML page and as Markdown, from the same sections."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from desed_task.errors import shortened
@@ -46,43 +46,52 @@ def network_section(finished: FinishedRuns, network: str) -> Section:
     """Values, differences and smallest findable differences of one network."""
     ablation = finished.ablation
 
-    def table(
-        caption: str,
-        cell: Callable[[str, str], str],
-        heading: str = "",
-        metrics: Mapping[str, str] = COMPARED,
-    ) -> Table:
-        """A row per variant; `cell` gets the variant and the metric."""
-        rows = [
-            [
-                variant.title,
-                *([ablation.variants[ablation.reference_of(name)].title] if heading else []),
-                str(sum(network in result.values for result in finished.results[name].values())),
-                *(cell(name, metric) for metric in metrics),
-            ]
-            for name, variant in ablation.variants.items()
-        ]
-        compared = ["compared with"] if heading else []
-        return Table(caption, ("variant", *compared, "seeds", *metrics.values()), rows, heading)
+    def row(name: str, values: Sequence[str], *compared: str) -> list[str]:
+        trained = sum(network in result.values for result in finished.results[name].values())
+        return [ablation.variants[name].title, *compared, str(trained), *values]
 
+    def differences(caption: str, heading: str, cell: Callable[[Comparison | None], str]) -> Table:
+        """A row per variant and reference."""
+        rows = [
+            row(
+                name,
+                [
+                    cell(finished.comparison(name, reference, network, metric))
+                    for metric in COMPARED
+                ],
+                ablation.variants[reference].title,
+            )
+            for name in ablation.variants
+            for reference in ablation.references(name)
+        ]
+        columns = ("variant", "compared with", "seeds", *COMPARED.values())
+        return Table(caption, columns, rows, heading)
+
+    means = [
+        row(
+            name,
+            [_mean([*finished.values(name, network, m).values()], m) for m in METRIC_TITLES],
+        )
+        for name in ablation.variants
+    ]
     blocks: list[Block] = [
         seed_picture(finished, network),
-        table(
+        Table(
             "Mean ± standard deviation over the seeds.",
-            lambda name, metric: _mean([*finished.values(name, network, metric).values()], metric),
-            metrics=METRIC_TITLES,
+            ("variant", "seeds", *METRIC_TITLES.values()),
+            means,
         ),
-        table(
+        differences(
             "Mean of the paired differences [95 % interval over seeds and clips]; highlighted "
             "where the interval excludes 0. SOD: the interval covers the seeds, not the clips.",
-            lambda name, metric: _difference(finished.comparison(name, network, metric)),
             "Differences",
+            _difference,
         ),
-        table(
+        differences(
             f"Size of a true difference that this number of seeds and clips finds in "
             f"{POWER:.0%} of all repetitions.",
-            lambda name, metric: _smallest(finished.comparison(name, network, metric)),
             "Smallest difference that would have been found",
+            _smallest,
         ),
     ]
     if finished.unfinished:

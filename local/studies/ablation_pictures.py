@@ -23,14 +23,15 @@ METRICS_CSV = "metrics.csv"
 
 
 def seed_picture(finished: FinishedRuns, network: str) -> Picture:
-    """PSDS of every run, and the differences from the reference with their intervals."""
+    """PSDS of every run, and the differences from the first reference with their intervals."""
     variants = finished.ablation.variants
     figure = new_figure(height=1.2 + 0.36 * len(variants))
     axes = figure.subplots(1, 2 * len(DRAWN), sharey=True)
     for metric, points, intervals in zip(DRAWN, axes[::2], axes[1::2], strict=True):
         for line, name in enumerate(variants):
             _draw_seeds(points, line, finished.values(name, network, metric))
-            _draw_interval(intervals, line, finished.comparison(name, network, metric))
+            first, *_ = finished.ablation.references(name)
+            _draw_interval(intervals, line, finished.comparison(name, first, network, metric))
         intervals.axvline(0, color="#D55E00", linewidth=1)
         points.set_title(plain(METRIC_TITLES[metric]), fontsize=9)
         intervals.set_title(plain(f"{METRIC_TITLES[metric]}: difference"), fontsize=9)
@@ -43,9 +44,9 @@ def seed_picture(finished: FinishedRuns, network: str) -> Picture:
     return Picture(
         f"seeds_{network}.png",
         to_png(figure),
-        f"PSDS of the {network} by variant and seed, and differences from the reference.",
-        "Points: one training each, one colour per seed; bars: their mean. Lines: "
-        "95 % intervals of the paired difference from the reference, over seeds and clips.",
+        f"PSDS of the {network} by variant and seed, and differences from the first reference.",
+        "Points: one training each, one colour per seed; bars: their mean. Lines: 95 % "
+        "intervals of the paired difference from the first reference, over seeds and clips.",
     )
 
 

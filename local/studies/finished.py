@@ -81,17 +81,19 @@ class FinishedRuns:
         }
         return {seed: value for seed, value in found.items() if not np.isnan(value)}
 
-    def comparison(self, variant: str, network: str, metric: str) -> Comparison | None:
-        """The variant minus its reference, over the seeds that both have.
+    def comparison(
+        self, variant: str, reference: str, network: str, metric: str
+    ) -> Comparison | None:
+        """The variant minus a reference, over the seeds that both have.
 
-        None for the reference itself, and for a teacher that the variant does not have.
+        None for the reference itself, and for a teacher that one of them does not have.
         """
-        ours, reference = (
+        ours, theirs = (
             {seed: run for seed, run in self.results[name].items() if network in run.values}
-            for name in (variant, self.ablation.reference_of(variant))
+            for name in (variant, reference)
         )
-        pairs = [(run, reference[seed]) for seed, run in ours.items() if seed in reference]
-        if not pairs or variant == self.ablation.reference_of(variant):
+        pairs = [(run, theirs[seed]) for seed, run in ours.items() if seed in theirs]
+        if not pairs or variant == reference:
             return None
         column = list(METRIC_TITLES).index(metric)
         values = [a.values[network][column] - b.values[network][column] for a, b in pairs]

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from desed_task.errors import InputError
-from desed_task.settings import Settings, Values
+from desed_task.settings import NonEmpty, Settings, Values
 from local.config.yaml_files import SHIPPED, RawConfig, checked, read_composed
 from local.studies.runs import Experiment, Run
 
@@ -28,7 +28,7 @@ class Variant(Settings):
         cpu_time_of: a variant; `training.steps_per_epoch` is changed so that a training takes the
             CPU time of that one. Known once `trained_as` and that one are trained with the first
             seed; needs `trained_as`.
-        reference: the variant with which it is compared; None: that of the file.
+        reference: the variant, or several, with which it is compared; None: that of the file.
     """
 
     title: str = Field(min_length=1)
@@ -36,7 +36,7 @@ class Variant(Settings):
     test_of: str | None = None
     trained_as: str | None = None
     cpu_time_of: str | None = None
-    reference: str | None = None
+    reference: str | NonEmpty[str] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Variant":
@@ -55,10 +55,9 @@ class Variant(Settings):
         return self
 
     @property
-    def needed(self) -> dict[str, str]:
-        """The variants that it names, by key."""
-        named = {key: getattr(self, key) for key in NAMING}
-        return {key: name for key, name in named.items() if name is not None}
+    def needed(self) -> list[tuple[str, str]]:
+        """The variants that it names, each with the key."""
+        return [(key, name) for key in NAMING for name in _listed(getattr(self, key))]
 
 
 class Ablation(Settings):
@@ -81,9 +80,9 @@ class Ablation(Settings):
         before = self.common if base is None else self.overrides(base)
         return [*before, *variant.set]
 
-    def reference_of(self, name: str) -> str:
-        """The variant with which a variant is compared."""
-        return self.variants[name].reference or self.reference
+    def references(self, name: str) -> tuple[str, ...]:
+        """The variants with which a variant is compared."""
+        return _listed(self.variants[name].reference) or (self.reference,)
 
     def chosen(self, names: Sequence[str]) -> "Ablation":
         """Only these variants, the reference, and those that they need.
@@ -96,7 +95,7 @@ class Ablation(Settings):
                 f"--variants: expected some of {', '.join(self.variants)}; got {unknown[0]!r}"
             )
         chosen = {self.reference, *names}
-        while more := {v for n in chosen for v in self.variants[n].needed.values()} - chosen:
+        while more := {v for n in chosen for _, v in self.variants[n].needed} - chosen:
             chosen |= more
         variants = {name: each for name, each in self.variants.items() if name in chosen}
         return self.model_copy(update={"variants": variants})
@@ -159,6 +158,10 @@ def read_variants(path: Path) -> Ablation:
     return ablation
 
 
+def _listed(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names or ()
+
+
 def _check_names(ablation: Ablation, raw: RawConfig) -> None:
     """Raise InputError for a name that is no folder name, or that no variant has."""
     names = ", ".join(ablation.variants)
@@ -172,7 +175,7 @@ def _check_names(ablation: Ablation, raw: RawConfig) -> None:
                 f"{raw.place(key)}: variants: expected names of letters, digits, _ and -, "
                 f"got {name!r}"
             )
-        for own_key, needed in variant.needed.items():
+        for own_key, needed in variant.needed:
             other = ablation.variants.get(needed)
             trained = other is not None and other.test_of is None and other.cpu_time_of is None
             if not (trained or (other is not None and own_key == "reference")):

@@ -61,7 +61,7 @@ def write_encoder(path: Path) -> str:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         if path.suffix == ".pt2":
-            shapes = ({0: torch.export.Dim("batch", min=1, max=64)},)
+            shapes = ({0: torch.export.Dim("batch", min=1, max=4096)},)
             torch.export.save(torch.export.export(module, (audio,), dynamic_shapes=shapes), path)
         else:
             torch.onnx.export(
@@ -69,7 +69,7 @@ def write_encoder(path: Path) -> str:
                 (audio,),
                 path,
                 dynamo=False,
-                opset_version=17,
+                opset_version=18,
                 input_names=["audio"],
                 output_names=["steps"],
                 dynamic_axes={name: {0: "batch"} for name in ("audio", "steps")},

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from desed_task.errors import InputError
-from desed_task.model import Model, load_model
+from desed_task.model import Model, graphs, load_model
 from tests.support.tiny_encoder import (
     CONVOLUTION,
     OTHER,
     PLAIN_FUNCTION,
+    Convolution,
     tiny_encoder_settings,
     write_encoder,
 )
@@ -75,6 +76,15 @@ def test_another_encoder(tmp_path: Path) -> None:
         load_model(tmp_path / "without", CONVOLUTION)
 
 
+def test_a_rate_whose_filters_are_huge(tmp_path: Path) -> None:
+    """A folder from elsewhere must not make its reader allocate without limit."""
+    write_tiny_model(tmp_path, encoder=tiny_encoder_settings())
+    path = tmp_path / "model.json"
+    path.write_text(path.read_text().replace('"sample_rate": 16000', '"sample_rate": 999983'))
+    with pytest.raises(InputError, match=r"encoder\.sample_rate: .* got 999983 \(999983:8000\)"):
+        load_model(tmp_path, CONVOLUTION)
+
+
 def test_trained_weights_are_in_the_folder(tmp_path: Path) -> None:
     """They replace those of the source, which may be another of the same architecture."""
     settings = tiny_encoder_settings(train=True)
@@ -94,3 +104,73 @@ def test_a_digest_belongs_to_an_encoder(tmp_path: Path) -> None:
         path.write_text(json.dumps(content | change))
         with pytest.raises(InputError, match=r"model\.json: encoder_sha256: expected a digest"):
             load_model(tmp_path, CONVOLUTION)
+
+
+NUMPY = "tests.desed_task.model.test_encoder:through_numpy"
+
+
+class _ThroughNumpy(Convolution):
+    """Leaves PyTorch, as feature extractors do."""
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return super().forward(torch.from_numpy(audio.numpy() * 1.0))
+
+
+def through_numpy() -> Convolution:
+    """A source."""
+    return _ThroughNumpy(0)
+
+
+def _source(name: str, folder: Path) -> str:
+    return write_encoder(folder / f"encoder.{name}") if name in ("pt2", "onnx") else name
+
+
+@pytest.mark.parametrize("name", [CONVOLUTION, "pt2", "onnx"])
+def test_the_onnx_graph_has_the_encoder(name: str, tmp_path: Path) -> None:
+    """With its resampling and the hidden layer that is used; the runtime needs no source."""
+    folder, source = tmp_path / "model", _source(name, tmp_path)
+    layers = (0,) if name == "onnx" else ()
+    model = write_tiny_model(folder, encoder=tiny_encoder_settings(source, layers=layers))
+    graphs.export_graphs(folder, onnx=True, torch_export=False, encoder=source)
+    runtime = graphs.OnnxModel(folder)
+    for batch in (1, 4):  # 4: the export did not try it
+        with torch.no_grad():
+            expected = model(_audio(batch))
+        for field, ours, theirs in zip(
+            expected._fields, expected, runtime(_audio(batch)), strict=True
+        ):
+            torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=0, msg=field)
+
+
+@pytest.mark.parametrize("name", [CONVOLUTION, "pt2"])
+def test_the_program_has_the_encoder(name: str, tmp_path: Path) -> None:
+    """In float32, whatever the precision of the training."""
+    folder, source = tmp_path / "model", _source(name, tmp_path)
+    settings = tiny_encoder_settings(source, precision="bf16")
+    write_tiny_model(folder, encoder=settings)
+    graphs.export_graphs(folder, onnx=False, torch_export=True, encoder=source)
+    expected = _strong(tiny_model(encoder=tiny_encoder_settings(source)))
+    with torch.no_grad():
+        strong, *_ = torch.export.load(folder / "model.pt2").module()(_audio())
+    torch.testing.assert_close(strong, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "onnx", "reason"),
+    [
+        ("onnx", False, r"expected an nn\.Module or a file \.pt2, got an ONNX graph"),
+        (PLAIN_FUNCTION, True, r"expected .* or \.onnx, got a Python function"),
+        (PLAIN_FUNCTION, False, "got a Python function"),
+        (NUMPY, True, "it computes outside PyTorch"),
+        (NUMPY, False, ""),
+    ],
+)
+def test_what_is_no_graph(name: str, onnx: bool, reason: str, tmp_path: Path) -> None:
+    folder, source = tmp_path / "model", _source(name, tmp_path)
+    write_tiny_model(folder, encoder=tiny_encoder_settings(source))
+    file = "model.onnx" if onnx else "model.pt2"
+    message = rf"^{file}: not written: the encoder .* cannot be inside: .*{reason}"
+    with pytest.raises(InputError, match=message) as error:
+        graphs.export_graphs(folder, onnx=onnx, torch_export=not onnx, encoder=source)
+    assert "\n" not in str(error.value)
+    assert not (folder / file).exists()

@@ -28,7 +28,7 @@ reference: whole
 variants:
   whole: {title: All}
   tested: {title: Only tested, test_of: whole, set: [postprocess.score_correction=false]}
-  other: {title: Other, set: [losses.cross_task=0]}
+  other: {title: Other, set: [losses.cross_task=0], reference: [whole, tested]}
 """
 
 
@@ -38,6 +38,14 @@ TIMED = (
   double: {title: More steps, trained_as: other, set: [training.ema_factor=0.5]}
   timed: {title: Equal time, trained_as: double, cpu_time_of: whole, reference: other}
 """
+)
+
+
+ENCODER = (
+    "encoder.source=missing.pt2",
+    "encoder.sample_rate=16000",
+    "encoder.frame_seconds=0.1",
+    "encoder.dimension=4",
 )
 
 
@@ -59,6 +67,7 @@ def _experiment(tmp_path: Path, *overrides: str) -> Experiment:
         (TIMED.replace("cpu_time_of: whole", "cpu_time_of: tested"), "variants.timed.cpu_time_of"),
         (TIMED.replace("trained_as: double, ", ""), "variants.timed.cpu_time_of"),
         (VARIANTS.replace("  other:", "  ../other:"), r"yaml:6: variants: expected names"),
+        (VARIANTS.replace("[whole, tested]", "[whole, no]"), "yaml:6: variants.other.reference"),
         (VARIANTS.replace("reference: whole", "reference: all"), r"yaml:2: reference: expected"),
     ],
 )
@@ -97,13 +106,22 @@ def test_the_shipped_variants_are_different_experiments(tmp_path: Path) -> None:
     assert len({run.config.digest for run in runs}) == len(runs) == 9  # the others need times
     assert sorted({run.config.training.labelled_share for run in runs}) == [0.1, 0.3, 1.0]
     assert len(labels.variants) == 15
+    encoder = read_variants(CONFS / "ablation_encoder.yaml")
+    runs = encoder.plan(_experiment(tmp_path, *ENCODER), [1])
+    assert len({run.config.digest for run in runs}) == len(runs) == 9
+    without = {run.variant for run in runs if run.config.encoder is None}
+    assert without == {"whole", "no_sod", "no_cross_task", "mean_teacher_alone"}
+    for name in set(encoder.variants) - without - {"encoder_sed_branch"}:
+        assert encoder.references(name)[0] == name.removeprefix("encoder_")
+    with pytest.raises(InputError, match=r"encoder\.source"):
+        encoder.plan(_experiment(tmp_path), [1])
 
 
 def test_a_variant_takes_the_cpu_time_of_another(tmp_path: Path) -> None:
     ablation = _ablation(tmp_path, TIMED)
     assert ablation.overrides("double") == ["losses.cross_task=0", "training.ema_factor=0.5"]
-    assert ablation.reference_of("timed") == "other"
-    assert set(ablation.chosen(["timed"]).variants) == {"whole", "other", "double", "timed"}
+    assert ablation.references("timed") == ("other",)
+    assert set(ablation.chosen(["timed"]).variants) == set(ablation.variants)
     experiment = _experiment(tmp_path, "training.steps_per_epoch=100")
     planned = ablation.plan(experiment, [1, 2])
     assert "timed" not in {run.variant for run in planned}  # the times are not known
@@ -202,8 +220,8 @@ def _data(tmp_path: Path) -> Sequence[str]:
 def test_differences_are_paired_and_effects_are_found(finished: Finished) -> None:
     _, found, values = finished
     metric = "segment_f1_macro"
-    equal = found.comparison("tested", "student", metric)
-    worse = found.comparison("other", "student", metric)
+    equal = found.comparison("tested", "whole", "student", metric)
+    worse = found.comparison("other", "whole", "student", metric)
     assert equal is not None
     assert (equal.difference, equal.low, equal.high) == (0, 0, 0)
     assert worse is not None
@@ -213,7 +231,7 @@ def test_differences_are_paired_and_effects_are_found(finished: Finished) -> Non
     ]
     assert worse.difference == pytest.approx(np.mean(expected))
     assert worse.found
-    assert found.comparison("other", "teacher", metric) is None
+    assert found.comparison("other", "whole", "teacher", metric) is None
     assert set(found.unfinished) == {"whole:4", "tested:4", "other:4"}
 
 
@@ -238,6 +256,8 @@ def test_the_pages_hold_every_variant(finished: Finished) -> None:
     markdown = text.read_text()
     mean = np.mean([float(values[f"other:{seed}"]["event_f1_macro"] or 0) for seed in (1, 2, 3)])
     assert "| Other | 3 | " in markdown
+    for reference in ("All", "Only tested"):
+        assert markdown.count(f"| Other | {reference} | 3 | ") == 2  # difference, smallest
     assert f"{mean:.3f} ± " in markdown
     assert "**−" in markdown
     assert "Not finished: whole:4" in markdown

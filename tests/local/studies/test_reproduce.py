@@ -108,6 +108,29 @@ def test_seeds_are_compared_with_the_authors(tree: Path, tmp_path: Path) -> None
     assert "the teacher is averaged before the step's update" in text
 
 
+def test_variants_with_an_encoder(tree: Path, tmp_path: Path) -> None:
+    conf = tmp_path / "mine.yaml"
+    conf.write_text("extends: sed.yaml\n")
+    given = ("--encoder", str(conf), "--seeds", "1")
+    with pytest.raises(InputError, match=r"--encoder .*mine.yaml: expected .* an encoder"):
+        _run(tree, tmp_path / "out", *given, "--check_only")
+    conf.write_text(
+        "extends: sed.yaml\nencoder: {source: a.pt2, sample_rate: 16000, frame_seconds: 0.1, "
+        "dimension: 4}\n"
+    )
+    with pytest.raises(InputError, match=r"validation_durations\.tsv"):  # a training writes it
+        _run(tree, tmp_path / "out", *given, "--set", "opt.lr=0.1")
+    logs = {path.parents[1].name: path for path in (tmp_path / "out" / "runs").rglob(LOG)}
+    assert len(logs) == 9
+    for name, log in logs.items():
+        command = log.read_text()
+        assert ("encoder=null" in command) == (not name.startswith("encoder_"))
+        assert "--set opt.lr=0.1" in command
+    values = yaml.safe_load((tmp_path / "out" / "reproduction.yaml").read_text())
+    assert values["extends"] == str(conf)
+    assert values["data"]["root"] == str(tree)
+
+
 def test_a_real_training_and_a_test_of_its_checkpoint(tree: Path, tmp_path: Path) -> None:
     one_step = (
         "training.n_epochs=1",
