@@ -12,7 +12,7 @@ from desed_task.encoder.encoder import FrameEncoder
 from desed_task.errors import InputError, Terminated
 from desed_task.model import load_model, save_model
 from local.config.load import Config, load_config, override_config
-from local.embeddings import configured_encoder
+from local.encoders import configured_encoder
 from local.results.model import trained_model
 from local.run.description import describe
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
