@@ -145,7 +145,7 @@ def birdnet() -> nn.Module:
         )  # (1, 6, 1024)
 
     return WindowedEncoder(
-        windows, length=144000, step=24000, before=24000, used=slice(1, 5), at_a_time=1
+        windows, length=144000, step=24000, before=48000, used=slice(2, 4), at_a_time=1
     )
 
 
