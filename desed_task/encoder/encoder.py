@@ -1,5 +1,6 @@
 """An encoder as a module: audio at the network's rate -> embeddings on the network's frames."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -14,6 +15,8 @@ from desed_task.frames import FrameGrid
 Output = Tensor | Sequence[Tensor]
 """`(batch, steps or tokens, dimension)` of the output, or of each hidden layer from the first."""
 Function = Callable[[Tensor], Output]
+MAX_RATIO_TERMS = 10_000_000
+"""Product of the terms of a ratio of sample rates; that of 44100 and 16000 (441:160) is 70 560."""
 
 
 class FrameEncoder(nn.Module):
@@ -32,6 +35,7 @@ class FrameEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.grid, self.digest = settings, grid, digest
+        self._check_ratio()
         self.resample = (
             Resample(grid.sample_rate, settings.sample_rate)
             if settings.sample_rate != grid.sample_rate
@@ -50,9 +54,11 @@ class FrameEncoder(nn.Module):
         Raises InputError for an output that is not what the settings say.
         """
         settings = self.settings
+        with torch.autocast(audio.device.type, enabled=False):
+            resampled = self.resample(audio)
         bf16 = settings.precision == "bf16"
         with torch.autocast(audio.device.type, torch.bfloat16, enabled=bf16):
-            output = self.function(self.resample(audio))
+            output = self.function(resampled)
         joined = self._joined(output).float()
         self._check(joined, audio.shape[0])
         return joined
@@ -92,6 +98,14 @@ class FrameEncoder(nn.Module):
             )
         )
         return layer.unflatten(1, sizes).mean(dim=band_axis)
+
+    def _check_ratio(self) -> None:
+        """Refuse rates whose filters for resampling need memory without limit."""
+        rates = self.settings.sample_rate, self.grid.sample_rate
+        own, network = (rate // math.gcd(*rates) for rate in rates)
+        if own * network > MAX_RATIO_TERMS:
+            expected = f"a rate with a simple ratio to the {rates[1]} Hz of the audio"
+            raise self._wrong("sample_rate", expected, f"{rates[0]} ({own}:{network})")
 
     def _check(self, steps: Tensor, batch: int) -> None:
         settings, shape = self.settings, tuple(steps.shape)

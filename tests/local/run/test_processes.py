@@ -33,6 +33,7 @@ from tests.support.given_batches import PLAIN, given_batch, gradients
 from tests.support.paths import CONFS, ROOT
 from tests.support.program import Program
 from tests.support.tiny import SIZES, overrides, tiny_config
+from tests.support.tiny_transformer import TRAINED
 from tests.support.training import CPU, metrics, train
 from tests.support.two_processes import MOMENTS, SETTINGS, STANDARD
 from train_sed import main
@@ -185,7 +186,8 @@ def test_gradients_are_those_of_one_process_with_the_whole_batch(
 ) -> None:
     """Also where two batches are accumulated."""
     batches = [given_batch(tiny_config(tiny_data), seed) for seed in (3, 4)][:number_of_batches]
-    whole = gradients(tiny_config(tiny_data, *PLAIN), batches)
+    whole = gradients(tiny_config(tiny_data, *PLAIN, *TRAINED), batches)
+    assert any(name.startswith("encoders.student.") for name in whole)
     name = ["one batch", "two batches"][number_of_batches - 1]
     shared = [record["gradients"][name] for record in records]
     assert_equal(*shared)
