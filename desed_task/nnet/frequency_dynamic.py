@@ -4,6 +4,7 @@ Source: Nam et al., Interspeech 2022 (arXiv 2203.15296); docs/recipe.md, "Freque
 convolution".
 """
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -54,7 +55,12 @@ class FrequencyDynamicConv(nn.Module):
         kernel_size: odd; the map keeps its size.
         basis_kernels: number of basis convolutions.
         temperature: see `BandAttention`.
+
+    Attributes:
+        convolution: the function that convolves on every device; None: the fastest on each.
     """
+
+    convolution: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
     def __init__(
         self,
@@ -74,10 +80,9 @@ class FrequencyDynamicConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, inputs, bands, frames)` -> `(batch, channels, bands, frames)`."""
-        attention = self.attention(x)
-        if x.device.type == "cpu" and not is_exported():
-            return band_convolution(x, attention, self.weight)
-        return sum_of_convolutions(x, attention, self.weight)
+        on_cpu = x.device.type == "cpu" and not is_exported()
+        fastest = band_convolution if on_cpu else sum_of_convolutions
+        return (self.convolution or fastest)(x, self.attention(x), self.weight)
 
 
 def sum_of_convolutions(x: Tensor, attention: Tensor, weight: Tensor) -> Tensor:

@@ -14,7 +14,12 @@ def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
     student = module.networks["student"]
     parameters = sum(parameter.numel() for parameter in student.parameters())
     multiply_adds = count_multiply_adds(
-        config.net, len(config.data.classes), config.feats.n_mels, config.grid.n_hops
+        config.net,
+        len(config.data.classes),
+        config.feats.n_mels,
+        config.grid.n_hops,
+        config.encoder,
+        device="cuda" if machine.gpus else "cpu",
     )
     sizes = config.clips_per_set
     shares = " + ".join(f"{size} {name}" for name, size in sizes.items() if size)
@@ -31,6 +36,13 @@ def describe(module: CrossTaskSED, machine: Machine, steps: int) -> str:
     ]
     if ranks() > 1:
         lines.insert(3, f"Processes       {ranks()}, with such a batch in each")
+    encoder = config.encoder
+    if encoder is not None:
+        use = "trained" if encoder.train else encoder.mode
+        digest = (module.encoder_digest or "")[:12]
+        shape = f"{encoder.width} values each {encoder.frame_seconds:g} s"
+        lines.insert(1, f"Encoder         {encoder.source} (SHA-256 {digest}…), {use}, {shape}")
+        lines[2] += ", without the encoder"
     if module.encoder_parts:
         rates = {part.name: part.rate * module.rate_scale for part in module.encoder_parts}
         listed = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())

@@ -32,3 +32,36 @@ def test_multiply_adds(name: str) -> None:
     config = load_config(CONFS / name)
     counted = count_multiply_adds(config.net, 10, config.feats.n_mels, config.grid.n_hops)
     assert counted == _multiply_adds_by_hand(config)
+
+
+def test_embeddings_are_joined_by_a_layer_per_branch() -> None:
+    settings = ["source=a.onnx", "sample_rate=16000", "frame_seconds=0.16", "dimension=768"]
+    config = load_config(CONFS / "sed.yaml", [f"encoder.{each}" for each in settings])
+    counts = [
+        count_multiply_adds(config.net, 10, 128, config.grid.n_hops, encoder)
+        for encoder in (None, config.encoder)
+    ]
+    assert counts[1] - counts[0] == 2 * config.grid.n_frames * (256 + 768) * 256
+
+
+def test_frequency_dynamic_convolutions_are_counted_as_the_device_computes_them() -> None:
+    """A GPU: one convolution per basis kernel. A CPU: one, of kernels that are summed before."""
+    config = load_config(CONFS / "sed_fdy.yaml")
+    plain, net = load_config(CONFS / "sed.yaml"), config.net
+    on_gpu, on_cpu = (
+        count_multiply_adds(net, 10, config.feats.n_mels, config.grid.n_hops, device=device)
+        for device in ("cuda", "cpu")
+    )
+    convolved = summed = 0
+    channels = [1, *net.nb_filters, *net.sed_filters]
+    pools = [*net.pooling, *net.sed_pooling]
+    bands, frames = config.feats.n_mels, config.grid.n_hops
+    for number, kind in enumerate(net.convolution):
+        before, after = channels[number : number + 2]
+        if kind == "frequency_dynamic":
+            convolved += bands * frames * 9 * before * after
+            summed += bands * net.basis_kernels * 9 * before * after
+        frames, bands = frames // pools[number][0], bands // pools[number][1]
+    assert on_gpu - on_cpu == (net.basis_kernels - 1) * convolved - summed
+    by_hand = _multiply_adds_by_hand(plain) + (net.basis_kernels - 1) * convolved
+    assert by_hand < on_gpu < 1.01 * by_hand  # and the attention over bands
