@@ -1,6 +1,6 @@
 """The training step by part: time and memory; with --reference the reference step beside it.
 
-python -m benchmarks step [--conf_file F] [--reference] [--clips 24] [--rounds N]
+python -m benchmarks step [--conf_file F] [--reference] [--encoder] [--clips 24] [--rounds N]
                           [--precision 32|bf16|16] [--clock wall|cpu] [--workers N]
                           [--device cuda] [--json FILE]
 
@@ -8,8 +8,9 @@ python -m benchmarks step [--conf_file F] [--reference] [--clips 24] [--rounds N
 while the last step computes, the reference reads its files itself. Files come from the operating
 system's cache. The reference step (tests/support/reference.py) runs in a process of its own, with
 the system's allocator settings. Both alternate with a matrix product, which shows the machine's
-peak. The arithmetic of a step is counted as four forward passes: the student's, its backward pass
-(two), and the teacher's.
+peak. With --encoder the step has stored embeddings of 62 steps of 768 values, and the step without
+them is beside it. The arithmetic of a step is counted as four forward passes: the student's, its
+backward pass (two), and the teacher's.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from desed_task.errors import InputError
 from desed_task.files import user_path
 from desed_task.nnet.arithmetic import count_multiply_adds
 from desed_task.processor import keep_freed_memory
-from local.config.load import Config, load_config
+from local.config.load import Config, load_config, override_config
 from tests.support.step_data import StepData
 from tests.support.training_step import (
     NARROW,
@@ -48,6 +49,7 @@ from tests.support.training_step import (
     ReferenceStep,
     TrainingStep,
     clips_per_kind,
+    embeddings_shape,
     random_batch,
 )
 
@@ -58,6 +60,10 @@ NUMBERS = {
     "matrix": Number(64, 4096, 4096, "rows and columns of the matrix product"),
 }
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
+ENCODER = "encoder={source: none.onnx, sample_rate: 16000, dimension: 768, mode: cached, "
+"""Stored embeddings of BEATs' size; nothing is loaded from the source."""
+N_STEPS = 62  # of a clip
+WITHOUT = "without encoder"
 NETWORK = ("student forward", "teacher forward", "backward")
 PASSES = 4  # forward passes of a network that a step is worth
 Timer = Callable[[], dict[str, float]]
@@ -69,8 +75,22 @@ def main(argv: Sequence[str]) -> int:
     args = _arguments(argv)
     config = load_config(args.conf_file, NARROW if args.tiny else ())
     with tempfile.TemporaryDirectory() as folder:
-        data = StepData(Path(folder), clips_per_kind(args.clips), config.grid)
-        if args.reference:
+        data = StepData(Path(folder, "plain"), clips_per_kind(args.clips), config.grid)
+        if args.encoder:
+            step = config.data.audio_max_len / N_STEPS
+            with_encoder = override_config(config, [f"{ENCODER}frame_seconds: {step}}}"])
+            stored = StepData(
+                Path(folder, "stored"),
+                clips_per_kind(args.clips),
+                config.grid,
+                embeddings_shape(with_encoder),
+            )
+            plain = _our_step(args, config, data)
+            timer = partial(time_step, plain, args.clock)
+            config = with_encoder
+            durations = _measure(args, config, stored, {WITHOUT: timer})
+            memory = {"ours": peak_memory(args.device)}
+        elif args.reference:
             made = args.clips, config, data, args.device
             with other_process(args.device, make_reference, *made) as call:
                 timer = partial(call, time_step, args.clock)
@@ -80,7 +100,13 @@ def main(argv: Sequence[str]) -> int:
             durations = _measure(args, config, data, {})
             memory = {"ours": peak_memory(args.device)}
     features = config.feats.n_mels, config.grid.n_hops
-    per_clip = count_multiply_adds(config.net, len(config.data.classes), *features)
+    per_clip = count_multiply_adds(
+        config.net,
+        len(config.data.classes),
+        *features,
+        config.encoder,
+        device=args.device.type,
+    )
     multiply_adds = PASSES * args.clips * per_clip
     ours, machine = durations["ours"], durations["machine"]
     peak_speed = args.matrix**3 / statistics.median(machine["product"])
@@ -94,6 +120,9 @@ def main(argv: Sequence[str]) -> int:
     if args.reference:
         slow = durations["reference"]
         results["ratio"] = {part: ratio(slow[part], ours[part]) for part in ours}
+    if args.encoder:
+        less = durations[WITHOUT]
+        results["encoder_ratio"] = {part: ratio(ours[part], less[part]) for part in less}
     finish(args, _table(args, results), results)
     return 0
 
@@ -103,7 +132,13 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--conf_file", type=user_path, default=RECIPE, help="default: confs/sed.yaml"
     )
-    parser.add_argument("--reference", action="store_true", help="measure the reference step too")
+    beside = parser.add_mutually_exclusive_group()
+    beside.add_argument("--reference", action="store_true", help="measure the reference step too")
+    beside.add_argument(
+        "--encoder",
+        action="store_true",
+        help="use stored embeddings of an encoder, and measure the step without them too",
+    )
     parser.add_argument(
         "--clock",
         choices=list(CLOCKS),
@@ -127,9 +162,7 @@ def _measure(
     # As a run on a GPU does before training.
     torch.backends.cudnn.benchmark = True
     prepare_pitch_shift(config.augs, args.device)
-    batches = data.batches(args.workers, args.device)
-    batch = random_batch(args.clips, config, args.device)
-    ours = OurStep(config, batch, args.precision, batches)
+    ours = _our_step(args, config, data)
     size = args.matrix, args.matrix
     a, b, out = (torch.rand(size, device=args.device).to(ours.dtype) for _ in range(3))
     product = {"product": lambda: torch.mm(a, b, out=out)}
@@ -149,6 +182,11 @@ def _measure(
         name: {part: values[1:] for part, values in parts.items()}  # without the warm-up
         for name, parts in durations.items()
     }
+
+
+def _our_step(args: argparse.Namespace, config: Config, data: StepData) -> OurStep:
+    batches = data.batches(args.workers, args.device)
+    return OurStep(config, random_batch(args.clips, config, args.device), args.precision, batches)
 
 
 def time_step(step: TrainingStep, clock: str) -> dict[str, float]:
@@ -171,12 +209,16 @@ def _memory(step: TrainingStep) -> dict[str, float]:
 
 
 def _table(args: argparse.Namespace, results: Mapping[str, Any]) -> list[str]:
-    durations, ratios = results["seconds"], results.get("ratio", {})
-    rows = [["", "ours, median (range)", *(["reference", "ratio"] if ratios else [])]]
+    durations = results["seconds"]
+    ratios = results.get("ratio", results.get("encoder_ratio", {}))
+    other = "reference" if "ratio" in results else WITHOUT
+    rows = [["", "ours, median (range)", *([other, "ratio"] if ratios else [])]]
     for part, ours in durations["ours"].items():
         rows.append([part, shown(ours)])
-        if ratios:
-            rows[-1] += [shown(durations["reference"][part]), f"{ratios[part]:.2f} x"]
+        if part in ratios:
+            rows[-1] += [shown(durations[other][part]), f"{ratios[part]:.2f} x"]
+        elif ratios:
+            rows[-1] += ["", ""]
     return [
         f"{args.clips} clips before the network, precision {args.precision}, {args.clock} time",
         *aligned(rows),

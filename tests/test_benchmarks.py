@@ -75,6 +75,20 @@ def test_all_subjects_succeed(benchmarks: Benchmarks) -> None:
             assert f"resident {peak:.2f} GB" in benchmarks.output
 
 
+def test_step_with_stored_embeddings(tmp_path: Path) -> None:
+    """Beside the step without them, which has no such part and fewer multiply-adds."""
+    file = tmp_path / "step.json"
+    options = ["--tiny", "--encoder", "--json", str(file)]
+    done = run_program(["-m", "benchmarks", "step", *options])
+    assert done.returncode == 0, done.stderr
+    result = json.loads(file.read_text(encoding="utf-8"))
+    ours, plain = (result["seconds"][name] for name in ("ours", "without encoder"))
+    assert ours.keys() - plain.keys() == {"embeddings"}
+    whole = ours["whole step"][0] / plain["whole step"][0]
+    assert result["encoder_ratio"]["whole step"] == pytest.approx(whole)
+    assert f"{whole:.2f} x" in done.stdout
+
+
 def test_parts_add_up_to_a_step(benchmarks: Benchmarks) -> None:
     result = benchmarks.results["step"]
     for step in ("ours", "reference"):

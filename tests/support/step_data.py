@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from desed_task.dataio.batch import Batch, Clip, ClipKind, collate
 from desed_task.dataio.datasets import ClipDataset, ClipRequest, CombinedDataset, tag_events
+from desed_task.dataio.embeddings import StoredRows
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.frames import FrameGrid
 from desed_task.labels import Event
@@ -54,10 +55,18 @@ class StepData:
         clips_per_kind: originals of each kind in a batch, in the order of `ClipKind`; three
             numbers: none of the kind `STRONG`.
         grid: the clips' time axis.
+        embeddings: steps and width of a clip's stored embeddings, which are random; None: none.
     """
 
-    def __init__(self, folder: Path, clips_per_kind: Sequence[int], grid: FrameGrid) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clips_per_kind: Sequence[int],
+        grid: FrameGrid,
+        embeddings: tuple[int, int] | None = None,
+    ) -> None:
         self.folder, self.grid = folder / "16k", grid
+        self._embeddings = None if embeddings is None else folder / "embeddings.npy"
         numbers = dict(zip(ClipKind, clips_per_kind, strict=False))
         self._batch = {str(int(kind)): number for kind, number in numbers.items()}
         n_clips, rng = BATCHES * sum(clips_per_kind), np.random.default_rng(SEED)
@@ -65,6 +74,8 @@ class StepData:
         self.clips = list(truth.events.items())
         self.kinds = [kind for kind, number in numbers.items() for _ in range(BATCHES * number)]
         write_noise(self.folder, list(truth.events), grid)
+        if embeddings is not None:
+            np.save(folder / "embeddings.npy", rng.normal(size=(n_clips, *embeddings)).astype("f2"))
 
     def batches(self, workers: int, device: torch.device) -> Iterator[Batch]:
         """Batches as `local.data` serves and moves them; float32 audio on the device."""
@@ -101,7 +112,11 @@ class StepData:
         elif kind == ClipKind.UNLABELLED:
             clips = {name: [] for name in clips}
         seconds = dict.fromkeys(clips, self.grid.clip_seconds)
-        return ClipDataset(self.folder, clips, seconds, kind, CLASSES, self.grid)
+        rows = None
+        if self._embeddings is not None:
+            numbers = [[n] for n, k in enumerate(self.kinds) if k == kind]
+            rows = StoredRows(self._embeddings, numbers)
+        return ClipDataset(self.folder, clips, seconds, kind, CLASSES, self.grid, rows)
 
     def _read(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         name, events = self.clips[index]

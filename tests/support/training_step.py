@@ -57,14 +57,26 @@ def random_batch(clips: int, config: Config, device: torch.device) -> Batch:
     ]
     grid = config.grid
     targets = torch.rand(len(kinds), len(CLASSES), grid.n_frames, generator=generator) > 0.9
+    embeddings = None
+    if config.encoder is not None:
+        shape = len(kinds), *embeddings_shape(config)
+        embeddings = torch.randn(shape, generator=generator).half()
     batch = Batch(
         audio=0.1 * torch.randn(len(kinds), grid.n_samples, generator=generator),
         targets=targets.float(),
         kind=torch.tensor(kinds),
         names=tuple(map(str, range(len(kinds)))),
         seconds=torch.full((len(kinds),), grid.clip_seconds, dtype=torch.float64),
+        embeddings=embeddings,
     )
     return batch.to(device)
+
+
+def embeddings_shape(config: Config) -> tuple[int, int]:
+    """Steps and width of the stored embeddings of a clip."""
+    encoder = config.encoder
+    assert encoder is not None
+    return int(config.grid.clip_seconds / encoder.frame_seconds), encoder.width
 
 
 class TrainingStep:
@@ -96,6 +108,7 @@ class TrainingStep:
         self.dtype = DTYPES[precision]
         self.steps = 0  # done
         self.outputs: dict[str, SEDOutput] = {}
+        self.embeddings: dict[str, Tensor] = {}  # an argument of the networks
         self._generator = torch.Generator()
 
     def parts(self) -> Mapping[str, Callable[[], None]]:
@@ -143,12 +156,12 @@ class TrainingStep:
     def student_forward(self) -> None:
         """Compute the student's predictions."""
         with self._autocast():
-            self.outputs["student"] = self.student(self.inputs)
+            self.outputs["student"] = self.student(self.inputs, **self.embeddings)
 
     def teacher_forward(self) -> None:
         """Compute the teacher's predictions."""
         with torch.no_grad(), self._autocast():
-            self.outputs["teacher"] = self.teacher(self.inputs)
+            self.outputs["teacher"] = self.teacher(self.inputs, **self.embeddings)
 
     def compute_loss(self) -> None:
         """Compute all terms and their weighted sum."""
@@ -175,7 +188,7 @@ class TrainingStep:
 
 
 class OurStep(TrainingStep):
-    """The step of `local.sed_trainer.CrossTaskSED`."""
+    """The step of `local.sed_trainer.CrossTaskSED`; with an encoder, of stored embeddings."""
 
     def __init__(
         self,
@@ -200,6 +213,22 @@ class OurStep(TrainingStep):
     def extract_features(self) -> None:
         """Compute the networks' input."""
         self.inputs = self.module.features(self.distorted.audio, self.distorted.mel_gain)
+
+    def parts(self) -> Mapping[str, Callable[[], None]]:
+        """Name -> function, in order; `embeddings` with an encoder."""
+        parts = dict(super().parts())
+        if self.config.encoder is None:
+            return parts
+        names = [*parts]
+        names.insert(names.index("features") + 1, "embeddings")
+        parts["embeddings"] = self.embed
+        return {name: parts[name] for name in names}
+
+    def embed(self) -> None:
+        """Compute the embeddings of all rows from the stored ones."""
+        found = self.module.embeddings(self.batch, self.distorted)["student"]
+        assert found is not None
+        self.embeddings = {"embeddings": found}
 
     def compute_loss(self) -> None:
         """Compute all terms and their weighted sum."""
