@@ -28,8 +28,25 @@ class Benchmarks(NamedTuple):
     folder: Path
 
 
+FORKED_COMMANDS = """
+import sys
+from benchmarks import commands
+from benchmarks.__main__ import main
+from tests.support.program import run_program
+
+def run(arguments, output, limit):
+    done = run_program(arguments)
+    output.write_text(done.stdout + done.stderr)
+    return commands.OK if done.returncode == 0 else f"failed: exit status {done.returncode}"
+
+commands._run = run
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def _run(folder: Path, *arguments: str, **environment: str) -> Benchmarks:
-    done = run_program(["-m", "benchmarks", *arguments], os.environ | environment)
+    """`python -m benchmarks ARGUMENTS`; its commands import PyTorch once for all."""
+    done = run_program(["-c", FORKED_COMMANDS, *arguments], os.environ | environment)
     files = [path for path in folder.glob("*.json") if path.is_file()]
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
     return Benchmarks(done.returncode, done.stdout + done.stderr, results, folder)
@@ -329,3 +346,28 @@ def test_own_sounds(own_sounds: Benchmarks) -> None:
         event = audio[round(float(onset) * rate) : round(float(offset) * rate)]
         peak = np.argmax(np.abs(np.fft.rfft(event))) / len(event) * rate
         assert peak == pytest.approx({"Low": 300, "High": 3000}[label], abs=5)
+
+
+WINDOWS = """
+import json
+import torch
+from benchmarks.encoders import WindowedEncoder
+
+def windows(audio):  # mean of each step
+    assert audio.shape[1] == 100
+    return audio.unflatten(1, (10, 10)).mean(dim=2, keepdim=True)
+
+encoder = WindowedEncoder(windows, length=100, step=10, before=30, used=slice(3, 7), at_a_time=2)
+times = [torch.arange(1.0, samples + 1) for samples in (1, 40, 41, 397)]
+print(json.dumps([encoder(torch.stack([each, -each]))[..., 0].tolist() for each in times]))
+"""
+
+
+def test_windows_of_an_encoder_are_joined_in_time() -> None:
+    """The audio is the sample's number and the encoder a mean: steps have the means in order."""
+    done = run_program(["-c", WINDOWS], os.environ)
+    assert done.returncode == 0, done.stderr
+    for samples, found in zip((1, 40, 41, 397), json.loads(done.stdout), strict=True):
+        steps = [range(first + 1, min(first + 10, samples) + 1) for first in range(0, samples, 10)]
+        means = np.array([sum(step) / 10 for step in steps])  # silence after the end
+        np.testing.assert_allclose(found, [means, -means], rtol=1e-6)

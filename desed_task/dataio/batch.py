@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,9 +99,9 @@ class Batch:
         return self._with(Tensor.pin_memory)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        names = ("audio", "targets", "seconds", "embeddings")
-        tensors: dict[str, Any] = {name: getattr(self, name) for name in names}
-        return replace(self, **{n: change(t) for n, t in tensors.items() if t is not None})
+        audio, targets, seconds = map(change, (self.audio, self.targets, self.seconds))
+        embeddings = None if self.embeddings is None else change(self.embeddings)
+        return replace(self, audio=audio, targets=targets, seconds=seconds, embeddings=embeddings)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -97,7 +97,7 @@ class Detector:
         folder: a model (docs/model.md).
         settings: how scores become events.
         device: `auto`: a GPU where there is one.
-        precision: `bf16`: convolutions in bfloat16.
+        precision: `bf16`: convolutions, and an encoder of PyTorch, in bfloat16.
         runtime: `onnx`: model.onnx by onnxruntime, on the CPU in float32.
         batch_size: windows that go through the network together.
         encoder: source of the model's encoder, where it has one (docs/encoders.md).
@@ -137,6 +137,8 @@ class Detector:
             model = OnnxModel(Path(folder))
         else:
             model = load_model(folder, encoder).to(device)
+            if precision == "bf16":
+                model.set_encoder_precision("bf16")
         self.model = model
         self.description: ModelDescription = model.description
         self._given = settings or Settings()

@@ -3,8 +3,6 @@
 Step k is centred at `first + k * step` seconds. Source: docs/encoders.md, "Time".
 """
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +18,7 @@ TOLERANCE = 2
 def align(steps: Tensor, settings: EncoderSettings, grid: FrameGrid) -> Tensor:
     """`(batch, steps, width)` of an encoder -> `(batch, frames, width)`, float32."""
     weights = alignment(
-        int(steps.shape[1]),
+        steps.shape[1],
         settings.frame_seconds,
         settings.first_seconds,
         grid.n_frames,
@@ -30,7 +28,6 @@ def align(steps: Tensor, settings: EncoderSettings, grid: FrameGrid) -> Tensor:
         return torch.from_numpy(weights).to(steps.device) @ steps.float()
 
 
-@lru_cache(maxsize=8)
 def alignment(
     n_steps: int, step: float, first: float, n_frames: int, frame: float
 ) -> NDArray[np.float32]:

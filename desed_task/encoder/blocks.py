@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from desed_task.encoder.encoder import FrameEncoder
@@ -62,6 +62,7 @@ def train_parts(encoder: FrameEncoder) -> list[EncoderPart]:
         for name, blocks_above, parameters in _parts(blocks, order)
         if wanted is None or blocks_above < wanted
     ]
+    _drop_graphs(encoder)
     kept = {parameter for part in trained for parameter in part.parameters}
     for parameter in encoder.parameters():
         parameter.requires_grad_(parameter in kept)
@@ -92,6 +93,14 @@ def keep_untrained_statistics(encoders: Sequence[nn.Module]) -> None:
         ):
             for module in copies:
                 module.eval()
+
+
+def _drop_graphs(encoder: nn.Module) -> None:
+    """Detach tensors that modules remember, as `weight_norm`'s weights: only leaves are copied."""
+    for module in encoder.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor):
+                setattr(module, name, value.detach())
 
 
 def _size(blocks: Sequence[nn.Module]) -> int:
@@ -127,7 +136,7 @@ def _reached(encoder: FrameEncoder) -> list[nn.Parameter]:
     """Parameters that get a gradient from the embeddings, in the order in which they are used.
 
     That of the first calls of the modules that have them, for a clip of silence. Modules that are
-    not called, whose parameters another one reads, are in the order of their definition.
+    not called, as those of an exported program, are in the order of their definition.
 
     Raises InputError where there are none.
     """

@@ -1,5 +1,6 @@
 """An encoder as a module: audio at the network's rate -> embeddings on the network's frames."""
 
+import math
 import sysconfig
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from desed_task.frames import FrameGrid
 Output = Tensor | Sequence[Tensor]
 """`(batch, steps or tokens, dimension)` of the output, or of each hidden layer from the first."""
 Function = Callable[[Tensor], Output]
+MAX_RATIO_TERMS = 10_000_000
+"""Product of the terms of a ratio of sample rates; that of 44100 and 16000 (441:160) is 70 560."""
 _FOREIGN = ("<", sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]))
 """Starts of the names of files that are not the user's."""
 
@@ -37,6 +40,7 @@ class FrameEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.grid, self.digest = settings, grid, digest
+        self._check_ratio()
         self.resample = (
             Resample(grid.sample_rate, settings.sample_rate)
             if settings.sample_rate != grid.sample_rate
@@ -85,7 +89,7 @@ class FrameEncoder(nn.Module):
             expected = "tensors (batch, steps, dimension)"
             raise self._wrong("source", expected, shortened(map(_shape, layers)))
         layers = [self._without_bands(layer) for layer in layers]
-        if len({layer.shape for layer in layers}) > 1:
+        if any(layer.shape != layers[0].shape for layer in layers):
             got = shortened(map(_shape, layers))
             raise self._wrong("layers", "layers of one shape", got)
         if settings.join_layers == "concat":
@@ -100,6 +104,14 @@ class FrameEncoder(nn.Module):
             expected = f"a divisor of the {layer.shape[1]} tokens of a clip"
             raise self._wrong("tokens.bands", expected, str(tokens.bands))
         return mean_of_bands(layer, tokens)
+
+    def _check_ratio(self) -> None:
+        """Refuse rates whose filters for resampling need memory without limit."""
+        rates = self.settings.sample_rate, self.grid.sample_rate
+        own, network = (rate // math.gcd(*rates) for rate in rates)
+        if own * network > MAX_RATIO_TERMS:
+            expected = f"a rate with a simple ratio to the {rates[1]} Hz of the audio"
+            raise self._wrong("sample_rate", expected, f"{rates[0]} ({own}:{network})")
 
     def _check(self, steps: Tensor, batch: int) -> None:
         settings, shape = self.settings, tuple(steps.shape)

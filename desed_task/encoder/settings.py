@@ -38,7 +38,8 @@ class EncoderSettings(Settings):
         min_length=1,
         description="a file `.onnx` or `.pt2` (`torch.export`), a folder of an audio model of "
         "`transformers`, or `module:function`, which returns an `nn.Module` or another callable: "
-        "audio `(batch, samples)` -> `(batch, steps, dimension)`",
+        "audio `(batch, samples)` -> `(batch, steps, dimension)`. A path is relative to the folder "
+        "in which the program is started",
     )
     sample_rate: PositiveInt = Field(description="Hz, of its input")
     frame_seconds: Positive = Field(description="seconds from a step of its output to the next")

@@ -47,9 +47,7 @@ def export_graphs(
     of the extra `onnx` are missing, and for an encoder that cannot be inside the graph.
     """
     model = load_model(folder, encoder)
-    if model.encoder is not None:
-        settings = model.encoder.settings
-        model.encoder.settings = settings.model_copy(update={"precision": 32})
+    model.set_encoder_precision(32)
     if onnx:
         export_onnx(model, folder)
     if torch_export:

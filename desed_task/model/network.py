@@ -1,6 +1,6 @@
 """Audio -> probabilities: front end and network of a model as one module."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -60,6 +60,13 @@ class Model(nn.Module):
         fixed = scaler.normtype == "minmax" or (scaler.statistic == "dataset" and 2 in scaler.dims)
         plain = "frequency_dynamic" not in network.convolution and self.encoder is None
         return fixed and plain
+
+    def set_encoder_precision(self, precision: Literal[32, "bf16"]) -> None:
+        """Let an encoder of PyTorch compute in float32 or bfloat16, whatever the training had."""
+        encoder = self.encoder
+        if encoder is not None and isinstance(encoder.function, nn.Module):
+            update = {"precision": precision}
+            encoder.settings = encoder.settings.model_copy(update=update)
 
     def forward(self, audio: Tensor) -> ModelOutput:
         """`(batch, samples)` in [-1, 1], of the length of the network's input -> probabilities."""

@@ -11,7 +11,7 @@ from desed_task import process_group
 from desed_task.desed import BY_NAME
 from desed_task.errors import InputError, shortened
 from desed_task.files import write_file
-from desed_task.settings import section_class
+from desed_task.settings import Shown, section_class, shown
 from local.config.data import KEYS
 from local.config.load import Config
 from local.lightning_internals import ended_with_epoch, trained_epochs
@@ -51,6 +51,8 @@ RULES = {
     "net": _NETWORK,
     "feats": _NETWORK,
     "encoder": _NETWORK,
+    "encoder.source": Rule(EFFECTIVE, "the encoder is expected to have the same digest"),
+    "encoder.dropout": _NOW,
     "scaler": _NETWORK,
     "training.mean_teacher": _NETWORK,
     "data.fs": _NETWORK,
@@ -93,21 +95,19 @@ def rule(key: str) -> Rule:
 
 
 def changes(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
-    """Old and new value by `section.key`, of the keys whose values differ; paths are resolved."""
-    old, new = (_values(config) for config in (before, now))
-    return {
-        key: (old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)
-    }
+    """Old and new value by `section.key`, of the keys whose values differ; paths are resolved.
 
-
-def _values(config: Config) -> dict[str, Any]:
-    """Values by `section.key`; a section that is null has none."""
-    plain = config.plain() | {"data": config.data.resolved()}
-    return {
-        f"{section}.{key}": value
-        for section, values in plain.items()
-        for key, value in (values or {}).items()
-    }
+    By `section` for one that is null in one of the configurations.
+    """
+    old, new = (each.plain() | {"data": each.data.resolved()} for each in (before, now))
+    values: dict[str, tuple[Any, Any]] = {}
+    for section, own in new.items():
+        if old[section] is None or own is None:
+            first, second = (each and Shown(shown(each)) for each in (old[section], own))
+            values[section] = first, second
+        else:
+            values |= {f"{section}.{key}": (old[section][key], own[key]) for key in own}
+    return {key: (first, second) for key, (first, second) in values.items() if first != second}
 
 
 def check_changes(before: Config, now: Config, *, within_epoch: bool, source: str) -> str | None:

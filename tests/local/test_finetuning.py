@@ -8,17 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from desed_task.encoder.encoder import FrameEncoder
 from desed_task.errors import InputError, Terminated
-from local.config.load import Config, override_config
-from local.embeddings import configured_encoder
+from desed_task.model import load_model, save_model
+from local.config.load import Config, load_config, override_config
+from local.encoders import configured_encoder
+from local.results.model import trained_model
 from local.run.description import describe
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
 from local.run.weights import load_tested, start_from
 from local.sed_trainer import CrossTaskSED
 from tests.support.compare import assert_equal
 from tests.support.given_batches import PLAIN, given_batch
+from tests.support.paths import CONFS
 from tests.support.tiny import tiny_config
-from tests.support.tiny_transformer import OVERRIDES, TRAINED, pretrained
+from tests.support.tiny_transformer import SETTINGS, TRAINED, pretrained
 from tests.support.training import CPU, Recorder, Trained, train
 
 RATES = ("encoder.lr=0.08", "opt.lr=0.004", "opt.convolution_lr=0.002")
@@ -93,6 +97,47 @@ def test_one_step_changes_the_trained_blocks_alone(tiny_data: Path, tmp_path: Pa
     assert not any(p.requires_grad for p in module.encoders["teacher"].parameters())
 
 
+class Norms(Recorder):
+    """Records the norm of all gradients of every step, before and after clipping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: list[Tensor] = []
+        self.logged: list[Tensor] = []
+        self.clipped: list[Tensor] = []
+
+    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+        self.before.append(self._norm(module))
+
+    def on_before_zero_grad(self, trainer: Any, module: Any, optimizer: Any) -> None:
+        if self.before:  # of the step before
+            self.clipped.append(self._norm(module))
+            self.logged.append(trainer.callback_metrics["train/gradient_norm"])
+
+    @staticmethod
+    def _norm(module: torch.nn.Module) -> Tensor:
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        return torch.stack([gradient.norm() for gradient in gradients]).norm()
+
+
+def test_gradients_of_the_encoder_are_measured_and_clipped(tiny_data: Path, tmp_path: Path) -> None:
+    """In bfloat16, as well as network and encoder."""
+    config = tiny_config(
+        tiny_data,
+        *TRAINED,
+        "encoder.precision=bf16",
+        "training.precision=bf16-mixed",
+        "training.n_epochs=1",
+        "training.gradient_clip=0.001",
+    )
+    norms = Norms()
+    module = train(config, tmp_path, norms, log_interval=1).module
+    assert len(norms.clipped) == 2
+    torch.testing.assert_close(norms.logged, norms.before[:2])
+    torch.testing.assert_close(norms.clipped, [torch.tensor(0.001)] * 2, rtol=1e-3, atol=0)
+    assert all(p.dtype == torch.float32 for p in module.encoders.parameters())
+
+
 def test_an_interrupted_run_is_resumed_to_the_bit(whole: Trained, tmp_path: Path) -> None:
     config = whole.module.config
     with pytest.raises(Terminated):
@@ -129,7 +174,7 @@ def test_the_second_stage_starts_from_the_first(whole: Trained, tmp_path: Path) 
     assert not any("encoder" in name for name in trained.state_dict())
     module = module_of(whole.module.config)
     line, _ = start_from(module, tmp_path / CHECKPOINTS / LAST_CHECKPOINT)
-    assert line.endswith(f"; encoder: as in {OVERRIDES[0].partition('=')[2]}")
+    assert line.endswith(f"; encoder: as in {SETTINGS['source']}")
     assert_equal(trained.networks.state_dict(), module.networks.state_dict())
     for name in ("student", "teacher"):
         assert_equal(pretrained().state_dict(), encoder_weights(module, name))
@@ -158,7 +203,12 @@ def test_a_trained_encoder_is_trained_further(whole: Trained, tmp_path: Path) ->
 
 
 def test_student_and_teacher_read_their_own_encoder(tiny_data: Path) -> None:
-    module = module_of(tiny_config(tiny_data, *PLAIN, *TRAINED)).eval()
+    config = tiny_config(tiny_data, *PLAIN, *TRAINED)
+    alone = module_of(override_config(config, ["training.mean_teacher=false"]))
+    assert [*alone.encoders] == ["student"]
+    module = module_of(config)
+    assert all(encoder.training for encoder in module.encoders.values())
+    module.eval()
     with torch.no_grad():
         for parameter in module.encoders["teacher"].parameters():
             parameter.mul_(0.5)
@@ -177,3 +227,29 @@ def test_the_same_clips_are_dropped_for_both(tiny_data: Path) -> None:
     dropped = {n: (e == 0).all(dim=(1, 2)) for n, e in found.items() if e is not None}
     assert torch.equal(dropped["student"], dropped["teacher"])
     assert 0 < dropped["student"].sum() < 8
+
+
+def test_a_model_has_the_trained_encoder_of_its_network(whole: Trained, tmp_path: Path) -> None:
+    module = whole.module.eval()
+    batch = given_batch(module.config)
+    with torch.no_grad():
+        _, outputs = module.predict(batch)
+        for name in ("student", "teacher"):
+            save_model(tmp_path / name, trained_model(module, name, None, "last.ckpt"))
+            model = load_model(tmp_path / name, encoder=SETTINGS["source"])
+            torch.testing.assert_close(model(batch.audio).strong, outputs[name].strong)
+    module.train()
+
+
+def test_both_stages_load_and_fit_the_tokens_of_beats() -> None:
+    """496 tokens, those of 62 steps and 8 groups of bands for a clip of 10 s."""
+    source = ["encoder.source=my_beats:load"]
+    first, second = (load_config(CONFS / f"sed_encoder{n}.yaml", source) for n in ("", "_tuned"))
+    for config in (first, second):
+        assert config.encoder is not None
+        encoder = FrameEncoder(config.encoder, lambda _: torch.ones(2, 496, 768), config.grid, "")
+        assert encoder(torch.zeros(2, 160_000)).shape == (2, config.grid.n_frames, 768)
+    assert not first.encoder.train  # type: ignore[union-attr]
+    assert second.encoder.train  # type: ignore[union-attr]
+    with pytest.raises(InputError, match=r"sed_encoder\.yaml:\d+: encoder\.source: missing$"):
+        load_config(CONFS / "sed_encoder.yaml")

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from desed_task.dataio.batch import Batch, ClipKind
 from local.config.load import Config
+from local.encoders import configured_encoder
 from local.sed_trainer import CrossTaskSED
 
 # Nothing random, and no term that depends on which clips were mixed with each other.
@@ -47,26 +48,27 @@ def half(batch: Batch, number: int) -> Batch:
 
 
 class GradientKeeper(CrossTaskSED):
-    """Normalises as in evaluation; keeps the gradients of its only step."""
+    """Normalises as in evaluation, as does its encoder; keeps the gradients of its only step."""
 
     gradients: dict[str, Tensor]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """The student's and the teacher's normalisation layers are put into evaluation mode."""
+        """Put the normalisation layers and the encoders into evaluation mode."""
+        self.encoders.eval()
         for layer in self.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.eval()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Keep what the optimiser is about to use."""
-        parameters = self.networks["student"].named_parameters()
+        parameters = self.named_parameters()
         self.gradients = {name: p.grad.clone() for name, p in parameters if p.grad is not None}
 
 
 def gradients(config: Config, batches: Sequence[Batch], **options: Any) -> dict[str, Tensor]:
-    """Gradients of the student in one optimiser step on all batches; options: the trainer's."""
+    """Gradients by name in one optimiser step on all batches; options: the trainer's."""
     pl.seed_everything(1, verbose=False)
-    module = GradientKeeper(config)
+    module = GradientKeeper(config, encoder=configured_encoder(config))
     trainer = pl.Trainer(
         max_epochs=1,
         limit_val_batches=0,

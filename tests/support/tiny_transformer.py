@@ -1,12 +1,14 @@
 """A tiny encoder of the shape of a transformer, `tests.support.tiny_transformer:pretrained`."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 STEP = 2560  # samples, 160 ms at 16 kHz
 WIDTH = 6
 BLOCKS = 3
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "source": "tests.support.tiny_transformer:pretrained",
     "sample_rate": 16000,
     "frame_seconds": 0.16,

@@ -26,6 +26,7 @@ from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
 from local.sed_trainer import CrossTaskSED
 from tests.support.given_batches import PLAIN, given_batch, gradients, half
 from tests.support.tiny import tiny_config
+from tests.support.tiny_transformer import TRAINED
 from tests.support.training import CPU, Recorder, metrics, train
 from train_sed import main as command_line
 
@@ -117,7 +118,7 @@ def train_everything(data: Path, out: Path) -> None:
         found: dict[str, Any] = {"whole": recorded_training(config, out / "whole")}
         for number, (name, moment) in enumerate(MOMENTS.items()):
             found[name] = interrupted_training(config, out / str(number), moment)
-        found["gradients"] = step_gradients(tiny_config(data, *SETTINGS, *PLAIN))
+        found["gradients"] = step_gradients(tiny_config(data, *SETTINGS, *PLAIN, *TRAINED))
         found["statistics"] = statistics(tiny_config(data, *SETTINGS, *STANDARD))
         fewer = tiny_config(data, *SETTINGS, *WITHOUT_GRADIENTS, "training.n_epochs=1")
         found["fewer terms"] = recorded_training(fewer, out / "fewer")["weights"]

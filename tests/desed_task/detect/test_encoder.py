@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from desed_task.detect import Detector, Settings
 from desed_task.detect.__main__ import main
@@ -53,6 +54,13 @@ def _forward(model: Model, audio: NDArray[np.float32]) -> NDArray[np.float32]:
     return strong
 
 
+def _embeddings(model: Model, audio: NDArray[np.float32]) -> Tensor:
+    assert model.encoder is not None
+    with torch.no_grad():
+        found: Tensor = model.encoder(torch.from_numpy(audio[None, : model.encoder.grid.n_samples]))
+    return found
+
+
 def test_clips_and_precisions(folder: Path, audio: NDArray[np.float32]) -> None:
     """A short clip is filled up to a whole window: an encoder reads no other."""
     detector = Detector.load(folder, encoder=CONVOLUTION)
@@ -63,6 +71,9 @@ def test_clips_and_precisions(folder: Path, audio: NDArray[np.float32]) -> None:
         np.testing.assert_allclose(found, _forward(detector.model, clip), atol=1e-6)
     half = Detector.load(folder, encoder=CONVOLUTION, precision="bf16")
     assert 0 < np.abs(_scores(half, clip) - found).max() < 0.2
+    assert isinstance(half.model, Model)
+    whole, rounded = (_embeddings(each, audio) for each in (detector.model, half.model))
+    assert 0 < (rounded - whole).abs().max() < 0.02 * whole.abs().max()
 
 
 def test_a_long_recording_is_read_in_windows(folder: Path, audio: NDArray[np.float32]) -> None:

@@ -1,14 +1,17 @@
 """Rates of the parameters of an encoder that is trained, and which are trained."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from desed_task.ema import make_teacher
 from desed_task.encoder.blocks import find_blocks, keep_untrained_statistics, train_parts
 from desed_task.encoder.encoder import FrameEncoder
 from desed_task.encoder.settings import EncoderSettings
+from desed_task.encoder.sources import load_encoder
 from desed_task.errors import InputError
 from desed_task.frames import FrameGrid
 from tests.support.tiny_transformer import SETTINGS, Block, TinyEncoder, pretrained
@@ -16,9 +19,12 @@ from tests.support.tiny_transformer import SETTINGS, Block, TinyEncoder, pretrai
 GRID = FrameGrid(sample_rate=16000, hop_length=1024, time_pooling=2, clip_seconds=10)
 
 
-def frame_encoder(function: Any, **settings: Any) -> FrameEncoder:
-    given: dict[str, Any] = SETTINGS | {"train": True, "lr": 0.8} | settings
-    return FrameEncoder(EncoderSettings(**given), function, GRID, "digest")
+def settings(**changes: Any) -> EncoderSettings:
+    return EncoderSettings(**SETTINGS | {"train": True, "lr": 0.8} | changes)
+
+
+def frame_encoder(function: Any, **changes: Any) -> FrameEncoder:
+    return FrameEncoder(settings(**changes), function, GRID, "digest")
 
 
 def rates(encoder: FrameEncoder) -> dict[str, float]:
@@ -84,10 +90,35 @@ def test_blocks_are_the_largest_list_of_one_class() -> None:
     assert find_blocks(nn.Sequential(nn.Linear(2, 2), nn.ReLU())) == []
 
 
-def test_an_exported_program_has_blocks() -> None:
-    audio = torch.zeros(1, GRID.n_samples)
-    module = torch.export.export(pretrained().eval(), (audio,)).module()
-    assert [len(list(block.parameters())) for block in find_blocks(module)] == [4, 4, 4]
+@pytest.mark.filterwarnings("ignore")
+def test_an_exported_program_is_trained(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.pt2"
+    program = torch.export.export(pretrained().eval(), (torch.zeros(1, GRID.n_samples),))
+    torch.export.save(program, path)
+    encoder = load_encoder(settings(source=str(path)), GRID)
+    found = {part.name: (part.rate, len(part.parameters)) for part in train_parts(encoder)}
+    assert [found[f"block {n}"] for n in (1, 2, 3)] == [(0.2, 4), (0.4, 4), (0.8, 4)]
+    teacher: Any = make_teacher(encoder).train()
+    audio = torch.rand(1, GRID.n_samples)
+    assert torch.equal(teacher(audio), encoder(audio))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_that_a_module_computes_are_copied() -> None:
+    function: Any = pretrained()
+    nn.utils.weight_norm(function.patches)
+    encoder = frame_encoder(function)
+    train_parts(encoder)
+    teacher: Any = make_teacher(encoder).eval()
+    audio = torch.rand(1, GRID.n_samples)
+    with torch.no_grad():
+        function.patches.weight_g.mul_(2)
+    before = teacher(audio)
+    with torch.no_grad():
+        teacher.function.patches.weight_g.mul_(2)
+    encoder.eval()
+    assert not torch.equal(before, encoder(audio))
+    assert torch.equal(teacher(audio), encoder(audio))
 
 
 class Detached(TinyEncoder):
@@ -123,12 +154,12 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("make", "settings", "message"), WRONG)
+@pytest.mark.parametrize(("make", "changes", "message"), WRONG)
 def test_what_cannot_be_trained_is_refused(
-    make: Any, settings: dict[str, Any], message: str
+    make: Any, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=f"^{SETTINGS['source']}: .*{message}"):
-        train_parts(frame_encoder(make(), **settings))
+        train_parts(frame_encoder(make(), **changes))
 
 
 def test_an_encoder_without_blocks_is_trained_as_a_whole() -> None:

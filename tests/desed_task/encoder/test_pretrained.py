@@ -72,7 +72,7 @@ def test_clock(name: str, folders: dict[str, str]) -> None:
     rate, step, first = CLOCKS[name]
     encoder = _load(folders[name])
     assert encoder.sample_rate == rate
-    clock = measure_clock(encoder, rate, 10, n_clicks=16)
+    clock = measure_clock(encoder, rate, 10, n_clicks=24)
     assert clock.step == pytest.approx(step, rel=0.01)
     middle = clock.n_steps / 2  # where a small error of the step has no effect on the time
     assert abs(clock.first + middle * clock.step - first - middle * step) < 0.5 * step
@@ -177,16 +177,16 @@ def test_own_augmentation_is_off(folders: dict[str, str]) -> None:
     encoder = _load(folders["wav2vec2"])
     model: Any = encoder.model
     assert (model.config.apply_spec_augment, model.config.layerdrop) == (False, 0.0)
-    state = np.random.get_state()[1]  # noqa: NPY002
+    state: Any = np.random.get_state()  # noqa: NPY002
     encoder.train()(_noise(1, 16000))
-    assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    found: Any = np.random.get_state()  # noqa: NPY002
+    assert np.array_equal(found[1], state[1])
 
 
 def test_gradients(folders: dict[str, str]) -> None:
-    for name in ONCE:
+    for name in ("ast", "wav2vec2"):
         encoder = _load(folders[name]).train()
-        output = encoder(_noise(1, encoder.sample_rate))
-        (output if isinstance(output, Tensor) else output[-1]).square().sum().backward()
+        encoder(_noise(1, encoder.sample_rate))[-1].square().sum().backward()
         assert sum(p.grad is not None for p in encoder.parameters()) > 10
 
 

@@ -76,6 +76,15 @@ def test_another_encoder(tmp_path: Path) -> None:
         load_model(tmp_path / "without", CONVOLUTION)
 
 
+def test_a_rate_whose_filters_are_huge(tmp_path: Path) -> None:
+    """A folder from elsewhere must not make its reader allocate without limit."""
+    write_tiny_model(tmp_path, encoder=tiny_encoder_settings())
+    path = tmp_path / "model.json"
+    path.write_text(path.read_text().replace('"sample_rate": 16000', '"sample_rate": 999983'))
+    with pytest.raises(InputError, match=r"encoder\.sample_rate: .* got 999983 \(999983:8000\)"):
+        load_model(tmp_path, CONVOLUTION)
+
+
 def test_trained_weights_are_in_the_folder(tmp_path: Path) -> None:
     """They replace those of the source, which may be another of the same architecture."""
     settings = tiny_encoder_settings(train=True)

@@ -106,6 +106,31 @@ def test_a_checkpoint_of_an_older_run(name: str) -> None:
     }
 
 
+def test_encoder_is_given_on_the_command_line_and_removed() -> None:
+    keys = ["encoder.source=a.onnx", "encoder.sample_rate=16000"]
+    with pytest.raises(InputError) as caught:
+        load_config(CONFS / "sed.yaml", keys)
+    lines = [line.strip() for line in str(caught.value).split("\n")]
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "encoder.frame_seconds: missing",
+        "encoder.dimension: missing",
+    ]
+    given = load_config(
+        CONFS / "sed.yaml", [*keys, "encoder.frame_seconds=0.02", "encoder.dimension=4"]
+    )
+    assert given.encoder is not None
+    assert given.encoder.source == "a.onnx"
+    assert override_config(given, ["encoder=null"]) == load_config(CONFS / "sed.yaml")
+    assert stored_config(given.plain(), "a.ckpt") == given
+    assert load_config(
+        CONFS / "sed.yaml",
+        [
+            "encoder={source: b.pt2, sample_rate: 8000, "
+            "frame_seconds: 0.02, dimension: 4, tokens: {bands: 8, order: time}}"
+        ],
+    ).encoder.tokens
+
+
 OWN_CLASSES = """\
 extends: sed.yaml
 data:

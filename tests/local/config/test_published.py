@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from desed_task.errors import InputError
+from desed_task.settings import section_class
 from local.config.load import load_config
 from local.config.published import CONFIG_TABLE
 from local.config.schema import Config
@@ -74,6 +75,6 @@ def test_table_covers_the_published_configuration(published: Any) -> None:
     ours = {
         f"{name}.{key}"
         for name, section in Config.model_fields.items()
-        for key in section.annotation.model_fields  # type: ignore[union-attr]
+        for key in section_class(section.annotation).model_fields  # type: ignore[union-attr]
     }
     assert {each.target for each in CONFIG_TABLE.values()} - {None} <= ours

@@ -21,6 +21,8 @@ from desed_task.errors import TERMINATED, USAGE_ERROR, InputError
 from desed_task.ranks import Ranks, launched_ranks
 from local.config.load import Config
 from local.data import DesedDataModule
+from local.embeddings import configured_encoder
+from local.rank_state import random_state, restore_rank, running_statistics
 from local.run import launch
 from local.run.experiment import fit_scaler
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
@@ -33,6 +35,7 @@ from tests.support.given_batches import PLAIN, given_batch, gradients
 from tests.support.paths import CONFS, ROOT
 from tests.support.program import Program
 from tests.support.tiny import SIZES, overrides, tiny_config
+from tests.support.tiny_transformer import TRAINED
 from tests.support.training import CPU, metrics, train
 from tests.support.two_processes import MOMENTS, SETTINGS, STANDARD
 from train_sed import main
@@ -185,7 +188,8 @@ def test_gradients_are_those_of_one_process_with_the_whole_batch(
 ) -> None:
     """Also where two batches are accumulated."""
     batches = [given_batch(tiny_config(tiny_data), seed) for seed in (3, 4)][:number_of_batches]
-    whole = gradients(tiny_config(tiny_data, *PLAIN), batches)
+    whole = gradients(tiny_config(tiny_data, *PLAIN, *TRAINED), batches)
+    assert any(name.startswith("encoders.student.") for name in whole)
     name = ["one batch", "two batches"][number_of_batches - 1]
     shared = [record["gradients"][name] for record in records]
     assert_equal(*shared)
@@ -464,3 +468,20 @@ def test_two_gpus_with_synchronised_batch_norm(tiny_data: Path, tmp_path: Path) 
     first, second = (state["statistics"] for state in content["ranks"])
     for name, tensor in first.items():
         torch.testing.assert_close(tensor, second[name], msg=name)
+
+
+def test_statistics_of_a_process_are_restored_by_their_names(tiny_data: Path) -> None:
+    """Those of an encoder as well, and of older checkpoints, which have shorter names."""
+    config = tiny_config(tiny_data, *TRAINED)
+    module = CrossTaskSED(config, encoder=configured_encoder(config))
+    own = running_statistics(module)
+    names = [
+        "networks.teacher.backbone.2.norm.running_var",
+        "encoders.student.function.batch_norm.running_mean",
+    ]
+    assert {*names} < own.keys()
+    stored = {names[0].removeprefix("networks."): own[names[0]] + 1, names[1]: own[names[1]] + 2}
+    state = {"random_state": random_state(module.generator), "statistics": stored}
+    restore_rank(state, module, module.generator)
+    assert own[names[0]].tolist() == [2.0] * len(own[names[0]])
+    assert own[names[1]].tolist() == [2.0] * len(own[names[1]])
