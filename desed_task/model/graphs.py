@@ -22,6 +22,7 @@ from torch.nn.functional import conv1d, pad
 from desed_task.encoder.encoder import FrameEncoder
 from desed_task.encoder.sources import OnnxEncoder
 from desed_task.errors import FaultError, InputError
+from desed_task.extras import import_extra
 from desed_task.features import LogMel
 from desed_task.model.folder import load_model, read_description
 from desed_task.model.network import Model, ModelOutput
@@ -315,13 +316,5 @@ def _audio(model: Model, batch: int) -> Tensor:
     return torch.stack(clips).clamp(-1, 1)
 
 
-def _runtime():  # type: ignore[no-untyped-def]  # onnxruntime has no types
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime
-    except ImportError as error:
-        raise InputError(
-            f"{error.name}: is not installed: pip install 'desed_task[onnx]' or "
-            "pip install onnx onnxruntime"
-        ) from None
-    return onnxruntime
+def _runtime() -> Any:
+    return import_extra("onnx", "onnx", "onnxruntime")
