@@ -76,7 +76,7 @@ def test_all_subjects_succeed(benchmarks: Benchmarks) -> None:
 
 
 def test_step_with_stored_embeddings(tmp_path: Path) -> None:
-    """Beside the step without them, which has no such part and fewer multiply-adds."""
+    """Beside the step without them, which has no such part."""
     file = tmp_path / "step.json"
     options = ["--tiny", "--encoder", "--json", str(file)]
     done = run_program(["-m", "benchmarks", "step", *options])
