@@ -23,6 +23,7 @@ from desed_task.dataio.datasets import (
     tag_events,
     weak_split,
 )
+from desed_task.dataio.embeddings import Embeddings
 from desed_task.dataio.prepare import clip_seconds
 from desed_task.dataio.sampler import MixtureBatchSampler
 from desed_task.desed import SYNTHETIC_VALIDATION as VALIDATION
@@ -33,6 +34,7 @@ from desed_task.labels import Event
 from local.audio_sets import prepare_sets, test_sets, training_sets
 from local.config.data import AudioSet
 from local.config.load import Config
+from local.encoders import has_stored_embeddings, store_missing
 from local.lightning_internals import training_position
 from local.loading import EpochLoader, outlive_sigterm
 
@@ -68,6 +70,9 @@ class DesedDataModule(pl.LightningDataModule):
         grid: the time axis of the network's input.
         missing_list: file to write the annotated clips without audio to, if there are any.
         tune: whether the test also predicts the synthetic validation set, after the test sets.
+        encoder_digest: of the encoder whose stored embeddings are read, where it is known.
+        checkpoint: from which it is known, for messages.
+        device: that computes embeddings that are not stored.
 
     Attributes, set by `setup`:
         training: clips of each set that is trained on, from one folder or several: with
@@ -78,12 +83,21 @@ class DesedDataModule(pl.LightningDataModule):
     """
 
     def __init__(
-        self, config: Config, grid: FrameGrid, missing_list: str | Path, *, tune: bool = False
+        self,
+        config: Config,
+        grid: FrameGrid,
+        missing_list: str | Path,
+        *,
+        tune: bool = False,
+        encoder_digest: str | None = None,
+        checkpoint: Path | None = None,
+        device: str = "cpu",
     ):
         super().__init__()
         self.prepare_data_per_node = False  # only process 0 of all nodes: they share the folders
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.tune = tune
+        self.encoder_digest, self._checkpoint, self._device = encoder_digest, checkpoint, device
         self.config = config
         self.grid = grid
         self.training: dict[str, list[ClipDataset]] = {}
@@ -95,13 +109,21 @@ class DesedDataModule(pl.LightningDataModule):
         self._shared: dict[str, int] = {}  # clips with labels, with `training.labelled_share`
 
     def prepare_data(self) -> None:
-        """Write the missing resampled files and durations; once, in one process."""
+        """Write the missing resampled files, durations and embeddings; once, in one process."""
         testing = self.trainer is not None and self.trainer.state.fn == TrainerFn.TESTING
         sets = self._sets(testing).items()
         new = {name: audio_set for name, audio_set in sets if name not in self._prepared}
         workers = max(1, self.config.training.num_workers)
         data = self.config.data
         prepare_sets(new.values(), data.fs, workers, data.channel)
+        if new and has_stored_embeddings(self.config):
+            self.encoder_digest = store_missing(
+                self.config,
+                new.values(),
+                self.encoder_digest,
+                checkpoint=self._checkpoint,
+                device=self._device,
+            )
         self._prepared |= new.keys()
 
     def setup(self, stage: str) -> None:
@@ -142,9 +164,11 @@ class DesedDataModule(pl.LightningDataModule):
         coverage = find_clips(name, audio_set.folder, seconds, events)
         found = {clip: events[clip] for clip in coverage.found}
         self.coverage[name] = coverage
+        stored = self._stored_embeddings(audio_set.folder, {c: seconds[c] for c in found})
 
         def dataset(clips: Mapping[str, Sequence[Event]], kind: ClipKind) -> ClipDataset:
-            return ClipDataset(audio_set.folder, clips, seconds, kind, classes, self.grid)
+            rows = None if stored is None else stored.rows([*clips])
+            return ClipDataset(audio_set.folder, clips, seconds, kind, classes, self.grid, rows)
 
         if durations is not None:
             truth = self._truth(audio_set, found, durations)
@@ -170,6 +194,20 @@ class DesedDataModule(pl.LightningDataModule):
             if rest and self.config.clips_per_set["unlabelled"]:
                 unlabelled = dataset(dict.fromkeys(rest, ()), ClipKind.UNLABELLED)
                 self.training.setdefault("unlabelled", []).append(unlabelled)
+
+    def _stored_embeddings(self, folder: str, seconds: Mapping[str, float]) -> Embeddings | None:
+        """Those of the clips of a folder; None where an encoder reads the audio, or without one."""
+        if not has_stored_embeddings(self.config):
+            return None
+        settings: Any = self.config.encoder
+        stored = Embeddings.of(folder, settings, self.grid, self.encoder_digest or "")
+        missing = stored.missing(seconds, self.grid)
+        if missing:
+            raise InputError(
+                f"{folder}: encoder.mode cached: expected stored embeddings of {len(seconds)} "
+                f"clips, got none of {shortened(missing)}: python -m local.embed stores them"
+            )
+        return stored
 
     def _share_labels(
         self, name: str, clips: Mapping[str, Sequence[Event]]

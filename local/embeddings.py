@@ -9,17 +9,9 @@ import torch
 from torch import Tensor
 
 from desed_task.augment import Copy, DistortedBatch
-from desed_task.encoder.encoder import FrameEncoder
-from desed_task.encoder.sources import load_encoder
-from local.config.load import Config
 
 CHANGES_SOUND = ("Pitch shift",)
 """Augmentations whose audio has other embeddings, which are not stored."""
-
-
-def configured_encoder(config: Config) -> FrameEncoder | None:
-    """The encoder of a configuration; None without one. Errors as of `load_encoder`."""
-    return None if config.encoder is None else load_encoder(config.encoder, config.grid)
 
 
 def distorted_embeddings(original: Tensor, distorted: DistortedBatch) -> Tensor:

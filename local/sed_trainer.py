@@ -29,6 +29,7 @@ from desed_task.schedules import rampdown_factor, warmup_factor
 from desed_task.sod import counted_classes, sod_labels
 from local.config.load import Config
 from local.embeddings import distorted_embeddings, drop_clips
+from local.encoders import DIGEST_KEY
 from local.finite import FiniteWatch
 from local.freezing import freeze_parameters, keep_statistics
 from local.lightning_internals import (
@@ -59,6 +60,7 @@ class CrossTaskSED(pl.LightningModule):
         config: the experiment.
         steps_per_epoch: optimiser steps of an epoch, for the length of the warm-up.
         encoder: of `config.encoder`; None without, and where stored embeddings are enough.
+        encoder_digest: its digest, where stored embeddings are enough.
 
     Attributes:
         networks: `student` and, with `training.mean_teacher`, `teacher`.
@@ -75,13 +77,18 @@ class CrossTaskSED(pl.LightningModule):
     finite: FiniteWatch
 
     def __init__(
-        self, config: Config, steps_per_epoch: int = 1, encoder: FrameEncoder | None = None
+        self,
+        config: Config,
+        steps_per_epoch: int = 1,
+        encoder: FrameEncoder | None = None,
+        encoder_digest: str | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.steps_per_epoch = steps_per_epoch
         self.log_mel = LogMel(config.feats, config.data.fs)
         self.scaler = Scaler(config.scaler, config.feats.n_mels, config.grid.n_hops)
+        self.encoder_digest = encoder_digest if encoder is None else encoder.digest
         trained = encoder is not None and encoder.settings.train
         # In a tuple: no part of this module's state.
         self._frozen_encoder = (None if trained else encoder,)
@@ -439,6 +446,8 @@ class CrossTaskSED(pl.LightningModule):
         """Add the configuration and the state of the processes, as plain values and tensors."""
         checkpoint["hyper_parameters"] = self.config.plain()
         checkpoint["classes"] = list(self.config.data.classes)
+        if self.encoder_digest is not None:
+            checkpoint[DIGEST_KEY] = self.encoder_digest
         add_rank_states(checkpoint, self, self.generator)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

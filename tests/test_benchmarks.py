@@ -28,8 +28,25 @@ class Benchmarks(NamedTuple):
     folder: Path
 
 
+FORKED_COMMANDS = """
+import sys
+from benchmarks import commands
+from benchmarks.__main__ import main
+from tests.support.program import run_program
+
+def run(arguments, output, limit):
+    done = run_program(arguments)
+    output.write_text(done.stdout + done.stderr)
+    return commands.OK if done.returncode == 0 else f"failed: exit status {done.returncode}"
+
+commands._run = run
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def _run(folder: Path, *arguments: str, **environment: str) -> Benchmarks:
-    done = run_program(["-m", "benchmarks", *arguments], os.environ | environment)
+    """`python -m benchmarks ARGUMENTS`; its commands import PyTorch once for all."""
+    done = run_program(["-c", FORKED_COMMANDS, *arguments], os.environ | environment)
     files = [path for path in folder.glob("*.json") if path.is_file()]
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
     return Benchmarks(done.returncode, done.stdout + done.stderr, results, folder)

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from desed_task.dataio.audio import fit_length, read_excerpt
 from desed_task.dataio.batch import Clip, ClipKind
+from desed_task.dataio.embeddings import StoredRows
 from desed_task.dataio.recordings import clip_path
 from desed_task.errors import InputError
 from desed_task.frames import FrameGrid
@@ -44,7 +45,7 @@ class ClipDataset(Dataset[Clip]):
 
     A longer clip is cropped at a random start when indexed by a `ClipRequest` (training), and at
     its start when indexed by an integer; its events are shifted accordingly. `WindowDataset` reads
-    it whole (validation, test).
+    it whole (validation, test). With stored embeddings the random crop is one of its windows.
     Names and events are flat arrays, which worker processes share instead of copying.
 
     Args:
@@ -54,6 +55,7 @@ class ClipDataset(Dataset[Clip]):
         kind: what the labels are.
         classes: in the order of the targets' rows.
         grid: the clips' time axis.
+        embeddings: stored ones of the windows of each clip, in the order of `events`.
 
     Attributes:
         n_samples: length of each clip, `(clips,)`, int64.
@@ -67,8 +69,10 @@ class ClipDataset(Dataset[Clip]):
         kind: ClipKind,
         classes: Sequence[str],
         grid: FrameGrid,
+        embeddings: StoredRows | None = None,
     ):
         self.kind = kind
+        self.embeddings = embeddings
         self.classes = tuple(classes)
         self.grid = grid
         self._folder = str(folder)
@@ -97,8 +101,16 @@ class ClipDataset(Dataset[Clip]):
         """
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
-        name, grid = self.name(index), self.grid
+        name, grid, embeddings = self.name(index), self.grid, None
         start = first_frame * grid.samples_per_frame
+        if self.embeddings is not None:
+            starts = window_starts(int(self.n_samples[index]), grid)
+            if seed is None:
+                window = starts.index(first_frame)
+            else:
+                window = int(np.random.default_rng(seed).integers(len(starts)))
+                start, seed = starts[window] * grid.samples_per_frame, None
+            embeddings = torch.from_numpy(self.embeddings.read(index, window))
         path = clip_path(self._folder, name)
         excerpt = read_excerpt(path, grid.sample_rate, grid.n_samples, seed, start=start)
         events = self.events(index, excerpt.start / self.grid.sample_rate)
@@ -109,12 +121,13 @@ class ClipDataset(Dataset[Clip]):
             name=name,
             seconds=excerpt.file_seconds,
             first_frame=first_frame,
+            embeddings=embeddings,
         )
 
     def on_grid(self, grid: FrameGrid) -> "ClipDataset":
-        """The same clips with another time axis, at the same sample rate."""
+        """The same clips with another time axis, at the same sample rate, without embeddings."""
         changed = copy.copy(self)
-        changed.grid = grid
+        changed.grid, changed.embeddings = grid, None
         return changed
 
     @property

@@ -34,7 +34,9 @@ def load_encoder(settings: EncoderSettings, grid: FrameGrid) -> FrameEncoder:
 
 def names_code(source: str) -> bool:
     """Whether a source is `module:function`, which is run."""
-    return not user_path(source).suffix and not user_path(source).exists()
+    module, _, function = source.partition(":")
+    words = (*module.split("."), function)
+    return all(word.isidentifier() for word in words) and not user_path(source).exists()
 
 
 class OnnxEncoder:

@@ -91,7 +91,7 @@ DOMAINS = {domain.name: domain for domain in (SYNTHETIC, RECORDED)}
 class SceneShares:
     """Shares of clips that are no scene: `lone` has one recording alone, `empty` no event."""
 
-    lone: float = 0.4
+    lone: float = 0.2
     empty: float = 0.25
 
     def __post_init__(self) -> None:

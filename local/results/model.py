@@ -38,7 +38,7 @@ def trained_model(
         scaler=config.scaler,
         network=config.net,
         encoder=config.encoder,
-        encoder_sha256="" if encoder is None else encoder.digest,
+        encoder_sha256=module.encoder_digest or "",
         correction=config.correction,
         postprocessing=postprocessing(config, tuned),
         source=f"{network} of {checkpoint}",

@@ -22,12 +22,14 @@ from desed_task.errors import FaultError, InputError, file_error, shortened
 from desed_task.files import write_file, writing
 from local.config.load import Config, build_config, override_config, stored_config
 from local.config.published import convert_weights
+from local.encoders import without_code
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT, run_folders
 
 OUR_PREFIX = "networks."
 CLASSES_KEY = "classes"
 DEV_RUN_KEY = "fast_dev_run"
 PUBLISHED_PREFIXES = {"student": "sed_student.", "teacher": "sed_teacher."}
+_ENCODER_USE = ("source", "mode", "precision")  # keys that fit any weights
 # Classes and functions that rebuild tensors; every other one becomes an inert dictionary.
 _HARMLESS = {
     ("collections", "OrderedDict"),
@@ -207,9 +209,10 @@ def is_ours(checkpoint: Mapping[str, Any]) -> bool:
 def checkpoint_config(checkpoint: Mapping[str, Any], source: str) -> Config:
     """Configuration that a checkpoint was trained with. Raises InputError as `build_config`.
 
-    Keys that are newer than the checkpoint get the recipe's values.
+    Keys that are newer than the checkpoint get the recipe's values. An encoder `module:function` is
+    not run, see `without_code`.
     """
-    config = stored_config(checkpoint["hyper_parameters"], source)
+    config = without_code(stored_config(checkpoint["hyper_parameters"], source))
     # Published checkpoints, and those of older versions, do not have the names.
     _check_classes(checkpoint.get(CLASSES_KEY, config.data.classes), config.data.classes, source)
     return config
@@ -252,7 +255,8 @@ def test_config(
     """Configuration to test a checkpoint with.
 
     The checkpoint's own; where the user chose one, the chosen one with the checkpoint's `net`,
-    `feats` and `scaler`, which shape the network. The overrides, `section.key=value`, come last.
+    `feats`, `scaler` and `encoder`, which shape the network, but for how the encoder is found and
+    used. The overrides, `section.key=value`, come last.
 
     Clips may be longer or shorter than in training (`data.audio_max_len`): no weight depends on
     it. Raises InputError for other classes, and for frames of another length.
@@ -260,7 +264,9 @@ def test_config(
     own = checkpoint_config(checkpoint, source)
     config = own
     if chosen is not None:
-        shaping = {name: own.plain()[name] for name in ("net", "feats", "scaler")}
+        shaping = {name: own.plain()[name] for name in ("net", "feats", "scaler", "encoder")}
+        if own.encoder is not None and chosen.encoder is not None:
+            shaping["encoder"] |= {key: chosen.plain()["encoder"][key] for key in _ENCODER_USE}
         config = build_config(chosen.plain() | shaping, source)
     config = override_config(config, overrides)
     _check_classes(own.data.classes, config.data.classes, source)

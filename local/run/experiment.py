@@ -18,7 +18,7 @@ from desed_task.process_group import first_rank_first, from_first_rank, leave, r
 from local.audio_sets import test_sets
 from local.config.load import Config
 from local.data import DesedDataModule
-from local.embeddings import configured_encoder
+from local.encoders import DIGEST_KEY, configured_encoder
 from local.lightning_internals import OwnTrainer, read_local_files
 from local.rank_state import seed_everything
 from local.results.baseline import (
@@ -214,23 +214,31 @@ def prepare_fit(
     Process 0 checks and writes before the others read.
     """
     validates = needs_validation(config) or bool(config.postprocess.review_labels)
-    data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=validates)
+    device = "cuda" if machine.gpus else "cpu"
+    data = DesedDataModule(
+        config, config.grid, run / MISSING_FILE, tune=validates, checkpoint=resume, device=device
+    )
 
-    def prepare_data() -> None:
+    def prepare_data() -> tuple[str | None, str | None]:
+        """Digests of the encoder of the resumed checkpoint, and of the stored embeddings."""
         if resume is not None:
             check_resumable(config, resume)
+            data.encoder_digest = read_checkpoint(resume).get(DIGEST_KEY)
+        expected = data.encoder_digest
         save_config(config, run)
         data.prepare_data()
+        return expected, data.encoder_digest
 
-    from_first_rank(prepare_data)
+    expected, data.encoder_digest = from_first_rank(prepare_data)
     first_rank_first(lambda: data.setup("fit"))
     loader = data.train_dataloader()
     batches = min(len(loader), FAST_BATCHES) if fast else len(loader)
     trainer = make_trainer(config, machine, run, log_interval=min(LOG_INTERVAL, batches), fast=fast)
     steps = -(-len(loader) // config.training.accumulate_batches)
-    encoder = configured_encoder(config)  # may use random numbers
+    # It may use random numbers.
+    encoder = first_rank_first(lambda: configured_encoder(config, expected, resume))
     seed_everything(config.training.seed)
-    module = CrossTaskSED(config, steps, encoder)
+    module = CrossTaskSED(config, steps, encoder, data.encoder_digest)
     if rank() > 0:  # the same weights, but other dropout masks
         seed_everything(config.training.seed + rank())
     has_statistics = resume is not None or config.scaler.statistic != "dataset"
@@ -281,7 +289,15 @@ def test(
     trainer = make_trainer(config, machine, run, fast=fast)
     networks = [*module.networks, *([] if baseline is None else [BASELINE])]
     tune = not is_tuned(tuned, networks, config)
-    data = DesedDataModule(config, config.grid, run / MISSING_FILE, tune=tune)
+    data = DesedDataModule(
+        config,
+        config.grid,
+        run / MISSING_FILE,
+        tune=tune,
+        encoder_digest=module.encoder_digest,
+        checkpoint=checkpoint,
+        device="cuda" if machine.gpus else "cpu",
+    )
     trainer.test(module, datamodule=data, verbose=False)
     leave()
     if rank() > 0:

@@ -12,7 +12,7 @@ from desed_task.encoder.encoder import FrameEncoder
 from desed_task.errors import InputError, Terminated
 from desed_task.model import load_model, save_model
 from local.config.load import Config, load_config, override_config
-from local.embeddings import configured_encoder
+from local.encoders import configured_encoder
 from local.results.model import trained_model
 from local.run.description import describe
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
@@ -97,6 +97,47 @@ def test_one_step_changes_the_trained_blocks_alone(tiny_data: Path, tmp_path: Pa
     assert not any(p.requires_grad for p in module.encoders["teacher"].parameters())
 
 
+class Norms(Recorder):
+    """Records the norm of all gradients of every step, before and after clipping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: list[Tensor] = []
+        self.logged: list[Tensor] = []
+        self.clipped: list[Tensor] = []
+
+    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+        self.before.append(self._norm(module))
+
+    def on_before_zero_grad(self, trainer: Any, module: Any, optimizer: Any) -> None:
+        if self.before:  # of the step before
+            self.clipped.append(self._norm(module))
+            self.logged.append(trainer.callback_metrics["train/gradient_norm"])
+
+    @staticmethod
+    def _norm(module: torch.nn.Module) -> Tensor:
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        return torch.stack([gradient.norm() for gradient in gradients]).norm()
+
+
+def test_gradients_of_the_encoder_are_measured_and_clipped(tiny_data: Path, tmp_path: Path) -> None:
+    """In bfloat16, as well as network and encoder."""
+    config = tiny_config(
+        tiny_data,
+        *TRAINED,
+        "encoder.precision=bf16",
+        "training.precision=bf16-mixed",
+        "training.n_epochs=1",
+        "training.gradient_clip=0.001",
+    )
+    norms = Norms()
+    module = train(config, tmp_path, norms, log_interval=1).module
+    assert len(norms.clipped) == 2
+    torch.testing.assert_close(norms.logged, norms.before[:2])
+    torch.testing.assert_close(norms.clipped, [torch.tensor(0.001)] * 2, rtol=1e-3, atol=0)
+    assert all(p.dtype == torch.float32 for p in module.encoders.parameters())
+
+
 def test_an_interrupted_run_is_resumed_to_the_bit(whole: Trained, tmp_path: Path) -> None:
     config = whole.module.config
     with pytest.raises(Terminated):
@@ -162,7 +203,12 @@ def test_a_trained_encoder_is_trained_further(whole: Trained, tmp_path: Path) ->
 
 
 def test_student_and_teacher_read_their_own_encoder(tiny_data: Path) -> None:
-    module = module_of(tiny_config(tiny_data, *PLAIN, *TRAINED)).eval()
+    config = tiny_config(tiny_data, *PLAIN, *TRAINED)
+    alone = module_of(override_config(config, ["training.mean_teacher=false"]))
+    assert [*alone.encoders] == ["student"]
+    module = module_of(config)
+    assert all(encoder.training for encoder in module.encoders.values())
+    module.eval()
     with torch.no_grad():
         for parameter in module.encoders["teacher"].parameters():
             parameter.mul_(0.5)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from desed_task.dataio.batch import Batch, ClipKind
 from local.config.load import Config
-from local.embeddings import configured_encoder
+from local.encoders import configured_encoder
 from local.sed_trainer import CrossTaskSED
 
 # Nothing random, and no term that depends on which clips were mixed with each other.

@@ -21,6 +21,8 @@ from desed_task.errors import TERMINATED, USAGE_ERROR, InputError
 from desed_task.ranks import Ranks, launched_ranks
 from local.config.load import Config
 from local.data import DesedDataModule
+from local.embeddings import configured_encoder
+from local.rank_state import random_state, restore_rank, running_statistics
 from local.run import launch
 from local.run.experiment import fit_scaler
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
@@ -466,3 +468,20 @@ def test_two_gpus_with_synchronised_batch_norm(tiny_data: Path, tmp_path: Path) 
     first, second = (state["statistics"] for state in content["ranks"])
     for name, tensor in first.items():
         torch.testing.assert_close(tensor, second[name], msg=name)
+
+
+def test_statistics_of_a_process_are_restored_by_their_names(tiny_data: Path) -> None:
+    """Those of an encoder as well, and of older checkpoints, which have shorter names."""
+    config = tiny_config(tiny_data, *TRAINED)
+    module = CrossTaskSED(config, encoder=configured_encoder(config))
+    own = running_statistics(module)
+    names = [
+        "networks.teacher.backbone.2.norm.running_var",
+        "encoders.student.function.batch_norm.running_mean",
+    ]
+    assert {*names} < own.keys()
+    stored = {names[0].removeprefix("networks."): own[names[0]] + 1, names[1]: own[names[1]] + 2}
+    state = {"random_state": random_state(module.generator), "statistics": stored}
+    restore_rank(state, module, module.generator)
+    assert own[names[0]].tolist() == [2.0] * len(own[names[0]])
+    assert own[names[1]].tolist() == [2.0] * len(own[names[1]])
