@@ -102,7 +102,9 @@ def test_a_training_with_an_encoder(trained: bool, tiny_data: Path, tmp_path: Pa
     train(config, tmp_path / "run")
     checkpoint, folder = tmp_path / "run" / CHECKPOINTS / LAST_CHECKPOINT, tmp_path / "model"
     graph = [] if trained else ["--onnx"]
-    main([f"--checkpoint={checkpoint}", f"--output={folder}", f"--encoder={name}", *graph])
+    main(
+        [f"--checkpoint={checkpoint}", f"--output={folder}", f"--set=encoder.source={name}", *graph]
+    )
     module = load_tested(config, checkpoint).module.eval()
     audio = 0.1 * torch.randn(2, config.grid.n_samples, generator=torch.Generator().manual_seed(1))
     embedded = Batch(audio, torch.zeros(2, 1, 1), torch.zeros(2), (), torch.zeros(2))
@@ -121,6 +123,19 @@ def test_a_training_with_an_encoder(trained: bool, tiny_data: Path, tmp_path: Pa
         Detector.load(folder, runtime="onnx", encoder=name)
 
 
-def test_an_encoder_of_a_checkpoint_without(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--encoder x: the checkpoint has no encoder"):
-        main([f"--checkpoint={checkpoint}", f"--output={tmp_path / 'model'}", "--encoder=x"])
+def test_stored_embeddings(tiny_data: Path, tmp_path: Path) -> None:
+    """A model needs no encoder to be written; a graph does, and code is named again."""
+    encoder = tiny_encoder_settings(CONVOLUTION, mode="cached").plain()
+    shown = ", ".join(f"{key}: {json.dumps(value)}" for key, value in encoder.items())
+    given = ("training.n_epochs=1", "data.audio_max_len=2", f"encoder={{{shown}}}")
+    train(tiny_config(tiny_data, *given), tmp_path / "run")
+    checkpoint, folder = tmp_path / "run" / CHECKPOINTS / LAST_CHECKPOINT, tmp_path / "model"
+    output = [f"--checkpoint={checkpoint}", f"--output={folder}"]
+    main(output)
+    description = load_model(folder, CONVOLUTION).description
+    assert description.encoder is not None
+    assert description.encoder.source == CONVOLUTION
+    with pytest.raises(InputError, match=rf"expected --set encoder\.source={CONVOLUTION}"):
+        main([*output, "--torch_export"])
+    with pytest.raises(InputError, match=rf"expected it as encoder\.source, got {OTHER}"):
+        main([*output, "--torch_export", f"--set=encoder.source={OTHER}"])
