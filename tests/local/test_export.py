@@ -16,7 +16,7 @@ from local.run.checkpoints import checkpoint_config, read_checkpoint
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
 from local.run.weights import load_tested
 from tests.support.classes import CLASSES
-from tests.support.tiny import tiny_config
+from tests.support.tiny import make_data, tiny_config
 from tests.support.tiny_encoder import (
     CONVOLUTION,
     OTHER,
@@ -123,12 +123,12 @@ def test_a_training_with_an_encoder(trained: bool, tiny_data: Path, tmp_path: Pa
         Detector.load(folder, runtime="onnx", encoder=name)
 
 
-def test_stored_embeddings(tiny_data: Path, tmp_path: Path) -> None:
+def test_stored_embeddings(tmp_path: Path) -> None:
     """A model needs no encoder to be written; a graph does, and code is named again."""
     encoder = tiny_encoder_settings(CONVOLUTION, mode="cached").plain()
     shown = ", ".join(f"{key}: {json.dumps(value)}" for key, value in encoder.items())
     given = ("training.n_epochs=1", "data.audio_max_len=2", f"encoder={{{shown}}}")
-    train(tiny_config(tiny_data, *given), tmp_path / "run")
+    train(tiny_config(make_data(tmp_path / "data"), *given), tmp_path / "run")
     checkpoint, folder = tmp_path / "run" / CHECKPOINTS / LAST_CHECKPOINT, tmp_path / "model"
     output = [f"--checkpoint={checkpoint}", f"--output={folder}"]
     main(output)
