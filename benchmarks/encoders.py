@@ -104,7 +104,7 @@ def silero_vad() -> Callable[[Tensor], Tensor]:
 def basic_pitch() -> nn.Module:
     """Notes; package `basic-pitch` (Apache-2.0). Scores of 88 notes, 88 onsets and 264 pitches.
 
-    sample_rate: 22050, frame_seconds: 0.01160998, dimension: 440
+    sample_rate: 22050, frame_seconds: 0.01160998, first_frame: 0.0134, dimension: 440
     """
     session = _onnx_session("basic_pitch", "saved_models/icassp_2022/nmp.onnx")
     name = session.get_inputs()[0].name
@@ -145,7 +145,7 @@ def birdnet() -> nn.Module:
         )  # (1, 6, 1024)
 
     return WindowedEncoder(
-        windows, length=144000, step=24000, before=24000, used=slice(1, 5), at_a_time=1
+        windows, length=144000, step=24000, before=48000, used=slice(2, 4), at_a_time=1
     )
 
 

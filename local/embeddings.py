@@ -14,7 +14,9 @@ CHANGES_SOUND = ("Pitch shift",)
 """Augmentations whose audio has other embeddings, which are not stored."""
 
 
-def distorted_embeddings(original: Tensor, distorted: DistortedBatch) -> Tensor:
+def distorted_embeddings(
+    original: Tensor, distorted: DistortedBatch, samples_per_frame: int
+) -> Tensor:
     """Those of the originals `(clips, frames, width)` -> of all rows `(rows, frames, width)`.
 
     A shift in time shifts them, a mask in time blanks them, a gain of mel bands does not change
@@ -27,16 +29,12 @@ def distorted_embeddings(original: Tensor, distorted: DistortedBatch) -> Tensor:
             source = distorted.rows(kind, copy=Copy.ORIGINAL)
             copies = original.index_select(0, source).roll(record.shift_frames, dims=1)
             if record.kept is not None:
-                copies = copies * _kept_frames(record.kept, copies.shape[1])[..., None]
+                centres = torch.arange(copies.shape[1], device=copies.device) * samples_per_frame
+                centres += samples_per_frame // 2
+                kept = record.kept[:, centres.clamp(max=record.kept.shape[1] - 1)]
+                copies = copies * kept[..., None]
             rows[distorted.rows(kind, copy=Copy.AUGMENTED)] = copies
     return rows
-
-
-def _kept_frames(kept: Tensor, n_frames: int) -> Tensor:
-    """`(clips, samples)` -> `(clips, frames)`: whether the centre of a frame is kept."""
-    samples = kept.shape[1]
-    centres = (torch.arange(n_frames, device=kept.device) * 2 + 1) * samples // (2 * n_frames)
-    return kept.index_select(1, centres)
 
 
 def drop_clips(

@@ -160,8 +160,11 @@ class CrossTaskSED(pl.LightningModule):
         settings, (encoder,) = self.config.encoder, self._frozen_encoder
         if settings is not None and settings.mode == "cached":
             assert batch.embeddings is not None
-            embeddings = align(batch.embeddings, settings, self.config.grid)
-            return embeddings if distorted is None else distorted_embeddings(embeddings, distorted)
+            grid = self.config.grid
+            embeddings = align(batch.embeddings, settings, grid)
+            if distorted is None:
+                return embeddings
+            return distorted_embeddings(embeddings, distorted, grid.samples_per_frame)
         assert encoder is not None
         embeddings = encoder(batch.audio if distorted is None else distorted.audio)
         return embeddings

@@ -25,6 +25,7 @@ from local.sed_trainer import CrossTaskSED
 HEADS = ("strong_head", "attention_head")  # their rows are classes
 OPTION = "--init_from_checkpoint"
 SCALER, ENCODER = "scaler.", "encoders."
+EMBEDDING = "_embedding."
 STUDENT, TEACHER = f"{OUR_PREFIX}student.", f"{OUR_PREFIX}teacher."
 
 
@@ -98,8 +99,16 @@ def load_weights(module: CrossTaskSED, weights: Mapping[str, Tensor], source: st
 # ---- those that fit, to start a training -------------------------------------------------------
 
 
-def read_initial(config: Config, checkpoint: Path) -> tuple[dict[str, Tensor], Sequence[str]]:
-    """Weights by our names, and classes, of a checkpoint that a training starts from.
+class Initial(NamedTuple):
+    """Weights by our names, classes, and digest of the encoder, of a checkpoint to start from."""
+
+    weights: dict[str, Tensor]
+    classes: Sequence[str]
+    encoder_digest: str | None
+
+
+def read_initial(config: Config, checkpoint: Path) -> Initial:
+    """Content of a checkpoint that a training starts from.
 
     Raises InputError where its features differ from the configuration's, which would make the
     weights meaningless.
@@ -116,7 +125,8 @@ def read_initial(config: Config, checkpoint: Path) -> tuple[dict[str, Tensor], S
         raise InputError(
             f"{OPTION} {source}: was trained with other features: {shortened(wrong, most=8)}"
         )
-    return checkpoint_weights(content, source), own.data.classes
+    weights = checkpoint_weights(content, source)
+    return Initial(weights, own.data.classes, content.get(DIGEST_KEY))
 
 
 def _feature_values(config: Config) -> dict[str, Any]:
@@ -134,13 +144,16 @@ def start_from(module: CrossTaskSED, checkpoint: Path) -> tuple[str, bool]:
 
     A checkpoint without teacher gives the student's weights to the teacher as well. The rows of
     the heads are loaded by the name of the class. An encoder that is trained has the weights of
-    the checkpoint's, or those of its source where the checkpoint's was frozen.
+    the checkpoint's, or those of its source where the checkpoint's was frozen. The layers that join
+    embeddings are new where they are of another encoder.
 
     Returns a line on what was loaded, and whether the scaler's statistics were. Raises InputError
     where no weights fit, where a frozen part would have random weights, where the checkpoint has
     another encoder, and as `read_initial`.
     """
-    stored, classes = read_initial(module.config, checkpoint)
+    stored, classes, encoder_digest = read_initial(module.config, checkpoint)
+    if encoder_digest != module.encoder_digest:
+        stored = {name: each for name, each in stored.items() if EMBEDDING not in name}
     if not any(name.startswith(TEACHER) for name in stored):
         stored |= {
             name.replace("student", "teacher", 1): tensor

@@ -6,12 +6,31 @@ from typing import Any
 import pytest
 import torch
 
+from desed_task.augment import distort
+from desed_task.encoder.sources import load_encoder
+from desed_task.errors import InputError, Terminated
+from desed_task.frames import FrameGrid
 from local import encoders
-from local.run.folders import LAST_CHECKPOINT
-from local.run.weights import load_tested
-from tests.support.tiny import make_data, tiny_config
-from tests.support.tiny_encoder import CONVOLUTION, DIMENSION, RATE, STEP
-from tests.support.training import Trained, train
+from local.config.load import load_config, override_config
+from local.encoders import configured_encoder
+from local.run import checkpoints
+from local.run.checkpoints import read_checkpoint
+from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
+from local.run.weights import load_tested, start_from
+from local.sed_trainer import CrossTaskSED
+from tests.support.compare import assert_equal
+from tests.support.given_batches import given_batch
+from tests.support.paths import CONFS
+from tests.support.tiny import NETWORK, make_data, overrides, tiny_config
+from tests.support.tiny_encoder import (
+    CONVOLUTION,
+    DIMENSION,
+    OTHER,
+    RATE,
+    STEP,
+    tiny_encoder_settings,
+)
+from tests.support.training import Recorder, Trained, train
 
 ENCODER = (
     f"encoder.source={CONVOLUTION}",
@@ -62,3 +81,133 @@ def test_validation_is_that_of_the_encoder(cached: Trained, data: Path) -> None:
         for name, output in expected.items():
             for one, other in zip(output, got[name], strict=True):
                 torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("encoder", [ENCODER, CACHED], ids=["online", "cached"])
+def test_an_interrupted_run_is_resumed_to_the_bit(
+    encoder: tuple[str, ...], data: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(data, *encoder, "encoder.dropout=0.5")
+    whole = train(config, tmp_path / "whole")
+    with pytest.raises(Terminated):
+        train(config, tmp_path / "parts", Recorder("step", 5))
+    last = tmp_path / "parts" / CHECKPOINTS / LAST_CHECKPOINT
+    rest = train(config, tmp_path / "parts", resume=last)
+    assert_equal(whole.module.state_dict(), rest.module.state_dict())
+    assert whole.recorder.losses[5:] == rest.recorder.losses
+
+
+def test_checkpoints_name_the_encoder_and_have_no_weights_of_it(online: Path) -> None:
+    content = read_checkpoint(online)
+    module = CrossTaskSED(load_config(CONFS / "demo.yaml", [*NETWORK, *ENCODER]))
+    assert content["state_dict"].keys() == module.state_dict().keys()
+    assert content["encoder_sha256"] == load_encoder(tiny_encoder_settings(), FrameGrid()).digest
+    assert content["hyper_parameters"]["encoder"]["source"] == CONVOLUTION
+
+
+@pytest.fixture(scope="module")
+def online(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of a training of one epoch whose encoder reads the audio."""
+    run = tmp_path_factory.mktemp("online")
+    train(tiny_config(data, *ENCODER, "training.n_epochs=1"), run)
+    return run / CHECKPOINTS / LAST_CHECKPOINT
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((), rf"{CONVOLUTION}: is code, .*: expected --set encoder\.source={CONVOLUTION} \("),
+        (
+            (f"encoder.source={OTHER}",),
+            rf"expected it as encoder\.source, got {OTHER}, which has SHA-256 \w{{12}}…$",
+        ),
+        (("encoder.source=gone:away",), r".*gone:away.*; name it with --set encoder\.source="),
+    ],
+    ids=["unnamed code", "another", "missing"],
+)
+def test_a_test_without_the_encoder_says_what_is_missing(
+    given: tuple[str, ...], message: str, online: Path
+) -> None:
+    config = checkpoints.test_config(read_checkpoint(online), None, given, str(online))
+    start = rf"^{online}: needs the encoder of its training \(SHA-256 \w{{12}}…\): "
+    with pytest.raises(InputError, match=start + message) as caught:
+        load_tested(config, online)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_encoder_that_the_user_names_is_run(online: Path, tmp_path: Path) -> None:
+    """On the command line, in a file, and not where a further key alone is given."""
+    content = read_checkpoint(online)
+    named = checkpoints.test_config(content, None, [f"encoder.source={CONVOLUTION}"], "")
+    chosen = load_config(CONFS / "demo.yaml", overrides(tmp_path, *ENCODER, "encoder.dropout=0.5"))
+    from_file = checkpoints.test_config(content, chosen, [], "")
+    assert from_file.encoder == named.encoder  # but for the source, that of the checkpoint
+    for config in (named, from_file):
+        assert load_tested(config, online).module.encoder_digest == content["encoder_sha256"]
+    with pytest.raises(InputError, match="is code"):
+        load_tested(checkpoints.test_config(content, None, ["encoder.precision=bf16"], ""), online)
+
+
+def test_a_resumed_run_has_the_same_encoder(online: Path, data: Path, tmp_path: Path) -> None:
+    other = tiny_config(data, *ENCODER, f"encoder.source={OTHER}")
+    with pytest.raises(InputError, match=rf"^{online}: needs the encoder .* got {OTHER}, which"):
+        train(other, tmp_path, resume=online)
+    with pytest.raises(InputError, match=rf"^{online}: needs the encoder .* got {OTHER}, which"):
+        train(override_config(other, ["training.n_epochs=3"]), tmp_path, resume=online)
+
+
+def test_a_training_starts_from_one_with_another_encoder_or_none(
+    online: Path, data: Path, tmp_path: Path
+) -> None:
+    """The layers that join the embeddings are loaded where the encoder is the same."""
+    plain = tmp_path / "plain"
+    train(tiny_config(data, "training.n_epochs=1"), plain)
+    layers = ["student.sed_embedding.weight", "student.sod_embedding.weight"]
+    own, other = ([*NETWORK, *ENCODER, f"encoder.source={name}"] for name in (CONVOLUTION, OTHER))
+    for settings, checkpoint, new in (
+        (own, online, False),
+        (other, online, True),
+        (own, plain / CHECKPOINTS / LAST_CHECKPOINT, True),
+    ):
+        config = load_config(CONFS / "demo.yaml", settings)
+        module = CrossTaskSED(config, encoder=configured_encoder(config))
+        line, _ = start_from(module, checkpoint)
+        assert [name in line for name in layers] == [new] * 2, line
+        stored = read_checkpoint(checkpoint)["state_dict"]
+        assert torch.equal(
+            stored["networks.student.sed_rnn.weight_ih_l0"],
+            module.networks["student"].sed_rnn.weight_ih_l0,  # type: ignore[arg-type, union-attr]
+        )
+
+
+def test_embeddings_are_float32_in_mixed_precision(data: Path) -> None:
+    config = tiny_config(data, *ENCODER)
+    module = CrossTaskSED(config, encoder=configured_encoder(config))
+    batch = given_batch(config)
+    expected = module.embeddings(batch)["student"]
+    with torch.autocast("cpu", torch.bfloat16):
+        got = module.embeddings(batch)["student"]
+    assert got is not None
+    assert expected is not None
+    assert got.dtype == torch.float32
+    assert torch.equal(got, expected)
+
+
+def test_student_and_teacher_get_the_same_embeddings_computed_once(data: Path) -> None:
+    config = tiny_config(data, *ENCODER, "encoder.dropout=0.5")
+    encoder = configured_encoder(config)
+    assert encoder is not None
+    calls: list[int] = []
+    encoder.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
+    module = CrossTaskSED(config, encoder=encoder).train()
+    distorted = distort(given_batch(config), module._augment_context())
+    found = module.embeddings(given_batch(config), distorted)
+    assert found["student"] is found["teacher"]
+    assert found["student"] is not None
+    dropped = ~found["student"].flatten(1).any(dim=1)
+    assert 0 < int(dropped.sum()) < len(dropped) == calls[0]
+    assert len(calls) == 1
+    module.eval()
+    evaluated = module.embeddings(given_batch(config))["student"]
+    assert evaluated is not None
+    assert evaluated.flatten(1).any(dim=1).all()
