@@ -23,7 +23,18 @@ MAY_IMPORT = {
 }
 # Rooms of desed_task: each imports only rooms before it in this list, commands (`__main__`) any.
 ORDER = (
-    *("desed", "errors", "tables", "settings", "files", "options", "frames", "labels", "windows"),
+    *(
+        "desed",
+        "errors",
+        "extras",
+        "tables",
+        "settings",
+        "files",
+        "options",
+        "frames",
+        "labels",
+        "windows",
+    ),
     *(
         "processor",
         "ranks",

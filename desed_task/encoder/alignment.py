@@ -11,6 +11,9 @@ from torch import Tensor
 from desed_task.encoder.settings import EncoderSettings
 from desed_task.frames import FrameGrid
 
+TOLERANCE = 2
+"""Steps by which an encoder's output may begin or end before or after the clip."""
+
 
 def align(steps: Tensor, settings: EncoderSettings, grid: FrameGrid) -> Tensor:
     """`(batch, steps, width)` of an encoder -> `(batch, frames, width)`, float32."""
@@ -21,7 +24,8 @@ def align(steps: Tensor, settings: EncoderSettings, grid: FrameGrid) -> Tensor:
         grid.n_frames,
         grid.frame_seconds,
     )
-    return torch.from_numpy(weights).to(steps.device) @ steps.float()
+    with torch.autocast(steps.device.type, enabled=False):
+        return torch.from_numpy(weights).to(steps.device) @ steps.float()
 
 
 def alignment(
@@ -52,9 +56,6 @@ def alignment(
     return (covered / covered.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def covers(n_steps: int, step: float, first: float, seconds: float) -> bool:
-    """Whether the steps reach both ends of a clip, but for two steps.
-
-    Padded inputs have more steps than the clip; encoders without padding have one or two less.
-    """
-    return first <= 2 * step and first + (n_steps - 0.5) * step >= seconds - 2 * step
+def excess_steps(n_steps: int, step: float, first: float, seconds: float) -> float:
+    """Steps of the output after the end of a clip; negative: steps that it ends before."""
+    return (first + (n_steps - 0.5) * step - seconds) / step

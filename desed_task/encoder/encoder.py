@@ -1,15 +1,18 @@
 """An encoder as a module: audio at the network's rate -> embeddings on the network's frames."""
 
 import math
+import sysconfig
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torchaudio.transforms import Resample
 
-from desed_task.encoder.alignment import align, covers
-from desed_task.encoder.settings import EncoderSettings
-from desed_task.errors import InputError
+from desed_task.encoder.alignment import TOLERANCE, align, excess_steps
+from desed_task.encoder.settings import EncoderSettings, Tokens
+from desed_task.errors import InputError, as_fault, shortened
 from desed_task.frames import FrameGrid
 
 Output = Tensor | Sequence[Tensor]
@@ -17,6 +20,8 @@ Output = Tensor | Sequence[Tensor]
 Function = Callable[[Tensor], Output]
 MAX_RATIO_TERMS = 10_000_000
 """Product of the terms of a ratio of sample rates; that of 44100 and 16000 (441:160) is 70 560."""
+_FOREIGN = ("<", sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]))
+"""Starts of the names of files that are not the user's."""
 
 
 class FrameEncoder(nn.Module):
@@ -53,12 +58,14 @@ class FrameEncoder(nn.Module):
 
         Raises InputError for an output that is not what the settings say.
         """
-        settings = self.settings
-        with torch.autocast(audio.device.type, enabled=False):
-            resampled = self.resample(audio)
-        bf16 = settings.precision == "bf16"
-        with torch.autocast(audio.device.type, torch.bfloat16, enabled=bf16):
-            output = self.function(resampled)
+        settings, device = self.settings, audio.device.type
+        with torch.autocast(device, enabled=False):
+            audio = self.resample(audio.float())
+        with torch.autocast(device, torch.bfloat16, enabled=settings.precision == "bf16"):
+            try:
+                output = encode(self.function, audio)
+            except InputError as error:
+                raise InputError(f"encoder.source {settings.source}: {error}") from error
         joined = self._joined(output).float()
         self._check(joined, audio.shape[0])
         return joined
@@ -70,34 +77,33 @@ class FrameEncoder(nn.Module):
             layers = [output]
             if settings.layers:
                 raise self._wrong("layers", "[]", "an output without hidden layers")
+        elif not isinstance(output, (list, tuple)) or not output:
+            raise self._wrong("source", "a tensor or a list of tensors", type(output).__name__)
         else:
             wanted = settings.layers or (-1,)
             if not all(-len(output) <= number < len(output) for number in wanted):
                 expected = f"from {-len(output)} to {len(output) - 1}"
                 raise self._wrong("layers", expected, str(list(wanted)))
             layers = [output[number] for number in wanted]
-        layers = [self._steps_of_tokens(layer) for layer in layers]
+        if not all(isinstance(layer, Tensor) and layer.dim() == 3 for layer in layers):
+            expected = "tensors (batch, steps, dimension)"
+            raise self._wrong("source", expected, shortened(map(_shape, layers)))
+        layers = [self._without_bands(layer) for layer in layers]
+        if any(layer.shape != layers[0].shape for layer in layers):
+            got = shortened(map(_shape, layers))
+            raise self._wrong("layers", "layers of one shape", got)
         if settings.join_layers == "concat":
             return torch.cat(layers, dim=-1)
         return torch.stack(layers).mean(dim=0) if len(layers) > 1 else layers[0]
 
-    def _steps_of_tokens(self, layer: Tensor) -> Tensor:
-        """`(batch, steps, dimension)`: the mean of the tokens of each step."""
+    def _without_bands(self, layer: Tensor) -> Tensor:
         tokens = self.settings.tokens
-        if tokens is None or layer.dim() != 3:
+        if tokens is None:
             return layer
         if layer.shape[1] % tokens.bands:
             expected = f"a divisor of the {layer.shape[1]} tokens of a clip"
             raise self._wrong("tokens.bands", expected, str(tokens.bands))
-        sizes, band_axis = (
-            ((-1, tokens.bands), 2)
-            if tokens.order == "time"
-            else (
-                (tokens.bands, -1),
-                1,
-            )
-        )
-        return layer.unflatten(1, sizes).mean(dim=band_axis)
+        return mean_of_bands(layer, tokens)
 
     def _check_ratio(self) -> None:
         """Refuse rates whose filters for resampling need memory without limit."""
@@ -109,20 +115,60 @@ class FrameEncoder(nn.Module):
 
     def _check(self, steps: Tensor, batch: int) -> None:
         settings, shape = self.settings, tuple(steps.shape)
-        if len(shape) != 3 or shape[0] != batch or not shape[1]:
-            raise self._wrong(
-                "source", f"an output (batch, steps, dimension) of {batch} clips", f"{shape}"
-            )
+        if shape[0] != batch or not shape[1]:
+            expected = f"an output (batch, steps, dimension) of {batch} clips"
+            raise self._wrong("source", expected, f"{shape}")
         if shape[2] != settings.width:
             raise self._wrong("dimension", f"{settings.width} values of a step", f"{shape[2]}")
-        clip = self.grid.clip_seconds
-        if not covers(shape[1], settings.frame_seconds, settings.first_seconds, clip):
-            end = settings.first_seconds + (shape[1] - 0.5) * settings.frame_seconds
+        clip, step, first = self.grid.clip_seconds, settings.frame_seconds, settings.first_seconds
+        excess = excess_steps(shape[1], step, first, clip)
+        if not (first <= TOLERANCE * step and abs(excess) <= TOLERANCE + 1e-6):
             raise self._wrong(
                 "frame_seconds",
-                f"steps that reach the end of a clip of {clip:g} s",
-                f"{shape[1]} steps of {settings.frame_seconds:g} s, which end at {end:.2f} s",
+                f"steps that begin and end with a clip of {clip:g} s, but for {TOLERANCE}",
+                f"{shape[1]} steps of {step:g} s from {first - step / 2:.2f} s to "
+                f"{clip + excess * step:.2f} s",
             )
 
     def _wrong(self, key: str, expected: str, got: str) -> InputError:
         return InputError(f"{self.settings.source}: encoder.{key}: expected {expected}, got {got}")
+
+
+def encode(function: Function, audio: Tensor) -> Output:
+    """The output of an encoder for `(batch, samples)`, which is not checked.
+
+    Raises InputError for an exception of the encoder's that is no fault of the system.
+    """
+    try:
+        return function(audio)
+    except Exception as error:  # the user's code, or a graph's
+        stops = isinstance(error, (InputError, MemoryError, torch.OutOfMemoryError))
+        if stops or as_fault(error) is not None:
+            raise
+        shape = tuple(audio.shape)
+        raise InputError(
+            f"cannot read audio (batch, samples) of {shape}: {reason(error)}"
+        ) from error
+
+
+def mean_of_bands(layer: Tensor, tokens: Tokens) -> Tensor:
+    """`(batch, tokens, dimension)` -> `(batch, steps, dimension)`: the mean of a step's tokens."""
+    if tokens.order == "time":
+        return layer.unflatten(1, (-1, tokens.bands)).mean(dim=2)
+    return layer.unflatten(1, (tokens.bands, -1)).mean(dim=1)
+
+
+def reason(error: Exception) -> str:
+    """File and line of the user's code, where an exception has passed any, and its first line."""
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(_FOREIGN) and "-packages" not in frame.filename
+    ]
+    where = f"{own[-1].filename}:{own[-1].lineno}: " if own else ""
+    first = (str(error).splitlines() or [""])[0]
+    return f"{where}{type(error).__name__}: {first}"
+
+
+def _shape(layer: object) -> str:
+    return str(tuple(layer.shape) if isinstance(layer, Tensor) else type(layer).__name__)

@@ -12,7 +12,6 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +23,7 @@ from torch.nn.functional import conv1d, pad
 from desed_task.encoder.encoder import FrameEncoder
 from desed_task.encoder.sources import OnnxEncoder
 from desed_task.errors import FaultError, InputError
+from desed_task.extras import import_extra
 from desed_task.features import LogMel
 from desed_task.model.folder import load_model, read_description
 from desed_task.model.network import Model, ModelOutput
@@ -180,7 +180,7 @@ def _encoder_graph(function: Any, audio: Tensor) -> Any:
 
     if isinstance(function, OnnxEncoder):
         return onnx.load(function.path)
-    _package("onnxscript")
+    import_extra("onnx", "onnxscript")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # warns that torchvision is missing
     # The newer exporter: it knows the Fourier transforms and attention layers of encoders.
     with warnings.catch_warnings(), torch.no_grad():
@@ -349,17 +349,4 @@ def _audio(model: Model, batch: int) -> Tensor:
 
 
 def _runtime() -> Any:
-    """The module onnxruntime; `onnx` can be imported as well."""
-    _package("onnx")
-    return _package("onnxruntime")
-
-
-def _package(name: str) -> Any:
-    """A module of the extra `onnx`. Raises InputError where it is missing."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise InputError(
-            f"{error.name}: is not installed: pip install 'desed_task[onnx]' or "
-            "pip install onnx onnxruntime onnxscript"
-        ) from None
+    return import_extra("onnx", "onnx", "onnxruntime")
