@@ -33,6 +33,11 @@ TORCH_FILE = "model.pt2"
 TOLERANCE = 1e-4
 OPSET = 17
 _BATCH = torch.export.Dim("batch", min=1, max=4096)
+_REASONS = {
+    "Constraints violated (batch)": "it is for one size of batch alone",
+    ".numpy() is not supported": "it computes outside PyTorch, by NumPy",
+}
+"""Why an encoder is no graph, by a text of PyTorch's message."""
 NAMES = ("strong", "weak", "sod")
 DIGEST = "weights_sha256"
 
@@ -320,8 +325,7 @@ def _encoder_is_graph(model: Model, name: str) -> Iterator[None]:
         yield
     except Exception as error:  # exporters and runtimes have many classes of errors
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if reason.startswith("Constraints violated (batch)"):
-            reason = "it is for one size of batch alone"
+        reason = next((plain for text, plain in _REASONS.items() if text in reason), reason)
         if isinstance(error, FaultError) or type(error).__module__.startswith("onnxruntime"):
             reason = (
                 "its graph has other outputs, as of random numbers and of one size of batch "

@@ -179,7 +179,7 @@ def test_the_program_has_the_encoder(name: str, tmp_path: Path) -> None:
         ("onnx", False, r"expected an nn\.Module or a file \.pt2, got an ONNX graph"),
         (PLAIN_FUNCTION, True, r"expected .* or \.onnx, got a Python function"),
         (PLAIN_FUNCTION, False, "got a Python function"),
-        (NUMPY, False, ""),
+        (NUMPY, False, "it computes outside PyTorch, by NumPy"),
     ],
 )
 def test_what_is_no_graph(name: str, onnx: bool, reason: str, tmp_path: Path) -> None:
