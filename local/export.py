@@ -4,19 +4,15 @@
 
 The folder has weights.safetensors and model.json, and with `--onnx` or `--torch_export` model.onnx
 or model.pt2: docs/model.md. A checkpoint of a training with an encoder needs the encoder where the
-training had it, or where `--encoder` says.
+training had it, or where `--set encoder.source=SOURCE` says.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from desed_task.errors import InputError, run_cli
 from desed_task.files import atomic_folder, user_path, visible_entries
-from desed_task.options import command_parser
-
-if TYPE_CHECKING:
-    from local.config.load import Config
+from desed_task.options import add_overrides, command_parser
 
 # Imports that take seconds follow inside functions: --help and a mistyped option need none.
 
@@ -27,15 +23,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=user_path, required=True, metavar="P")
     parser.add_argument("--output", type=user_path, required=True, metavar="DIR")
     parser.add_argument("--network", choices=["student", "teacher"], default="student")
-    parser.add_argument("--encoder", metavar="SOURCE", help="as encoder.source of the training")
     parser.add_argument("--onnx", action="store_true", help="also write model.onnx")
     parser.add_argument("--torch_export", action="store_true", help="also write model.pt2")
+    add_overrides(parser, "override a key, for example --set encoder.source=beats.pt2")
     options = parser.parse_args(arguments)
     from desed_task.model import write_model
     from desed_task.model.folder import DESCRIPTION_FILE, WEIGHTS_FILE
     from desed_task.model.graphs import ONNX_FILE, TORCH_FILE, export_graphs
+    from local.config.load import override_config
+    from local.encoders import has_stored_embeddings
     from local.results.model import trained_model
-    from local.run.checkpoints import checkpoint_config, read_checkpoint
+    from local.run.checkpoints import read_checkpoint, test_config
     from local.run.weights import load_tested
 
     output: Path = options.output
@@ -45,9 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"--output {output}: exists and is no model: expected a new folder")
     if others:
         print(f"replacing the model in {output}")
-    config = checkpoint_config(read_checkpoint(options.checkpoint), str(options.checkpoint))
-    if options.encoder is not None:
-        config = with_encoder(config, options.encoder)
+    content, has_graph = read_checkpoint(options.checkpoint), options.onnx or options.torch_export
+    config = test_config(content, None, options.overrides, str(options.checkpoint))
+    if has_graph and has_stored_embeddings(config):
+        config = override_config(config, ["encoder.mode=online"])
     module, tuned, *_ = load_tested(config, options.checkpoint)
     name = options.network
     if name not in module.networks:
@@ -55,21 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = trained_model(module, name, tuned.get(name), options.checkpoint.name)
     with atomic_folder(output) as partial:
         write_model(partial, model)
-        if options.onnx or options.torch_export:
+        if has_graph:
             source = None if config.encoder is None else config.encoder.source
             graphs = {"onnx": options.onnx, "torch_export": options.torch_export}
             export_graphs(partial, **graphs, encoder=source)
     print(*sorted(output.iterdir()), sep="\n")
-
-
-def with_encoder(config: "Config", source: str) -> "Config":
-    """The configuration with another source of its encoder."""
-    if config.encoder is None:
-        raise InputError(
-            f"--encoder {source}: the checkpoint has no encoder: expected no --encoder"
-        )
-    encoder = config.encoder.model_copy(update={"source": source})
-    return config.model_copy(update={"encoder": encoder})
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Each file is run while it is made, and refused where it differs from the model b
 
 import io
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,12 @@ ONNX_FILE = "model.onnx"
 TORCH_FILE = "model.pt2"
 TOLERANCE = 1e-4
 OPSET = 17
-MAX_BATCH = 4096
+_BATCH = torch.export.Dim("batch", min=1, max=4096)
+_REASONS = {
+    "Constraints violated (batch)": "it is for one size of batch alone",
+    ".numpy() is not supported": "it computes outside PyTorch, by NumPy",
+}
+"""Why an encoder is no graph, by a text of PyTorch's message."""
 NAMES = ("strong", "weak", "sod")
 DIGEST = "weights_sha256"
 
@@ -95,10 +101,10 @@ def export_onnx(model: Model, folder: Path) -> None:
     names, audio = NAMES[: 2 + model.network.has_sod], _audio(model, 2)
     module = _Graph(model, RealLogMel(model.log_mel))
     with _encoder_is_graph(model, ONNX_FILE):
-        if model.encoder is not None and isinstance(model.encoder.function, OnnxEncoder):
-            graph = _around_encoder(module, model.encoder, model.encoder.function, audio, names)
-        else:
+        if model.encoder is None:
             graph = _traced(module, {"audio": audio}, names)
+        else:
+            graph = _around_encoder(module, model.encoder, audio, names)
         session = runtime.InferenceSession(
             graph.SerializeToString(), providers=["CPUExecutionProvider"]
         )
@@ -141,23 +147,19 @@ def _traced(module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str]
 
 
 def _around_encoder(
-    module: "_Graph",
-    encoder: FrameEncoder,
-    function: OnnxEncoder,
-    audio: Tensor,
-    names: Sequence[str],
+    module: "_Graph", encoder: FrameEncoder, audio: Tensor, names: Sequence[str]
 ) -> Any:
     """The ONNX model of resampling, the encoder's graph, and the rest."""
-    import onnx
     from onnx import compose, version_converter
 
-    inner = compose.add_prefix(onnx.load(function.path), "encoder/")
+    with torch.no_grad():
+        resampled = encoder.resample(audio)
+        outputs = encoder.function(resampled)
+    inner = compose.add_prefix(_encoder_graph(encoder.function, resampled), "encoder/")
     output_names = [each.name for each in inner.graph.output]
+    outputs = [outputs] if isinstance(outputs, Tensor) else outputs
     before = _traced(_Before(encoder), {"audio": audio}, ["same", "resampled"])
-    given = {
-        "same": audio,
-        **dict(zip(output_names, function(encoder.resample(audio)), strict=True)),
-    }
+    given = {"same": audio, **dict(zip(output_names, outputs, strict=True))}
     after = compose.add_prefix(
         _traced(module, given, names), "after/", rename_inputs=False, rename_outputs=False
     )
@@ -170,8 +172,29 @@ def _around_encoder(
     for each in graphs:
         each.ir_version = max(each.ir_version for each in graphs)
     before, inner, after = graphs
-    both = compose.merge_models(before, inner, [("resampled", inner.graph.input[0].name)])
-    return compose.merge_models(both, after, [(name, name) for name in given])
+    # The exporter removes inputs that are not used: hidden layers.
+    used = [each.name for each in after.graph.input]
+    joint = [("resampled", inner.graph.input[0].name)]
+    both = compose.merge_models(before, inner, joint, outputs=used)
+    return compose.merge_models(both, after, [(name, name) for name in used])
+
+
+def _encoder_graph(function: Any, audio: Tensor) -> Any:
+    """An encoder as an ONNX model."""
+    import onnx
+
+    if isinstance(function, OnnxEncoder):
+        return onnx.load(function.path)
+    import_extra("onnx", "onnxscript")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # warns that torchvision is missing
+    # The newer exporter: it knows the Fourier transforms and attention layers of encoders.
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        outputs = _Outputs(function)
+        program = torch.export.export(outputs, (audio,), dynamic_shapes=({0: _BATCH},))
+        exported = torch.onnx.export(program, dynamo=True, verbose=False)
+    assert exported is not None  # of the newer exporter
+    return exported.model_proto
 
 
 def _opset(model: Any) -> int:
@@ -182,11 +205,10 @@ def _opset(model: Any) -> int:
 
 def export_torch(model: Model, folder: Path) -> None:
     """Write model.pt2, which `torch.export.load` reads."""
-    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     with warnings.catch_warnings(), torch.no_grad(), _encoder_is_graph(model, TORCH_FILE):
         warnings.simplefilter("ignore")
         program = torch.export.export(
-            _Graph(model, model.log_mel), (_audio(model, 2),), dynamic_shapes=({0: batch},)
+            _Graph(model, model.log_mel), (_audio(model, 2),), dynamic_shapes=({0: _BATCH},)
         )
         content = io.BytesIO()
         torch.export.save(program, content)
@@ -272,6 +294,19 @@ class _Before(nn.Module):
         return audio.clone(), self.resample(audio)
 
 
+class _Outputs(nn.Module):
+    """The outputs of an encoder, each a tensor of its own."""
+
+    def __init__(self, function: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, audio: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.function(audio)
+        outputs = [outputs] if isinstance(outputs, Tensor) else outputs
+        return tuple(output.clone() for output in outputs)
+
+
 @contextmanager
 def _encoder_is_graph(model: Model, name: str) -> Iterator[None]:
     """Raise InputError for an encoder that cannot be inside the graph `name`."""
@@ -290,10 +325,11 @@ def _encoder_is_graph(model: Model, name: str) -> Iterator[None]:
         yield
     except Exception as error:  # exporters and runtimes have many classes of errors
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = next((plain for text, plain in _REASONS.items() if text in reason), reason)
         if isinstance(error, FaultError) or type(error).__module__.startswith("onnxruntime"):
             reason = (
-                "its graph has other outputs: it computes outside PyTorch, for one size of batch "
-                f"alone, or with random numbers ({reason.removeprefix(f'{name}: not written: ')})"
+                "its graph has other outputs, as of random numbers and of one size of batch "
+                f"({reason.removeprefix(f'{name}: not written: ')})"
             )
         raise InputError(f"{refused}: {reason}") from None
 

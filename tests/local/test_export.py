@@ -16,8 +16,13 @@ from local.run.checkpoints import checkpoint_config, read_checkpoint
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
 from local.run.weights import load_tested
 from tests.support.classes import CLASSES
-from tests.support.tiny import tiny_config
-from tests.support.tiny_encoder import CONVOLUTION, OTHER, tiny_encoder_settings
+from tests.support.tiny import make_data, tiny_config
+from tests.support.tiny_encoder import (
+    CONVOLUTION,
+    OTHER,
+    tiny_encoder_settings,
+    write_encoder,
+)
 from tests.support.training import train
 
 
@@ -89,33 +94,48 @@ def test_what_cannot_be_exported(checkpoint: Path, tiny_data: Path, tmp_path: Pa
 @pytest.mark.parametrize("trained", [False, True])
 def test_a_training_with_an_encoder(trained: bool, tiny_data: Path, tmp_path: Path) -> None:
     """Its networks give the same scores in the model, and in the graph, which has the encoder."""
-    encoder = tiny_encoder_settings(train=trained, layer_decay=1.0).plain()
+    name = CONVOLUTION if trained else write_encoder(tmp_path / "encoder.onnx")
+    encoder = tiny_encoder_settings(name, train=trained, layer_decay=1.0).plain()
     shown = ", ".join(f"{key}: {json.dumps(value)}" for key, value in encoder.items())
     given = ("training.n_epochs=1", "data.audio_max_len=2", f"encoder={{{shown}}}")
     config = tiny_config(tiny_data, *given)
     train(config, tmp_path / "run")
     checkpoint, folder = tmp_path / "run" / CHECKPOINTS / LAST_CHECKPOINT, tmp_path / "model"
-    source = f"--encoder={CONVOLUTION}"
-    main([f"--checkpoint={checkpoint}", f"--output={folder}", source, "--onnx"])
+    graph = [] if trained else ["--onnx"]
+    main(
+        [f"--checkpoint={checkpoint}", f"--output={folder}", f"--set=encoder.source={name}", *graph]
+    )
     module = load_tested(config, checkpoint).module.eval()
     audio = 0.1 * torch.randn(2, config.grid.n_samples, generator=torch.Generator().manual_seed(1))
-    embedded = Batch(audio, torch.zeros(2, 1, 1), (), (), torch.zeros(2))
+    embedded = Batch(audio, torch.zeros(2, 1, 1), torch.zeros(2), (), torch.zeros(2))
     with torch.no_grad():
         expected = module.predict(embedded)[1]["student"].strong
-        found = load_model(folder, CONVOLUTION)(audio).strong
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        found = load_model(folder, name)(audio).strong
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        if trained:  # the folder has the weights
+            torch.testing.assert_close(load_model(folder, OTHER)(audio).strong, found)
+            return
+    with pytest.raises(InputError, match=rf"--encoder {OTHER}: "):
+        load_model(folder, OTHER)
     runtime = Detector.load(folder, runtime="onnx").model
     torch.testing.assert_close(runtime(audio).strong, expected, rtol=0, atol=1e-4)
-    if trained:  # the folder has the weights
-        with torch.no_grad():
-            torch.testing.assert_close(load_model(folder, OTHER)(audio).strong, found)
-    else:
-        with pytest.raises(InputError, match=rf"--encoder {OTHER}: "):
-            load_model(folder, OTHER)
     with pytest.raises(InputError, match=r"^--encoder: expected none with --runtime onnx"):
-        Detector.load(folder, runtime="onnx", encoder=CONVOLUTION)
+        Detector.load(folder, runtime="onnx", encoder=name)
 
 
-def test_an_encoder_of_a_checkpoint_without(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--encoder x: the checkpoint has no encoder"):
-        main([f"--checkpoint={checkpoint}", f"--output={tmp_path / 'model'}", "--encoder=x"])
+def test_stored_embeddings(tmp_path: Path) -> None:
+    """A model needs no encoder to be written; a graph does, and code is named again."""
+    encoder = tiny_encoder_settings(CONVOLUTION, mode="cached").plain()
+    shown = ", ".join(f"{key}: {json.dumps(value)}" for key, value in encoder.items())
+    given = ("training.n_epochs=1", "data.audio_max_len=2", f"encoder={{{shown}}}")
+    train(tiny_config(make_data(tmp_path / "data"), *given), tmp_path / "run")
+    checkpoint, folder = tmp_path / "run" / CHECKPOINTS / LAST_CHECKPOINT, tmp_path / "model"
+    output = [f"--checkpoint={checkpoint}", f"--output={folder}"]
+    main(output)
+    description = load_model(folder, CONVOLUTION).description
+    assert description.encoder is not None
+    assert description.encoder.source == CONVOLUTION
+    with pytest.raises(InputError, match=rf"expected --set encoder\.source={CONVOLUTION}"):
+        main([*output, "--torch_export"])
+    with pytest.raises(InputError, match=rf"expected it as encoder\.source, got {OTHER}"):
+        main([*output, "--torch_export", f"--set=encoder.source={OTHER}"])
