@@ -40,7 +40,7 @@ def load_function(source: str) -> tuple[Function, str]:
     """The encoder of a source at its own rate, and the SHA-256 that identifies it.
 
     The digest is that of a file's content; of the weights of a module, with the configuration of a
-    folder; of the name and the code's file of another callable.
+    folder; of the name and the code's file of a module without weights or another callable.
 
     Raises InputError as `load_encoder`.
     """
@@ -118,7 +118,7 @@ def _user_function(source: str) -> tuple[Function, str]:
         raise InputError(f"encoder.source {source}: {reason(error)}") from error
     finally:
         sys.path.remove("")
-    if isinstance(function, nn.Module):
+    if isinstance(function, nn.Module) and function.state_dict():
         return function, _module_digest(function)
     if not callable(function):
         got = type(function).__name__
