@@ -25,9 +25,7 @@ class _Patches(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         audio = nn.functional.pad(audio, (self.samples_before, 0))
-        patches = nn.functional.conv1d(audio[:, None], self.weights, stride=1280).unflatten(
-            1, (4, 4)
-        )
+        patches = nn.functional.conv1d(audio[:, None], self.weights, stride=1280)
         axes = (0, 1, 3, 2) if self.by_band else (0, 3, 1, 2)
         return patches.unflatten(1, (4, 4)).permute(*axes).flatten(1, 2)
 
