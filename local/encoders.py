@@ -13,7 +13,7 @@ from desed_task.dataio.embeddings import Embeddings
 from desed_task.dataio.prepare import clip_seconds
 from desed_task.encoder.encoder import FrameEncoder
 from desed_task.encoder.settings import EncoderSettings
-from desed_task.encoder.sources import load_encoder, names_code
+from desed_task.encoder.sources import digest_of_file, load_encoder, names_code
 from desed_task.errors import InputError
 from local.config.data import AudioSet
 from local.config.load import Config
@@ -104,8 +104,9 @@ def store_missing(
 ) -> str:
     """Store the embeddings of the clips of all sets that are not stored; the encoder's digest.
 
-    Where nothing is missing the encoder is not loaded: without a digest, the stored embeddings are
-    those of an encoder with the same source, if there is one such encoder.
+    Where nothing is missing the encoder is not loaded. Its digest is that of the checkpoint or of
+    its file; otherwise the stored embeddings are those of an encoder with the same source, if there
+    is one such encoder.
 
     Args:
         config: the experiment, with an encoder; `data` as `prepare_sets` leaves it.
@@ -120,13 +121,14 @@ def store_missing(
     settings, grid, training = config.encoder, config.grid, config.training
     assert settings is not None
     clips = {each.folder: clip_seconds(each.folder, each.original, config.data.fs) for each in sets}
-    if digest is None and not compare:
-        digest = _only_digest(config, clips)
-    if digest is not None and not any(
-        Embeddings.of(folder, settings, grid, digest).missing(seconds, grid)
+    known = digest
+    if known is None and not compare:
+        known = digest_of_file(settings.source) or _only_digest(config, clips)
+    if known is not None and not any(
+        Embeddings.of(folder, settings, grid, known).missing(seconds, grid)
         for folder, seconds in clips.items()
     ):
-        return digest
+        return known
     encoder = _loaded(config, digest, checkpoint)
     for folder, seconds in clips.items():
         store_embeddings(

@@ -51,12 +51,26 @@ def load_function(source: str) -> tuple[Function, str]:
         folder = find_folder(source)
         model = load_pretrained(folder)
         return model, _module_digest(model, model.configuration)
+    digest = _file_digest(path)
+    return (OnnxEncoder(path) if path.suffix == ONNX else _exported(path)), digest
+
+
+def digest_of_file(source: str) -> str | None:
+    """The digest of a source that is a file, without loading it; None for others, and without it.
+
+    Raises InputError for a file that cannot be read.
+    """
+    path = user_path(source)
+    is_file = path.suffix in (ONNX, EXPORTED) and path.exists() and not names_code(source)
+    return _file_digest(path) if is_file else None
+
+
+def _file_digest(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise file_error(path, error) from None
-    return (OnnxEncoder(path) if path.suffix == ONNX else _exported(path)), digest
 
 
 def names_code(source: str) -> bool:

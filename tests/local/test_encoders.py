@@ -1,5 +1,6 @@
 """Trainings with a frozen encoder: it reads the audio of every step, or its stored embeddings."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,20 +8,26 @@ import pytest
 import torch
 
 from desed_task.augment import distort
+from desed_task.dataio.embeddings import Embeddings
+from desed_task.encoder.settings import EncoderSettings
 from desed_task.encoder.sources import load_encoder
 from desed_task.errors import InputError, Terminated
 from desed_task.frames import FrameGrid
-from local import encoders
-from local.config.load import load_config, override_config
-from local.encoders import configured_encoder
+from local import audio_sets, encoders
+from local.audio_sets import prepare_sets, training_sets
+from local.config.load import Config, load_config, override_config
+from local.embed import main as embed
+from local.encoders import configured_encoder, store_missing
 from local.run import checkpoints
 from local.run.checkpoints import read_checkpoint
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
 from local.run.weights import load_tested, start_from
 from local.sed_trainer import CrossTaskSED
+from tests.support import tiny_encoder
 from tests.support.compare import assert_equal
 from tests.support.given_batches import given_batch
 from tests.support.paths import CONFS
+from tests.support.program import run_program
 from tests.support.tiny import NETWORK, make_data, overrides, tiny_config
 from tests.support.tiny_encoder import (
     CONVOLUTION,
@@ -29,6 +36,7 @@ from tests.support.tiny_encoder import (
     RATE,
     STEP,
     tiny_encoder_settings,
+    write_encoder,
 )
 from tests.support.training import Recorder, Trained, train
 
@@ -211,3 +219,74 @@ def test_student_and_teacher_get_the_same_embeddings_computed_once(data: Path) -
     evaluated = module.embeddings(given_batch(config))["student"]
     assert evaluated is not None
     assert evaluated.flatten(1).any(dim=1).all()
+
+
+def test_embed_stores_ahead_of_time_and_compares_the_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_data(tmp_path / "data")
+    config = tiny_config(data, *CACHED)
+    sets = [*training_sets(config).values(), *audio_sets.test_sets(config).values()]
+    values = overrides(data, *ENCODER)
+    command = ["--conf_file", str(CONFS / "demo.yaml"), *(f"--set={each}" for each in values)]
+    embed([*command, "--gpus", "0"])
+    first, printed = store_missing(config, sets), capsys.readouterr().out
+    assert f"{CONVOLUTION}, SHA-256 {first}: complete" in printed
+    assert "4 clips, 4 windows of 500 x 6, 24.0kB\n" in printed
+    with monkeypatch.context() as patch:
+        patch.setattr(encoders, "load_encoder", _refuse)
+        assert store_missing(config, sets) == first
+    monkeypatch.setattr(tiny_encoder, "convolution", tiny_encoder.other_convolution)
+    embed(command)  # other weights behind the same name
+    second = store_missing(config, sets)  # loads the encoder, since two had the name
+    assert first != second
+    assert len(Embeddings.of_source(sets[0].folder, _encoder(config), config.grid)) == 2
+    with pytest.raises(InputError, match=r"^confs.*demo\.yaml: encoder: expected an encoder, got"):
+        embed(["--conf_file", "confs/demo.yaml"])
+
+
+def test_a_file_that_is_replaced_has_other_embeddings(tmp_path: Path) -> None:
+    data, file = make_data(tmp_path / "data"), tmp_path / "encoder.onnx"
+    config = tiny_config(data, *CACHED, f"encoder.source={file}", "data.audio_max_len=2")
+    sets = [audio_sets.test_sets(config)["test"]]
+    prepare_sets(sets, config.data.fs, 1)
+    write_encoder(file)
+    first = store_missing(config, sets)
+    content = file.read_bytes()
+    file.unlink()
+    assert store_missing(config, sets) == first  # the stored ones are enough
+    file.write_bytes(content + b"\0")
+    with pytest.raises(InputError, match=r"encoder\.onnx: cannot be read"):
+        store_missing(config, sets)
+    stored = Embeddings.of(sets[0].folder, _encoder(config), config.grid, first)
+    next(Path(sets[0].folder).iterdir()).touch()
+    file.unlink()
+    with pytest.raises(InputError, match=r"^a\.ckpt: needs the encoder of its training \(SHA-256"):
+        store_missing(config, sets, first, checkpoint="a.ckpt")
+    with pytest.raises(InputError, match=r"encoder\.onnx: "):
+        store_missing(config, sets)
+    assert stored.file.exists()
+
+
+def _encoder(config: Config) -> EncoderSettings:
+    assert config.encoder is not None
+    return config.encoder
+
+
+@pytest.mark.parametrize("encoder", [ENCODER, CACHED], ids=["online", "cached"])
+def test_two_processes_train_and_test(encoder: tuple[str, ...], tmp_path: Path) -> None:
+    """The second one stores nothing; both have the encoder's digest."""
+    data = make_data(tmp_path / "data")
+    more = ("training.backend=ddp", "training.batch_size=[1, 1, 1]", "training.n_epochs=1")
+    given = [f"--set={each}" for each in overrides(data, *encoder, *more)]
+    start = ["--conf_file", str(CONFS / "demo.yaml"), "--gpus", "0", "--log_dir", str(tmp_path)]
+    done = run_program(["-m", "tests.support.two_processes", "command", *start, *given])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Encoder         ") == 1
+    assert done.stdout.count("windows of 500 x 6") == (6 if encoder == CACHED else 0)
+    run = tmp_path / "version_0"
+    content = read_checkpoint(run / CHECKPOINTS / LAST_CHECKPOINT)
+    expected = load_encoder(tiny_encoder_settings(), FrameGrid()).digest
+    assert content["encoder_sha256"] == expected
+    assert json.loads((run / "model" / "model.json").read_text())["encoder_sha256"] == expected
+    assert (run / "metrics_test" / "metrics.json").is_file()
