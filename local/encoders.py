@@ -74,17 +74,14 @@ def _loaded(config: Config, digest: str | None, checkpoint: object) -> FrameEnco
     if code != settings.source:
         raise InputError(
             f"{needed}{code}: is code, which a checkpoint names but you do not: expected --set "
-            f"encoder.source={code} (of local.export: --encoder {code})"
+            f"encoder.source={code}"
         )
     try:
         encoder = load_encoder(settings, config.grid)
     except InputError as error:
         if not needed:
             raise
-        raise InputError(
-            f"{needed}{error}; name it with --set encoder.source=SOURCE (of local.export: "
-            "--encoder SOURCE)"
-        ) from None
+        raise InputError(f"{needed}{error}; --set encoder.source=SOURCE names it") from None
     if digest not in (None, encoder.digest) and not settings.train:  # else it has the weights
         raise InputError(
             f"{needed}expected it as encoder.source, got {settings.source}, which has SHA-256 "

@@ -68,6 +68,9 @@ def measure_clock(
     with torch.no_grad():
         outputs = torch.cat([_output(function, each) for each in clips.split(_CLIPS_AT_A_TIME)])
     if tokens is not None:
+        if outputs.shape[1] % tokens.bands:
+            expected = f"a number of tokens that {tokens.bands} divides"
+            raise InputError(f"expected {expected}, got {outputs.shape[1]}")
         outputs = mean_of_bands(outputs, tokens)
     n_steps, dimension = outputs.shape[1:]
     difference = outputs - outputs.median(dim=0).values

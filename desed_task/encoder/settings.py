@@ -34,7 +34,7 @@ class EncoderSettings(Settings):
     `encoder: null` is no encoder. Keys without a default must be given.
     """
 
-    source: Annotated[str, NoResult] = Field(
+    source: str = Field(
         min_length=1,
         description="a file `.onnx` or `.pt2` (`torch.export`), a folder of an audio model of "
         "`transformers`, or `module:function`, which returns an `nn.Module` or another callable: "

@@ -124,12 +124,12 @@ def online(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ((), rf"{CONVOLUTION}: is code, .*: expected --set encoder\.source={CONVOLUTION} \("),
+        ((), rf"{CONVOLUTION}: is code, .*: expected --set encoder\.source={CONVOLUTION}$"),
         (
             (f"encoder.source={OTHER}",),
             rf"expected it as encoder\.source, got {OTHER}, which has SHA-256 \w{{12}}…$",
         ),
-        (("encoder.source=gone:away",), r".*gone:away.*; name it with --set encoder\.source="),
+        (("encoder.source=gone:away",), r".*gone:away.*; --set encoder\.source=SOURCE names it$"),
     ],
     ids=["unnamed code", "another", "missing"],
 )
