@@ -32,6 +32,7 @@ FORKED_COMMANDS = """
 import sys
 from benchmarks import commands
 from benchmarks.__main__ import main
+from desed_task.errors import run_cli
 from tests.support.program import run_program
 
 def run(arguments, output, limit):
@@ -40,7 +41,7 @@ def run(arguments, output, limit):
     return commands.OK if done.returncode == 0 else f"failed: exit status {done.returncode}"
 
 commands._run = run
-sys.exit(main(sys.argv[1:]))
+run_cli(lambda: main(sys.argv[1:]))
 """
 
 

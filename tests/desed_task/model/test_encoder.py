@@ -160,10 +160,9 @@ def test_the_onnx_graph_has_the_encoder(name: str, layers: tuple[int, ...], tmp_
             torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=0, msg=field)
 
 
-@pytest.mark.parametrize("name", [CONVOLUTION, "pt2"])
-def test_the_program_has_the_encoder(name: str, tmp_path: Path) -> None:
+def test_the_program_has_the_encoder(tmp_path: Path) -> None:
     """In float32, whatever the precision of the training."""
-    folder, source = tmp_path / "model", _source(name, tmp_path)
+    folder, source = tmp_path / "model", _source("pt2", tmp_path)
     settings = tiny_encoder_settings(source, precision="bf16")
     write_tiny_model(folder, encoder=settings)
     graphs.export_graphs(folder, onnx=False, torch_export=True, encoder=source)

@@ -6,6 +6,8 @@ from desed_task.nnet.arithmetic import count_multiply_adds
 from local.config.load import Config, load_config
 from tests.support.paths import CONFS
 
+SHORT = "data.audio_max_len=1"
+
 
 def _multiply_adds_by_hand(config: Config) -> int:
     net, bands, frames, total = config.net, config.feats.n_mels, config.grid.n_hops, 0
@@ -29,14 +31,14 @@ def _multiply_adds_by_hand(config: Config) -> int:
 
 @pytest.mark.parametrize("name", ["sed.yaml", "demo.yaml"])
 def test_multiply_adds(name: str) -> None:
-    config = load_config(CONFS / name)
+    config = load_config(CONFS / name, [SHORT])
     counted = count_multiply_adds(config.net, 10, config.feats.n_mels, config.grid.n_hops)
     assert counted == _multiply_adds_by_hand(config)
 
 
 def test_embeddings_are_joined_by_a_layer_per_branch() -> None:
     settings = ["source=a.onnx", "sample_rate=16000", "frame_seconds=0.16", "dimension=768"]
-    config = load_config(CONFS / "sed.yaml", [f"encoder.{each}" for each in settings])
+    config = load_config(CONFS / "sed.yaml", [SHORT, *(f"encoder.{each}" for each in settings)])
     counts = [
         count_multiply_adds(config.net, 10, 128, config.grid.n_hops, encoder)
         for encoder in (None, config.encoder)
@@ -46,8 +48,8 @@ def test_embeddings_are_joined_by_a_layer_per_branch() -> None:
 
 def test_frequency_dynamic_convolutions_are_counted_as_the_device_computes_them() -> None:
     """A GPU: one convolution per basis kernel. A CPU: one, of kernels that are summed before."""
-    config = load_config(CONFS / "sed_fdy.yaml")
-    plain, net = load_config(CONFS / "sed.yaml"), config.net
+    config, plain = (load_config(CONFS / f"{name}.yaml", [SHORT]) for name in ("sed_fdy", "sed"))
+    net = config.net
     on_gpu, on_cpu = (
         count_multiply_adds(net, 10, config.feats.n_mels, config.grid.n_hops, device=device)
         for device in ("cuda", "cpu")

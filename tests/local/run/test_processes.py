@@ -21,7 +21,7 @@ from desed_task.errors import TERMINATED, USAGE_ERROR, InputError
 from desed_task.ranks import Ranks, launched_ranks
 from local.config.load import Config
 from local.data import DesedDataModule
-from local.embeddings import configured_encoder
+from local.encoders import configured_encoder
 from local.rank_state import random_state, restore_rank, running_statistics
 from local.run import launch
 from local.run.experiment import fit_scaler
@@ -229,10 +229,10 @@ def test_a_checkpoint_holds_the_mean_statistics(two: TwoProcesses) -> None:
     """In the middle of an epoch, where those of the processes differ."""
     content = torch.load(two.folder / "0" / "interrupted.ckpt", weights_only=True)
     own = [state["statistics"] for state in content["ranks"]]
-    name = "teacher.backbone.2.norm.running_mean"
+    name = "networks.teacher.backbone.2.norm.running_mean"
     assert not torch.equal(own[0][name], own[1][name])
     mean = (own[0][name] + own[1][name]) / 2
-    torch.testing.assert_close(content["state_dict"][f"networks.{name}"], mean)
+    torch.testing.assert_close(content["state_dict"][name], mean)
 
 
 def test_another_number_of_processes_resumes_at_the_end_of_an_epoch(
