@@ -1,6 +1,7 @@
 """Stored embeddings of distorted clips are those of the encoder where it would give the same."""
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
@@ -62,7 +63,7 @@ class Rows:
         modules = CrossTaskSED(online, encoder=encoder), CrossTaskSED(cached, encoder_digest="0")
         self.distorted: DistortedBatch = distort(batch, modules[0]._augment_context())
         self.online, self.cached = (
-            module.embeddings(each, self.distorted)["student"]
+            cast(Tensor, module.embeddings(each, self.distorted)["student"])
             for module, each in zip(modules, (batch, stored), strict=True)
         )
         self.original = align(stored.embeddings, self.settings, self.grid)  # type: ignore[arg-type]

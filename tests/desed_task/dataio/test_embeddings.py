@@ -117,13 +117,15 @@ def test_a_killed_run_loses_what_was_not_saved(
 def test_changed_new_and_removed_clips(folder: Path) -> None:
     _store(folder, Counting())
     before = _clips(folder)
-    old = before[0]
+    old = before[0].embeddings
     write_tone(folder / "a.wav", 1.0, hertz=1777.0)
     write_tone(folder / "new.wav", 1.0, hertz=777.0)
     assert _store(folder, Counting()) == 2
     _check(_clips(folder))
-    assert old.embeddings is not None
-    assert torch.equal(before[0].embeddings, old.embeddings)  # rows in use are not changed
+    now = before[0].embeddings
+    assert old is not None
+    assert now is not None
+    assert torch.equal(now, old)  # rows in use are not changed
     stored = Embeddings.of(folder, SETTINGS, GRID, "0")
     size = stored.file.stat().st_size
     (folder / "new.wav").unlink()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from desed_task.encoder.settings import Tokens
 from desed_task.errors import InputError
 from local.config.load import load_config, override_config, stored_config
 from local.config.schema import Config
@@ -122,13 +123,15 @@ def test_encoder_is_given_on_the_command_line_and_removed() -> None:
     assert given.encoder.source == "a.onnx"
     assert override_config(given, ["encoder=null"]) == load_config(CONFS / "sed.yaml")
     assert stored_config(given.plain(), "a.ckpt") == given
-    assert load_config(
+    whole = load_config(
         CONFS / "sed.yaml",
         [
             "encoder={source: b.pt2, sample_rate: 8000, "
             "frame_seconds: 0.02, dimension: 4, tokens: {bands: 8, order: time}}"
         ],
-    ).encoder.tokens
+    )
+    assert whole.encoder is not None
+    assert whole.encoder.tokens == Tokens(bands=8, order="time")
 
 
 OWN_CLASSES = """\
