@@ -3,8 +3,8 @@
     python -m local.export --checkpoint exp/demo/version_0/checkpoints/best.ckpt --output model
 
 The folder has weights.safetensors and model.json, and with `--onnx` or `--torch_export` model.onnx
-or model.pt2: docs/model.md. A checkpoint of a training with an encoder needs the encoder where the
-training had it, or where `--set encoder.source=SOURCE` says.
+or model.pt2: docs/model.md. A checkpoint of a training with an encoder needs the encoder, from
+the source of the training or from that of `--set encoder.source=SOURCE`.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The clock of an encoder: which time each step of its output stands for, measured by clicks.
+"""The clock of an encoder: the time of each step of its output, measured by clicks.
 
 The encoder reads clips of the same faint noise, each with one click. Where in the output a click
 is seen, as the difference from the clips with other clicks, gives a position for each time; a line

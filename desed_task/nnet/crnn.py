@@ -165,7 +165,7 @@ def _joined(layer: nn.Linear | None, features: Tensor, embeddings: Tensor | None
     """Inputs of a GRU, `(batch, frames, channels)`, float32.
 
     Each frame's embedding is scaled to mean 0 and variance 1: encoders have outputs of any size.
-    One that is 0 stays 0.
+    One that is 0 is not changed.
     """
     if layer is None:
         return features.float()
