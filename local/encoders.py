@@ -12,7 +12,6 @@ from desed_task.dataio.embed import store_embeddings
 from desed_task.dataio.embeddings import Embeddings
 from desed_task.dataio.prepare import clip_seconds
 from desed_task.encoder.encoder import FrameEncoder
-from desed_task.encoder.settings import EncoderSettings
 from desed_task.encoder.sources import digest_of_file, load_encoder, names_code
 from desed_task.errors import InputError
 from local.config.data import AudioSet
@@ -35,11 +34,13 @@ def without_code(config: Config) -> Config:
     return config.model_copy(update={"encoder": encoder})
 
 
-def as_trained(settings: EncoderSettings | None) -> EncoderSettings | None:
-    """The settings without the mark of `without_code`."""
-    if settings is None:
-        return None
-    return settings.model_copy(update={"source": settings.source.removeprefix(_UNNAMED)})
+def as_trained(config: Config) -> Config:
+    """The configuration without the mark of `without_code`: for what a run writes."""
+    if config.encoder is None:
+        return config
+    source = config.encoder.source.removeprefix(_UNNAMED)
+    encoder = config.encoder.model_copy(update={"source": source})
+    return config.model_copy(update={"encoder": encoder})
 
 
 def has_stored_embeddings(config: Config) -> bool:

@@ -10,7 +10,6 @@ from desed_task.model import Model, ModelDescription
 from desed_task.nnet.crnn import CRNN
 from desed_task.postprocess.methods import TunedParameters
 from local.config.data import KEYS
-from local.encoders import as_trained
 from local.results.postprocessing import postprocessing
 from local.sed_trainer import CrossTaskSED
 
@@ -38,7 +37,7 @@ def trained_model(
         features=config.feats,
         scaler=config.scaler,
         network=config.net,
-        encoder=as_trained(config.encoder),
+        encoder=config.encoder,
         encoder_sha256=module.encoder_digest or "",
         correction=config.correction,
         postprocessing=postprocessing(config, tuned),

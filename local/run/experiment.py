@@ -18,7 +18,7 @@ from desed_task.process_group import first_rank_first, from_first_rank, leave, r
 from local.audio_sets import test_sets
 from local.config.load import Config
 from local.data import DesedDataModule
-from local.encoders import DIGEST_KEY, configured_encoder
+from local.encoders import DIGEST_KEY, as_trained, configured_encoder
 from local.lightning_internals import OwnTrainer, read_local_files
 from local.rank_state import seed_everything
 from local.results.baseline import (
@@ -166,6 +166,7 @@ def fit(
         fast: one epoch, with two batches of everything instead of all.
     """
     trainer, module, data = prepare_fit(config, machine, run, resume, initial=initial, fast=fast)
+    config = module.config
     resumed = None if resume is None else resume.absolute()
     trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     seconds = training_seconds(trainer)
@@ -225,7 +226,7 @@ def prepare_fit(
             check_resumable(config, resume)
             data.encoder_digest = read_checkpoint(resume).get(DIGEST_KEY)
         expected = data.encoder_digest
-        save_config(config, run)
+        save_config(as_trained(config), run)
         data.prepare_data()
         return expected, data.encoder_digest
 
@@ -238,7 +239,7 @@ def prepare_fit(
     # It may use random numbers.
     encoder = first_rank_first(lambda: configured_encoder(config, expected, resume))
     seed_everything(config.training.seed)
-    module = CrossTaskSED(config, steps, encoder, data.encoder_digest)
+    module = CrossTaskSED(as_trained(config), steps, encoder, data.encoder_digest)
     if rank() > 0:  # the same weights, but other dropout masks
         seed_everything(config.training.seed + rank())
     has_statistics = resume is not None or config.scaler.statistic != "dataset"
@@ -276,7 +277,8 @@ def test(
     Post-processing that the checkpoint does not have is tuned, chosen and calibrated first, on the
     synthetic validation set; the checkpoint does not change.
     """
-    module, tuned, baseline, seconds = first_rank_first(lambda: load_tested(config, checkpoint))
+    given = config
+    module, tuned, baseline, seconds = first_rank_first(lambda: load_tested(given, checkpoint))
     config = module.config
     if not test_sets(config):
         raise InputError("data.test_folder: a test needs a test set: expected a folder, got null")
@@ -290,8 +292,8 @@ def test(
     networks = [*module.networks, *([] if baseline is None else [BASELINE])]
     tune = not is_tuned(tuned, networks, config)
     data = DesedDataModule(
-        config,
-        config.grid,
+        given,
+        given.grid,
         run / MISSING_FILE,
         tune=tune,
         encoder_digest=module.encoder_digest,

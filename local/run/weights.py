@@ -9,7 +9,7 @@ from torch import Tensor
 from desed_task.errors import InputError, shortened
 from desed_task.postprocess.methods import TunedParameters
 from local.config.load import Config
-from local.encoders import DIGEST_KEY, configured_encoder
+from local.encoders import DIGEST_KEY, as_trained, configured_encoder
 from local.freezing import frozen_parts
 from local.results.baseline import Baseline, load_baseline
 from local.results.postprocessing import load_tuned
@@ -65,7 +65,7 @@ def load_tested(config: Config, checkpoint: Path) -> Tested:
         config = config.model_copy(update={"training": training})
     digest = content.get(DIGEST_KEY)
     encoder = configured_encoder(config, digest, checkpoint)
-    module = CrossTaskSED(config, encoder=encoder, encoder_digest=digest)
+    module = CrossTaskSED(as_trained(config), encoder=encoder, encoder_digest=digest)
     load_weights(module, weights, str(checkpoint))
     seconds = content.get(TRAINING_SECONDS)
     return Tested(

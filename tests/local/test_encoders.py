@@ -1,6 +1,5 @@
 """Trainings with a frozen encoder: it reads the audio of every step, or its stored embeddings."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from local.config.load import Config, load_config, override_config
 from local.embed import main as embed
 from local.encoders import configured_encoder, store_missing
 from local.run import checkpoints
-from local.run.checkpoints import read_checkpoint
+from local.run.checkpoints import checkpoint_config, read_checkpoint
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
 from local.run.weights import load_tested, start_from
 from local.sed_trainer import CrossTaskSED
@@ -27,26 +26,16 @@ from tests.support import tiny_encoder
 from tests.support.compare import assert_equal
 from tests.support.given_batches import given_batch
 from tests.support.paths import CONFS
-from tests.support.program import run_program
 from tests.support.tiny import NETWORK, make_data, overrides, tiny_config
 from tests.support.tiny_encoder import (
+    CACHED,
     CONVOLUTION,
-    DIMENSION,
+    ENCODER,
     OTHER,
-    RATE,
-    STEP,
     tiny_encoder_settings,
     write_encoder,
 )
 from tests.support.training import Recorder, Trained, train
-
-ENCODER = (
-    f"encoder.source={CONVOLUTION}",
-    f"encoder.sample_rate={RATE}",
-    f"encoder.frame_seconds={STEP / RATE}",
-    f"encoder.dimension={DIMENSION}",
-)
-CACHED = (*ENCODER, "encoder.mode=cached")
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +89,12 @@ def test_an_interrupted_run_is_resumed_to_the_bit(
     with pytest.raises(Terminated):
         train(config, tmp_path / "parts", Recorder("step", 5))
     last = tmp_path / "parts" / CHECKPOINTS / LAST_CHECKPOINT
+    if encoder == CACHED:  # not named again: its stored embeddings are enough
+        config = checkpoint_config(read_checkpoint(last), str(last))
     rest = train(config, tmp_path / "parts", resume=last)
     assert_equal(whole.module.state_dict(), rest.module.state_dict())
     assert whole.recorder.losses[5:] == rest.recorder.losses
+    assert read_checkpoint(last)["hyper_parameters"]["encoder"]["source"] == CONVOLUTION
 
 
 def test_checkpoints_name_the_encoder_and_have_no_weights_of_it(online: Path) -> None:
@@ -271,21 +263,3 @@ def test_a_file_that_is_replaced_has_other_embeddings(tmp_path: Path) -> None:
 def _encoder(config: Config) -> EncoderSettings:
     assert config.encoder is not None
     return config.encoder
-
-
-def test_two_processes_train_and_test(tmp_path: Path) -> None:
-    """The second one stores nothing; both have the encoder's digest."""
-    data = make_data(tmp_path / "data")
-    more = ("training.backend=ddp", "training.batch_size=[1, 1, 1]", "training.n_epochs=1")
-    given = [f"--set={each}" for each in overrides(data, *CACHED, *more)]
-    start = ["--conf_file", str(CONFS / "demo.yaml"), "--gpus", "0", "--log_dir", str(tmp_path)]
-    done = run_program(["-m", "tests.support.two_processes", "command", *start, *given])
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Encoder         ") == 1
-    assert done.stdout.count("windows of 500 x 6") == 6
-    run = tmp_path / "version_0"
-    content = read_checkpoint(run / CHECKPOINTS / LAST_CHECKPOINT)
-    expected = load_encoder(tiny_encoder_settings(), FrameGrid()).digest
-    assert content["encoder_sha256"] == expected
-    assert json.loads((run / "model" / "model.json").read_text())["encoder_sha256"] == expected
-    assert (run / "metrics_test" / "metrics.json").is_file()

@@ -14,6 +14,14 @@ RATE, STEP, DIMENSION = 16000, 320, 6  # Hz, samples, values
 CONVOLUTION = "tests.support.tiny_encoder:convolution"
 OTHER = "tests.support.tiny_encoder:other_convolution"
 PLAIN_FUNCTION = "tests.support.tiny_encoder:plain_function"
+ENCODER = (
+    f"encoder.source={CONVOLUTION}",
+    f"encoder.sample_rate={RATE}",
+    f"encoder.frame_seconds={STEP / RATE}",
+    f"encoder.dimension={DIMENSION}",
+)
+CACHED = (*ENCODER, "encoder.mode=cached")
+"""Overrides of a configuration."""
 
 
 class Convolution(nn.Module):

@@ -17,13 +17,16 @@ import pytorch_lightning as pl
 import torch
 
 from desed_task import process_group
+from desed_task.encoder.sources import load_encoder
 from desed_task.errors import TERMINATED, USAGE_ERROR, InputError
+from desed_task.frames import FrameGrid
 from desed_task.ranks import Ranks, launched_ranks
 from local.config.load import Config
 from local.data import DesedDataModule
 from local.encoders import configured_encoder
 from local.rank_state import random_state, restore_rank, running_statistics
 from local.run import launch
+from local.run.checkpoints import read_checkpoint
 from local.run.experiment import fit_scaler
 from local.run.folders import CHECKPOINTS, LAST_CHECKPOINT
 from local.run.launch import check_ranks, start_processes
@@ -34,7 +37,8 @@ from tests.support.compare import assert_equal
 from tests.support.given_batches import PLAIN, given_batch, gradients
 from tests.support.paths import CONFS, ROOT
 from tests.support.program import Program
-from tests.support.tiny import SIZES, overrides, tiny_config
+from tests.support.tiny import SIZES, make_data, overrides, tiny_config
+from tests.support.tiny_encoder import CACHED, DIMENSION, tiny_encoder_settings
 from tests.support.tiny_transformer import TRAINED
 from tests.support.training import CPU, metrics, train
 from tests.support.two_processes import MOMENTS, SETTINGS, STANDARD
@@ -252,16 +256,18 @@ def test_another_number_of_processes_resumes_at_the_end_of_an_epoch(
 # ---- the command line ------------------------------------------------------------------------
 
 
-def test_torchrun_trains_and_tests_as_one(tiny_data: Path, tmp_path: Path) -> None:
+def test_torchrun_trains_and_tests_as_one(tmp_path: Path) -> None:
+    """With an encoder, whose embeddings one process stores."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    line = command_line(
-        tiny_data, tmp_path / "two", "training.batch_size=[1, 1, 1]", "data.audio_max_len=4"
-    )
+    short = ("training.batch_size=[1, 1, 1]", "data.audio_max_len=4")
+    line = command_line(make_data(tmp_path / "data"), tmp_path / "two", *short, *CACHED)
     [(status, output, message)] = wait(start([*torchrun, str(ROOT / "train_sed.py"), *line]))
     assert status == 0, message
     run = tmp_path / "two" / "version_0"
-    for text in ("Processes       2", "Parameters ", f"Testing {run}", "metrics.json", "Epoch 0: "):
+    texts = ("Processes       2", "Parameters ", "Encoder         ", "metrics.json", "Epoch 0: ")
+    for text in (*texts, f"Testing {run}"):
         assert output.count(text) == 1, text
+    assert output.count(f"of 200 x {DIMENSION}") == 6  # the sets
     assert "sync_dist" not in message
     assert [path.name for path in (tmp_path / "two").iterdir()] == ["version_0"]
     assert len(list(run.glob("events.out.tfevents.*"))) == 1
@@ -275,6 +281,9 @@ def test_torchrun_trains_and_tests_as_one(tiny_data: Path, tmp_path: Path) -> No
     )
     assert shared["test/student/clips_scored"] == SIZES["test"]
     assert shared == pytest.approx(single, abs=1e-6)
+    digest = load_encoder(tiny_encoder_settings(), FrameGrid()).digest
+    assert read_checkpoint(best)["encoder_sha256"] == digest
+    assert json.loads((run / "model" / "model.json").read_text())["encoder_sha256"] == digest
 
 
 def test_srun_reports_a_mistake_once(tiny_data: Path, tmp_path: Path) -> None:
