@@ -13,7 +13,7 @@ def test_an_interrupted_run_is_resumed_without_loss() -> None:
     Processes are forked, so in a process that has no threads yet.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.faults", "--quick", "--saves", "5"],
+        [sys.executable, "-m", "tests.support.faults", "--quick", "--saves", "3"],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -28,4 +28,4 @@ def test_an_interrupted_run_is_resumed_without_loss() -> None:
     assert "terminated: saved " in rows[1]
     assert "; resume with --resume_from_checkpoint " in rows[1]
     assert ".ckpt: cannot be written: File too large: needs 0." in rows[4]
-    assert saves.endswith("5 of 5 times")
+    assert saves.endswith("3 of 3 times")

@@ -18,7 +18,7 @@ from tests.support.paths import CONFS, ROOT
 def test_description(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A GPU")
     cpu, gpu = Machine(gpus=0), Machine(gpus=1)
-    config = load_config(CONFS / "sed.yaml", ["training.precision=32"])
+    config = load_config(CONFS / "sed.yaml", ["training.precision=32", "data.audio_max_len=1"])
     module = CrossTaskSED(config)
     text = describe(module, cpu, 236)
     for part in ("3,839,737", "6 synthetic + 6 weak + 12 unlabelled clips", "236 (of 200 epochs)"):
