@@ -10,7 +10,7 @@ def command_parser(name: str, description: str | None, **more: Any) -> argparse.
     """The parser of a command, whose help is the docstring of its module.
 
     Args:
-        name: as it is called: `python -m MODULE`.
+        name: what a user types, for example `python -m MODULE`.
         description: the docstring.
         more: further arguments of `ArgumentParser`.
     """

@@ -145,7 +145,7 @@ def _only_digest(config: Config, clips: Mapping[str, Mapping[str, float]]) -> st
     found = [
         (each, seconds)
         for folder, seconds in clips.items()
-        for each in Embeddings.of_source(folder, config.encoder, config.grid)  # type: ignore[arg-type]
+        for each in Embeddings.with_source(folder, config.encoder, config.grid)  # type: ignore[arg-type]
     ]
     digests = {each.digest for each, _ in found}
     complete = len(found) == len(clips) and not any(

@@ -68,13 +68,6 @@ def store_embeddings(
             return 0
         events: dict[str, tuple[()]] = dict.fromkeys(names, ())
         clips = ClipDataset(folder, events, seconds, ClipKind.UNLABELLED, (), grid)
-        loader: DataLoader[Clip] = DataLoader(
-            WindowDataset(clips),
-            batch_size,
-            num_workers=workers,
-            collate_fn=collate,
-            generator=torch.Generator(),  # the global random state does not change
-        )
         encoder.to(device)
         with torch.inference_mode():
             steps, width = encoder.steps(torch.zeros(1, grid.n_samples, device=device)).shape[1:]
@@ -92,10 +85,21 @@ def store_embeddings(
             _Writer(stored, starts, (steps, width)) as writer,
             tqdm(total=total, desc=Path(folder).name, unit="window", disable=not progress) as bar,
         ):
-            for batch in loader:
+            for batch in _windows(clips, batch_size, workers):
                 writer.add(batch.names, _float16(encoder, batch, folder, device))
                 bar.update(len(batch.names))
     return len(names)
+
+
+def _windows(clips: ClipDataset, batch_size: int, workers: int) -> DataLoader[Clip]:
+    """Batches of the clips' windows; the global random state does not change."""
+    return DataLoader(
+        WindowDataset(clips),
+        batch_size,
+        num_workers=workers,
+        collate_fn=collate,
+        generator=torch.Generator(),
+    )
 
 
 def _float16(

@@ -77,7 +77,7 @@ class Embeddings:
         return found if found is not None and same else empty
 
     @classmethod
-    def of_source(
+    def with_source(
         cls, folder: str | Path, settings: EncoderSettings, grid: FrameGrid
     ) -> list[Self]:
         """Those of all encoders that had the settings' source."""

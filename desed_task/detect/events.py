@@ -20,8 +20,8 @@ MAX_MISSED = 200  # of a recording
 class Detection:
     """An event: onset and offset in seconds, class, and confidence.
 
-    The confidence is the mean score between onset and offset, of a box its own; or where the model
-    is calibrated the probability that the event is right.
+    The confidence is the probability that the event is correct where the model is calibrated,
+    otherwise the mean score between onset and offset, of a box its score.
     """
 
     onset: float

@@ -1,4 +1,4 @@
-"""Confidence of a detected event -> probability that the event is right.
+"""Confidence of a detected event -> probability that the event is correct.
 
 Right: the event hits a true event, by the event-based criterion of the evaluation. The curve is
 fitted on the events of a validation set, for all classes together and for each class with enough
@@ -22,7 +22,7 @@ from desed_task.settings import ClassName, Fraction, PositiveInt, Settings, has_
 
 MIN_EVENTS = 20  # of a common curve; below it, there is none
 MIN_CLASS_EVENTS = 100  # of a class's own curve
-MIN_RIGHT_AND_WRONG = 5  # right ones and wrong ones
+MIN_CORRECT_AND_WRONG = 5  # correct and wrong events
 ISOTONIC_EVENTS = 1000  # from here on isotonic regression, which overfits below
 LOWER = 0.5  # share of the thresholds at which further events are searched
 SCORE_RANGE = (1e-3, 1 - 1e-3)  # of scores before their logit
@@ -77,7 +77,7 @@ class Calibration(Settings):
     def __str__(self) -> str:
         if self.common is None:
             return (
-                "confidence is the score: a probability needs scores that separate right from "
+                "confidence is the score: a probability needs scores that separate correct from "
                 f"wrong events, of at least {MIN_EVENTS} detected events with known labels"
             )
         own = len(self.by_class)
@@ -88,7 +88,7 @@ class Calibration(Settings):
         )
 
     def probability(self, confidence: Floats | float, name: str) -> Any:
-        """Probability that events of a class with this confidence are right; of the same shape."""
+        """Probability that events of a class with this confidence are correct, in its shape."""
         curve = self.by_class.get(name, self.common)
         return confidence if curve is None else curve.at(np.asarray(confidence))
 
@@ -102,11 +102,11 @@ class Calibration(Settings):
 
 
 class FoundEvents(NamedTuple):
-    """Detected events: class, confidence, and whether each is right; `(events,)` each."""
+    """Detected events: class, confidence, and whether it hits a true event; all `(events,)`."""
 
     label: Ints
     confidence: Floats
-    right: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
 
     @classmethod
     def joined(cls, parts: Sequence["FoundEvents"]) -> "FoundEvents":
@@ -135,10 +135,10 @@ def found_events(
         level[len(table) :] = 1
         table = EventTable(level, *others)
         confidence = np.concatenate([confidence, more_confidence[new]])
-    right = np.zeros(len(table), dtype=np.bool_)
+    correct = np.zeros(len(table), dtype=np.bool_)
     scoring = ScoringInput.prepare(output, truth.restricted(output.names))
-    right[event_based.correct(scoring, table, n_levels=2)] = True
-    return FoundEvents(table.label, confidence, right)
+    correct[event_based.correct(scoring, table, n_levels=2)] = True
+    return FoundEvents(table.label, confidence, correct)
 
 
 def _touched(events: EventTable, others: EventTable, n_classes: int) -> NDArray[np.bool_]:
@@ -156,35 +156,35 @@ def _touched(events: EventTable, others: EventTable, n_classes: int) -> NDArray[
 
 def fit_calibration(events: FoundEvents, classes: Sequence[str]) -> Calibration:
     """The curves of validation events; needs scikit-learn."""
-    if len(events.right) < MIN_EVENTS:
+    if len(events.correct) < MIN_EVENTS:
         return Calibration()
     by_class = {}
     for label, name in enumerate(classes):
         rows = events.label == label
-        right = events.right[rows]
-        rarer = min(int(right.sum()), int((~right).sum()))
-        if len(right) >= MIN_CLASS_EVENTS and rarer >= MIN_RIGHT_AND_WRONG:
-            curve = _fit_curve(events.confidence[rows], right)
+        correct = events.correct[rows]
+        rarer = min(int(correct.sum()), int((~correct).sum()))
+        if len(correct) >= MIN_CLASS_EVENTS and rarer >= MIN_CORRECT_AND_WRONG:
+            curve = _fit_curve(events.confidence[rows], correct)
             if curve is not None:
                 by_class[name] = curve
-    return Calibration(common=_fit_curve(events.confidence, events.right), by_class=by_class)
+    return Calibration(common=_fit_curve(events.confidence, events.correct), by_class=by_class)
 
 
-def _fit_curve(confidence: Floats, right: NDArray[np.bool_]) -> Curve | None:
-    """The curve of some events; None where higher confidences are not more often right."""
-    n_events, n_right = len(right), int(right.sum())
+def _fit_curve(confidence: Floats, correct: NDArray[np.bool_]) -> Curve | None:
+    """The curve of some events; None where higher confidences are not more often correct."""
+    n_events, n_correct = len(correct), int(correct.sum())
     # As for Platt's targets: no finite number of events makes a probability 0 or 1.
-    low, high = 1 / (n_events - n_right + 2), (n_right + 1) / (n_right + 2)
+    low, high = 1 / (n_events - n_correct + 2), (n_correct + 1) / (n_correct + 2)
     if n_events >= ISOTONIC_EVENTS:
         from sklearn.isotonic import IsotonicRegression
 
-        fitted = IsotonicRegression(y_min=low, y_max=high).fit(confidence.clip(0, 1), right)
+        fitted = IsotonicRegression(y_min=low, y_max=high).fit(confidence.clip(0, 1), correct)
         score, first = np.unique(fitted.X_thresholds_, return_index=True)
         return _curve("isotonic", n_events, score, fitted.y_thresholds_[first])
     from sklearn.linear_model import LogisticRegression
 
-    # Each event is a right and a wrong one, with the weights of Platt's targets.
-    target = np.where(right, high, low)
+    # Each event is a correct and a wrong one, with the weights of Platt's targets.
+    target = np.where(correct, high, low)
     fitted = LogisticRegression().fit(
         np.tile(_logit(confidence), (2, 1)).reshape(-1, 1),
         np.repeat([1, 0], n_events),

@@ -70,7 +70,7 @@ class TuningSettings(Settings):
     )
     calibrate_confidence: bool = Field(
         description="`true`: the confidence of events that `sed-detect` finds is the probability "
-        "that the event is right, fitted on the validation set; `false`: the mean score"
+        "that the event is correct, fitted on the validation set; `false`: the mean score"
     )
     window_unit: Literal["frames", "seconds"] = Field(
         description="unit of `median_window` and `tuning_windows`; seconds are rounded to whole "

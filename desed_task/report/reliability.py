@@ -1,4 +1,4 @@
-"""Section on reliability: how often events with a confidence are right."""
+"""Section on reliability: how often events with a confidence are correct."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,9 +14,9 @@ from desed_task.report.systems import ReportInput, ReportSystem
 
 N_BINS = 10
 INTRO = (
-    "The confidence of an event is the probability that it is right, that is, that it hits a true "
+    "The confidence of an event is the probability that it is correct: that it hits a true "
     "event by the event-based criterion. It was fitted on the validation set, and is compared here "
-    "with the share of this set's events that are right, at the F1 thresholds."
+    "with the share of this set's events that are correct, at the F1 thresholds."
 )
 
 
@@ -24,7 +24,7 @@ class Reliability(NamedTuple):
     """Detected events of a system in bins of their confidence.
 
     Attributes:
-        events, right: numbers of events, and of those that are right, by bin.
+        events, correct: numbers of events, and of those that are correct, by bin.
         confidence: mean confidence by bin; NaN without events.
         brier: mean squared difference of confidence and outcome.
         brier_score: the same of the scores before calibration.
@@ -32,7 +32,7 @@ class Reliability(NamedTuple):
     """
 
     events: Ints
-    right: Ints
+    correct: Ints
     confidence: Floats
     brier: float
     brier_score: float
@@ -54,11 +54,11 @@ def reliability_section(report: ReportInput) -> Section | None:
         picture = Picture(
             "reliability.png",
             draw_reliability(report, shown),
-            "Share of right events against their confidence, and the number of events, one curve "
+            "Share of correct events against their confidence, and the number of events, one curve "
             "per system.",
-            f"{N_BINS} steps of confidence. On the diagonal, confidences are right; bars: 95 % "
-            "intervals of the shares (Wilson), wide where events are few. Below: numbers of "
-            "events.",
+            f"{N_BINS} steps of confidence. On the diagonal, confidence and share are equal; "
+            "bars: 95 % intervals of the shares (Wilson), wide where events are few. Below: "
+            "numbers of events.",
         )
         blocks = [picture, reliability_table(report, shown)]
     return Section("reliability", "Confidence", INTRO, blocks)
@@ -83,11 +83,11 @@ def binned(events: FoundEvents, confidence: Floats) -> Reliability:
     total = np.bincount(step, confidence, minlength=N_BINS)
 
     def brier(values: Floats) -> float:
-        return float(np.mean((values - events.right) ** 2)) if len(values) else np.nan
+        return float(np.mean((values - events.correct) ** 2)) if len(values) else np.nan
 
     return Reliability(
         count,
-        np.bincount(step[events.right], minlength=N_BINS),
+        np.bincount(step[events.correct], minlength=N_BINS),
         np.where(count > 0, total / np.maximum(count, 1), np.nan),
         brier(confidence),
         brier(events.confidence),
@@ -95,10 +95,10 @@ def binned(events: FoundEvents, confidence: Floats) -> Reliability:
     )
 
 
-def wilson(right: Ints, count: Ints) -> tuple[Floats, Floats]:
+def wilson(correct: Ints, count: Ints) -> tuple[Floats, Floats]:
     """Lower and upper end of the 95 % interval of shares; `count` above 0."""
     z = 1.96
-    share = right / count
+    share = correct / count
     middle = share + z * z / (2 * count)
     half = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
     scale = 1 + z * z / count
@@ -106,12 +106,12 @@ def wilson(right: Ints, count: Ints) -> tuple[Floats, Floats]:
 
 
 def reliability_table(report: ReportInput, found: Mapping[int, Reliability]) -> Table:
-    """Mean confidence, share of right events, and Brier scores of each system."""
+    """Mean confidence, share of correct events, and Brier scores of each system."""
     rows = []
     for number, each in found.items():
         calibration = report.systems[number].calibration
         fitted = calibration.common.events if calibration and calibration.common else None
-        share = each.right.sum() / each.events.sum()
+        share = each.correct.sum() / each.events.sum()
         values = [each.mean, float(share), each.brier, each.brier_score]
         rows.append(
             [
@@ -122,26 +122,26 @@ def reliability_table(report: ReportInput, found: Mapping[int, Reliability]) -> 
             ]
         )
     caption = (
-        "Brier score: mean squared difference between the confidence and 1 for a right, 0 for a "
+        "Brier score: mean squared difference between the confidence and 1 for a correct, 0 for a "
         "wrong event; lower is better. –: too few validation events, the confidence is the score."
     )
     columns = (
-        *("system", "events of the fit", "events here", "mean confidence", "share right"),
+        *("system", "events of the fit", "events here", "mean confidence", "share correct"),
         *("Brier score", "Brier score of the scores"),
     )
     return Table(caption, columns, rows)
 
 
 def draw_reliability(report: ReportInput, found: Mapping[int, Reliability]) -> bytes:
-    """PNG of the share of right events and of the number of events by confidence."""
+    """PNG of the share of correct events and of the number of events by confidence."""
     figure = new_figure(6.0, 7.0)
     shares, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     shares.plot([0, 1], [0, 1], color="#808080", linewidth=1, linestyle=(0, (1, 2)))
     width = 0.8 / N_BINS / len(found)
     for place, (number, each) in enumerate(found.items()):
         used: NDArray[np.bool_] = each.events > 0
-        share = each.right[used] / each.events[used]
-        low, high = wilson(each.right[used], each.events[used])
+        share = each.correct[used] / each.events[used]
+        low, high = wilson(each.correct[used], each.events[used])
         shares.errorbar(
             each.confidence[used],
             share,
@@ -158,7 +158,7 @@ def draw_reliability(report: ReportInput, found: Mapping[int, Reliability]) -> b
         bars = counts.bar(middles, each.events, width, color=nth_colour(number))
         if len(found) == 1:
             counts.bar_label(bars, [str(n) if n else "" for n in each.events], fontsize=8)
-    shares.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="share of right events")
+    shares.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="share of correct events")
     counts.set(xlabel="confidence", ylabel="events")
     counts.margins(y=0.2)
     for axes in (shares, counts):

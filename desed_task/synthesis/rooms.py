@@ -41,7 +41,7 @@ def record(
 ) -> NDArray[np.float32]:
     """Return the recording (samples, channels) of sounds in a room, with a background.
 
-    The direct path has no delay, so that the events' annotated times are right.
+    The direct path has no delay, so that the events' annotated times are exact.
     """
     channels = 2 if rng.random() < domain.stereo_share else 1
     shift = round(CHANNEL_DELAY_S * SAMPLE_RATE)

@@ -230,7 +230,8 @@ def test_children_of_a_killed_process_do_not_keep_its_lock(tmp_path: Path) -> No
     os.waitpid(parent, 0)
     try:
         with only_writer(tmp_path / "run"):
-            pass
+            child_group = os.getpgid(child)  # raises where the child has ended
+        assert child_group == os.getpgid(0)
     finally:
         os.kill(child, signal.SIGKILL)
         os.close(started)

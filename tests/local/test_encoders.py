@@ -232,7 +232,7 @@ def test_embed_stores_ahead_of_time_and_compares_the_encoder(
     embed(command)  # other weights behind the same name
     second = store_missing(config, sets)  # loads the encoder, since two had the name
     assert first != second
-    assert len(Embeddings.of_source(sets[0].folder, _encoder(config), config.grid)) == 2
+    assert len(Embeddings.with_source(sets[0].folder, _encoder(config), config.grid)) == 2
     with pytest.raises(InputError, match=r"^confs.*demo\.yaml: encoder: expected an encoder, got"):
         embed(["--conf_file", "confs/demo.yaml"])
 

@@ -140,12 +140,12 @@ def test_encoders_and_settings_have_files_of_their_own(folder: Path) -> None:
     _store(folder, Counting())
     assert _store(folder, Counting(scale=0.5), digest="1") == N_WINDOWS
     _check(_clips(folder))
-    found = Embeddings.of_source(folder, SETTINGS, GRID)
+    found = Embeddings.with_source(folder, SETTINGS, GRID)
     assert {each.digest for each in found} == {"0", "1"}
     for other in (SETTINGS.model_copy(update={"sample_rate": 8000}), None):
         grid = GRID if other else FrameGrid(clip_seconds=2.0)
         assert not Embeddings.of(folder, other or SETTINGS, grid, "0").records
-        assert not Embeddings.of_source(folder, other or SETTINGS, grid)
+        assert not Embeddings.with_source(folder, other or SETTINGS, grid)
     finer = FrameGrid(clip_seconds=1.0, hop_length=128)  # windows of long clips start elsewhere
     stored = Embeddings.of(folder, SETTINGS, finer, "0")
     assert stored.missing(SECONDS, finer) == ["long.wav"]

@@ -154,10 +154,10 @@ def test_the_onnx_graph_has_the_encoder(name: str, layers: tuple[int, ...], tmp_
     for batch in (1, 4):  # 4: the export did not try it
         with torch.no_grad():
             expected = model(_audio(batch))
-        for field, ours, theirs in zip(
+        for field, wanted, found in zip(
             expected._fields, expected, runtime(_audio(batch)), strict=True
         ):
-            torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=0, msg=field)
+            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0, msg=field)
 
 
 def test_the_program_has_the_encoder(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_many_events_have_the_function_of_scikit_learn() -> None:
     events = drawn(3000)
     common = fit_calibration(events, CLASSES).common
     assert common is not None
-    expected = IsotonicRegression().fit(events.confidence, events.right)
+    expected = IsotonicRegression().fit(events.confidence, events.correct)
     inside = (expected.predict(events.confidence) > 0.01) & (
         expected.predict(events.confidence) < 0.99
     )
@@ -65,15 +65,15 @@ def test_too_few_events_and_useless_confidences_leave_the_score() -> None:
     assert calibration == Calibration()
     assert calibration.probability(0.3, "Cat") == 0.3
     events = drawn(300)
-    turned = events._replace(right=~events.right)
+    turned = events._replace(correct=~events.correct)
     assert fit_calibration(turned, CLASSES) == Calibration()
 
 
-def test_events_that_are_all_right_are_not_certain() -> None:
-    events = drawn(50)._replace(right=np.ones(50, dtype=np.bool_))
+def test_events_that_are_all_correct_are_not_certain() -> None:
+    events = drawn(50)._replace(correct=np.ones(50, dtype=np.bool_))
     common = fit_calibration(events, CLASSES).common
-    if common is not None:
-        assert 0.9 < common.at(np.array(0.99)) < 1
+    assert common is not None
+    assert 0.9 < common.at(np.array(0.99)) < 1
 
 
 def test_found_events_are_those_of_the_thresholds_and_lower_ones() -> None:
@@ -83,10 +83,10 @@ def test_found_events_are_those_of_the_thresholds_and_lower_ones() -> None:
     scores = Scores(cases.scores_of({"a": rows}), ["a"], cases.GRID)
     found = found_events(scores, truth, [0.5] * 4)
     np.testing.assert_allclose(found.confidence, [0.8, 0.6], atol=1e-6)
-    assert found.right.tolist() == [True, False]
+    assert found.correct.tolist() == [True, False]
     found = found_events(scores, truth, [0.5] * 4, lower=0.5)
     np.testing.assert_allclose(found.confidence, [0.8, 0.6, 0.3], atol=1e-6)
-    assert found.right.tolist() == [True, False, True]
+    assert found.correct.tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_a_method_without_tuning_has_the_metrics_of_the_whole_set(
     assert found.values["event_f1"] == pytest.approx(expected.event_f1_macro)
     areas = [each.psds1_sed_scores_eval for each in classes]
     assert found.values["psds1"] == pytest.approx(np.mean(areas))  # type: ignore[arg-type]
-    assert found.events.right.sum() >= (expected.event_true_positives or 0)
+    assert found.events.correct.sum() >= (expected.event_true_positives or 0)
     turned = joined([output_of(parameters, scores, k) for k in (1, 0, 2)])
     assert turned.names[0] == scores.names[1]
     again = evaluate(turned, truth, f1_threshold=bounds)

@@ -21,7 +21,7 @@ def test_events_are_counted_in_steps_of_their_confidence() -> None:
     events = FoundEvents(np.zeros(4, dtype=np.int64), np.array([0.5, 0.5, 1.0, 0.9]), right)
     found = binned(events, np.array([0.25, 0.29, 1.0, 0.95]))
     assert found.events.tolist() == [0, 0, 2, 0, 0, 0, 0, 0, 0, 2]
-    assert found.right.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0, 2]
+    assert found.correct.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0, 2]
     assert found.confidence[[2, 9]] == pytest.approx([0.27, 0.975])
     assert found.brier == pytest.approx((0.75**2 + 0.29**2 + 0 + 0.05**2) / 4)
     assert found.brier_score == pytest.approx((0.5**2 + 0.5**2 + 0 + 0.1**2) / 4)
